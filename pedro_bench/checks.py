@@ -1,0 +1,104 @@
+"""Checks that configuration dataclasses run on themselves; each names the full key as typed."""
+
+from collections.abc import Collection
+from typing import Any
+
+from pedro_bench.errors import ConfigError, near_match
+
+
+def integer(key: str, value: Any, *, least: int = 1, optional: bool = False) -> None:
+    """Require a whole number of at least `least` (`optional`: or null).
+
+    Raises:
+        ConfigError: If `value` is not such a number; booleans do not count as numbers.
+    """
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        alternative = " or null" if optional else ""
+        raise ConfigError(
+            f"{key} must be a whole number of at least {least}{alternative}, got {value!r}."
+        )
+
+
+def number(
+    key: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    optional: bool = False,
+) -> None:
+    """Require a finite number within the stated bounds (`optional`: or null).
+
+    Raises:
+        ConfigError: If `value` is not such a number.
+    """
+    if optional and value is None:
+        return
+    words = (("above", above), ("at least", least), ("at most", most), ("below", below))
+    bounds = [f"{word} {bound:g}" for word, bound in words if bound is not None]
+    rule = " ".join(["a number", " and ".join(bounds)]).strip()
+    fits = (
+        not isinstance(value, bool)
+        and isinstance(value, int | float)
+        and abs(value) < float("inf")
+        and (above is None or value > above)
+        and (least is None or value >= least)
+        and (most is None or value <= most)
+        and (below is None or value < below)
+    )
+    if not fits:
+        raise ConfigError(f"{key} must be {rule}{' or null' if optional else ''}, got {value!r}.")
+
+
+def choice(key: str, value: Any, known: Collection[str]) -> None:
+    """Require one of the known words.
+
+    Raises:
+        ConfigError: If `value` is none of them; the message has the near match.
+    """
+    if value not in known:
+        raise ConfigError(
+            f"{key} must be one of the known words, got {value!r}.{near_match(str(value), known)}"
+        )
+
+
+def flag(key: str, value: Any) -> None:
+    """Require true or false.
+
+    Raises:
+        ConfigError: If `value` is not a boolean.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key} must be true or false, got {value!r}.")
+
+
+def text(key: str, value: Any, *, optional: bool = False) -> None:
+    """Require a text that is not empty (`optional`: or null).
+
+    Raises:
+        ConfigError: If `value` is not such a text.
+    """
+    if optional and value is None:
+        return
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(
+            f"{key} must be a text{' or null' if optional else ''}, not empty, got {value!r}."
+        )
+
+
+def roles(key: str, value: Any, known: Collection[str]) -> tuple[str, ...]:
+    """Require a list of distinct known roles, at least one, and return it as a tuple.
+
+    Raises:
+        ConfigError: If a role is unknown (with the near match), stands twice, or there is none.
+    """
+    names = (value,) if isinstance(value, str) else tuple(value)
+    for name in names:
+        choice(key, name, known)
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"{key} must list distinct roles, at least one, got {list(names)!r}.")
+    return names

@@ -1,0 +1,61 @@
+"""Every error a user can cause, as one sentence that says what must hold and what to do.
+
+    PedroBenchError
+    ├── ConfigError      a setting is wrong; also a ValueError          exit code 2
+    ├── DataError        a data file, row or split is wrong             exit code 2
+    ├── BackboneError    a backbone is missing, gated or unsuitable     exit code 2
+    ├── RecordError      a record or results folder is wrong            exit code 2
+    ├── InjectionError   a method cannot be attached to a backbone      exit code 2
+    ├── ContextError     an adapted model is used in a way that would be wrong
+    └── TrainingError    a run broke down while running                 exit code 1
+
+The form of a message: `<full key or place> must <rule>, got <value>`, then the near match, the known
+names and the remedy where they help.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PedroBenchError(Exception):
+    """Root of all errors a user can cause; `str()` of it is the sentence to show."""
+
+    exit_code: int = 2
+
+
+class ConfigError(PedroBenchError, ValueError):
+    """A setting has an unknown name or a value outside its range."""
+
+
+class DataError(PedroBenchError, ValueError):
+    """A data file, a row or a split is not what the task needs."""
+
+
+class BackboneError(PedroBenchError):
+    """A backbone cannot be found, loaded or used."""
+
+
+class RecordError(PedroBenchError):
+    """A record cannot be read or written, or lacks a field."""
+
+
+class InjectionError(PedroBenchError):
+    """A method asks a backbone for something it does not have."""
+
+
+class ContextError(PedroBenchError):
+    """A forward pass would give a wrong result, so it is refused."""
+
+
+class TrainingError(PedroBenchError):
+    """A run broke down while running."""
+
+    exit_code = 1
+
+
+def near_match(given: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'? Known: a, b.` for an unknown name (no near match: known names only)."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"{hint} Known: {', '.join(names) or 'none'}."

@@ -1,0 +1,1 @@
+"""Building blocks that methods share: injection by role, adapted model, generators, low-rank maps."""

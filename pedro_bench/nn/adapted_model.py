@@ -1,0 +1,203 @@
+"""A backbone with a method attached: the one object that training and evaluation call.
+
+Every forward goes through a prompt context. The language-modelling head is applied only where the loss
+needs it, at the positions that predict answer tokens.
+
+Legend: B examples, T tokens, D hidden, V vocabulary, N answer tokens of the whole batch.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pedro_bench.errors import ConfigError, InjectionError
+from pedro_bench.nn import gradient_checkpointing
+from pedro_bench.nn.injection import BackboneInjection
+from pedro_bench.protocols.backbone import LoadedBackbone
+from pedro_bench.protocols.batch import IGNORED, Batch
+from pedro_bench.protocols.context import PromptContext, current_context
+from pedro_bench.protocols.method import Method
+
+_MARK = "_pedro_bench_method"
+
+
+class AdaptedModel(nn.Module):
+    """A loaded backbone adapted by one method; `remove` gives the backbone back, bit for bit.
+
+    New parameters are drawn from PyTorch's global generator: seed it first.
+
+    Args:
+        backbone: The loaded, frozen backbone. It carries one method at a time.
+        method: What to attach.
+
+    Attributes:
+        backbone: As given.
+        method: As given.
+        adapter: Every trainable parameter and buffer of the method.
+
+    Raises:
+        InjectionError: If the backbone already carries a method, or lacks what this one needs.
+    """
+
+    def __init__(self, backbone: LoadedBackbone, method: Method) -> None:
+        super().__init__()
+        carried = getattr(backbone.model, _MARK, None)
+        if carried is not None:
+            raise InjectionError(
+                f"a backbone must carry one method at a time, got {method.name!r} on top of "
+                f"{carried!r}: call remove() on the first."
+            )
+        self.backbone = backbone
+        self.method = method
+        self.model: nn.Module = backbone.model
+        self._injection = BackboneInjection(backbone, method.name)
+        self._removed = False
+        setattr(backbone.model, _MARK, method.name)
+        self._handles = [
+            backbone.decoder.register_forward_pre_hook(_enter_forward, with_kwargs=True),
+            backbone.decoder.register_forward_hook(_bind_cache),
+        ]
+        try:
+            method.attach(self._injection)
+        except BaseException:
+            self.remove()
+            raise
+        self.adapter = self._injection.adapter
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the summed loss over answer tokens and their number.
+
+        Args:
+            batch: Right- or left-padded examples with answers.
+
+        Returns:
+            Sum of the cross-entropy over the answer tokens (float32 scalar, nats) and N (int64 scalar).
+        """
+        logits_NV, labels_N = self.answer_logits(batch)
+        loss = F.cross_entropy(logits_NV, labels_N, reduction="sum")
+        return loss, torch.tensor(labels_N.numel(), device=loss.device)
+
+    def answer_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the logits that predict each answer token, and these tokens.
+
+        Returns:
+            Logits (N, V) in float32 and labels (N,), row by row of the batch.
+        """
+        hidden_BTD = self._hidden(batch)
+        is_answer_BT = batch.labels_BT[:, 1:] != IGNORED
+        hidden_ND = hidden_BTD[:, :-1][is_answer_BT]
+        return self.backbone.head(hidden_ND), batch.labels_BT[:, 1:][is_answer_BT]
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        """Return the decoder's last hidden states (B, T, D) of whole examples, without a cache."""
+        # Causal attention never looks at padding on the right, so the mask can be left out there,
+        # which lets the attention kernel take its faster causal path.
+        mask = None if batch.is_right_padded else batch.attention_mask_BT.long()
+        position_ids = None if mask is None else (mask.cumsum(1) - 1).clamp(min=0)
+        with self.context(batch.prompt_mask_BT).active():
+            output = self.backbone.decoder(
+                input_ids=batch.input_ids_BT,
+                attention_mask=mask,
+                position_ids=position_ids,
+                use_cache=False,
+            )
+        hidden_BTD: Tensor = output.last_hidden_state
+        return hidden_BTD
+
+    def context(self, prompt_mask_BT: Tensor) -> PromptContext:
+        """Make the context for one forward or one generation; use as `with model.context(m).active():`.
+
+        Args:
+            prompt_mask_BT: True at prompt tokens, same width as the prompt forward's input.
+        """
+        return PromptContext(prompt_mask_BT.to(self.backbone.device))
+
+    def extra_loss(self) -> Tensor | None:
+        """Return the method's own term of the training loss, or None."""
+        return self.method.extra_loss(self.adapter)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trainable parameters as `weights` and, for bilevel methods, `architecture`."""
+        return dict(self.method.parameter_groups(self.adapter))
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """Return a CPU copy of what was trained, by name; the part of the model that is saved."""
+        return {
+            name: tensor.detach().to("cpu", copy=True).contiguous()
+            for name, tensor in self.adapter.state_dict().items()
+        }
+
+    def load_adapter_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take trained parameters back.
+
+        Raises:
+            InjectionError: If names or shapes differ from this method's on this backbone.
+        """
+        own = self.adapter.state_dict()
+        wrong = sorted(set(own) ^ set(state)) or sorted(
+            name for name, tensor in state.items() if own[name].shape != tensor.shape
+        )
+        if wrong:
+            raise InjectionError(
+                f"a saved adapter must fit method {self.method.name!r} on backbone "
+                f"{self.backbone.name!r}, got a difference in {wrong[0]!r} ({len(wrong)} in all)."
+            )
+        self.adapter.load_state_dict(dict(state))
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute each layer in backward instead of keeping its activations.
+
+        Raises:
+            ConfigError: If the method or the architecture cannot give exact gradients that way.
+        """
+        if not self.method.can_checkpoint_gradients:
+            raise ConfigError(
+                "trainer.gradient_checkpointing must be false with method "
+                f"{self.method.name!r}, got true: its layers cannot be recomputed exactly."
+            )
+        gradient_checkpointing.enable(self.model)
+
+    def remove(self) -> None:
+        """Take the method out of the backbone and restore every bit; the adapter keeps its tensors."""
+        if self._removed:
+            return
+        self._removed = True
+        if hasattr(self, "adapter"):
+            kept = self.adapter_state()
+            self._injection.undo()
+            _own_copies(self.adapter, kept)
+        else:
+            self._injection.undo()
+        for handle in self._handles:
+            handle.remove()
+        gradient_checkpointing.disable(self.model)
+        self.model.eval()
+        delattr(self.backbone.model, _MARK)
+
+
+def _enter_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Let the active context check the forward that is about to begin."""
+    tokens = kwargs.get("input_ids", args[0] if args else None)
+    if tokens is None:
+        tokens = kwargs["inputs_embeds"]
+    current_context().enter_forward(tokens.shape[0], tokens.shape[1], kwargs.get("past_key_values"))
+
+
+def _bind_cache(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    """Tie a cache that the decoder made itself to the context."""
+    context = current_context()
+    cache = getattr(output, "past_key_values", None)
+    if context.stage == "prompt" and cache is not None:
+        context.bind(cache)
+
+
+def _own_copies(adapter: nn.Module, kept: Mapping[str, Tensor]) -> None:
+    """Give the adapter its own copies of backbone parameters that it shared while attached."""
+    for path, module in adapter.named_modules():
+        if path != "backbone" and not path.startswith("backbone."):
+            continue
+        for name in list(module._parameters):  # noqa: SLF001 -- no public way to rebind a parameter
+            module._parameters[name] = nn.Parameter(kept[f"{path}.{name}"])  # noqa: SLF001

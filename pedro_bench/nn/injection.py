@@ -1,0 +1,157 @@
+"""Put a method into a backbone by role, and take it out again bit for bit.
+
+All wiring is done with forward hooks, so the backbone's modules and state dict keep their names; what a
+method trains lives in one separate module tree, the adapter. `undo` removes the hooks and restores the
+bits of backbone parameters that were trained.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from pedro_bench.errors import InjectionError
+from pedro_bench.protocols.backbone import BackboneShape, LoadedBackbone, Site
+
+
+class BackboneInjection:
+    """Implementation of `protocols.method.Injection` that remembers how to undo everything.
+
+    Args:
+        backbone: The loaded backbone to change.
+        method_name: Name of the method, for messages.
+
+    Attributes:
+        adapter: Module tree with all trainable parameters of the method.
+    """
+
+    def __init__(self, backbone: LoadedBackbone, method_name: str) -> None:
+        self._backbone = backbone
+        self._method_name = method_name
+        self._undo: list[Callable[[], None]] = []
+        self.adapter = nn.Module()
+
+    @property
+    def shape(self) -> BackboneShape:
+        """Sizes of the backbone."""
+        return self._backbone.shape
+
+    def sites(self, roles: Sequence[str]) -> list[Site]:
+        """Return every place of the roles: layer by layer, within a layer in the order asked.
+
+        Raises:
+            InjectionError: If no role is asked for, or one matches nothing in the backbone.
+        """
+        if not roles:
+            raise InjectionError(
+                f"method {self._method_name!r} must adapt at least one role, got none."
+            )
+        found = [(site, order) for order, role in enumerate(roles) for site in self._find(role)]
+        found.sort(key=lambda pair: (-1 if pair[0].layer is None else pair[0].layer, pair[1]))
+        return [site for site, _ in found]
+
+    def _find(self, role: str) -> Sequence[Site]:
+        sites = self._backbone.sites(role)
+        if not sites:
+            raise InjectionError(
+                f"role {role!r} of method {self._method_name!r} must match a module, got none in "
+                f"backbone {self._backbone.name!r}."
+            )
+        return sites
+
+    def add(self, name: str, module: nn.Module) -> Any:
+        """Register a trainable module under a dotted path and return it, on the backbone's device.
+
+        Raises:
+            InjectionError: If the path is taken.
+        """
+        *parents, leaf = name.split(".")
+        tree = _descend(self.adapter, parents)
+        if leaf in dict(tree.named_children()):
+            raise InjectionError(f"adapter path {name!r} must be free, got a module there already.")
+        tree.add_module(leaf, module.to(self._backbone.device))
+        return module
+
+    def on_input(self, site: Site, change: Callable[[Tensor], Tensor | None]) -> None:
+        """Call `change` on the first input of the site's module; a returned tensor replaces it."""
+
+        def hook(
+            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+            given = args[0] if args else kwargs["hidden_states"]
+            changed = change(given)
+            if changed is None:
+                return None
+            if args:
+                return (changed, *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": changed}
+
+        handle = site.module.register_forward_pre_hook(hook, with_kwargs=True)
+        self._undo.append(handle.remove)
+
+    def on_output(self, site: Site, change: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Replace the site's output by `change(input, output)`; of a fused projection, only its slice."""
+
+        def hook(
+            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        ) -> Any:
+            given = args[0] if args else kwargs["hidden_states"]
+            if isinstance(output, tuple):
+                return (change(given, output[0]), *output[1:])
+            if site.columns is None:
+                return change(given, output)
+            whole = output.clone()
+            whole[..., site.columns] = change(given, output[..., site.columns])
+            return whole
+
+        handle = site.module.register_forward_hook(hook, with_kwargs=True)
+        self._undo.append(handle.remove)
+
+    def train_backbone(self, selects: Callable[[str], bool]) -> None:
+        """Make backbone parameters trainable and part of the adapter; `undo` restores their bits.
+
+        Raises:
+            InjectionError: If nothing is selected, or a selected parameter is not float32: updates of
+                an ordinary learning rate vanish in the rounding of half precision.
+        """
+        chosen = [item for item in self._backbone.model.named_parameters() if selects(item[0])]
+        if not chosen:
+            raise InjectionError(
+                f"method {self._method_name!r} must train some backbone parameter, got none selected."
+            )
+        for path, parameter in chosen:
+            if parameter.dtype.itemsize < 4:
+                raise InjectionError(
+                    f"method {self._method_name!r} trains the backbone's own weights, which must be "
+                    f"float32, got {parameter.dtype} in {path!r}: set backbone.dtype=float32 "
+                    "(trainer.precision=bf16 still computes in bfloat16)."
+                )
+            self._train_parameter(path, parameter)
+
+    def _train_parameter(self, path: str, parameter: nn.Parameter) -> None:
+        original = parameter.detach().to("cpu", copy=True)
+        *parents, leaf = ["backbone", *path.split(".")]
+        _descend(self.adapter, parents).register_parameter(leaf, parameter)
+        parameter.requires_grad_(True)
+
+        def restore() -> None:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+            parameter.data.copy_(original)
+
+        self._undo.append(restore)
+
+    def undo(self) -> None:
+        """Remove everything that was put in, last first."""
+        while self._undo:
+            self._undo.pop()()
+
+
+def _descend(root: nn.Module, path: Sequence[str]) -> nn.Module:
+    """Return the module at a path below `root`, making empty ones on the way."""
+    tree = root
+    for name in path:
+        if name not in dict(tree.named_children()):
+            tree.add_module(name, nn.Module())
+        tree = getattr(tree, name)
+    return tree

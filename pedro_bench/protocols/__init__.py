@@ -1,0 +1,1 @@
+"""The contracts everything else is written against: backbone, context, method, task, batch, data."""

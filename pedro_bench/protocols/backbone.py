@@ -1,0 +1,176 @@
+"""Backbone: a pretrained model that methods address by role, never by module name.
+
+Read this first, then `method.py`, `context.py` and `task.py`. A family of architectures (one file in
+`backbones/`) maps each role to its modules; a method asks for roles and so works on every family.
+Configuration objects here are cheap: nothing in this module imports torch at run time.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pedro_bench.errors import InjectionError, near_match
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+LINEAR_ROLES = ("query", "key", "value", "attn_out", "ffn_gate", "ffn_up", "ffn_down")
+"""Roles that are linear projections, in the order they act within a layer."""
+
+ROLES = (*LINEAR_ROLES, "block", "embedding", "norm")
+"""All roles. `block` is a whole decoder layer, `norm` the normalisations (two and more a layer)."""
+
+
+@dataclass(frozen=True)
+class Width:
+    """In- and out-features of one linear projection, and whether it has a bias of its own."""
+
+    inputs: int
+    outputs: int
+    bias: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneShape:
+    """All sizes that a parameter count needs, read from the configuration alone (no weights).
+
+    Attributes:
+        family: Name of the architecture family, for messages.
+        num_layers: Decoder layers (L).
+        hidden_size: Width of the residual stream (d).
+        ffn_dim: Inner width of the feed-forward network (f).
+        vocab_size: Rows of the embedding.
+        num_parameters: All parameters of the backbone, tied ones once.
+        widths: For each layer, role -> `Width`, for the linear roles the family has.
+    """
+
+    family: str
+    num_layers: int
+    hidden_size: int
+    ffn_dim: int
+    vocab_size: int
+    num_parameters: int
+    widths: tuple[Mapping[str, Width], ...]
+
+    def each(self, roles: Sequence[str]) -> Iterator[tuple[int, str, Width]]:
+        """Yield (layer, role, width) for every layer and each asked role, layer by layer.
+
+        Raises:
+            InjectionError: If the family lacks one of the roles.
+        """
+        for layer, widths in enumerate(self.widths):
+            for role in roles:
+                if role not in widths:
+                    raise InjectionError(
+                        f"role must be one that the family {self.family!r} has, got {role!r}."
+                        + near_match(role, widths)
+                    )
+                yield layer, role, widths[role]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place in a loaded backbone where a role lives.
+
+    Attributes:
+        role: The role, as in `ROLES`.
+        layer: Decoder layer counted from 0, or None for roles outside the layers.
+        path: The module's path within the backbone, for messages.
+        module: The module itself.
+        inputs: In-features (0 for roles that are not linear projections).
+        outputs: Out-features of this role (of the slice, where projections are fused).
+        columns: For a fused projection, the slice of the module's output that is this role; else None.
+    """
+
+    role: str
+    layer: int | None
+    path: str
+    module: "nn.Module"
+    inputs: int = 0
+    outputs: int = 0
+    columns: slice | None = None
+
+
+class LoadedBackbone(ABC):
+    """A backbone with its weights in memory; frozen, in evaluation mode, untouched by any method.
+
+    Attributes:
+        name: Name used in records and tables (the YAML's name).
+        model: The Hugging Face causal language model.
+        tokenizer: Its tokenizer.
+        shape: Sizes, as known from the configuration.
+        revision: What exactly was loaded (commit of the Hub repository, or a hash of a local folder).
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    shape: BackboneShape
+    revision: str
+
+    @property
+    @abstractmethod
+    def decoder(self) -> "nn.Module":
+        """The stack of layers without the language-modelling head."""
+
+    @abstractmethod
+    def sites(self, role: str) -> tuple[Site, ...]:
+        """Return every place of a role, in layer order.
+
+        Raises:
+            InjectionError: If the role matches nothing in this backbone.
+        """
+
+    @abstractmethod
+    def head(self, hidden_ND: "Tensor") -> "Tensor":
+        """Turn hidden states (N, D) into float32 logits (N, V), soft-capping included where there is."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over every weight's bytes: equal before and after a method was attached."""
+
+    @property
+    def device(self) -> "torch.device":
+        """Device of the weights."""
+        return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone(ABC):
+    """Configuration of a backbone: what `conf/backbone/*.yaml` builds; it checks itself.
+
+    Attributes:
+        name: Name in records and tables.
+        label: Name as printed in tables.
+    """
+
+    name: str
+    label: str
+
+    @abstractmethod
+    def shape(self) -> BackboneShape:
+        """Read the sizes from the configuration alone, without weights.
+
+        Raises:
+            BackboneError: If the configuration cannot be found; one sentence with the remedy.
+        """
+
+    @abstractmethod
+    def identity(self) -> str:
+        """Return what decides the weights (path and revision, or a hash of local files), torch-free.
+
+        It enters the key of a run, so two different sets of weights never share a key.
+        """
+
+    @abstractmethod
+    def load(self, *, device: str) -> LoadedBackbone:
+        """Load weights and tokenizer, frozen and in evaluation mode.
+
+        Args:
+            device: `cpu`, `cuda`, `cuda:0` ….
+
+        Raises:
+            BackboneError: If the weights are missing, gated or not of this family; with the remedy.
+        """

@@ -1,0 +1,156 @@
+"""The prompt context: what every forward of an adapted model knows about its prompts.
+
+A method such as PEDRO must know which positions are prompt, and what it made from the prompt belongs
+to that one generation, not to the module. So a context is created for each forward in training, and for
+each generation in decoding; modules read it while it is active and keep their per-generation tensors
+in its `state`. Two generations may interleave, and two forwards may precede one backward, since each
+has its own context; gradient checkpointing re-enters the context it captured (`nn/checkpointing.py`).
+
+Legend: B examples, T tokens.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
+
+from pedro_bench.errors import ContextError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ACTIVE: ContextVar["PromptContext | None"] = ContextVar("pedro_bench_context", default=None)
+
+
+class PromptContext:
+    """Prompt positions of one forward or one generation, and the state that methods keep with it.
+
+    Attributes:
+        prompt_mask_BT: True where a position holds a prompt token; padding and answer are False.
+        last_prompt_B: Index of each example's last prompt token.
+        stage: `new` before the first forward, `prompt` while prompts (and, in training, their
+            answers) pass through the model, `step` while one generated token does.
+        state: Name -> tensor, or tuple of tensors, whose first axis is B; owned by methods.
+    """
+
+    def __init__(self, prompt_mask_BT: "Tensor") -> None:
+        if prompt_mask_BT.ndim != 2 or prompt_mask_BT.dtype.is_floating_point:
+            raise ContextError(
+                "the prompt mask must be a boolean matrix (examples, tokens), got shape "
+                f"{tuple(prompt_mask_BT.shape)} of {prompt_mask_BT.dtype}."
+            )
+        mask_BT = prompt_mask_BT.bool()
+        if mask_BT.shape[1] == 0 or not bool(mask_BT.any(dim=1).all()):
+            raise ContextError("every example must have at least one prompt token, got one with none.")
+        self.prompt_mask_BT = mask_BT
+        self.last_prompt_B = mask_BT.shape[1] - 1 - mask_BT.long().flip(1).argmax(dim=1)
+        self.stage = "new"
+        self.state: dict[str, Any] = {}
+        self._cache: ReferenceType[Any] | None = None
+        self._seen = 0
+
+    @property
+    def num_examples(self) -> int:
+        """B, after any expansion to beams."""
+        return int(self.prompt_mask_BT.shape[0])
+
+    @contextmanager
+    def active(self) -> Iterator["PromptContext"]:
+        """Make this the context that modules read, for the time of a `with` block."""
+        token = _ACTIVE.set(self)
+        try:
+            yield self
+        finally:
+            _ACTIVE.reset(token)
+
+    def expand(self, num_beams: int) -> None:
+        """Repeat every example `num_beams` times in place; beams of one prompt share its state."""
+        self.prompt_mask_BT = self.prompt_mask_BT.repeat_interleave(num_beams, dim=0)
+        self.last_prompt_B = self.last_prompt_B.repeat_interleave(num_beams, dim=0)
+        self.state = {
+            name: _map_tensors(value, lambda tensor: tensor.repeat_interleave(num_beams, dim=0))
+            for name, value in self.state.items()
+        }
+
+    def enter_forward(self, num_examples: int, num_tokens: int, cache: Any) -> None:
+        """Check that a forward fits this context, and set `stage` for it.
+
+        Args:
+            num_examples: Rows of the forward's input.
+            num_tokens: Columns of the forward's input.
+            cache: The key/value cache passed to the forward, or None.
+
+        Raises:
+            ContextError: If the forward would mix prompts, split one, or continue another's cache.
+        """
+        if num_examples != self.num_examples:
+            raise ContextError(
+                f"a forward must have the context's {self.num_examples} examples, got {num_examples}: "
+                "make a new context for another batch."
+            )
+        cached = int(cache.get_seq_length()) if cache is not None else 0
+        if cached == 0:
+            self._enter_prompt(num_tokens, cache)
+        else:
+            self._enter_step(num_tokens, cached, cache)
+
+    def _enter_prompt(self, num_tokens: int, cache: Any) -> None:
+        if self.stage != "new":
+            raise ContextError(
+                "a context must serve one prompt, got a second forward without its cache: make a new "
+                "context for a new prompt, and pass the cache to continue this one."
+            )
+        if num_tokens != self.prompt_mask_BT.shape[1]:
+            raise ContextError(
+                f"the prompt must pass through the model whole ({self.prompt_mask_BT.shape[1]} tokens), "
+                f"got {num_tokens}: chunked prefill would make vectors from an unfinished prompt."
+            )
+        self.stage = "prompt"
+        self._seen = num_tokens
+        self.bind(cache)
+
+    def _enter_step(self, num_tokens: int, cached: int, cache: Any) -> None:
+        if self.stage == "new":
+            raise ContextError(
+                "a context must see its prompt before a cache is continued, got a cache of "
+                f"{cached} tokens at its first forward: chat continuation with an old cache is refused."
+            )
+        if self._cache is None or self._cache() is not cache:
+            raise ContextError(
+                "a cache must be continued in the context it was made in, got another generation's cache."
+            )
+        if num_tokens != 1:
+            raise ContextError(
+                f"a cache must be continued one token at a time, got {num_tokens}: assisted decoding and "
+                "appending a new prompt to an old cache are refused."
+            )
+        self.stage = "step"
+
+    def bind(self, cache: Any) -> None:
+        """Tie the context to the cache that its prompt filled."""
+        self._cache = ref(cache) if cache is not None else None
+
+
+def current_context() -> PromptContext:
+    """Return the active context.
+
+    Raises:
+        ContextError: If none is active: the backbone was called without going through the adapted model.
+    """
+    context = _ACTIVE.get()
+    if context is None:
+        raise ContextError(
+            "an adapted backbone must be called within a prompt context, got a bare call: use "
+            "AdaptedModel.forward, or `with adapted.context(prompt_mask):` around your own calls."
+        )
+    return context
+
+
+def _map_tensors(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Apply `change` to a tensor or to every tensor of a tuple, list or dict."""
+    if isinstance(value, tuple | list):
+        return type(value)(_map_tensors(item, change) for item in value)
+    if isinstance(value, dict):
+        return {name: _map_tensors(item, change) for name, item in value.items()}
+    return change(value)

@@ -1,0 +1,133 @@
+"""Method: a parameter-efficient fine-tuning technique, as one frozen dataclass.
+
+`conf/method/<name>.yaml` builds it, `pedro_bench/methods/<name>.py` holds it. A method says how many
+parameters it trains (`count`, a closed form) and puts them into a backbone (`attach`); everything else
+is a hook with a do-nothing default, so the trainer never asks which method it trains.
+
+A method's module must import without torch, so that a wrong setting is answered at once: building
+blocks with parameters live in `pedro_bench.nn` and are imported inside `attach`. (A module that does
+import torch on top still works; its wrong settings are merely answered later.)
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pedro_bench import checks
+from pedro_bench.errors import ConfigError
+from pedro_bench.protocols.backbone import BackboneShape, Site
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.nn import Parameter
+
+BILEVEL_CHOICES = ("none", "validation", "train_holdout")
+"""Where the architecture parameters' batches come from; `none` trains all parameters on the train split."""
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """What a method trains.
+
+    Attributes:
+        matrices: Entries of weight matrices and free vectors that the papers count.
+        trainable: Everything the optimiser updates, biases and coefficients included.
+    """
+
+    matrices: int
+    trainable: int
+
+
+class Injection(Protocol):
+    """What a method may do to a backbone while it attaches; all of it can be undone exactly."""
+
+    @property
+    def shape(self) -> BackboneShape:
+        """Sizes of the backbone."""
+
+    def sites(self, roles: Sequence[str]) -> "list[Site]":
+        """Every place of the roles, layer by layer; a role that matches nothing raises InjectionError."""
+
+    def add(self, name: str, module: "nn.Module") -> Any:
+        """Register a module with trainable parameters under a path such as `layers.3.query`; return it.
+
+        It is put on the backbone's device; its parameters stay float32 whatever the backbone's dtype.
+        """
+
+    def on_input(self, site: Site, change: "Callable[[Tensor], Tensor | None]") -> None:
+        """Call `change(input)` before the site's module; what it returns (unless None) replaces the input."""
+
+    def on_output(self, site: Site, change: "Callable[[Tensor, Tensor], Tensor]") -> None:
+        """Replace the site's output (its slice, where fused) by `change(input, output)`."""
+
+    def train_backbone(self, selects: Callable[[str], bool]) -> None:
+        """Let the backbone's own parameters whose path `selects` be trained; undoing restores their bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """Configuration and behaviour of one technique; checks itself on construction.
+
+    Attributes:
+        name: The YAML's name; stands in records and file names.
+        label: Name as printed in tables (LaTeX).
+        lr: Learning rate of this method under any trainer, or None for the trainer's. Above 0.
+        micro_lr: Learning rate that suits the embedded micro backbone; used by `trainer=micro` alone,
+            and only while `lr` is None. Above 0, or None for the trainer's.
+        bilevel: Where batches for the `architecture` parameter group come from; see BILEVEL_CHOICES.
+    """
+
+    name: str
+    label: str
+    lr: float | None = None
+    micro_lr: float | None = None
+    bilevel: str = "none"
+
+    starts_at_backbone: ClassVar[bool] = True
+    """Whether the adapted model equals the backbone exactly before the first step."""
+    is_bilevel: ClassVar[bool] = False
+    """Whether the method has an `architecture` parameter group, so that `bilevel` may be set."""
+    can_checkpoint_gradients: ClassVar[bool] = True
+    """Whether gradient checkpointing gives exact gradients with this method."""
+
+    def __post_init__(self) -> None:
+        checks.text("method.name", self.name)
+        checks.number("method.lr", self.lr, above=0, optional=True)
+        checks.number("method.micro_lr", self.micro_lr, above=0, optional=True)
+        checks.choice("method.bilevel", self.bilevel, BILEVEL_CHOICES)
+        if self.bilevel != "none" and not self.is_bilevel:
+            raise ConfigError(
+                f"method.bilevel must be none for {self.name}, got {self.bilevel!r}: it has no "
+                "architecture parameters to train apart."
+            )
+
+    @abstractmethod
+    def count(self, shape: BackboneShape) -> ParameterCount:
+        """Count the parameters from the backbone's sizes alone, as a closed form."""
+
+    @abstractmethod
+    def attach(self, injection: Injection) -> None:
+        """Create the parameters and wire them into the backbone."""
+
+    def parameter_groups(self, adapter: "nn.Module") -> "Mapping[str, list[Parameter]]":
+        """Split the trainable parameters into `weights` and, for bilevel methods, `architecture`."""
+        return {"weights": [p for p in adapter.parameters() if p.requires_grad]}
+
+    def extra_loss(self, adapter: "nn.Module") -> "Tensor | None":
+        """Return a term to add to the training loss (a scalar), or None."""
+        return None
+
+    def after_step(self, adapter: "nn.Module", step: int, num_steps: int) -> None:
+        """Act after optimiser step number `step` (from 1) of `num_steps`; gradients are still there."""
+
+    def runtime_state(self, adapter: "nn.Module") -> "dict[str, Tensor]":
+        """Return what exact resume needs beside parameters and buffers (moving averages, masks)."""
+        return {}
+
+    def load_runtime_state(self, adapter: "nn.Module", state: "Mapping[str, Tensor]") -> None:
+        """Take back what `runtime_state` gave."""
+
+    def following(self, adapter: "nn.Module") -> "Method | None":
+        """Return the method to train next from scratch (after a search phase), or None when done."""
+        return None

@@ -1,0 +1,199 @@
+"""Settings: one configuration, checked and built; what the command line hands to an experiment.
+
+A configuration is a nested mapping whose groups name a frozen dataclass by `_target_`.
+`build_settings` turns it into objects and completes it with the dataclasses' defaults, so that
+what is recorded says everything; the same function rebuilds the objects from a record. Nothing
+here imports torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pedro_bench import checks
+from pedro_bench.errors import ConfigError, PedroBenchError, near_match
+from pedro_bench.protocols.backbone import Backbone
+from pedro_bench.protocols.method import Method
+from pedro_bench.protocols.task import Task
+from pedro_bench.records import check_name
+
+if TYPE_CHECKING:
+    from pedro_bench.protocols.data import DataSource
+
+GROUPS = ("method", "task", "backbone", "data", "trainer", "evaluation", "tracking")
+"""Parts of a configuration that build an object; each is a folder of conf/."""
+
+ROOT_KEYS = ("seeds", "suite", "results_dir", "output_dir", "output", "rerun", "device")
+"""Parts of a configuration that are plain values."""
+
+OUTPUTS = ("text", "json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One configuration, built.
+
+    Attributes:
+        method: The technique to train.
+        task: The task to train and score it on.
+        backbone: The model it adapts.
+        data: Where rows come from.
+        trainer: The protocol of training.
+        evaluation: How the test set is predicted.
+        tracking: Where curves go.
+        seeds: Distinct seeds, one run each.
+        suite: Folder of the records.
+        results_dir: Root of records, predictions and tables.
+        output_dir: Root of working files.
+        output: `text` or `json`.
+        rerun: Whether finished keys run again.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        resolved_config: All of this as plain JSON types, defaults included, for `build_settings`.
+    """
+
+    method: Method
+    task: Task
+    backbone: Backbone
+    data: "DataSource"
+    trainer: Any
+    evaluation: Any
+    tracking: Any
+    seeds: tuple[int, ...]
+    suite: str
+    results_dir: str
+    output_dir: str
+    output: str
+    rerun: bool
+    device: str
+    resolved_config: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        check_name("suite", self.suite)
+        for group in ("method", "task", "backbone", "data"):
+            check_name(f"{group}.name", getattr(self, group).name)
+        checks.text("results_dir", self.results_dir)
+        checks.text("output_dir", self.output_dir)
+        checks.choice("output", self.output, OUTPUTS)
+        checks.flag("rerun", self.rerun)
+        _check_seeds(self.seeds)
+        _check_device(self.device)
+
+
+def build_settings(config: Mapping[str, Any]) -> Settings:
+    """Build every group of a configuration and check its root keys.
+
+    Args:
+        config: Plain mapping with exactly GROUPS and ROOT_KEYS; `seeds` may be a single number.
+
+    Raises:
+        ConfigError: If a key is unknown or missing, or a value is outside its range.
+    """
+    known = (*GROUPS, *ROOT_KEYS)
+    for key in config:
+        if key not in known:
+            raise ConfigError(f"{key} must be a known key, got {key!r}.{near_match(key, known)}")
+    for key in known:
+        if key not in config:
+            raise ConfigError(f"{key} must be given, got nothing.")
+    built = {group: build_group(group, config[group]) for group in GROUPS}
+    values = {key: config[key] for key in ROOT_KEYS}
+    seeds = values["seeds"]
+    values["seeds"] = tuple(seeds) if isinstance(seeds, list | tuple) else (seeds,)
+    resolved = {group: describe(instance) for group, instance in built.items()}
+    resolved |= values | {"seeds": list(values["seeds"])}
+    return Settings(**built, **values, resolved_config=resolved)
+
+
+def build_group(key: str, config: Any) -> Any:
+    """Build the dataclass that `config["_target_"]` names; nested ones likewise.
+
+    Args:
+        key: Where the group stands, such as `method`, for messages.
+        config: The group's mapping; lists become tuples.
+
+    Raises:
+        ConfigError: If a key is unknown or missing, or the dataclass refuses a value.
+    """
+    if not isinstance(config, Mapping) or "_target_" not in config:
+        raise ConfigError(f"{key} must be a group with a _target_, got {config!r}.")
+    target = _target(key, config["_target_"])
+    names = [part.name for part in fields(target) if part.init]
+    given = {name: value for name, value in config.items() if name != "_target_"}
+    for name in given:
+        if name not in names:
+            raise ConfigError(
+                f"{key}.{name} must be a known key, got {name!r}.{near_match(str(name), names)}"
+            )
+    for part in fields(target):
+        required = part.init and part.default is MISSING and part.default_factory is MISSING
+        if required and part.name not in given:
+            raise ConfigError(
+                f"{key}.{part.name} must be given, got nothing: add {key}.{part.name}=… to the "
+                "command."
+            )
+    arguments = {name: _value(f"{key}.{name}", value) for name, value in given.items()}
+    try:
+        return target(**arguments)
+    except PedroBenchError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{key} must have values of the right type, got {given!r}: {error}."
+        ) from error
+
+
+def describe(value: Any) -> Any:
+    """Return the plain JSON form of a built object; `build_group` takes it back."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
+        names = [part.name for part in fields(value) if part.init]
+        own = {name: describe(getattr(value, name)) for name in names}
+        return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **own}
+    if isinstance(value, Mapping):
+        return {str(name): describe(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    return value
+
+
+def _value(key: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return build_group(key, value)
+        return {name: _value(f"{key}.{name}", item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_value(f"{key}.{index}", item) for index, item in enumerate(value))
+    return value
+
+
+def _target(key: str, path: Any) -> Any:
+    """Import the frozen dataclass at a dotted path."""
+    module, _, name = str(path).rpartition(".")
+    try:
+        target = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{key}._target_ must name a class that can be imported, got {path!r} ({error})."
+        ) from error
+    parameters = getattr(target, "__dataclass_params__", None)
+    if not isinstance(target, type) or parameters is None or not parameters.frozen:
+        raise ConfigError(f"{key}._target_ must name a frozen dataclass, got {path!r}.")
+    return target
+
+
+def _check_seeds(seeds: tuple[Any, ...]) -> None:
+    whole = all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) != len(seeds):
+        shown = list(seeds) if len(seeds) != 1 else seeds[0]
+        raise ConfigError(
+            "seeds must be distinct whole numbers of at least 0, such as seeds=[0,1,2] or seeds=3, "
+            f"got {shown!r}."
+        )
+
+
+def _check_device(device: Any) -> None:
+    index = device.removeprefix("cuda:") if isinstance(device, str) else ""
+    numbered = isinstance(device, str) and device.startswith("cuda:") and index.isdecimal()
+    if device not in ("auto", "cpu", "cuda") and not numbered:
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}.")

@@ -1,0 +1,122 @@
+"""Task: prompt template, answer and metric of one data set; rows in, text out.
+
+A task turns a raw row of the official release into an `Example` (prompt and answer as text), and turns
+generated text back into predictions and scores. Nobody adds a classification head: the answer is text
+produced by the language-modelling head. Nothing here imports torch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pedro_bench import checks
+
+Row = Mapping[str, Any]
+"""One row of a data set, with the official release's field names."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a prompt; only pieces with `can_shrink` are ever cut to fit the length limit."""
+
+    text: str
+    can_shrink: bool = False
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as the model sees it.
+
+    Attributes:
+        parts: Pieces whose texts, joined without separator, are the prompt (no trailing space).
+        answer: The text to be produced, without leading space; empty where the row has no label.
+        golds: All answers that count as right; the first is what training uses unless stated.
+        identity: The text that makes two rows twins (all prompt fields, white space and case folded).
+        candidates: The closed set of answers, where there is one (label words, choices); else empty.
+        extractive: Whether the answer is to be found in the prompt, so that cutting can lose it.
+    """
+
+    parts: tuple[Part, ...]
+    answer: str
+    golds: tuple[str, ...]
+    identity: str
+    candidates: tuple[str, ...] = ()
+    extractive: bool = False
+
+    @property
+    def prompt(self) -> str:
+        """The whole prompt."""
+        return "".join(part.text for part in self.parts)
+
+
+SPLIT_RULES = ("halves", "holdout", "given")
+"""How official train and validation rows become train, dev and test (SPEC of the protocol, section 4).
+
+`halves`: the official validation rows are cut in half (dev, test); for under 10,000 official train rows.
+`holdout`: `dev_rows` train rows become dev, the official validation rows are the test set.
+`given`: the data set brings train, dev and test itself.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """Configuration and behaviour of one task; checks itself on construction.
+
+    Attributes:
+        name: The YAML's name, and the folder under `data.root` that holds its files.
+        label: Name as printed in tables.
+        version: Raised whenever prompt, splits or metric change; enters the key of a run.
+        split_rule: One of SPLIT_RULES, from the official sizes.
+        dev_rows: Rows held out of train under `holdout`.
+        official_rows: Official (train, validation) row counts, for `inspect` and the batch-size rule.
+        hub_id: Data set on the Hub, with `hub_config` and a pinned `hub_revision`.
+        max_new_tokens: Longest answer that is generated, in tokens.
+    """
+
+    name: str
+    label: str
+    version: int
+    split_rule: str
+    official_rows: tuple[int, int]
+    dev_rows: int = 1000
+    hub_id: str | None = None
+    hub_config: str | None = None
+    hub_revision: str | None = None
+    max_new_tokens: int = 16
+
+    main_metric: ClassVar[str]
+    """Key of the metric that tables show."""
+
+    def __post_init__(self) -> None:
+        checks.text("task.name", self.name)
+        checks.integer("task.version", self.version)
+        checks.choice("task.split_rule", self.split_rule, SPLIT_RULES)
+        checks.integer("task.dev_rows", self.dev_rows)
+        checks.integer("task.max_new_tokens", self.max_new_tokens)
+
+    @property
+    @abstractmethod
+    def fields(self) -> tuple[str, ...]:
+        """Fields that every row must have (the label's field excepted in unlabelled files)."""
+
+    @abstractmethod
+    def example(self, row: Row) -> Example:
+        """Turn a row into prompt and answer.
+
+        Raises:
+            DataError: If a field is missing or its value is outside what the task knows; the message
+                names the field (the caller adds file and line).
+        """
+
+    @abstractmethod
+    def extract(self, text: str, example: Example) -> str:
+        """Take the answer out of generated text (which may run on after it)."""
+
+    @abstractmethod
+    def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+        """Score extracted answers, in percent; also how many were outside the candidates, if closed.
+
+        Returns:
+            Metric name -> value; `main_metric` is among them.
+        """

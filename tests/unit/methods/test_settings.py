@@ -1,0 +1,35 @@
+"""Wrong settings of the methods are refused in one sentence that names value and rule."""
+
+from typing import Any
+
+import pytest
+
+from conftest import build_method
+from pedro_bench.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("pedro", {"r": 0}, r"method\.r must be a whole number of at least 1, got 0\."),
+        ("pedro", {"r": 2.5}, r"method\.r must be a whole number of at least 1, got 2\.5\."),
+        ("pedro", {"r": True}, r"method\.r must be a whole number of at least 1, got True\."),
+        ("pedro", {"pooling": "lest"}, r"method\.pooling .* got 'lest'\. Did you mean 'last'\?"),
+        ("pedro", {"activation": "tanh"}, r"method\.activation .* got 'tanh'\..*Known: gelu"),
+        ("pedro", {"roles": ["query", "attn_out"]}, r"method\.roles .* got 'attn_out'"),
+        ("pedro", {"roles": []}, r"method\.roles must list distinct roles, at least one, got \[\]"),
+        ("pedro", {"roles": ["query", "query"]}, r"method\.roles must list distinct roles"),
+        ("pedro_5", {"bilevel": "validation"}, r"method\.bilevel must be none with .*=relu"),
+        ("pedro", {"bilevel": "dev"}, r"method\.bilevel must be one of .* got 'dev'"),
+        ("lora", {"r": -4}, r"method\.r must be a whole number of at least 1, got -4\."),
+        ("lora", {"alpha": 0}, r"method\.alpha must be a number above 0, got 0\."),
+        ("lora", {"dropout": 1.0}, r"method\.dropout must be a number at least 0 and below 1, got 1"),
+        ("lora", {"roles": ["querry"]}, r"method\.roles .* got 'querry'\. Did you mean 'query'\?"),
+        ("lora", {"lr": 0}, r"method\.lr must be a number above 0 or null, got 0\."),
+        ("lora", {"lr": "fast"}, r"method\.lr must be a number above 0 or null, got 'fast'\."),
+        ("ia3", {"r": 0}, r"method\.r must be a whole number of at least 1 or null, got 0\."),
+    ],
+)
+def test_refused(name: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_method(name, **changes)
