@@ -1,0 +1,182 @@
+"""A backbone's folder on disk: where it is, whether it is whole, and what identifies its content.
+
+A Hub repository is first brought into a folder (the local cache, or a download at a pinned commit),
+so everything after that reads folders only. Nothing here imports torch, and nothing unpickles:
+weights are safetensors.
+"""
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pedro_bench.errors import BackboneError
+
+PACKAGE_PREFIX = "package:"
+"""A path such as `package:micro_weights` names a folder that is installed beside this module."""
+
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+_CHUNK_BYTES = 1 << 22
+_MAX_HEADER_BYTES = 100_000_000
+
+
+def local_folder(path: str) -> Path | None:
+    """Return the folder a path means, whether it exists or not, or None if it is a Hub id."""
+    if path.startswith(PACKAGE_PREFIX):
+        return Path(__file__).parent / path.removeprefix(PACKAGE_PREFIX)
+    folder = Path(path).expanduser()
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1 or "\\" in path
+    return folder if looks_local or folder.exists() else None
+
+
+def check_folder(folder: Path) -> None:
+    """Require a folder with `config.json` and whole safetensors weights.
+
+    Raises:
+        BackboneError: If the folder, its configuration or a weight file is missing or damaged.
+    """
+    read_config(folder)
+    for file in weight_files(folder):
+        _check_safetensors(file)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the content of the folder's `config.json`.
+
+    Raises:
+        BackboneError: If the folder or the file is missing or is not a JSON object.
+    """
+    if not folder.is_dir():
+        raise BackboneError(
+            "backbone.path must be an existing folder or a Hub id such as owner/name, got "
+            f"{str(folder)!r}."
+        )
+    file = folder / "config.json"
+    if not file.is_file():
+        raise BackboneError(
+            f"backbone.path must be a folder with a config.json, got {str(folder)!r}, which has "
+            "none: give the folder that save_pretrained or a Hub download has written."
+        )
+    return read_json(file)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return a JSON object from a file.
+
+    Raises:
+        BackboneError: If the file is not readable or holds something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{file} must be a readable JSON object, got: {error}.") from error
+    if not isinstance(content, dict):
+        raise BackboneError(f"{file} must be a JSON object, got {type(content).__name__}.")
+    return content
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """Return the safetensors files that hold the weights: all shards, or the one file.
+
+    Raises:
+        BackboneError: If there are none, or a shard that the index names is missing.
+    """
+    index = folder / WEIGHTS_INDEX
+    if index.is_file():
+        shards = read_json(index).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise BackboneError(f"{index} must have a weight_map that names the shards, got none.")
+        names = sorted({str(name) for name in shards.values()})
+    elif (folder / WEIGHTS).is_file():
+        names = [WEIGHTS]
+    else:
+        pickled = sorted(file.name for file in folder.glob("pytorch_model*.bin"))
+        hint = f", only pickled ones ({pickled[0]})" if pickled else ""
+        raise BackboneError(
+            f"backbone.path must be a folder with {WEIGHTS} or its shards, got {str(folder)!r}, "
+            f"which has no safetensors weights{hint}: save the model again with save_pretrained."
+        )
+    for name in names:
+        if not (folder / name).is_file():
+            raise BackboneError(
+                f"every shard that {index} names must exist, got no {name}: download it again."
+            )
+    return tuple(folder / name for name in names)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Return whether a tokenizer lies in the folder."""
+    return any(
+        (folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
+    )
+
+
+def folder_hash(folder: Path, *, with_weights: bool = True) -> str:
+    """Return the SHA-256 of configuration, tokenizer and weights, by their bytes.
+
+    Every byte is read, so a change anywhere changes the hash; time stamps and places do not enter.
+    The same unchanged file is read once per process (about a second per gigabyte).
+    """
+    names = ("config.json", *_TOKENIZER_FILES) if with_weights else _TOKENIZER_FILES
+    files = [folder / name for name in names if (folder / name).is_file()]
+    if with_weights:
+        files.extend(weight_files(folder))
+    digest = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        content = _file_hash(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
+        digest.update(f"{file.name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _file_hash(file: str, size: int, mtime_ns: int) -> str:
+    """Hash one file; size and time only let a changed file be read again."""
+    digest = hashlib.sha256()
+    with Path(file).open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_safetensors(file: Path) -> None:
+    """Compare the header of a safetensors file with the file's length.
+
+    Raises:
+        BackboneError: If the header cannot be read or the file is cut or too long.
+    """
+    try:
+        expected = _expected_bytes(file)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BackboneError(
+            f"{file} must be a safetensors file, got a damaged header: download or save it again."
+        ) from error
+    size = file.stat().st_size
+    if size != expected:
+        raise BackboneError(
+            f"{file} must have {expected} bytes as its header says, got {size}: the file is "
+            "damaged, download or save it again."
+        )
+
+
+def _expected_bytes(file: Path) -> int:
+    """Return the length that the header of a safetensors file promises."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= min(_MAX_HEADER_BYTES, file.stat().st_size):
+            raise ValueError("header length")
+        header = json.loads(stream.read(length))
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    return 8 + length + max(ends, default=0)

@@ -1,0 +1,232 @@
+"""The Llama family: every decoder whose modules carry Llama's names (Gemma, Mistral, Qwen too).
+
+What belongs to the family is seen by looking at the loaded model, not at a list of architectures: a
+model that has `layers`, `embed_tokens`, `norm` and in every layer the seven projections `q_proj
+k_proj v_proj o_proj gate_proj up_proj down_proj` works, whatever it is called; one that lacks any
+is refused by name.
+
+The configuration below is cheap: it imports neither torch nor transformers before `load`.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pedro_bench import checks
+from pedro_bench.backbones import folders, hub, shapes
+from pedro_bench.errors import BackboneError, ConfigError
+from pedro_bench.protocols.backbone import Backbone, BackboneShape
+
+if TYPE_CHECKING:
+    from pedro_bench.protocols.backbone import LoadedBackbone
+
+DTYPES = ("float32", "bfloat16", "float16")
+ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2")
+STAND_IN_TOKENIZER = "package:micro_weights"
+"""Tokenizer of a model with random weights that has none of its own: for speed work the text is
+idle."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Llama(Backbone):
+    """Configuration of a Llama-family backbone.
+
+    Attributes:
+        path: Local folder, `package:<folder>` for weights installed with this package, or Hub id
+            (`owner/name`). None is allowed until the backbone is used, or with random weights.
+        revision: Commit of the Hub repository, 40 hexadecimal digits; it does not apply to local
+            folders, whose content is hashed instead.
+        dtype: One of DTYPES; None: float32 on the CPU, bfloat16 on a GPU.
+        attn_implementation: One of ATTENTION_IMPLEMENTATIONS, as in Transformers.
+        random_weights: Build the true shape with random weights; nothing is downloaded.
+        random_seed: Seed of these weights.
+        architecture: The entries of a `config.json` that fix the shape; needed for a shape without
+            the repository's own configuration, and for random weights.
+        tokenizer_path: Local folder of another tokenizer; None: the backbone's own. With random
+            weights and no folder, the micro backbone's tokenizer stands in.
+    """
+
+    path: str | None = None
+    revision: str | None = None
+    dtype: str | None = None
+    attn_implementation: str = "sdpa"
+    random_weights: bool = False
+    random_seed: int = 0
+    architecture: Mapping[str, Any] | None = None
+    tokenizer_path: str | None = None
+
+    def __post_init__(self) -> None:
+        checks.text("backbone.name", self.name)
+        checks.text("backbone.label", self.label)
+        checks.text("backbone.path", self.path, optional=True)
+        checks.text("backbone.tokenizer_path", self.tokenizer_path, optional=True)
+        if self.dtype is not None:
+            checks.choice("backbone.dtype", self.dtype, DTYPES)
+        checks.choice(
+            "backbone.attn_implementation", self.attn_implementation, ATTENTION_IMPLEMENTATIONS
+        )
+        checks.flag("backbone.random_weights", self.random_weights)
+        checks.integer("backbone.random_seed", self.random_seed, least=0)
+        if self.revision is not None and not _COMMIT.fullmatch(str(self.revision)):
+            raise ConfigError(
+                "backbone.revision must be a commit of 40 hexadecimal digits or null, got "
+                f"{self.revision!r}: a branch or tag may move, so its results could not be "
+                "repeated."
+            )
+        if self.architecture is not None:
+            object.__setattr__(self, "architecture", _plain(self.architecture))
+            self._check_architecture()
+
+    def _check_architecture(self) -> None:
+        if not isinstance(self.architecture, Mapping) or not self.architecture.get("model_type"):
+            raise ConfigError(
+                "backbone.architecture must be a mapping with a model_type such as llama, got "
+                f"{self.architecture!r}."
+            )
+
+    def shape(self) -> BackboneShape:
+        """Read the sizes from the configuration alone.
+
+        A local folder's `config.json` comes first, then the YAML's mapping, then the Hub's file.
+        Torch is imported only for an architecture that `shapes.CONVENTIONS` does not know, which is
+        built without memory on the meta device and measured.
+
+        Raises:
+            BackboneError: If no configuration can be found, or it is not of this family.
+        """
+        mapping, source = self.configuration()
+        if shapes.is_readable(mapping):
+            return shapes.read_shape(mapping, source)
+        from pedro_bench.backbones.loading import measure_config
+
+        return measure_config(mapping, source)
+
+    def configuration(self) -> tuple[dict[str, Any], str]:
+        """Return the configuration mapping in use, and where it comes from.
+
+        Raises:
+            BackboneError: If no configuration can be found; with the remedy.
+        """
+        folder = folders.local_folder(self.path) if self.path is not None else None
+        if folder is not None:
+            return folders.read_config(folder), str(folder / "config.json")
+        if self.architecture is not None:
+            return dict(self.architecture), "backbone.architecture"
+        repository, revision = self._pinned()
+        return folders.read_config(
+            hub.fetch_config(repository, revision)
+        ), f"{repository}/config.json"
+
+    def identity(self) -> str:
+        """Return what decides weights and tokenizer.
+
+        A local folder: SHA-256 over every byte of configuration, tokenizer and weights. A Hub id:
+        path and commit. Random weights: the configuration and the seed.
+
+        Raises:
+            BackboneError: If the folder is missing or not whole, or a Hub id has no pinned commit.
+        """
+        if self.random_weights:
+            mapping, _ = self.configuration()
+            weights = f"random:{self.random_seed}:{_canonical(mapping)}"
+        else:
+            folder = folders.local_folder(self._required_path())
+            if folder is not None:
+                folders.check_folder(folder)
+                weights = f"sha256:{folders.folder_hash(folder)}"
+            else:
+                weights = "@".join(self._pinned())
+        other = self.tokenizer_folder()
+        if other is None:
+            return weights
+        return f"{weights} tokenizer:{folders.folder_hash(other, with_weights=False)}"
+
+    def tokenizer_folder(self) -> Path | None:
+        """Return the folder of a tokenizer other than the backbone's own, if one is to be used.
+
+        Raises:
+            BackboneError: If the folder holds no tokenizer.
+        """
+        chosen = self.tokenizer_path
+        if chosen is None and self.random_weights:
+            own = folders.local_folder(self.path) if self.path is not None else None
+            chosen = (
+                str(own) if own is not None and folders.has_tokenizer(own) else STAND_IN_TOKENIZER
+            )
+        if chosen is None:
+            return None
+        folder = folders.local_folder(chosen)
+        if folder is None or not folders.has_tokenizer(folder):
+            raise BackboneError(
+                "backbone.tokenizer_path must be a local folder with a tokenizer, got "
+                f"{chosen!r}: give a folder that holds tokenizer.json or tokenizer.model."
+            )
+        return folder
+
+    def load(self, *, device: str) -> "LoadedBackbone":
+        """Load weights and tokenizer, frozen and in evaluation mode.
+
+        A tokenizer without a padding token pads with its unknown token, or else with its
+        end-of-sequence token; attention masks and labels make padding harmless either way.
+
+        Args:
+            device: `cpu`, `cuda`, `cuda:0` ….
+
+        Raises:
+            BackboneError: If the weights are missing, gated, damaged or not of this family.
+        """
+        from pedro_bench.backbones.loading import build_random, load_folder
+
+        if self.random_weights:
+            mapping, source = self.configuration()
+            return build_random(self, mapping, source, device)
+        folder = folders.local_folder(self._required_path())
+        if folder is None:
+            folder = hub.fetch_snapshot(*self._pinned())
+        folders.check_folder(folder)
+        return load_folder(self, folder, self.identity(), device)
+
+    def _required_path(self) -> str:
+        if self.path is None:
+            raise BackboneError(
+                f"backbone.path must be a local folder or a Hub id for backbone={self.name}, got "
+                "None: set backbone.path=<folder>, or backbone.path=<owner/name> with "
+                "backbone.revision=<commit>."
+            )
+        return self.path
+
+    def _pinned(self) -> tuple[str, str]:
+        """Return Hub id and commit.
+
+        Raises:
+            BackboneError: If no commit is pinned.
+        """
+        repository = self._required_path()
+        if self.revision is None:
+            raise BackboneError(
+                f"backbone.revision must be set to a commit for the Hub id {repository!r}, got "
+                "None: set backbone.revision=<40 hexadecimal digits>, or give "
+                "backbone.path=<folder> if a local folder was meant (there is none of that "
+                "name)."
+            )
+        return repository, self.revision
+
+
+def _plain(value: Any) -> Any:
+    """Turn mappings and sequences of any class into dicts and lists."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return value
+    return [_plain(item) for item in value]
+
+
+def _canonical(mapping: Mapping[str, Any]) -> str:
+    """Hash a mapping whatever the order of its entries."""
+    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,191 @@
+"""A loaded Llama-family model seen by role: sites, head, fingerprint and measured sizes.
+
+Legend: N positions, D hidden, V vocabulary.
+"""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pedro_bench.errors import BackboneError, InjectionError, near_match
+from pedro_bench.protocols.backbone import (
+    LINEAR_ROLES,
+    ROLES,
+    BackboneShape,
+    LoadedBackbone,
+    Site,
+    Width,
+)
+
+MODULE_NAMES = dict(
+    zip(
+        LINEAR_ROLES,
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        strict=True,
+    )
+)
+"""Role -> last part of the module's path within a layer."""
+
+
+class LoadedLlama(LoadedBackbone):
+    """A Llama-family model in memory; frozen and in evaluation mode."""
+
+    def __init__(
+        self, name: str, model: Any, tokenizer: Any, shape: BackboneShape, revision: str
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.tokenizer = tokenizer
+        self.shape = shape
+        self.revision = revision
+        self._sites = find_sites(model, name)
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The stack of layers without the language-modelling head."""
+        return find_decoder(self.model, self.name)
+
+    def sites(self, role: str) -> tuple[Site, ...]:
+        """Return every place of a role, in layer order.
+
+        Raises:
+            InjectionError: If the role is unknown.
+        """
+        if role not in self._sites:
+            raise InjectionError(
+                f"role must be one that backbone {self.name} has, got {role!r}."
+                + near_match(role, self._sites)
+            )
+        return self._sites[role]
+
+    def head(self, hidden_ND: Tensor) -> Tensor:
+        """Turn hidden states (N, D) into float32 logits (N, V).
+
+        Whatever the family does after the matrix product is done here in float32: a factor
+        (Cohere), a divisor (Granite), soft-capping (Gemma 2 and 3).
+        """
+        logits_NV: Tensor = self.model.get_output_embeddings()(hidden_ND).float()
+        config = self.model.config.get_text_config(decoder=True)
+        scale = getattr(config, "logit_scale", None)
+        if scale is not None:
+            logits_NV = logits_NV * scale
+        divisor = getattr(config, "logits_scaling", None)
+        if divisor is not None:
+            logits_NV = logits_NV / divisor
+        cap = getattr(config, "final_logit_softcapping", None)
+        if cap is not None:
+            logits_NV = torch.tanh(logits_NV / cap) * cap
+        return logits_NV
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over names, types, shapes and bytes of all weights, tied ones once."""
+        digest = hashlib.sha256()
+        tensors: dict[str, Tensor] = {
+            **dict(self.model.named_parameters()),
+            **dict(self.model.named_buffers()),
+        }
+        for name, tensor in sorted(tensors.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            flat = tensor.detach().reshape(-1).contiguous().view(torch.uint8)
+            digest.update(flat.cpu().numpy().data)
+        return digest.hexdigest()
+
+
+def find_decoder(model: Any, source: str) -> nn.Module:
+    """Return the stack of layers of a causal language model.
+
+    Raises:
+        BackboneError: If the model has none with Llama's names; the message says what is missing.
+    """
+    decoder = model.get_decoder()
+    missing = [name for name in ("layers", "embed_tokens", "norm") if not hasattr(decoder, name)]
+    if decoder is model or missing:
+        raise _not_of_family(model, source, missing or ["a decoder"])
+    assert isinstance(decoder, nn.Module)
+    return decoder
+
+
+def find_sites(model: Any, source: str) -> dict[str, tuple[Site, ...]]:
+    """Find every role of a model of this family by the names of its modules.
+
+    Raises:
+        BackboneError: If a layer lacks one of the projections or has it more than once.
+    """
+    decoder = find_decoder(model, source)
+    paths = {id(module): path for path, module in model.named_modules()}
+    hidden = _hidden_size(decoder)
+    sites: dict[str, list[Site]] = {role: [] for role in ROLES}
+
+    def add(role: str, layer: int | None, module: nn.Module, inputs: int, outputs: int) -> None:
+        sites[role].append(Site(role, layer, paths[id(module)], module, inputs, outputs))
+
+    add("embedding", None, decoder.embed_tokens, 0, hidden)  # type: ignore[arg-type]
+    for layer, block in enumerate(decoder.layers):  # type: ignore[arg-type]
+        add("block", layer, block, 0, hidden)
+        for role, module in _projections(model, block, layer, source).items():
+            add(role, layer, module, module.in_features, module.out_features)
+        for name, child in block.named_children():
+            if name.endswith("norm"):
+                add("norm", layer, child, 0, hidden)
+    add("norm", None, decoder.norm, 0, hidden)  # type: ignore[arg-type]
+    return {role: tuple(found) for role, found in sites.items()}
+
+
+def measure_shape(model: Any, source: str) -> BackboneShape:
+    """Read all sizes from the modules of a model (which may live on the meta device).
+
+    Raises:
+        BackboneError: If the model is not of this family.
+    """
+    sites = find_sites(model, source)
+    layers = len(sites["block"])
+    widths: list[dict[str, Width]] = [{} for _ in range(layers)]
+    for role in LINEAR_ROLES:
+        for site in sites[role]:
+            has_bias = getattr(site.module, "bias", None) is not None
+            widths[site.layer or 0][role] = Width(site.inputs, site.outputs, has_bias)
+    embedding: Any = sites["embedding"][0].module
+    return BackboneShape(
+        family=str(model.config.model_type),
+        num_layers=layers,
+        hidden_size=sites["embedding"][0].outputs,
+        ffn_dim=widths[0]["ffn_up"].outputs,
+        vocab_size=embedding.weight.shape[0],
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        widths=tuple(widths),
+    )
+
+
+def _projections(model: Any, block: nn.Module, layer: int, source: str) -> dict[str, nn.Linear]:
+    """Return role -> linear module of one layer."""
+    found: dict[str, nn.Linear] = {}
+    missing = []
+    for role, name in MODULE_NAMES.items():
+        matches = [
+            module
+            for path, module in block.named_modules()
+            if path.rpartition(".")[2] == name and isinstance(module, nn.Linear)
+        ]
+        if len(matches) == 1:
+            found[role] = matches[0]
+        else:
+            missing.append(name)
+    if missing:
+        names = [f"{', '.join(missing)} (exactly one each in layer {layer})"]
+        raise _not_of_family(model, source, names)
+    return found
+
+
+def _hidden_size(decoder: nn.Module) -> int:
+    weight: Any = decoder.embed_tokens.weight  # type: ignore[union-attr]
+    return int(weight.shape[1])
+
+
+def _not_of_family(model: Any, source: str, missing: list[str]) -> BackboneError:
+    return BackboneError(
+        f"backbone {source} must have the modules of the Llama family, got "
+        f"{type(model).__name__}, which lacks {', '.join(missing)}: choose a backbone whose "
+        "layers carry Llama's names."
+    )

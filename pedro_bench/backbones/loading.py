@@ -1,0 +1,216 @@
+"""Load a Llama-family model with its tokenizer, and prove that it is what was announced.
+
+Padding token: a tokenizer without one pads with its unknown token, or else with its end-of-sequence
+token; attention masks and labels make padding harmless either way.
+
+Legend: B examples, T tokens, N positions, D hidden, V vocabulary.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from pedro_bench.backbones.loaded import LoadedLlama, measure_shape
+from pedro_bench.backbones.refusals import REFUSALS, in_one_line, quiet, unsuitable
+from pedro_bench.backbones.shapes import is_readable, read_shape
+from pedro_bench.errors import BackboneError
+from pedro_bench.protocols.backbone import BackboneShape
+
+if TYPE_CHECKING:
+    from pedro_bench.backbones.llama import Llama
+
+_PROBE_TOKENS = 3
+_HEAD_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> LoadedLlama:
+    """Load a checked folder.
+
+    Raises:
+        BackboneError: If Transformers cannot build a causal language model from it, weights are
+            missing, or the model is not of this family.
+    """
+    dtype = _dtype(settings, device)
+    try:
+        with quiet():
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                attn_implementation=settings.attn_implementation,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except REFUSALS as error:
+        raise unsuitable(str(folder), error) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise BackboneError(
+            f"the weights in {folder} must hold every parameter of {type(model).__name__}, got "
+            f"none for {missing[0]} ({len(missing)} missing): the folder belongs to another kind "
+            "of model."
+        )
+    tokenizer_folder = settings.tokenizer_folder() or folder
+    return _finish(settings, model, tokenizer_folder, revision, device)
+
+
+def build_random(
+    settings: "Llama", mapping: Mapping[str, Any], source: str, device: str
+) -> LoadedLlama:
+    """Build the true shape with seeded random weights, directly on the device.
+
+    Raises:
+        BackboneError: If the mapping describes no causal language model of this family.
+    """
+    config = _config(mapping, source)
+    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices), torch.device(device), quiet():
+            torch.manual_seed(settings.random_seed)
+            model = transformers.AutoModelForCausalLM.from_config(
+                config,
+                dtype=_dtype(settings, device),
+                attn_implementation=settings.attn_implementation,
+            )
+    except REFUSALS as error:
+        raise unsuitable(source, error) from error
+    folder = settings.tokenizer_folder()
+    assert folder is not None  # random weights always name one, or raise
+    return _finish(settings, model, folder, settings.identity(), device)
+
+
+def measure_config(mapping: Mapping[str, Any], source: str) -> BackboneShape:
+    """Measure the sizes of an architecture by building it on the meta device, without memory.
+
+    Raises:
+        BackboneError: If the mapping describes no causal language model of this family.
+    """
+    config = _config(mapping, source)
+    try:
+        with torch.device("meta"), quiet():
+            model = transformers.AutoModelForCausalLM.from_config(config)
+    except REFUSALS as error:
+        raise unsuitable(source, error) from error
+    return measure_shape(model, source)
+
+
+def _config(mapping: Mapping[str, Any], source: str) -> Any:
+    """Build Transformers' configuration object from a mapping, without remote code."""
+    entries = {name: value for name, value in mapping.items() if name != "model_type"}
+    entries.pop("auto_map", None)
+    try:
+        return transformers.AutoConfig.for_model(str(mapping.get("model_type")), **entries)
+    except REFUSALS as error:
+        raise unsuitable(source, error) from error
+
+
+def _finish(
+    settings: "Llama", model: Any, tokenizer_folder: Path, revision: str, device: str
+) -> LoadedLlama:
+    """Freeze the model, add the tokenizer, and prove shape and head."""
+    try:
+        model = model.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise unsuitable(settings.name, error) from error
+    _refuse_dropped_capping(settings, model)
+    model.requires_grad_(False)
+    model.config.use_cache = True
+    shape = measure_shape(model, settings.name)
+    _prove_shape(settings, shape)
+    tokenizer = _load_tokenizer(tokenizer_folder, shape)
+    loaded = LoadedLlama(settings.name, model, tokenizer, shape, revision)
+    prove_head(loaded)
+    return loaded
+
+
+def _refuse_dropped_capping(settings: "Llama", model: Any) -> None:
+    """Refuse PyTorch's fused attention for a model that caps its attention scores.
+
+    Some versions of Transformers run Gemma 2 with it and silently leave the capping out.
+
+    Raises:
+        BackboneError: If the scores are to be capped and `sdpa` is set.
+    """
+    cap = getattr(model.config.get_text_config(decoder=True), "attn_logit_softcapping", None)
+    if cap is not None and settings.attn_implementation == "sdpa":
+        raise BackboneError(
+            f"backbone.attn_implementation must be one that {settings.name} supports, got 'sdpa', "
+            f"which cannot cap attention scores at {cap:g}: set backbone.attn_implementation=eager."
+        )
+
+
+def _load_tokenizer(folder: Path, shape: BackboneShape) -> Any:
+    try:
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except REFUSALS as error:
+        raise BackboneError(
+            f"{folder} must hold a tokenizer that Transformers can load, got: "
+            f"{in_one_line(error)}; set backbone.tokenizer_path=<folder>."
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise BackboneError(
+            f"the tokenizer in {folder} must have an end-of-sequence token, got none: every "
+            "answer ends with it."
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    if len(tokenizer) > shape.vocab_size:
+        raise BackboneError(
+            f"the tokenizer in {folder} must have at most the backbone's {shape.vocab_size} "
+            f"tokens, got {len(tokenizer)}: it belongs to another model."
+        )
+    return tokenizer
+
+
+def _prove_shape(settings: "Llama", measured: BackboneShape) -> None:
+    """Compare the loaded modules with what the configuration promised.
+
+    Raises:
+        BackboneError: If they differ: parameter tables made from the configuration would be wrong.
+    """
+    mapping, source = settings.configuration()
+    if not is_readable(mapping):
+        return  # the announced shape is itself measured
+    promised = read_shape(mapping, source)
+    if promised != measured:
+        raise BackboneError(
+            f"the loaded weights must have the shape that {source} promises "
+            f"({promised.num_parameters:,} parameters), got {measured.num_parameters:,}: correct "
+            "backbone.architecture or backbone.path."
+        )
+
+
+@torch.no_grad()
+def prove_head(loaded: LoadedLlama) -> None:
+    """Check on a few tokens that `head` gives the logits of the model's own forward.
+
+    Raises:
+        BackboneError: If it does not: the model does something to its logits that is not known
+            here.
+    """
+    ids_BT = torch.arange(_PROBE_TOKENS, device=loaded.device).remainder(loaded.shape.vocab_size)[
+        None
+    ]
+    expected_TV = loaded.model(input_ids=ids_BT, use_cache=False).logits[0].float()
+    hidden_TD = loaded.decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
+    error = (loaded.head(hidden_TD) - expected_TV).abs().max()
+    bound = _HEAD_TOLERANCE[loaded.model.dtype] * max(1.0, float(expected_TV.abs().max()))
+    if not float(error) <= bound:
+        raise BackboneError(
+            f"backbone {loaded.name} must compute its logits as the Llama family does, got a "
+            f"difference of {float(error):.3g}: the architecture {loaded.shape.family!r} is not "
+            "supported."
+        )
+
+
+def _dtype(settings: "Llama", device: str) -> torch.dtype:
+    default = "float32" if torch.device(device).type == "cpu" else "bfloat16"
+    chosen: torch.dtype = getattr(torch, settings.dtype or default)
+    return chosen

@@ -1,0 +1,64 @@
+"""What Transformers refuses, told in one sentence, and its own notes kept off the terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from pedro_bench.errors import BackboneError
+
+REFUSALS = (
+    ValueError,
+    RuntimeError,
+    OSError,
+    ImportError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    StrictDataclassError,
+    SafetensorError,
+)
+"""What Transformers raises for a folder or a configuration that it cannot use."""
+
+
+def unsuitable(source: str, error: Exception) -> BackboneError:
+    """Say in one sentence why Transformers refused."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return BackboneError(
+            f"{source} must fit into the device's memory, got none left: set "
+            "backbone.dtype=bfloat16 or choose a smaller backbone."
+        )
+    text = in_one_line(error)
+    if any(word in text.lower() for word in ("attn_implementation", "attention implem", "flash")):
+        return BackboneError(
+            f"backbone.attn_implementation must be one that {source} supports, got a refusal "
+            f"({text}): set backbone.attn_implementation=eager."
+        )
+    return BackboneError(
+        f"{source} must describe a causal language model that Transformers knows, got a refusal "
+        f"({text})."
+    )
+
+
+def in_one_line(error: Exception) -> str:
+    """Return an error's first sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.split(". ")[0][:300].rstrip(".")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Transformers' own bars and notes off the terminal for a while."""
+    verbosity = transformers_logging.get_verbosity()
+    had_bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if had_bars:
+            transformers_logging.enable_progress_bar()

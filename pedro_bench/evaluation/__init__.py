@@ -1,0 +1,1 @@
+"""Evaluation: generated answers and log-likelihoods of an adapted model."""

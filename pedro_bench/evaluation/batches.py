@@ -1,0 +1,85 @@
+"""What decoding and likelihood share: the model they need, and batches by length.
+
+Legend: B examples, T tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pedro_bench.errors import TrainingError
+from pedro_bench.protocols.backbone import LoadedBackbone
+from pedro_bench.protocols.batch import Batch
+from pedro_bench.protocols.context import PromptContext
+
+
+class Adapted(Protocol):
+    """The part of an adapted model that evaluation uses."""
+
+    backbone: LoadedBackbone
+
+    def modules(self) -> Iterator[nn.Module]:
+        """All modules, the backbone's included."""
+
+    def context(self, prompt_mask_BT: Tensor) -> PromptContext:
+        """Make the context of one generation."""
+
+    def answer_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits (N, V) and labels (N,) at the answer positions, row by row."""
+
+
+class Progress(Protocol):
+    """Called after each batch."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """Tell how many of all examples are done."""
+
+
+def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Return positions in batches, longest first, so that a lack of memory shows at once."""
+    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def padded(
+    rows: Sequence[Sequence[int]], fill: int, *, left: bool, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Pad rows to one length.
+
+    Returns:
+        Values (B, T) as int64, and a mask (B, T) that is True where a row's own value stands.
+    """
+    width = max(len(row) for row in rows)
+    values_BT = torch.full((len(rows), width), fill, dtype=torch.long)
+    mask_BT = torch.zeros((len(rows), width), dtype=torch.bool)
+    for position, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        values_BT[position, place] = torch.tensor(row, dtype=torch.long)
+        mask_BT[position, place] = True
+    return values_BT.to(device), mask_BT.to(device)
+
+
+@contextmanager
+def evaluating(adapted: Adapted, batch_size: int) -> Iterator[None]:
+    """Hold every module in evaluation mode without gradients, and put each back as it was.
+
+    Raises:
+        TrainingError: If the device runs out of memory; the message names the setting to change.
+    """
+    modes = [(module, module.training) for module in adapted.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        with torch.no_grad():
+            yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "evaluation.batch_size must be small enough for the device's memory, got "
+            f"{batch_size}: set evaluation.batch_size={max(1, batch_size // 2)}."
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode

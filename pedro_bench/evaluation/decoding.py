@@ -1,0 +1,160 @@
+"""Generate answers by greedy decoding or beam search, with Hugging Face Transformers' own search.
+
+A prompt passes through the model once, not once per beam: the prompts of a batch fill a key/value
+cache, its last position is dropped, cache and context are repeated for the beams, and `generate`
+goes on from there by reading the last prompt token again as a first step. Padding is on the left,
+position ids follow the attention mask, and a checkpoint's own generation settings (sampling,
+temperature …) change nothing.
+
+Legend: B examples, T tokens of the padded prompt.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from transformers import DynamicCache, GenerationConfig
+
+from pedro_bench.evaluation.batches import Adapted, Progress, by_length, evaluating, padded
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.context import PromptContext
+
+
+def generate(
+    adapted: Adapted,
+    prompts: Sequence[Encoded],
+    *,
+    num_beams: int,
+    max_new_tokens: int,
+    batch_size: int,
+    length_penalty: float = 1.0,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Generate the answer to each prompt.
+
+    Args:
+        adapted: The adapted model; its training mode is as before afterwards.
+        prompts: Encoded prompts; their answers are not looked at.
+        num_beams: Beams of each prompt, at least 1; 1 is greedy decoding.
+        max_new_tokens: Longest answer, in tokens.
+        batch_size: Prompts decoded together; the device needs room for `batch_size * num_beams`
+            caches.
+        length_penalty: As in Transformers; used with two beams or more.
+        progress: Called after each batch with the numbers of finished and of all prompts.
+
+    Returns:
+        Generated text without special tokens, in the order of `prompts`.
+
+    Raises:
+        TrainingError: If the device runs out of memory.
+    """
+    tokenizer = adapted.backbone.tokenizer
+    settings = _settings(tokenizer, num_beams, max_new_tokens, length_penalty)
+    texts = [""] * len(prompts)
+    done = 0
+    with evaluating(adapted, batch_size), _without_own_settings(adapted.backbone.model):
+        for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
+            answers = _generate_batch(adapted, [prompts[row].prompt_ids for row in rows], settings)
+            for row, answer in zip(rows, answers, strict=True):
+                texts[row] = tokenizer.decode(
+                    _until(answer, tokenizer.eos_token_id),
+                    skip_special_tokens=True,
+                    clean_up_tokenization_spaces=False,
+                )
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(prompts))
+    return texts
+
+
+def _generate_batch(
+    adapted: Adapted, prompts: Sequence[Sequence[int]], settings: GenerationConfig
+) -> list[list[int]]:
+    """Return the new tokens of each prompt, end-of-sequence and padding included."""
+    backbone = adapted.backbone
+    ids_BT, mask_BT = padded(prompts, int(settings.pad_token_id), left=True, device=backbone.device)
+    positions_BT = (mask_BT.long().cumsum(1) - 1).clamp(min=0)
+    with adapted.context(mask_BT).active() as context:
+        given: dict[str, Any] = {"attention_mask": mask_BT.long()}
+        # A prompt of one token leaves nothing in the cache once the last position is dropped, and
+        # without beams there is nothing to share: `generate` then reads the prompt itself.
+        if settings.num_beams > 1 and ids_BT.shape[1] > 1:
+            cache = _read_prompt(adapted, ids_BT, mask_BT, positions_BT)
+            _continue_as_beams(cache, context, settings.num_beams)
+            given["past_key_values"] = cache
+            ids_BT, positions_BT = ids_BT[:, -1:], positions_BT[:, -1:]
+        elif settings.num_beams > 1:
+            context.expand(settings.num_beams)
+        output_BT = backbone.model.generate(
+            input_ids=ids_BT, position_ids=positions_BT, generation_config=settings, **given
+        )
+    return output_BT[:, ids_BT.shape[1] :].tolist()  # type: ignore[no-any-return]
+
+
+def _read_prompt(
+    adapted: Adapted, ids_BT: Tensor, mask_BT: Tensor, positions_BT: Tensor
+) -> DynamicCache:
+    """Pass each prompt through the decoder once and return the cache it fills.
+
+    The cache is made without the model's configuration: its layers then keep every position, also
+    where the attention has a sliding window (the mask applies the window), so that one can be
+    dropped again.
+    """
+    cache = DynamicCache()
+    adapted.backbone.decoder(
+        input_ids=ids_BT,
+        attention_mask=mask_BT.long(),
+        position_ids=positions_BT,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return cache
+
+
+def _continue_as_beams(cache: DynamicCache, context: PromptContext, num_beams: int) -> None:
+    """Drop the cache's last position and repeat cache and context for the beams.
+
+    Transformers changed the meaning of `crop`'s argument between versions, so keys and values are
+    cut here. This is the only place that takes the last position of every layer to be the last
+    prompt token.
+    """
+    for layer in cache.layers:
+        layer.keys = layer.keys[:, :, :-1].repeat_interleave(num_beams, dim=0)
+        layer.values = layer.values[:, :, :-1].repeat_interleave(num_beams, dim=0)
+    context.expand(num_beams)
+    context.bind(cache)
+
+
+def _settings(
+    tokenizer: Any, num_beams: int, max_new_tokens: int, length_penalty: float
+) -> GenerationConfig:
+    """Return Transformers' defaults but for what is asked, with the tokenizer's special tokens."""
+    beams = {"length_penalty": length_penalty} if num_beams > 1 else {}
+    return GenerationConfig(
+        num_beams=num_beams,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        use_cache=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **beams,
+    )
+
+
+@contextmanager
+def _without_own_settings(model: Any) -> Iterator[None]:
+    """Set aside the settings that a checkpoint ships, which `generate` would mix into ours."""
+    shipped = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = shipped
+
+
+def _until(tokens: Sequence[int], end: int) -> list[int]:
+    """Return the tokens before the first end-of-sequence token."""
+    kept = list(tokens)
+    return kept[: kept.index(end)] if end in kept else kept

@@ -1,0 +1,129 @@
+"""The Hub: every way a repository cannot be had is one sentence with the remedy.
+
+A real server on this machine stands for the Hub; the client runs in its own process, since
+huggingface_hub reads its environment once.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ROOT = Path(__file__).parents[3]
+
+
+class Refusal(BaseHTTPRequestHandler):
+    """Answers every request with the error that the repository's name asks for."""
+
+    def answer(self) -> None:
+        status, code = {
+            "gated": (403, "GatedRepo"),
+            "missing": (404, "RepoNotFound"),
+            "moved": (404, "RevisionNotFound"),
+        }[self.path.split("owner/")[1].split("/")[0]]
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub() -> Iterator[str]:
+    """Address of a Hub that refuses."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def use(calls: list[tuple[str, str]], endpoint: str, home: Path, *, offline: bool) -> list[str]:
+    """Call the hub module in a process of its own; return what each call says or returns."""
+    script = f"""
+from pedro_bench.backbones import hub
+from pedro_bench.errors import BackboneError
+for action, repository in {calls!r}:
+    try:
+        print("returned", getattr(hub, action)(repository, {COMMIT!r}))
+    except BackboneError as error:
+        print(error)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "1" if offline else "0",
+        "NO_PROXY": "127.0.0.1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    return done.stdout.splitlines()
+
+
+def test_refusals(hub: str, tmp_path: Path) -> None:
+    expected = {
+        "owner/gated": "accept the licence on its page and set HF_TOKEN, or download it elsewhere",
+        "owner/missing": "must exist on the Hub and be visible to you, got not found: check",
+        "owner/moved": f"backbone.revision must be a commit of owner/moved, got '{COMMIT}'",
+    }
+    calls = [(action, name) for name in expected for action in ("fetch_config", "fetch_snapshot")]
+    sentences = use(calls, hub, tmp_path, offline=False)
+    assert len(sentences) == len(calls)
+    for (_, name), sentence in zip(calls, sentences, strict=True):
+        assert expected[name] in sentence
+
+
+def test_offline_cache(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    """A whole snapshot needs no network; an unfinished one and an absent one are refused."""
+    whole, unfinished = (
+        tmp_path / "hub" / f"models--owner--{name}" / "snapshots" / COMMIT
+        for name in ("whole", "unfinished")
+    )
+    whole.parent.mkdir(parents=True)
+    whole.symlink_to(tiny_folders["llama"], target_is_directory=True)
+    unfinished.mkdir(parents=True)
+    config = (tiny_folders["llama"] / "config.json").read_bytes()
+    (unfinished / "config.json").write_bytes(config)
+
+    calls = [
+        ("fetch_snapshot", "owner/whole"),
+        ("fetch_config", "owner/whole"),
+        ("fetch_config", "owner/unfinished"),
+        ("fetch_snapshot", "owner/unfinished"),
+        ("fetch_snapshot", "owner/absent"),
+        ("fetch_config", "owner/absent"),
+    ]
+    printed = use(calls, "http://127.0.0.1:9", tmp_path, offline=True)
+    assert printed[:3] == [f"returned {whole}"] * 2 + [f"returned {unfinished}"]
+    assert (
+        "must have all its safetensors weights in the local cache, got an unfinished" in printed[3]
+    )
+    for sentence in printed[4:]:
+        start = f"backbone.path=owner/absent at revision {COMMIT[:12]} must be in the local cache"
+        assert sentence.startswith(start)
+        assert "unset HF_HUB_OFFLINE" in sentence
+        assert "backbone.path=<folder>" in sentence

@@ -1,0 +1,45 @@
+"""The settings of generation check themselves; the shipped YAML is the paper's protocol."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pedro_bench.errors import ConfigError
+from pedro_bench.evaluation.config import EvaluationConfig
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_shipped_settings() -> None:
+    values = yaml.safe_load((ROOT / "conf" / "evaluation" / "generation.yaml").read_text())
+    assert values.pop("_target_") == "pedro_bench.evaluation.config.EvaluationConfig"
+    config = EvaluationConfig(**values)
+    assert config == EvaluationConfig(name="generation")
+    assert (config.num_beams, config.length_penalty) == (3, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("name", "", r"evaluation\.name must be a text, not empty, got ''"),
+        ("num_beams", 0, r"evaluation\.num_beams must be a whole number of at least 1, got 0"),
+        ("num_beams", 2.0, r"evaluation\.num_beams must be a whole number of at least 1, got 2\.0"),
+        ("batch_size", -3, r"evaluation\.batch_size must be .* at least 1, got -3"),
+        ("length_penalty", "long", r"evaluation\.length_penalty must be a number, got 'long'"),
+    ],
+)
+def test_bad_settings_are_refused(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EvaluationConfig(**{"name": "generation", key: value})
+
+
+def test_importing_the_settings_imports_no_torch() -> None:
+    script = "import sys, pedro_bench.evaluation.config; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
