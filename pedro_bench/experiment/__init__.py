@@ -1,0 +1,105 @@
+"""The composition root: built objects in, records out; it names no method, task or backbone.
+
+    plan(settings)        which runs are finished; imports no torch
+    run(settings)         trains, scores and records what is not
+    load(record)          gives a finished run back to generate with
+
+Everything heavy is imported when the first run that is due needs it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pedro_bench import records
+from pedro_bench.experiment.identity import run_key
+from pedro_bench.protocols.settings import Settings
+
+if TYPE_CHECKING:
+    from pedro_bench.experiment.saved import SavedRun
+
+__all__ = ["load", "plan", "run"]
+
+MISSING = "missing"
+"""Status in a plan of a run without a record."""
+
+
+def plan(settings: Settings) -> list[tuple[int, Path, str]]:
+    """Return (seed, path of the record, status) for every seed; the status is a record's, or MISSING.
+
+    Raises:
+        PedroBenchError: If data or backbone cannot be identified, or a record cannot be read.
+    """
+    key = run_key(settings)
+    planned = []
+    for seed in settings.seeds:
+        path = records.record_path(
+            settings.results_dir,
+            settings.suite,
+            method=settings.method.name,
+            task=settings.task.name,
+            backbone=settings.backbone.name,
+            key=key,
+            seed=seed,
+        )
+        status = records.read(path).status if path.is_file() else MISSING
+        planned.append((seed, path, status))
+    return planned
+
+
+def run(
+    settings: Settings, *, on_record: Callable[[dict[str, Any]], None] | None = None
+) -> list[dict[str, Any]]:
+    """Train, score and record every seed that has no finished record; return all records.
+
+    What is wrong before the first training step (data, backbone, method) raises and leaves nothing
+    behind; what goes wrong later becomes a `failed` record, and the next seed goes on.
+
+    Args:
+        settings: One configuration.
+        on_record: Called with each record as soon as it is known.
+
+    Raises:
+        PedroBenchError: If the configuration cannot be run at all.
+    """
+    planned = plan(settings)
+    due = [
+        (seed, path)
+        for seed, path, status in planned
+        if settings.rerun or status != "finished" or not _has_predictions(path)
+    ]
+    made = {}
+    if due:
+        from pedro_bench.experiment.runner import run_seeds
+
+        for record in run_seeds(settings, due):
+            made[record["seed"]] = record
+            if on_record is not None:
+                on_record(record)
+    found = []
+    for seed, path, _ in planned:
+        if seed not in made and on_record is not None:
+            on_record(records.read(path).as_dict())
+        found.append(made.get(seed) or records.read(path).as_dict())
+    return found
+
+
+def load(path: str | Path, *, device: str = "auto") -> "SavedRun":
+    """Load a finished run: its backbone with the trained adapter.
+
+    Args:
+        path: A record's JSON file, or the run's folder under `output_dir`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        RecordError: If the run is not finished, or its adapter is gone or damaged.
+        BackboneError: If the backbone is no longer what the run was trained on.
+    """
+    from pedro_bench.experiment.saved import load_run
+
+    return load_run(Path(path), device=device)
+
+
+def _has_predictions(path: Path) -> bool:
+    """Whether the predictions that a finished record names are still there."""
+    return records.predictions_path(path).is_file()

@@ -1,0 +1,73 @@
+"""Under which versions, on which device and from which commit a run was made."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from pedro_bench import __version__
+from pedro_bench.experiment.identity import PACKAGE
+
+_PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors")
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """Return versions, device, threads, processes, git commit and whether the tree was changed."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "pedro_bench": __version__,
+            **{package: metadata.version(package) for package in _PACKAGES},
+        },
+        "device": device.partition(":")[0],
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "platform": sys.platform,
+        **_git_state(),
+    }
+
+
+def peak_bytes(gpu_bytes: int | None) -> dict[str, int | str]:
+    """Return the highest memory in use, in bytes, and of what: the GPU, or this process."""
+    if gpu_bytes is not None:
+        return {"peak_bytes": gpu_bytes, "of": "gpu"}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "of": "process",
+    }
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _git_state() -> dict[str, Any]:
+    """Return commit and dirtiness of the checkout this package runs from; None when installed."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--", ".", "../conf"))}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,274 @@
+"""Run the seeds of one configuration: data and backbone are loaded once, each seed starts clean.
+
+Between two seeds the method is taken out of the backbone again, and the backbone's fingerprint proves
+that not a bit of it has changed.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pedro_bench import records
+from pedro_bench.data.encoding import Encoding, encode
+from pedro_bench.data.splits import Splits, load_splits
+from pedro_bench.errors import PedroBenchError, TrainingError
+from pedro_bench.evaluation.decoding import generate
+from pedro_bench.experiment.environment import describe_environment, now, peak_bytes
+from pedro_bench.experiment.identity import resolve_device
+from pedro_bench.experiment.saved import save_adapter
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
+from pedro_bench.protocols.settings import Settings
+from pedro_bench.records import RunRecord
+from pedro_bench.seeding import seed_torch
+from pedro_bench.training.checkpoint import remove_checkpoints, restart
+from pedro_bench.training.result import TrainResult
+from pedro_bench.training.trainer import train
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What all seeds of a configuration share."""
+
+    settings: Settings
+    backbone: LoadedBackbone
+    fingerprint: str
+    splits: Splits
+    encodings: Mapping[str, Encoding]
+    device: str
+
+
+def run_seeds(settings: Settings, due: Sequence[tuple[int, Path]]) -> Iterator[dict[str, Any]]:
+    """Train, score and record each seed; yield its record, finished or failed.
+
+    Args:
+        settings: One configuration.
+        due: Seed and path of the record, for each run to do.
+
+    Raises:
+        PedroBenchError: If data, backbone or method do not fit; before anything is written.
+    """
+    settings.tracking.require_installed()
+    prepared = _prepare(settings)
+    AdaptedModel(prepared.backbone, settings.method).remove()  # what cannot be attached raises here
+    for seed, path in due:
+        yield _run_seed(prepared, seed, path).as_dict()
+        if prepared.backbone.fingerprint() != prepared.fingerprint:
+            raise TrainingError(
+                f"a run must leave the backbone as it was, got other weights after {path.name}: this "
+                "is a fault of the method, please report it."
+            )
+
+
+def _prepare(settings: Settings) -> _Prepared:
+    """Load and divide the data, load the backbone, encode the splits."""
+    splits = load_splits(settings.task, settings.data)
+    device = resolve_device(settings.device)
+    backbone, fingerprint = _loaded(settings.backbone, device)
+    limit, room = settings.trainer.max_length, settings.task.max_new_tokens
+    encodings = {}
+    for name in ("train", "dev", "test"):
+        try:
+            encodings[name] = encode(
+                backbone.tokenizer,
+                splits[name].examples,
+                max_length=limit,
+                with_answers=name != "test",
+                max_new_tokens=room if name == "test" else 0,
+            )
+        except PedroBenchError as error:
+            raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
+    return _Prepared(settings, backbone, fingerprint, splits, encodings, device)
+
+
+@lru_cache(maxsize=1)
+def _loaded(config: Backbone, device: str) -> tuple[LoadedBackbone, str]:
+    """Load a backbone once for all configurations of this process that share it."""
+    backbone = config.load(device=device)
+    return backbone, backbone.fingerprint()
+
+
+def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
+    """Run one seed and write its record; what goes wrong is written as a failed record."""
+    settings = prepared.settings
+    folder = Path(settings.output_dir) / settings.suite / path.stem
+    if settings.rerun:
+        restart(folder)
+    record = _running(prepared, seed, path)
+    _write(record, settings)
+    adapted: AdaptedModel | None = None
+    try:
+        seed_torch(seed, "init", 0)
+        adapted = AdaptedModel(prepared.backbone, settings.method)
+        adapted, result = _train(prepared, adapted, seed, record.key, folder, path)
+        record = _score(prepared, adapted, record, result, path)
+        if _is_main():
+            save_adapter(folder, adapted, record)
+    except Exception as error:  # noqa: BLE001 -- told in the record, and the next seed goes on
+        if not isinstance(error, PedroBenchError):
+            _logger.exception("seed %d failed", seed)
+        record = replace(record, status="failed", error=_sentence(error), finished=now())
+    finally:
+        if adapted is not None:
+            adapted.remove()
+    _write(record, settings)
+    if record.status == "finished" and _is_main():
+        remove_checkpoints(folder)
+    return record
+
+
+def _train(
+    prepared: _Prepared, adapted: AdaptedModel, seed: int, key: str, folder: Path, path: Path
+) -> tuple[AdaptedModel, TrainResult]:
+    """Train all phases of the method; return the last phase's model and the joined result."""
+    settings = prepared.settings
+    tracker = settings.tracking.start(path.stem, settings.resolved_config, folder)
+    seconds, phase = 0.0, 0
+    while True:
+        result = train(
+            adapted,
+            train=prepared.encodings["train"].encoded,
+            dev=prepared.encodings["dev"].encoded,
+            config=settings.trainer,
+            official_train_rows=settings.task.official_rows[0],
+            seed=seed,
+            key=key,
+            folder=folder,
+            tracker=tracker,
+            phase=phase,
+        )
+        seconds += result.train_seconds
+        following = adapted.method.following(adapted.adapter)
+        if following is None:
+            tracker.finish({"best_step": result.best_step, "best_dev_loss": result.best_dev_loss})
+            return adapted, replace(result, train_seconds=seconds)
+        adapted.remove()
+        phase += 1
+        seed_torch(seed, "init", phase)
+        adapted = AdaptedModel(prepared.backbone, following)
+
+
+def _score(
+    prepared: _Prepared, adapted: AdaptedModel, record: RunRecord, result: TrainResult, path: Path
+) -> RunRecord:
+    """Predict the test set, write the predictions, and return the finished record."""
+    settings = prepared.settings
+    started = time.perf_counter()
+    examples = prepared.splits["test"].examples
+    texts = generate(
+        adapted,
+        prepared.encodings["test"].encoded,
+        num_beams=settings.evaluation.num_beams,
+        max_new_tokens=settings.task.max_new_tokens,
+        batch_size=settings.evaluation.batch_size,
+        length_penalty=settings.evaluation.length_penalty,
+    )
+    answers = [settings.task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
+    scores = settings.task.score(answers, examples)
+    rows = [
+        json.dumps({"index": index, "prediction": answer, "text": text}, ensure_ascii=False)
+        for index, (answer, text) in enumerate(zip(answers, texts, strict=True))
+    ]
+    predictions = records.predictions_path(path)
+    content = "\n".join(rows) + "\n"
+    if _is_main():
+        records.write_text(predictions, content)
+    seconds = time.perf_counter() - started
+    return replace(
+        record,
+        status="finished",
+        history=[dict(entry) for entry in result.history],
+        best_step=result.best_step,
+        metrics={"dev": {"loss": result.best_dev_loss}, "test": scores},
+        predictions={
+            "path": predictions.relative_to(path.parent).as_posix(),
+            "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        },
+        notes=[*record.notes, _ending(result)],
+        timing={
+            "train_seconds": round(result.train_seconds, 3),
+            "tokens_per_second": round(result.tokens_per_second, 1),
+            "test_seconds": round(seconds, 3),
+        },
+        memory=peak_bytes(result.peak_memory_bytes),
+        finished=now(),
+    )
+
+
+def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
+    """Return the record of a run that is about to begin."""
+    settings, splits = prepared.settings, prepared.splits
+    count = settings.method.count(prepared.backbone.shape)
+    return RunRecord(
+        key=path.stem.split("--")[3],
+        status="running",
+        method=settings.method.name,
+        task=settings.task.name,
+        backbone=settings.backbone.name,
+        data=settings.data.name,
+        suite=settings.suite,
+        seed=seed,
+        config=_recorded_config(settings.resolved_config),
+        main_metric=settings.task.main_metric,
+        parameters={
+            "matrices": count.matrices,
+            "trainable": count.trainable,
+            "total": prepared.backbone.shape.num_parameters,
+        },
+        splits={
+            name: {"rows": splits[name].rows, "fingerprint": splits[name].fingerprint}
+            for name in ("train", "dev", "test")
+        },
+        notes=_notes(prepared),
+        environment=describe_environment(prepared.device),
+        started=now(),
+    )
+
+
+def _notes(prepared: _Prepared) -> list[str]:
+    """Return what a reader should know of the data and the backbone, one sentence each."""
+    notes = [f"The backbone's weights are {prepared.backbone.revision}.", *prepared.splits.notes]
+    limit = prepared.settings.trainer.max_length
+    for name, found in prepared.encodings.items():
+        if found.truncated:
+            lost = f", and {found.lost_answers} lost their answer" if found.lost_answers else ""
+            notes.append(
+                f"{found.truncated} of {len(found.encoded)} {name} prompts were shortened to fit into "
+                f"{limit} tokens{lost}."
+            )
+    return notes
+
+
+def _ending(result: TrainResult) -> str:
+    how = "early, for want of a lower dev loss" if result.stopped_early else "at the last step"
+    return f"Training ended after {result.steps} steps, {how}."
+
+
+def _recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration without what only says where and how it was called."""
+    left_out = ("output", "rerun", "seeds")
+    return {name: value for name, value in config.items() if name not in left_out}
+
+
+def _write(record: RunRecord, settings: Settings) -> None:
+    if _is_main():
+        records.write(record, settings.results_dir)
+
+
+def _is_main() -> bool:
+    """Whether this process writes, when `accelerate launch` started several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, PedroBenchError) else f"{type(error).__name__}: {text}"
