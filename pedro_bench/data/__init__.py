@@ -1,0 +1,1 @@
+"""Data: sources of rows (`files`, `hub`, `micro_source`), splits, encoding and batching."""

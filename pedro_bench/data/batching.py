@@ -1,0 +1,99 @@
+"""Batching: which examples go together, and how they are padded.
+
+Training batches group examples of like length without giving up a seeded order: a pure function of
+seed, epoch and lengths. Legend: B examples, T tokens.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import TYPE_CHECKING, Literal
+
+from pedro_bench.errors import DataError
+from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
+from pedro_bench.seeding import derive
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_WINDOW_BATCHES = 50
+"""Batches within whose examples lengths are grouped; larger windows pad less and mix less."""
+
+
+def training_batches(
+    lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int
+) -> list[list[int]]:
+    """Divide all examples into batches, each example once.
+
+    The examples are shuffled; within windows of 50 batches they are sorted by length and cut into
+    batches; the batches are shuffled. Only the last batch cut may be short.
+
+    Args:
+        lengths: Length of each example, in tokens.
+        batch_size: Examples a batch, at least 1.
+        seed: The run's seed.
+        epoch: Pass over the data, from 0; each has its own order.
+
+    Returns:
+        Batches of indices into `lengths`.
+    """
+    random = Random(derive(seed, "order", epoch))
+    order = list(range(len(lengths)))
+    random.shuffle(order)
+    window = _WINDOW_BATCHES * batch_size
+    batches = []
+    for start in range(0, len(order), window):
+        near = sorted(order[start : start + window], key=lambda index: lengths[index])
+        batches += _cut(near, batch_size)
+    random.shuffle(batches)
+    return batches
+
+
+def evaluation_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Divide all examples into batches by length, longest first (so memory runs out at once).
+
+    Returns:
+        Batches of indices into `lengths`, each example once; the same on every call.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    return _cut(order, batch_size)
+
+
+def _cut(order: Sequence[int], batch_size: int) -> list[list[int]]:
+    return [list(order[at : at + batch_size]) for at in range(0, len(order), batch_size)]
+
+
+def collate(encoded: Sequence[Encoded], pad_id: int, side: Literal["left", "right"]) -> Batch:
+    """Pad examples to one length.
+
+    Args:
+        encoded: The examples of a batch.
+        pad_id: Token id that fills up rows; the attention mask hides it.
+        side: `right` for training, prompts with their answers; `left` for decoding, prompts only,
+            so that every row's last column is its last prompt token and all labels are ignored.
+
+    Raises:
+        DataError: If there is no example, or one without a prompt.
+    """
+    import torch
+
+    if not encoded or not all(example.prompt_ids for example in encoded):
+        raise DataError("a batch must have at least one example, each with a prompt, got none.")
+    answers = [example.answer_ids if side == "right" else () for example in encoded]
+    pairs = list(zip((example.prompt_ids for example in encoded), answers, strict=True))
+    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
+
+    def padded(rows: list[list[int]], filler: int, dtype: "torch.dtype") -> "Tensor":
+        blanks = [[filler] * (width - len(row)) for row in rows]
+        filled = [
+            row + blank if side == "right" else blank + row
+            for row, blank in zip(rows, blanks, strict=True)
+        ]
+        return torch.tensor(filled, dtype=dtype)
+
+    return Batch(
+        input_ids_BT=padded([[*prompt, *answer] for prompt, answer in pairs], pad_id, torch.long),
+        attention_mask_BT=padded([[1] * (len(p) + len(a)) for p, a in pairs], 0, torch.bool),
+        prompt_mask_BT=padded([[1] * len(p) + [0] * len(a) for p, a in pairs], 0, torch.bool),
+        labels_BT=padded([[IGNORED] * len(p) + [*a] for p, a in pairs], IGNORED, torch.long),
+        indices=tuple(example.index for example in encoded),
+    )

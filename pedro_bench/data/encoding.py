@@ -1,0 +1,218 @@
+"""Encoding: examples as token ids, fitted to the length limit without touching question or answer.
+
+    sequence = prompt ids (with beginning-of-sequence token) + answer ids + end-of-sequence token
+
+The answer follows the prompt after one space. Its ids are what the tokenizer adds when it reads the
+prompt with its answer, so prompt and answer together are tokenised as one text wherever the
+tokenizer leaves the prompt's ids as they are (it does where the prompt ends in a colon); else the
+answer is tokenised alone. In decoding the same prompt ids are used, so the model continues what it
+was trained on.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pedro_bench.errors import DataError
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.task import Example
+
+_CHUNK = 2048
+"""Examples tokenised at once; bounds the memory that the tokenizer's own records take."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Encoded examples of one split.
+
+    Attributes:
+        encoded: One `Encoded` an example, in order; `index` is the row of the split.
+        truncated: Examples whose prompt was shortened to fit.
+        lost_answers: Those of them whose gold answer was in the prompt before and no longer is.
+    """
+
+    encoded: tuple[Encoded, ...]
+    truncated: int
+    lost_answers: int
+
+
+def encode(
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    max_length: int,
+    with_answers: bool,
+    max_new_tokens: int = 0,
+) -> Encoding:
+    """Turn examples into token ids of at most `max_length`.
+
+    Only parts that can shrink are shortened, from their end.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        examples: The examples of a split, in order.
+        max_length: Most tokens of prompt and answer together, end-of-sequence token included.
+        with_answers: Whether to append the answers; without them `answer_ids` is empty.
+        max_new_tokens: Room kept beside the prompt for decoding, in tokens, even where the answer
+            is shorter.
+
+    Raises:
+        DataError: If an example cannot fit, or the tokenizer has no end-of-sequence token.
+    """
+    coder = _Coder(tokenizer)
+    prompts, answers = coder.encode(examples, with_answers)
+    room = [max_length - max(len(answer), max_new_tokens) for answer in answers]
+    long = {
+        row: _Cut(row, examples[row], len(prompts[row]) - room[row])
+        for row in range(len(examples))
+        if len(prompts[row]) > room[row]
+    }
+    cuts = list(long.values())
+    for cut, points in zip(cuts, coder.cut_points([cut.text for cut in cuts]), strict=True):
+        cut.points, cut.keep = points, len(points)
+    while cuts:
+        for cut in cuts:
+            cut.shorten(max_length)
+        tried = coder.encode([cut.example for cut in cuts], with_answers)
+        for cut, prompt, answer in zip(cuts, *tried, strict=True):
+            prompts[cut.row], answers[cut.row] = prompt, answer
+            cut.excess = len(prompt) + max(len(answer), max_new_tokens) - max_length
+        cuts = [cut for cut in cuts if cut.excess > 0]
+    encoded = tuple(
+        Encoded(tuple(prompt), tuple(answer), row)
+        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+    )
+    lost = sum(
+        example.extractive and _has_gold(example) and not _has_gold(long[row].example)
+        for row, example in enumerate(examples)
+        if row in long
+    )
+    return Encoding(encoded, len(long), lost)
+
+
+class _Cut:
+    """An example that is too long, and how much of it is kept."""
+
+    def __init__(self, row: int, example: Example, excess: int) -> None:
+        self.row = row
+        self.example = example
+        self.excess = excess
+        self.points: list[int] = []
+        self.keep = 0
+        self._first_excess = excess
+        self._beginning = example.prompt[:60]
+        places = [at for at, part in enumerate(example.parts) if part.can_shrink]
+        self._place = places[-1] if places else None
+        self.text = "" if self._place is None else example.parts[self._place].text
+
+    def shorten(self, max_length: int) -> None:
+        """Cut as many tokens as the example has too many from the end of what can shrink.
+
+        Raises:
+            DataError: If nothing is left to cut.
+        """
+        if self._place is None or self.keep == 0:
+            raise DataError(
+                f"row {self.row} must fit into {max_length} tokens, got "
+                f"{max_length + self._first_excess}, of which {max_length + self.excess} may not "
+                "be cut (the prompt without its long text, and the answer): raise "
+                f"trainer.max_length; the row begins {self._beginning!r}."
+            )
+        self.keep = max(0, self.keep - self.excess)
+        end = self.points[self.keep - 1] if self.keep else 0
+        parts = list(self.example.parts)
+        parts[self._place] = replace(parts[self._place], text=self.text[:end].rstrip())
+        self.example = replace(self.example, parts=tuple(parts))
+
+
+class _Coder:
+    """A tokenizer that knows which special tokens it puts around a text."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        if tokenizer.eos_token_id is None:
+            raise DataError(
+                "the tokenizer must have an end-of-sequence token to end answers with, got none."
+            )
+        self.tokenizer = tokenizer
+        tokenizer("a", truncation=False, padding=False)  # clears both in the fast tokenizer itself
+        self.eos = int(tokenizer.eos_token_id)
+        bare = self._ids(["a"], special=False)[0]
+        whole = self._ids(["a"], special=True)[0]
+        starts = [at for at in range(len(whole)) if whole[at : at + len(bare)] == bare]
+        self._tail = len(whole) - starts[0] - len(bare) if starts and bare else 0
+
+    def encode(
+        self, examples: Sequence[Example], with_answers: bool
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Return prompt ids and answer ids; the latter are empty without answers."""
+        prompts = self.prompt_ids([example.prompt for example in examples])
+        if not with_answers:
+            return prompts, [[] for _ in examples]
+        return prompts, self.answer_ids(examples, prompts)
+
+    def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenise texts with the special tokens before a sequence, without those behind it."""
+        found = self._ids(texts, special=True)
+        return [ids[: len(ids) - self._tail] for ids in found] if self._tail else found
+
+    def answer_ids(
+        self, examples: Sequence[Example], prompts: Sequence[list[int]]
+    ) -> list[list[int]]:
+        """Return the ids that the answers add to their prompts, end-of-sequence token last.
+
+        No tokenizer in use joins text across lines, so examples whose prompts end in the same line
+        and whose answers are equal share one result; with label words this halves the work.
+        """
+        keys = [(example.prompt.rpartition("\n")[2], example.answer) for example in examples]
+        first: dict[tuple[str, str], int] = {}
+        for row, key in enumerate(keys):
+            first.setdefault(key, row)
+        wholes = self.prompt_ids(
+            [f"{examples[row].prompt} {examples[row].answer}" for row in first.values()]
+        )
+        found = {
+            key: self._added(examples[row], prompts[row], whole)
+            for (key, row), whole in zip(first.items(), wholes, strict=True)
+        }
+        return [found[key] for key in keys]
+
+    def _added(self, example: Example, prompt: list[int], whole: list[int]) -> list[int]:
+        """Return what an answer adds to its prompt's ids, and the end-of-sequence token."""
+        if not example.answer:
+            return [self.eos]
+        added = whole[len(prompt) :] if whole[: len(prompt)] == prompt else []
+        return [*(added or self._ids([f" {example.answer}"], special=False)[0]), self.eos]
+
+    def cut_points(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return where each text's tokens end, in characters (its words, for slow tokenizers)."""
+        if not self.tokenizer.is_fast:
+            return [[match.end() for match in re.finditer(r"\S+", text)] for text in texts]
+        backend = self.tokenizer.backend_tokenizer
+        return [
+            [end for _, end in found.offsets]
+            for chunk in _chunks(texts)
+            for found in backend.encode_batch(list(chunk), add_special_tokens=False)
+        ]
+
+    def _ids(self, texts: Sequence[str], special: bool) -> list[list[int]]:
+        if not self.tokenizer.is_fast:
+            return [self.tokenizer(text, add_special_tokens=special)["input_ids"] for text in texts]
+        backend = self.tokenizer.backend_tokenizer
+        return [
+            found.ids
+            for chunk in _chunks(texts)
+            for found in backend.encode_batch_fast(list(chunk), add_special_tokens=special)
+        ]
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(texts), _CHUNK):
+        yield texts[start : start + _CHUNK]
+
+
+def _has_gold(example: Example) -> bool:
+    """Whether a gold answer stands in a part of the prompt that may be cut."""
+    return any(
+        gold in part.text for part in example.parts if part.can_shrink for gold in example.golds
+    )

@@ -1,0 +1,182 @@
+"""File formats of official releases: JSON lines, TSV, JSON (SQuAD's nested one too) and Parquet.
+
+Every reader yields rows with their place (`file:line`), and answers a broken file with one sentence
+that names file, line and field.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pedro_bench.errors import DataError
+from pedro_bench.protocols.data import Located
+
+SUFFIXES = (".jsonl", ".tsv", ".json", ".parquet")
+"""Known endings of data files."""
+
+_TABLE_SUFFIX = ".parquet"
+
+
+def read_rows(path: Path) -> list[Located]:
+    """Read all rows of one file, by its ending.
+
+    Raises:
+        DataError: If the file cannot be read, is broken, or holds no row.
+    """
+    readers = {".jsonl": _json_lines, ".tsv": _tsv, ".json": _json, _TABLE_SUFFIX: _parquet}
+    try:
+        rows = [flat for row in readers[path.suffix.lower()](path) for flat in _flattened(row)]
+    except OSError as error:
+        raise DataError(f"{path} must be readable, got {error.strerror or error}.") from None
+    if not rows:
+        raise DataError(f"{path} must hold at least one row, got none: fetch the file again.")
+    return rows
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text) of lines that are not blank; only line feeds end a line."""
+    for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
+        except UnicodeDecodeError as error:
+            raise _wrong_encoding(f"{path}:{number}", error) from None
+        if line.strip():
+            yield number, line
+
+
+def _wrong_encoding(place: str, error: UnicodeDecodeError) -> DataError:
+    byte = error.object[error.start]
+    return DataError(
+        f"{place} must be UTF-8 text, got byte 0x{byte:02x} at position {error.start}: "
+        "convert the file, for example with iconv."
+    )
+
+
+def _json_lines(path: Path) -> Iterator[Located]:
+    for number, line in _lines(path):
+        place = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{place} must be one JSON object, got text that breaks at column {error.colno} "
+                f"({error.msg}): repair the line or fetch the file again."
+            ) from None
+        yield Located(_mapping(row, place), place)
+
+
+def _tsv(path: Path) -> Iterator[Located]:
+    lines = _lines(path)
+    _, first = next(lines, (0, ""))
+    header = [name.strip() for name in first.split("\t")]
+    for number, line in lines:
+        cells = line.split("\t")
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}:{number} must have the header's {len(header)} columns "
+                f"({', '.join(header)}), got {len(cells)}."
+            )
+        yield Located(dict(zip(header, cells, strict=True)), f"{path}:{number}")
+
+
+def _json(path: Path) -> Iterator[Located]:
+    try:
+        document = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise _wrong_encoding(str(path), error) from None
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}:{error.lineno} must be part of one JSON document, got text that breaks at "
+            f"column {error.colno} ({error.msg}): repair it, or name the file .jsonl if it "
+            "has one object a line."
+        ) from None
+    if isinstance(document, Mapping):
+        document = document.get("data")
+    if not isinstance(document, list):
+        raise DataError(
+            f"{path} must hold a list of rows, or an object whose 'data' is such a list."
+        )
+    for number, item in enumerate(document, start=1):
+        row = _mapping(item, f"{path} row {number}")
+        if "paragraphs" in row:
+            yield from _squad_article(row, f"{path} article {number}")
+        else:
+            yield Located(row, f"{path} row {number}")
+
+
+def _squad_article(article: Mapping[str, Any], place: str) -> Iterator[Located]:
+    """Yield one row for each question of an article in SQuAD's nested JSON."""
+    for paragraph in _list_of(article, "paragraphs", place):
+        for question in _list_of(paragraph, "qas", place):
+            row = {key: question.get(key) for key in ("id", "question", "answers")}
+            kept = {key: value for key, value in row.items() if value is not None}
+            where = f"{place} question {row['id']}"
+            if "context" in paragraph:
+                kept["context"] = paragraph["context"]
+            yield Located({"title": article.get("title"), **kept}, where)
+
+
+def _flattened(located: Located) -> Iterator[Located]:
+    """Turn ReCoRD's nested rows (a passage with several queries) into one row a query."""
+    row, place = located
+    passage = row.get("passage")
+    if not (isinstance(passage, Mapping) and "qas" in row):
+        yield located
+        return
+    text = passage.get("text")
+    spans = _list_of(passage, "entities", place)
+    if not isinstance(text, str):
+        raise DataError(f"{place}: field 'passage.text' must be a text, got {text!r}.")
+    entities = [_span(text, span, place) for span in spans]
+    for query in _list_of(row, "qas", place):
+        answers = [answer.get("text") for answer in _list_of(query, "answers", place)]
+        yield Located(
+            {
+                "passage": text,
+                "entities": entities,
+                "query": query.get("query"),
+                "answers": answers,
+                "idx": query.get("idx"),
+            },
+            place,
+        )
+
+
+def _span(text: str, span: Mapping[str, Any], place: str) -> str:
+    """Cut out an entity; ReCoRD counts `end` inclusively."""
+    start, end = span.get("start"), span.get("end")
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start <= end < len(text)):
+        raise DataError(
+            f"{place}: field 'passage.entities' must hold spans within the text, got "
+            f"{dict(span)!r}."
+        )
+    return text[start : end + 1]
+
+
+def _parquet(path: Path) -> Iterator[Located]:
+    from pyarrow import ArrowException
+    from pyarrow import parquet as arrow
+
+    try:
+        rows = arrow.read_table(path).to_pylist()
+    except ArrowException as error:
+        first = str(error).split("\n", 1)[0].rstrip(".")
+        raise DataError(f"{path} must be a whole Parquet file, got: {first}.") from None
+    for number, row in enumerate(rows, start=1):
+        yield Located(row, f"{path} row {number}")
+
+
+def _mapping(row: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        raise DataError(
+            f"{place} must be a JSON object with the task's fields, got {type(row).__name__}."
+        )
+    return row
+
+
+def _list_of(holder: Mapping[str, Any], field: str, place: str) -> list[Mapping[str, Any]]:
+    items = holder.get(field)
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+        raise DataError(f"{place}: field {field!r} must be a list of objects, got {items!r:.60}.")
+    return items

@@ -1,0 +1,104 @@
+"""`data=hub`: the Hub's data sets at the revision that the task's YAML pins.
+
+Rows come through `datasets`, which caches them under HF_HOME; a data set without a pinned revision
+is refused, because its rows could change between two runs.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pedro_bench.errors import DataError
+from pedro_bench.protocols.data import DataSource, Located
+from pedro_bench.protocols.task import Task
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource(DataSource):
+    """Data sets of the Hugging Face Hub, at pinned revisions."""
+
+    def read(self, task: Task) -> dict[str, list[Located]]:
+        """Load the labelled official splits; `test` only for tasks whose split rule is `given`."""
+        hub_id, revision = pinned(task)
+        loaded = _load(hub_id, task.hub_config, revision)
+        wanted = ["train", "validation"] + (["test"] if task.split_rule == "given" else [])
+        for split in wanted:
+            stands_in = split == "validation" and self.holdout is not None
+            if split not in loaded and not stands_in:
+                remedy = (
+                    " or give data.holdout=0.2 to let train rows stand in for it"
+                    if split == "validation"
+                    else ""
+                )
+                raise DataError(
+                    f"{hub_id} must have a split {split!r}, got {', '.join(loaded)}: check "
+                    f"task.hub_id and task.hub_config{remedy}."
+                )
+        return {
+            split: [
+                Located(row, f"{hub_id} {split} row {number}")
+                for number, row in enumerate(loaded[split], start=1)
+            ]
+            for split in wanted
+            if split in loaded
+        }
+
+    def fingerprint(self, task: Task) -> str:
+        """Return data set, configuration and revision; nothing is fetched for it."""
+        hub_id, revision = pinned(task)
+        return f"hub:{hub_id}:{task.hub_config}:{revision}"
+
+
+def pinned(task: Task) -> tuple[str, str]:
+    """Return data set and revision of a task.
+
+    Raises:
+        DataError: If the task names no data set, or no full commit as its revision.
+    """
+    if task.hub_id is None:
+        raise DataError(
+            f"task.hub_id must name a data set of the Hub for data=hub, got null for task "
+            f"{task.name!r}: use data=files data.root=DIR."
+        )
+    if task.hub_revision is None or not _COMMIT.fullmatch(str(task.hub_revision)):
+        raise DataError(
+            f"task.hub_revision must be a full commit (40 hexadecimal digits), got "
+            f"{task.hub_revision!r}: set task.hub_revision=<commit of {task.hub_id}>, since an "
+            "unpinned data set may change."
+        )
+    return task.hub_id, str(task.hub_revision)
+
+
+def _load(hub_id: str, config: str | None, revision: str) -> Mapping[str, Any]:
+    """Load a data set; whatever goes wrong is told in one sentence with the remedy."""
+    from datasets import load_dataset
+
+    place = f"{hub_id} ({config or 'default'}) at revision {revision}"
+    try:
+        loaded: Mapping[str, Any] = load_dataset(hub_id, config, revision=revision)
+    except Exception as error:
+        raise DataError(_explain(place, error)) from error
+    return loaded
+
+
+def _explain(place: str, error: Exception) -> str:
+    """Turn an error of the Hub's libraries into one sentence."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    offline = "use data=files data.root=DIR, or a machine whose HF_HOME holds a cached copy"
+    if "gated" in reason.lower() or "GatedRepoError" in names:
+        return (
+            f"{place} must be open to you, got a gated data set ({reason}): ask for access on the "
+            f"Hub and log in, or {offline}."
+        )
+    if "RevisionNotFoundError" in names or "revision" in reason.lower():
+        return (
+            f"{place} must exist, got no such revision ({reason}): correct task.hub_revision, or "
+            f"{offline}."
+        )
+    if "BuilderConfig" in reason:
+        return f"{place} must exist, got no such configuration ({reason}): correct task.hub_config."
+    return f"{place} must be reachable or cached, got {reason}: {offline}."

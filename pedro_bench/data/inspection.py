@@ -1,0 +1,85 @@
+"""What the model sees of a task: splits, one example, token lengths, effects of truncation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pedro_bench.data.encoding import encode
+from pedro_bench.data.splits import SPLIT_NAMES, load_splits
+from pedro_bench.protocols.data import DataSource
+from pedro_bench.protocols.task import Example, Task
+
+
+def inspect_task(
+    task: Task, source: DataSource, tokenizer: Any | None, max_length: int
+) -> dict[str, Any]:
+    """Describe a task as a model would see it.
+
+    Args:
+        task: The task.
+        source: Where its rows come from.
+        tokenizer: Tokenizer of a backbone, or None to leave the token counts out.
+        max_length: Most tokens of prompt and answer together.
+
+    Returns:
+        `splits` (rows and fingerprint of each), `example` (the first train example), `tokens`
+        (for each split, lengths of prompts and answers, examples that truncation would touch, and
+        answers it would lose; null without a tokenizer), `twins_removed` and `notes`.
+
+    Raises:
+        DataError: If the rows are missing or malformed, or one cannot fit into `max_length`.
+    """
+    splits = load_splits(task, source)
+    first = splits.train.examples[0]
+    return {
+        "task": task.name,
+        "data": source.name,
+        "splits": {
+            name: {"rows": splits[name].rows, "fingerprint": splits[name].fingerprint}
+            for name in SPLIT_NAMES
+        },
+        "official_rows": {"train": task.official_rows[0], "validation": task.official_rows[1]},
+        "example": {"prompt": first.prompt, "answer": first.answer, "golds": list(first.golds)},
+        "tokens": None
+        if tokenizer is None
+        else {
+            name: _token_report(
+                tokenizer,
+                splits[name].examples,
+                max_length,
+                max_new_tokens=task.max_new_tokens if name == "test" else 0,
+            )
+            for name in SPLIT_NAMES
+        },
+        "max_length": max_length,
+        "twins_removed": splits.twins_removed,
+        "notes": list(splits.notes),
+    }
+
+
+def _token_report(
+    tokenizer: Any, examples: Sequence[Example], max_length: int, *, max_new_tokens: int
+) -> dict[str, Any]:
+    encoding = encode(
+        tokenizer,
+        examples,
+        max_length=max_length,
+        with_answers=True,
+        max_new_tokens=max_new_tokens,
+    )
+    return {
+        "prompt": _summary([len(example.prompt_ids) for example in encoding.encoded]),
+        "answer": _summary([len(example.answer_ids) for example in encoding.encoded]),
+        "truncated": encoding.truncated,
+        "lost_answers": encoding.lost_answers,
+    }
+
+
+def _summary(lengths: Sequence[int]) -> dict[str, float]:
+    """Summarise lengths; p95 is the smallest length that 95% of the examples do not exceed."""
+    ordered = sorted(lengths)
+    return {
+        "mean": round(sum(ordered) / len(ordered), 1),
+        "median": ordered[(len(ordered) - 1) // 2],
+        "p95": ordered[-(-95 * len(ordered) // 100) - 1],
+        "max": ordered[-1],
+    }

@@ -1,0 +1,205 @@
+"""Splits: how official rows become train, dev and test, the same everywhere and for every run.
+
+Rules (after Mahabadi et al. 2021; which one holds is decided by the official sizes, in the task's
+YAML):
+
+    halves   the official validation rows are cut in half: dev and test
+    holdout  `dev_rows` train rows become dev; the official validation rows are the test set
+    given    the source brings all three
+
+Rows with equal prompts are twins and never stand in two splits: twins among the rows to be divided
+stay together, and a row whose twin stands in a later split (train < dev < test) is left out and
+counted. Which rows go where is decided by a hash of each row's text and a fixed seed, so neither
+the order of a file nor the run's seed matters. Within a split the official order is kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pedro_bench.data.twins import draw, without_twins
+from pedro_bench.errors import DataError
+from pedro_bench.protocols.data import DataSource, Located
+from pedro_bench.protocols.task import Example, Task
+
+SPLIT_SEED = 2021
+"""Seed of the division; fixed, so that all runs of a task share their splits."""
+
+SPLIT_NAMES = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one split.
+
+    Attributes:
+        name: `train`, `dev` or `test`.
+        examples: The examples, in official order.
+        fingerprint: SHA-256 over every example's prompt and golds, in order.
+    """
+
+    name: str
+    examples: tuple[Example, ...]
+    fingerprint: str
+
+    @property
+    def rows(self) -> int:
+        """Number of examples."""
+        return len(self.examples)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits of a task.
+
+    Attributes:
+        train: What is trained on.
+        dev: What decides when to stop and which checkpoint is best.
+        test: What is scored.
+        twins_removed: Rows left out because their twin stands in a later split.
+        notes: Whatever departs from the plain rule, one sentence each.
+    """
+
+    train: Split
+    dev: Split
+    test: Split
+    twins_removed: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Split:
+        """Return a split by its name."""
+        if name not in SPLIT_NAMES:
+            raise DataError(f"split must be one of train, dev, test, got {name!r}.")
+        found: Split = getattr(self, name)
+        return found
+
+
+def load_splits(task: Task, source: DataSource) -> Splits:
+    """Read a task's rows from a source and divide them.
+
+    Raises:
+        DataError: If rows are missing or malformed; the message names place and field.
+    """
+    return make_splits(task, source.read(task), holdout=source.holdout)
+
+
+def make_splits(
+    task: Task,
+    raw: Mapping[str, Sequence[Located]],
+    *,
+    holdout: float | None,
+    seed: int = SPLIT_SEED,
+) -> Splits:
+    """Divide official rows into train, dev and test, proved disjoint.
+
+    Args:
+        task: Says how a row becomes an example, and which rule holds.
+        raw: Official split name -> rows; all of train, dev and test are taken as given.
+        holdout: Share of train that stands in for an absent validation split, or None.
+        seed: Seed of the division.
+
+    Raises:
+        DataError: If a row is malformed, a split has no rows, or two splits share a row.
+    """
+    pools = {name: _examples(task, rows) for name, rows in raw.items()}
+    notes: list[str] = []
+    if "train" in pools and not {"validation", "dev", "test"} & set(pools) and holdout is not None:
+        pools["train"], pools["validation"] = _stand_in(pools["train"], holdout, seed)
+        notes.append(
+            f"{len(pools['validation'])} train rows stand in for the absent validation split."
+        )
+    elif holdout is not None:
+        notes.append("data.holdout was not needed, since there is a validation split.")
+    train, dev, test = _divide(task, pools, seed, notes)
+    dev, removed_dev = without_twins(dev, test)
+    train, removed_train = without_twins(train, [*dev, *test])
+    removed = removed_train + removed_dev
+    if removed:
+        notes.append(f"{removed} rows were left out because their twin stands in a later split.")
+    splits = Splits(
+        _split(task, "train", train),
+        _split(task, "dev", dev),
+        _split(task, "test", test),
+        removed,
+        tuple(notes),
+    )
+    check_disjoint(splits)
+    return splits
+
+
+def check_disjoint(splits: Splits) -> None:
+    """Prove that no example stands in two splits.
+
+    Raises:
+        DataError: If one does; the message names both rows.
+    """
+    seen: dict[str, tuple[str, int]] = {}
+    for name in SPLIT_NAMES:
+        for number, example in enumerate(splits[name].examples):
+            other, row = seen.setdefault(example.identity, (name, number))
+            if other != name:
+                raise DataError(
+                    f"an example must stand in one split only, got row {row} of {other} again as "
+                    f"row {number} of {name}: {example.prompt[:60]!r}."
+                )
+
+
+def _examples(task: Task, rows: Iterable[Located]) -> list[Example]:
+    """Turn rows into examples; an error gets the row's place in front."""
+    examples = []
+    for row, place in rows:
+        try:
+            examples.append(task.example(row))
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from None
+    return examples
+
+
+def _divide(
+    task: Task, pools: Mapping[str, list[Example]], seed: int, notes: list[str]
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """Apply the task's rule; twins across splits are not yet dealt with."""
+    if set(SPLIT_NAMES) <= set(pools):
+        return pools["train"], pools["dev"], pools["test"]
+    if task.split_rule == "given" and {"train", "validation", "test"} <= set(pools):
+        return pools["train"], pools["validation"], pools["test"]
+    if task.split_rule == "given" or not {"train", "validation"} <= set(pools):
+        wanted = "train, validation and test" if task.split_rule == "given" else "train, validation"
+        raise DataError(
+            f"task {task.name!r} must have the splits {wanted}, got {', '.join(pools) or 'none'}: "
+            "add what is missing, or give data.holdout=0.2 for an absent validation split."
+        )
+    train, validation = pools["train"], pools["validation"]
+    if task.split_rule == "halves":
+        dev, test = draw(validation, len(validation) // 2, seed, "halves")
+        return train, dev, test
+    known = {example.identity for example in validation}
+    fresh = sum(example.identity not in known for example in train)
+    size = min(task.dev_rows, fresh // 4)
+    if size < task.dev_rows:
+        notes.append(
+            f"dev has {size} rows, a quarter of the {fresh} usable train rows, instead of "
+            f"{task.dev_rows}."
+        )
+    shared = [example for example in train if example.identity in known]
+    dev, rest = draw([e for e in train if e.identity not in known], size, seed, "holdout")
+    return [*rest, *shared], dev, validation
+
+
+def _stand_in(train: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Return what is left of train, and the rows that stand in for validation."""
+    taken, rest = draw(train, round(share * len(train)), seed, "stand-in")
+    return rest, taken
+
+
+def _split(task: Task, name: str, examples: Sequence[Example]) -> Split:
+    if not examples:
+        raise DataError(
+            f"split {name!r} of task {task.name!r} must have at least one row, got none: give the "
+            "task more rows."
+        )
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps([example.prompt, *example.golds]).encode() + b"\n")
+    return Split(name, tuple(examples), digest.hexdigest())

@@ -1,0 +1,68 @@
+"""Exact match and token F1 of answers, with the normalisation of SQuAD v1.1 and ReCoRD.
+
+Normalised are: case, ASCII punctuation (dropped), the articles a, an, the (dropped as words), and
+white space. An answer counts with the best value over all gold answers.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from pedro_bench.metrics.classification import check_lengths
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalise(text: str) -> str:
+    """Return the text as answers are compared: lower case, no punctuation, no articles."""
+    bare = text.lower().translate(_NO_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", bare).split())
+
+
+def exact_match(prediction: str, gold: str) -> float:
+    """Return 1 if both answers are equal once normalised, else 0."""
+    return float(normalise(prediction) == normalise(gold))
+
+
+def token_f1(prediction: str, gold: str) -> float:
+    """Return the harmonic mean of precision and recall over words, between 0 and 1.
+
+    An answer that shares no word with the gold answer gets 0, also when both are empty.
+    """
+    given, wanted = normalise(prediction).split(), normalise(gold).split()
+    shared = sum((Counter(given) & Counter(wanted)).values())
+    if shared == 0:
+        return 0.0
+    precision, recall = shared / len(given), shared / len(wanted)
+    return 2 * precision * recall / (precision + recall)
+
+
+def f1_em(predictions: Sequence[str], golds: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Score answers in percent: `f1`, `em`, and their mean `f1_em`.
+
+    Args:
+        predictions: One answer an example.
+        golds: For each example, all answers that count as right; the best one counts.
+
+    Raises:
+        DataError: If the two differ in length or are empty.
+    """
+    f1 = best_over_golds(token_f1, predictions, golds)
+    em = best_over_golds(exact_match, predictions, golds)
+    return {"f1_em": (f1 + em) / 2, "f1": f1, "em": em}
+
+
+def best_over_golds(
+    measure: Callable[[str, str], float], predictions: Sequence[str], golds: Sequence[Sequence[str]]
+) -> float:
+    """Return the mean over examples of the best value over each example's golds, in percent.
+
+    Raises:
+        DataError: If the lists differ in length or are empty.
+    """
+    check_lengths(len(predictions), len(golds))
+    pairs = zip(predictions, golds, strict=True)
+    total = sum(max(measure(given, gold) for gold in allowed) for given, allowed in pairs)
+    return 100.0 * total / len(predictions)

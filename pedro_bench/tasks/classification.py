@@ -1,0 +1,96 @@
+"""Classification: the answer is one of the task's label words, produced as text.
+
+The label words and the spellings under which official releases store the label stand in the task's
+YAML. An answer outside the label words is counted as wrong and reported as `invalid`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pedro_bench import checks
+from pedro_bench.data.answers import match_candidate
+from pedro_bench.data.fields import plain_lists, text_of, value_of
+from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
+from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.metrics.classification import accuracy, invalid
+from pedro_bench.protocols.task import Example, Row, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(Task):
+    """One text or a pair of texts, and a label.
+
+    Attributes:
+        prompt: Template with a `{field}` for every text field.
+        shrinkable: The field that may be cut from its end to fit the length limit, or None.
+        labels: Official spelling of the label (as text, case folded) -> label word.
+        label_field: Field that holds the label.
+        aliases: Field -> other names of it in other releases.
+    """
+
+    prompt: str
+    labels: Mapping[str, str]
+    shrinkable: str | None = None
+    label_field: str = "label"
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    main_metric: ClassVar[str] = "acc"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
+        checks.text("task.label_field", self.label_field)
+        labels: Any = self.labels
+        if not isinstance(labels, Mapping) or len(set(labels.values())) < 2:
+            raise ConfigError(f"task.labels must lead to at least two label words, got {labels!r}.")
+        for word in labels.values():
+            checks.text("task.labels", word)
+        folded = {str(spelling).casefold(): word for spelling, word in labels.items()}
+        object.__setattr__(self, "labels", folded)
+        self.template  # noqa: B018 - checks the prompt
+
+    @property
+    def template(self) -> PromptTemplate:
+        """The parsed prompt."""
+        return parse_template("task.prompt", self.prompt, self.shrinkable)
+
+    @property
+    def label_words(self) -> tuple[str, ...]:
+        """The label words, each once."""
+        return tuple(dict.fromkeys(self.labels.values()))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the prompt and of the label."""
+        return (*self.template.fields, self.label_field)
+
+    def example(self, row: Row) -> Example:
+        """Fill in the prompt and look up the label word."""
+        template = self.template
+        values = {name: text_of(row, name, self.aliases) for name in template.fields}
+        word = self._label_word(row)
+        return Example(
+            template.parts(values), word, (word,), identity_of(values), candidates=self.label_words
+        )
+
+    def _label_word(self, row: Row) -> str:
+        value = value_of(row, self.label_field, self.aliases)
+        word = self.labels.get(str(value).strip().casefold())
+        if word is None:
+            raise DataError(
+                f"field {self.label_field!r} must be one of {', '.join(self.labels)}, got "
+                f"{value!r}: rows without a label cannot be used."
+            )
+        return word
+
+    def extract(self, text: str, example: Example) -> str:
+        """Return the label word that the first line is, else the line itself."""
+        return match_candidate(text, example.candidates)
+
+    def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+        """Return accuracy and the share of answers outside the label words, in percent."""
+        return {
+            "acc": accuracy(predictions, [example.golds for example in examples]),
+            "invalid": invalid(predictions, [example.candidates for example in examples]),
+        }

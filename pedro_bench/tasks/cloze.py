@@ -1,0 +1,97 @@
+"""Cloze: a statement with a placeholder, filled by an entity that the text names (ReCoRD)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pedro_bench import checks
+from pedro_bench.data.answers import match_candidate
+from pedro_bench.data.fields import plain_lists, text_of, texts_of
+from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
+from pedro_bench.errors import ConfigError, DataError, near_match
+from pedro_bench.metrics.classification import invalid
+from pedro_bench.metrics.question_answering import f1_em
+from pedro_bench.protocols.task import Example, Row, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloze(Task):
+    """A text, the entities in it, a statement with a placeholder, and the entities that fill it.
+
+    Attributes:
+        prompt: Template with a `{field}` for every text field and for the list of entities.
+        placeholder: The word in the statement that stands for the entity.
+        query_field: Field that holds the statement.
+        entities_field: Field that holds the list of entities.
+        shrinkable: The field that may be cut from its end to fit the length limit, or None.
+        answers_field: Field that holds the gold answers; training uses the first one.
+        aliases: Field -> other names of it in other releases.
+    """
+
+    prompt: str
+    placeholder: str = "@placeholder"
+    query_field: str = "query"
+    entities_field: str = "entities"
+    shrinkable: str | None = None
+    answers_field: str = "answers"
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    main_metric: ClassVar[str] = "f1_em"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
+        checks.text("task.placeholder", self.placeholder)
+        checks.text("task.answers_field", self.answers_field)
+        for name in (self.query_field, self.entities_field):
+            if name not in self.template.fields:
+                raise ConfigError(
+                    "task.query_field and task.entities_field must be fields of task.prompt, got "
+                    f"{name!r}.{near_match(str(name), self.template.fields)}"
+                )
+
+    @property
+    def template(self) -> PromptTemplate:
+        """The parsed prompt."""
+        return parse_template("task.prompt", self.prompt, self.shrinkable)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the prompt and of the answers."""
+        return (*self.template.fields, self.answers_field)
+
+    def example(self, row: Row) -> Example:
+        """Fill in the prompt; the entities are the closed set of answers."""
+        template = self.template
+        entities = texts_of(row, self.entities_field, self.aliases)
+        values = {
+            name: ", ".join(entities)
+            if name == self.entities_field
+            else text_of(row, name, self.aliases)
+            for name in template.fields
+        }
+        if self.placeholder not in values[self.query_field]:
+            raise DataError(
+                f"field {self.query_field!r} must hold {self.placeholder!r}, got "
+                f"{values[self.query_field]!r}."
+            )
+        golds = texts_of(row, self.answers_field, self.aliases)
+        return Example(
+            template.parts(values),
+            golds[0],
+            golds,
+            identity_of(values),
+            candidates=entities,
+            extractive=True,
+        )
+
+    def extract(self, text: str, example: Example) -> str:
+        """Return the entity that the first line is, else the line itself."""
+        return match_candidate(text, example.candidates)
+
+    def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+        """Return token F1, exact match, their mean, and answers that are no entity, in percent."""
+        return {
+            **f1_em(predictions, [example.golds for example in examples]),
+            "invalid": invalid(predictions, [example.candidates for example in examples]),
+        }

@@ -1,0 +1,77 @@
+"""The Hub's path, tried offline: `load_dataset` takes a local folder in place of a Hub id."""
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from pedro_bench.data.hub import HubSource
+from pedro_bench.data.splits import load_splits
+from pedro_bench.errors import DataError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def dataset_folder(tmp_path, monkeypatch):
+    """A data-set repository as a local folder, in the Hub's layout, and a cache of its own."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "glue"
+    folder.mkdir()
+    for split, rows in {"train": 12, "validation": 6}.items():
+        table = pa.table(
+            {
+                "sentence": [f"{split} {number}" for number in range(rows)],
+                "label": [number % 2 for number in range(rows)],
+            }
+        )
+        parquet.write_table(table, folder / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+def test_rows_come_through_datasets(dataset_folder, make_task):
+    task = make_task("sst2", hub_id=str(dataset_folder), hub_config=None, hub_revision=COMMIT)
+    rows = HubSource(name="hub").read(task)
+    assert rows["validation"][1].row == {"sentence": "validation 1", "label": 1}
+    assert rows["validation"][1].place == f"{dataset_folder} validation row 2"
+    splits = load_splits(task, HubSource(name="hub"))
+    assert [splits[name].rows for name in ("train", "dev", "test")] == [9, 3, 6]
+
+
+def test_absent_split(dataset_folder, make_task):
+    (dataset_folder / "validation-00000-of-00001.parquet").unlink()
+    task = make_task("sst2", hub_id=str(dataset_folder), hub_config=None, hub_revision=COMMIT)
+    with pytest.raises(
+        DataError, match=r"must have a split 'validation', got train: .*data.holdout"
+    ):
+        HubSource(name="hub").read(task)
+    assert set(HubSource(name="hub", holdout=0.2).read(task)) == {"train"}
+
+
+@pytest.mark.parametrize("revision", [None, "main", "abc123"])
+def test_unpinned_data_set_is_refused(revision, make_task):
+    task = make_task("sst2", hub_revision=revision)
+    message = f"task.hub_revision must be a full commit .*got {revision!r}: set task.hub_revision="
+    for ask in (HubSource(name="hub").fingerprint, HubSource(name="hub").read):
+        with pytest.raises(DataError, match=message):
+            ask(task)
+
+
+def test_task_without_a_data_set(make_task):
+    with pytest.raises(
+        DataError, match=r"task.hub_id must name a data set .*got null for task 'sst2'"
+    ):
+        HubSource(name="hub").fingerprint(make_task("sst2", hub_id=None))
+
+
+def test_fingerprint_holds_the_revision(make_task):
+    first = HubSource(name="hub").fingerprint(make_task("sst2"))
+    assert first != HubSource(name="hub").fingerprint(make_task("sst2", hub_revision=COMMIT))
+
+
+def test_offline_is_one_sentence_with_the_remedy(tmp_path, monkeypatch, make_task):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"data=files data.root=DIR, or .*HF_HOME") as caught:
+        HubSource(name="hub").read(make_task("sst2", hub_id="nobody/has-this"))
+    assert "\n" not in str(caught.value)
+    assert "nobody/has-this (sst2) at revision" in str(caught.value)
