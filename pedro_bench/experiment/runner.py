@@ -113,7 +113,7 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         record = _score(prepared, adapted, record, result, path)
         if _is_main():
             save_adapter(folder, adapted, record)
-    except Exception as error:  # noqa: BLE001 -- told in the record, and the next seed goes on
+    except Exception as error:  # told in the record; the next seed goes on
         if not isinstance(error, PedroBenchError):
             _logger.exception("seed %d failed", seed)
         record = replace(record, status="failed", error=_sentence(error), finished=now())

@@ -1,7 +1,7 @@
 """A finished run's adapter: saved as safetensors beside a JSON that says what it fits; loaded again.
 
-    <output_dir>/<suite>/<stem>/adapter/adapter.safetensors   what was trained
-    <output_dir>/<suite>/<stem>/adapter/state.json            method, backbone, record
+<output_dir>/<suite>/<stem>/adapter/adapter.safetensors   what was trained
+<output_dir>/<suite>/<stem>/adapter/state.json            method, backbone, record
 """
 
 from collections.abc import Sequence
@@ -74,9 +74,7 @@ class SavedRun:
         )
         return [text.strip() for text in texts]
 
-    def loglikelihood(
-        self, pairs: Sequence[tuple[str, str]], batch_size: int = 32
-    ) -> list[float]:
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]], batch_size: int = 32) -> list[float]:
         """Return the log-probability (nats) of each answer and its end, given its prompt.
 
         Args:

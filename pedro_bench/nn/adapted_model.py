@@ -199,5 +199,5 @@ def _own_copies(adapter: nn.Module, kept: Mapping[str, Tensor]) -> None:
     for path, module in adapter.named_modules():
         if path != "backbone" and not path.startswith("backbone."):
             continue
-        for name in list(module._parameters):  # noqa: SLF001 -- no public way to rebind a parameter
-            module._parameters[name] = nn.Parameter(kept[f"{path}.{name}"])  # noqa: SLF001
+        for name in list(module._parameters):  # there is no public way
+            module._parameters[name] = nn.Parameter(kept[f"{path}.{name}"])

@@ -7,6 +7,7 @@ no context is active. So the function that recomputes a layer takes the context 
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pedro_bench.errors import ConfigError
@@ -35,12 +36,17 @@ def enable(model: Any) -> None:
             "trainer.gradient_checkpointing must be false for this architecture, got true: "
             f"{type(model).__name__} does not support it."
         )
-    model._set_gradient_checkpointing(  # noqa: SLF001 -- the public switch accepts no function of ours
+    model._set_gradient_checkpointing(  # the public switch takes no function of ours
         enable=True, gradient_checkpointing_func=checkpoint_in_context
     )
 
 
 def disable(model: Any) -> None:
-    """Switch gradient checkpointing off again."""
-    if getattr(model, "is_gradient_checkpointing", False):
+    """Switch gradient checkpointing off again, where it is on."""
+    if is_enabled(model):
         model.gradient_checkpointing_disable()
+
+
+def is_enabled(model: nn.Module) -> bool:
+    """Whether any layer is recomputed in backward."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())

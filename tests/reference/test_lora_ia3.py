@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import build_method
 from pedro_bench.nn.adapted_model import AdaptedModel
+from tests.tiny import build_method
 
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ROLE_OF = {

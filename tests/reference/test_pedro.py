@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from conftest import build_method, pad_left
 from pedro_bench.nn.adapted_model import AdaptedModel
+from tests.tiny import build_method, pad_left
 
 ROLE_ORDER = {
     "pedro": ("q", "v", "up"),
@@ -61,7 +60,12 @@ def pooled(name: str, h_TD: Tensor, prompt: int) -> Tensor:
 
 
 def reference_logits(
-    name: str, weights: dict[str, Tensor], adapter: dict[str, Tensor], config: Any, ids: list[int], prompt: int
+    name: str,
+    weights: dict[str, Tensor],
+    adapter: dict[str, Tensor],
+    config: Any,
+    ids: list[int],
+    prompt: int,
 ) -> Tensor:
     """Logits (T, V) of one unpadded example with `prompt` prompt tokens."""
     tokens = len(ids)
@@ -72,7 +76,11 @@ def reference_logits(
         p = f"model.layers.{layer}."
         w = {key.removeprefix(p): value for key, value in weights.items() if key.startswith(p)}
         start = f"layers.{layer}.generator."
-        g = {key.removeprefix(start): value for key, value in adapter.items() if key.startswith(start)}
+        g = {
+            key.removeprefix(start): value
+            for key, value in adapter.items()
+            if key.startswith(start)
+        }
         # eq. (6)
         inner = torch.einsum("d,dr->r", pooled(name, h, prompt), g["down"])
         inner = activation(name, layer, config.num_hidden_layers, g, inner)
@@ -141,7 +149,9 @@ def test_logits_and_gradients_equal_the_equations(
     }
     expected = torch.cat(
         [
-            reference_logits(name, weights, leaves, backbone.model.config, ids, prompt)[prompt - 1 : -1]
+            reference_logits(name, weights, leaves, backbone.model.config, ids, prompt)[
+                prompt - 1 : -1
+            ]
             for ids, prompt in rows
         ]
     )

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from conftest import build_method
 from pedro_bench.errors import ConfigError
+from tests.tiny import build_method
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,11 @@ from pedro_bench.errors import ConfigError
         ("pedro", {"bilevel": "dev"}, r"method\.bilevel must be one of .* got 'dev'"),
         ("lora", {"r": -4}, r"method\.r must be a whole number of at least 1, got -4\."),
         ("lora", {"alpha": 0}, r"method\.alpha must be a number above 0, got 0\."),
-        ("lora", {"dropout": 1.0}, r"method\.dropout must be a number at least 0 and below 1, got 1"),
+        (
+            "lora",
+            {"dropout": 1.0},
+            r"method\.dropout must be a number at least 0 and below 1, got 1",
+        ),
         ("lora", {"roles": ["querry"]}, r"method\.roles .* got 'querry'\. Did you mean 'query'\?"),
         ("lora", {"lr": 0}, r"method\.lr must be a number above 0 or null, got 0\."),
         ("lora", {"lr": "fast"}, r"method\.lr must be a number above 0 or null, got 'fast'\."),

@@ -1,0 +1,96 @@
+"""Tiny real models in the real file format, and methods built from their YAMLs."""
+
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent
+CONF = REPOSITORY / "conf"
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+
+WORDS = (
+    "yes no positive negative the a cat dog sat on mat where is who what lives in Oslo Rome Ana Ben "
+    "likes red blue box why because it was and not very good bad film passage question answer"
+).split()
+
+
+def make_tokenizer() -> Any:
+    """Make a whole-word tokenizer with `<s> </s> <pad>`, in the real file format."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {
+        word: index for index, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *WORDS])
+    }
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+    )
+
+
+def save_tiny(folder: Path, family: str = "llama", **sizes: Any) -> Path:
+    """Save a tiny random model with grouped-query attention and its tokenizer; return the folder."""
+    import torch
+    from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig
+
+    torch.manual_seed(0)
+    options: dict[str, Any] = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 256,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "initializer_range": 0.2,
+    }
+    options.update(sizes)
+    make = {"llama": LlamaConfig, "gemma": GemmaConfig}[family]
+    model = AutoModelForCausalLM.from_config(make(**options))
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def pad_left(batch: Any) -> Any:
+    """Move a right-padded batch's padding to the left."""
+    import torch
+
+    from pedro_bench.protocols.batch import Batch
+
+    shifts = (~batch.attention_mask_BT.bool()).sum(1).tolist()
+
+    def roll(matrix: Any) -> Any:
+        return torch.stack([row.roll(shift) for row, shift in zip(matrix, shifts, strict=True)])
+
+    return Batch(
+        roll(batch.input_ids_BT),
+        roll(batch.attention_mask_BT),
+        roll(batch.prompt_mask_BT),
+        roll(batch.labels_BT),
+        batch.indices,
+    )
+
+
+def build_method(name: str, **changes: Any) -> Any:
+    """Build a method from its YAML, with small sizes unless told otherwise."""
+    import yaml
+
+    from pedro_bench.protocols.settings import build_group
+
+    config = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text())
+    return build_group("method", {**config, **changes})
+
+
+METHOD_NAMES = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))

@@ -1,0 +1,118 @@
+"""Overrides in, settings out; every mistake is one sentence with value, rule and near match."""
+
+import json
+
+import pytest
+
+from pedro_bench.cli.compose import only_extra, settings_of, split_extra, sweep_of
+from pedro_bench.errors import ConfigError
+from pedro_bench.protocols.settings import build_settings
+
+
+def test_the_default_is_pedro_on_boolq_with_five_seeds():
+    settings = settings_of([])
+    assert (settings.method.name, settings.task.name) == ("pedro", "boolq")
+    assert (settings.backbone.name, settings.data.name) == ("micro", "micro")
+    assert settings.seeds == (0, 1, 2, 3, 4)
+    assert settings.rerun is False
+
+
+def test_overrides_reach_the_objects_and_the_resolved_configuration():
+    settings = settings_of(["method=lora", "method.r=7", "seeds=3", "trainer.lr=1e-3"])
+    assert (settings.method.name, settings.method.r, settings.seeds) == ("lora", 7, (3,))
+    assert settings.resolved_config["method"]["r"] == 7
+    assert settings.resolved_config["seeds"] == [3]
+    assert settings.resolved_config["trainer"]["lr"] == 1e-3
+
+
+def test_the_resolved_configuration_is_json_and_builds_the_same_settings():
+    settings = settings_of(["method=pedro_3", "task=squad"])
+    again = build_settings(json.loads(json.dumps(settings.resolved_config)))
+    assert again == settings
+
+
+def test_a_default_of_the_dataclass_can_be_overridden_although_no_yaml_names_it():
+    # task.version stands in YAML; task.dev_rows has its default in the dataclass for some tasks.
+    assert settings_of(["task=boolq", "task.dev_rows=77"]).task.dev_rows == 77
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["method=pedroo"],
+            r"method must be one of .*got 'pedroo'\. Did you mean 'pedro'\?",
+        ),
+        (["task=bolq"], r"task must be one of .*got 'bolq'\. Did you mean 'boolq'"),
+        (["method.rr=3"], r"method\.rr must be a known key, got 'rr'\. Did you mean 'r'\?"),
+        (["+method.rr=3"], r"method\.rr must be a known key, got 'rr'"),
+        (["metod=pedro"], r"metod must be a known key, got 'metod'\. Did you mean 'method'"),
+        (["sedes=[1]"], r"sedes must be a known key, got 'sedes'\. Did you mean 'seeds'"),
+        (["pedro"], r"form key=value, got 'pedro'\. Did you mean method=pedro\?"),
+        (["=3"], r"form key=value, got '=3'"),
+        (["method.r=["], r"form key=value, got 'method.r=\['"),
+        (["method.r=0"], r"method\.r must be a whole number of at least 1, got 0"),
+        (["method.r=abc"], r"method\.r must be a whole number of at least 1, got 'abc'"),
+        (["method.roles.x=3"], r"the overrides must fit together, got: "),
+        (["~method.r"], r"method\.r must be given, got nothing: add method\.r="),
+        (["~method"], r"method must be given, got nothing"),
+        (["backbone.path=???"], r"backbone\.path must be given, got nothing"),
+        (["suite=${nowhere}"], r"must resolve, got: Interpolation key 'nowhere' not found"),
+        (["method=lora,pedro"], r"method must have one value, got lora,pedro: add -m"),
+        (["seeds=0,1"], r"or write a list as 'seeds=\[0,1\]'"),
+        (["seeds=[1,1]"], r"distinct whole numbers of at least 0.* got \[1, 1\]"),
+        (["seeds=[]"], r"distinct whole numbers.* got \[\]"),
+        (["seeds=-1"], r"distinct whole numbers.* got -1"),
+        (["seeds=true"], r"distinct whole numbers.* got True"),
+        (["device=tpu"], r"device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        (["device=cuda:x"], r"device must be .* got 'cuda:x'"),
+        (["output=xml"], r"output must be one of the known words, got 'xml'"),
+        (["rerun=1"], r"rerun must be true or false, got 1"),
+        (["method._target_=os.system"], r"_target_ must name a frozen dataclass, got 'os.system'"),
+        (["method._target_=no.where"], r"_target_ must name a class .* got 'no.where'"),
+    ],
+)
+def test_bad_input_is_one_sentence(overrides, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        settings_of(overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suite", ["../x", "a/b", ".x"])
+def test_a_suite_cannot_leave_its_folder(suite):
+    with pytest.raises(Exception, match=r"suite must be a name of letters.*got ") as caught:
+        settings_of([f"suite={suite}"])
+    assert caught.value.exit_code == 2
+
+
+def test_a_sweep_is_every_combination_in_order():
+    sweep = sweep_of(["method=pedro,lora", "method.r=3,6", "task=sst2"])
+    assert [one.overrides for one in sweep.combinations] == [
+        ("method=pedro", "method.r=3"),
+        ("method=pedro", "method.r=6"),
+        ("method=lora", "method.r=3"),
+        ("method=lora", "method.r=6"),
+    ]
+    assert [one.settings.method.r for one in sweep.combinations] == [3, 6, 3, 6]
+    assert {one.settings.task.name for one in sweep.combinations} == {"sst2"}
+
+
+def test_a_sweep_without_several_values_is_one_job():
+    assert len(sweep_of(["method=pedro"]).combinations) == 1
+
+
+def test_one_bad_combination_stops_the_sweep_and_is_named():
+    with pytest.raises(ConfigError, match=r"at least 1, got 0\. \(in the combination method.r=0\)"):
+        sweep_of(["method.r=3,0"])
+    with pytest.raises(ConfigError, match=r"got 'pdro'\. Did you mean 'pedro'"):
+        sweep_of(["method=lora,pdro"])
+
+
+def test_a_commands_own_keys_are_taken_out():
+    values, others = split_extra(["split=dev", "task=sst2"], {"split": "test", "output": "text"})
+    assert values == {"split": "dev", "output": "text"}
+    assert others == ["task=sst2"]
+    assert only_extra(["suite=[a,b]"], {"suite": None}) == {"suite": ["a", "b"]}
+    assert only_extra(["suite=a,b"], {"suite": None}) == {"suite": ["a", "b"]}
+    with pytest.raises(ConfigError, match=r"suit must be a known key, got 'suit=a'\. Did you mean"):
+        only_extra(["suit=a"], {"suite": None})

@@ -1,0 +1,23 @@
+import json
+
+from pedro_bench.cli.command import guarded
+from pedro_bench.cli.inspect import inspect
+
+
+def test_json_and_text_show_the_same_task(capsys):
+    assert inspect(["task=boolq", "tokens=false", "output=json"]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert set(seen["splits"]) == {"train", "dev", "test"}
+    assert seen["tokens"] is None
+    assert seen["example"]["answer"] in ("yes", "no")
+    assert inspect(["task=boolq", "tokens=false"]) == 0
+    text = capsys.readouterr().out
+    assert f"{seen['splits']['test']['rows']} rows" in text
+    assert seen["example"]["prompt"].splitlines()[0] in text
+
+
+def test_bad_arguments(capsys):
+    assert guarded(inspect, ["tokens=maybe"]) == 2
+    assert "tokens must be true or false, got 'maybe'" in capsys.readouterr().err
+    assert guarded(inspect, ["data=files", "tokens=false"]) == 2
+    assert "data.root" in capsys.readouterr().err

@@ -1,0 +1,94 @@
+"""Exit codes, flags and what stands on which stream; nothing here runs a training."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import pedro_bench
+from pedro_bench.__main__ import main
+from pedro_bench.cli.command import guarded
+
+
+def test_bad_input_ends_with_two_and_one_sentence(capsys):
+    assert main(["method=pedroo"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: method must be one of the known options, got 'pedroo'.")
+    assert err.count("\n") == 1
+
+
+def test_unknown_flags_are_refused(capsys):
+    assert main(["--hepl"]) == 2
+    assert "got '--hepl'. Did you mean '--help'?" in capsys.readouterr().err
+
+
+def test_help_lists_the_folders(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for group in ("method", "task", "backbone", "data", "trainer", "evaluation", "tracking"):
+        assert f"\n  {group} " in text
+    assert "pedro_7" in text
+    assert "squad" in text
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{pedro_bench.__version__}\n"
+
+
+def test_cfg_prints_the_resolved_configuration(capsys):
+    assert main(["--cfg", "method=lora"]) == 0
+    assert '"name": "lora"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("file", "where .* is a file"), ("file/below", "where .* is a file")],
+)
+def test_a_results_folder_that_cannot_be_is_refused_and_nothing_is_made(
+    tmp_path, capsys, place, message
+):
+    (tmp_path / "file").write_text("in the way")
+    code = main([f"results_dir={tmp_path / place}", f"output_dir={tmp_path / 'out'}"])
+    assert code == 2
+    text = capsys.readouterr().err
+    assert "results_dir must be a folder, got" in text
+    assert "is a file" in text
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["method=pedroo"], ["-m", "method.r=3,0"]])
+def test_answers_come_without_torch_and_leave_nothing(tmp_path, arguments):
+    script = (
+        "import sys; from pedro_bench.__main__ import main; main(sys.argv[1:]);"
+        "print([name for name in sys.modules if name in "
+        "('torch', 'transformers', 'datasets', 'accelerate', 'numpy', 'pandas')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert [one.name for one in tmp_path.iterdir()] == []
+
+
+def test_an_interrupt_has_its_own_code(capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    assert guarded(interrupted, []) == 130
+    assert "goes on where this one stopped" in capsys.readouterr().err
+
+
+def test_a_programming_error_is_not_hidden():
+    def broken(arguments):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        guarded(broken, [])

@@ -1,0 +1,36 @@
+import json
+
+from pedro_bench.cli.command import guarded
+from pedro_bench.cli.tables import tables
+from tests.unit.reporting.runs import five, run
+
+
+def test_three_files_for_each_panel_with_the_same_bytes_again(tmp_path, capsys):
+    five(tmp_path)
+    run(tmp_path, task="sst2", suite="other")
+    assert tables([f"results_dir={tmp_path}", "output=json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = ["main--micro--micro", "other--micro--micro"]
+    endings = (".tex", ".md", ".csv")
+    expected = [str(tmp_path / "tables" / f"{name}{end}") for name in names for end in endings]
+    assert found == {"tables": expected, "missing": {name: [] for name in names}}
+    before = [path.read_bytes() for path in sorted((tmp_path / "tables").iterdir())]
+    assert tables([f"results_dir={tmp_path}", f"tables_dir={tmp_path / 'again'}"]) == 0
+    assert [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())] == before
+
+
+def test_one_suite(tmp_path, capsys):
+    five(tmp_path)
+    run(tmp_path, suite="other")
+    assert tables([f"results_dir={tmp_path}", "suite=other", "output=json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["missing"]) == ["other--micro--micro"]
+
+
+def test_no_records_is_bad_input_and_nothing_is_written(tmp_path, capsys):
+    assert guarded(tables, [f"results_dir={tmp_path / 'none'}"]) == 2
+    assert "results_dir must hold records, got none in" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    assert guarded(tables, ["suit=main"]) == 2
+    assert "suit must be a known key, got 'suit=main'. Did you mean 'suite'" in (
+        capsys.readouterr().err
+    )

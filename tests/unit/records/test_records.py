@@ -1,0 +1,152 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pedro_bench import records
+from pedro_bench.errors import RecordError
+from pedro_bench.records import RunRecord
+
+BASE = {
+    "key": "0123456789ab",
+    "status": "finished",
+    "method": "pedro",
+    "task": "boolq",
+    "backbone": "micro",
+    "data": "micro",
+    "suite": "main",
+    "seed": 3,
+    "config": {"method": {"name": "pedro", "r": 12}},
+    "main_metric": "accuracy",
+    "metrics": {"test": {"accuracy": 81.5}},
+    "history": [{"step": 25, "dev_loss": 0.5}],
+    "notes": ["2 examples were truncated."],
+    "timing": {"train_seconds": 3.5},
+    "started": "2026-01-01T00:00:00+00:00",
+    "finished": "2026-01-01T00:01:00+00:00",
+}
+
+
+def record(**changes):
+    return RunRecord(**{**BASE, **changes})
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    path = records.write(record(), tmp_path)
+    assert path == tmp_path / "runs/main/pedro--boolq--micro--0123456789ab--seed3.json"
+    assert records.read(path).as_dict() == record().as_dict()
+    assert records.find(tmp_path) == records.find(tmp_path, "main") == [path]
+    assert records.find(tmp_path, "other") == []
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert records.predictions_path(path) == path.parent / "predictions" / f"{path.stem}.jsonl"
+
+
+def test_key_is_the_hash_of_canonical_json():
+    # sha256 of '{"a":1,"b":["x"]}', computed with sha256sum
+    assert records.run_key({"b": ["x"], "a": 1}) == "fd5e92badbe2"
+    assert records.run_key({"a": 1, "b": ["x"]}) == records.run_key({"b": ["x"], "a": 1})
+    assert records.run_key({"a": 2, "b": ["x"]}) != records.run_key({"a": 1, "b": ["x"]})
+    with pytest.raises(RecordError, match=r"must be finite JSON values, got Out of range float"):
+        records.run_key({"a": float("nan")})
+    with pytest.raises(RecordError, match="must be finite JSON values, got .*set"):
+        records.run_key({"a": {1}})
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "-flag", "", "a b", "é"])
+def test_names_cannot_leave_the_folder(tmp_path, name):
+    with pytest.raises(RecordError, match=r"suite must be a name of letters.*got " + repr(name)):
+        records.suite_folder(tmp_path, name)
+    with pytest.raises(RecordError, match=r"method.name must be a name of letters"):
+        record(method=name)
+
+
+def test_comparable_leaves_out_what_may_differ():
+    one = record()
+    other = record(timing={"train_seconds": 9.0}, memory={"peak_bytes": 1}, started="2027")
+    assert records.comparable(one) == records.comparable(other)
+    assert records.comparable(one) != records.comparable(record(seed=4))
+    assert not set(records.VOLATILE) & set(records.comparable(one))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"status": "done"}, r"must have a known status, got 'done'"),
+        ({"seed": "3"}, r"must have int in the field 'seed', got '3'"),
+        ({"seed": True}, r"must have int in the field 'seed', got True"),
+        ({"seed": -1}, r"seed must be a whole number of at least 0, got -1"),
+        ({"metrics": []}, r"must have Mapping in the field 'metrics', got \[\]"),
+        ({"metrics": {"test": {"f1": 1.0}}}, r"main metric 'accuracy' in metrics.test, got none"),
+        ({"schema": 7}, r"must have schema 1, got 7"),
+        ({"status": "failed"}, r"a sentence in the field 'error'"),
+    ],
+)
+def test_a_wrong_field_is_named(changes, message):
+    with pytest.raises(RecordError, match=message):
+        record(**changes)
+
+
+def test_reading_names_file_and_field(tmp_path):
+    path = records.write(record(), tmp_path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "sead": 1}))
+    with pytest.raises(RecordError, match=rf"{path} .*only, got 'sead'. Did you mean 'seed'"):
+        records.read(path)
+    del content["key"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordError, match=rf"{path} must have the field 'key', got none"):
+        records.read(path)
+    path.write_text("{")
+    with pytest.raises(RecordError, match=rf"{path} must be JSON"):
+        records.read(path)
+    path.write_text("[]")
+    with pytest.raises(RecordError, match=rf"{path} must be a JSON object, got list"):
+        records.read(path)
+    with pytest.raises(RecordError, match="absent.json must be readable, got No such file"):
+        records.read(tmp_path / "absent.json")
+
+
+def test_a_record_in_the_wrong_file_is_refused(tmp_path):
+    path = records.write(record(), tmp_path)
+    moved = path.rename(path.with_name("pedro--boolq--micro--0123456789ab--seed4.json"))
+    with pytest.raises(RecordError, match=r"must lie in a file named pedro--boolq.*--seed3.json"):
+        records.read(moved)
+
+
+def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "runs").write_text("in the way")
+    with pytest.raises(RecordError, match=r"must be writable, got (Not a directory|File exists)"):
+        records.write(record(), tmp_path)
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file_whole(tmp_path):
+    # A limit on the size of files stops the write in its middle, as a full disk does.
+    script = """
+import pathlib, resource, signal, sys
+from pedro_bench.errors import RecordError
+from pedro_bench.records import write_text
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_text(pathlib.Path(sys.argv[1]), "x" * 5000)
+except RecordError as error:
+    print(error)
+"""
+    path = tmp_path / "record.json"
+    path.write_text("old")
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
+    assert re.search(r"must be writable, got File too large: free some space", done.stdout)
+    assert path.read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_non_finite_numbers_are_refused_and_nothing_is_left(tmp_path):
+    bad = record(metrics={"test": {"accuracy": float("nan")}})
+    with pytest.raises(RecordError, match="must hold finite JSON values, got Out of range float"):
+        records.write(bad, tmp_path)
+    assert records.find(tmp_path) == []
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,86 @@
+import pytest
+
+from pedro_bench.errors import RecordError
+from pedro_bench.reporting.load import Panel, load
+from tests.unit.reporting.runs import five, run
+
+PANEL = Panel("main", "micro", "micro")
+
+
+def test_panels_rows_and_cells(tmp_path):
+    five(tmp_path)
+    five(tmp_path, task="sst2")
+    five(tmp_path, "lora")
+    run(tmp_path, suite="other")
+    panels = load(tmp_path)
+    assert list(panels) == [PANEL, Panel("other", "micro", "micro")]
+    lora, pedro = panels[PANEL]
+    assert (lora.method, lora.settings, list(lora.cells)) == ("lora", (), ["boolq"])
+    assert (pedro.label, list(pedro.cells)) == ("PEDRO", ["boolq", "sst2"])
+    assert [one.seed for one in pedro.cells["boolq"].finished] == [0, 1, 2, 3, 4]
+    assert list(load(tmp_path, ["other"])) == [Panel("other", "micro", "micro")]
+    assert load(tmp_path, ["absent"]) == {}
+
+
+def test_settings_that_differ_make_rows_in_numeric_order(tmp_path):
+    five(tmp_path, r=12)
+    five(tmp_path, r=6)
+    five(tmp_path, r=6, lr=0.01)
+    rows = load(tmp_path)[PANEL]
+    assert [row.settings for row in rows] == [
+        ("r=6", "trainer.lr=0.001"),
+        ("r=6", "trainer.lr=0.01"),
+        ("r=12", "trainer.lr=0.001"),
+    ]
+
+
+def test_seeds_of_one_key_stay_one_row(tmp_path):
+    # Settings that cannot move a number (such as how often to checkpoint) do not enter the key.
+    run(tmp_path, seed=0, key="000000000000", lr=0.001)
+    run(tmp_path, seed=1, key="000000000000", lr=0.002)
+    (row,) = load(tmp_path)[PANEL]
+    assert [one.seed for one in row.cells["boolq"].finished] == [0, 1]
+
+
+def test_a_newer_group_replaces_an_older_one_and_says_so(tmp_path):
+    five(tmp_path, code=1, score=70.0)
+    for seed in range(3):
+        run(tmp_path, seed=seed, code=2, started=f"2026-02-01T00:00:0{seed}+00:00", score=90.0)
+    (row,) = load(tmp_path)[PANEL]
+    cell = row.cells["boolq"]
+    assert [one.metrics["test"]["accuracy"] for one in cell.finished] == [90.0, 90.0, 90.0]
+    assert len(cell.superseded) == 1
+
+
+def test_groups_that_overlap_in_time_are_refused(tmp_path):
+    run(tmp_path, seed=0, code=1)
+    run(tmp_path, seed=2, code=1)
+    run(tmp_path, seed=1, code=2)
+    with pytest.raises(RecordError, match=r"pedro on boolq in suite 'main' must share one key"):
+        load(tmp_path)
+
+
+def test_groups_that_differ_in_what_no_row_shows_are_refused(tmp_path):
+    path = run(tmp_path, seed=0)
+    text = path.read_text().replace('"label": "BOOLQ"', '"label": "BOOLQ", "version": 2')
+    path.write_text(text)
+    run(tmp_path, seed=0, code=2, started="2026-02-01T00:00:00+00:00")
+    with pytest.raises(RecordError, match="neither settings nor time tell apart"):
+        load(tmp_path)
+
+
+def test_failed_runs_are_kept_unless_their_seed_finished(tmp_path):
+    run(tmp_path, seed=0, code=1, status="failed", metrics={}, error="out of memory.")
+    run(tmp_path, seed=1, code=1, status="failed", metrics={}, error="out of memory.")
+    run(tmp_path, seed=0, code=2, started="2026-02-01T00:00:00+00:00")
+    (row,) = load(tmp_path)[PANEL]
+    cell = row.cells["boolq"]
+    assert [one.seed for one in cell.finished] == [0]
+    assert [one.seed for one in cell.failed] == [1]
+
+
+def test_a_damaged_record_stops_the_tables(tmp_path):
+    path = run(tmp_path)
+    path.write_text("{")
+    with pytest.raises(RecordError, match=rf"record {path} must be JSON"):
+        load(tmp_path)

@@ -1,0 +1,74 @@
+"""Which parameters learn on which rows."""
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+from pedro_bench.errors import DataError, TrainingError
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.training.bilevel import hold_out, levels
+
+
+def rows(count: int) -> list[Encoded]:
+    return [Encoded((1, 5), (6, 2), index) for index in range(count)]
+
+
+@pytest.fixture
+def groups() -> dict[str, list[Parameter]]:
+    return {
+        "weights": [Parameter(torch.zeros(2, 2)), Parameter(torch.zeros(2))],
+        "architecture": [Parameter(torch.zeros(3))],
+    }
+
+
+def test_validation_gives_the_dev_rows_to_the_architecture(
+    groups: dict[str, list[Parameter]],
+) -> None:
+    train, dev = rows(20), rows(3)
+    architecture, weights = levels(groups, "validation", train, dev, seed=0)
+    assert (architecture.name, weights.name) == ("architecture", "weights")
+    assert (architecture.rows, weights.rows) == (dev, train)
+    assert [len(level.parameters) for level in (architecture, weights)] == [1, 2]
+
+
+def test_train_holdout_takes_a_tenth_out_of_the_weights_rows(
+    groups: dict[str, list[Parameter]],
+) -> None:
+    train, dev = rows(30), rows(3)
+    architecture, weights = levels(groups, "train_holdout", train, dev, seed=0)
+    held, kept = ({row.index for row in level.rows} for level in (architecture, weights))
+    assert len(held) == 3
+    assert held.isdisjoint(kept)
+    assert held | kept == set(range(30))
+
+
+def test_none_trains_everything_on_train(groups: dict[str, list[Parameter]]) -> None:
+    train = rows(4)
+    (only,) = levels(groups, "none", train, rows(2), seed=0)
+    assert (only.name, len(only.parameters), only.rows) == ("weights", 3, train)
+    (only,) = levels({"weights": groups["weights"]}, "validation", train, rows(2), seed=0)
+    assert len(only.parameters) == 2
+
+
+def test_hold_out_depends_on_the_seed_alone() -> None:
+    first, again, other = (
+        [row.index for row in hold_out(rows(200), seed)[1]] for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_hold_out_needs_two_rows() -> None:
+    with pytest.raises(DataError, match=r"train split must have at least 2 rows .*, got 1\."):
+        hold_out(rows(1), seed=0)
+
+
+def test_wrong_groups_are_refused(groups: dict[str, list[Parameter]]) -> None:
+    shared = groups["weights"][0]
+    for wrong, message in (
+        ({"heads": [shared]}, "must be named weights or architecture, got heads"),
+        ({"architecture": [shared]}, "weights group must hold at least one parameter, got none"),
+        ({"weights": [shared], "architecture": [shared]}, "once, got it twice"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            levels(wrong, "none", rows(2), rows(2), seed=0)

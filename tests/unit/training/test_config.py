@@ -1,0 +1,99 @@
+"""TrainerConfig: the paper's protocol, its rules, and its messages."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from pedro_bench.errors import ConfigError
+from pedro_bench.training.config import TrainerConfig
+
+
+def from_yaml(conf: Any, name: str) -> TrainerConfig:
+    config = instantiate(OmegaConf.load(conf / f"{name}.yaml"))
+    assert isinstance(config, TrainerConfig)
+    return config
+
+
+@pytest.fixture
+def conf(pytestconfig: pytest.Config) -> Any:
+    return pytestconfig.rootpath / "conf" / "trainer"
+
+
+def test_paper_yaml_is_the_published_protocol(conf: Any) -> None:
+    paper = from_yaml(conf, "paper")
+    assert (paper.lr, paper.warmup_ratio, paper.num_epochs) == (1e-4, 0.06, 10)
+    assert (paper.max_steps, paper.max_length) == (None, 2048)
+    assert (paper.eval_every_steps, paper.patience) == (200, 10)
+    assert [paper.resolved_batch_size(rows) for rows in (2_490, 9_999, 10_000, 87_599)] == [
+        16,
+        16,
+        128,
+        128,
+    ]
+    assert paper == TrainerConfig(), "the defaults stand in two places and must agree"
+
+
+def test_micro_yaml_is_short(conf: Any) -> None:
+    micro = from_yaml(conf, "micro")
+    assert micro.name == "micro"
+    assert micro.max_steps is not None
+    assert micro.eval_every_steps * micro.patience < micro.max_steps
+    assert micro.resolved_batch_size(87_599) == 16
+
+
+def test_methods_own_learning_rate_wins(lora: Any) -> None:
+    plain, micro = TrainerConfig(lr=1e-3), TrainerConfig(lr=1e-3, uses_micro_lr=True)
+    rates = {
+        (own, small): [
+            config.resolved_lr(replace(lora, lr=own, micro_lr=small)) for config in (plain, micro)
+        ]
+        for own in (None, 5e-2)
+        for small in (None, 7e-3)
+    }
+    assert rates == {
+        (None, None): [1e-3, 1e-3],
+        (None, 7e-3): [1e-3, 7e-3],
+        (5e-2, None): [5e-2, 5e-2],
+        (5e-2, 7e-3): [5e-2, 5e-2],
+    }
+
+
+def test_key_holds_what_moves_a_number_and_nothing_else() -> None:
+    same = TrainerConfig(
+        name="other", label="other", checkpoint_every_steps=3, gradient_checkpointing=True
+    )
+    assert same.key_fields() == TrainerConfig().key_fields()
+    for change in ({"lr": 2e-4}, {"patience": 3}, {"micro_batch_size": 4}, {"precision": "fp32"}):
+        assert TrainerConfig(**change).key_fields() != TrainerConfig().key_fields()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": 0}, r"trainer\.lr must be a number above 0, got 0\."),
+        ({"lr": "fast"}, r"trainer\.lr must be a number above 0, got 'fast'\."),
+        ({"batch_size": 0}, r"trainer\.batch_size must be .* at least 1 or null, got 0\."),
+        ({"patience": None}, r"trainer\.patience must be a whole number of at least 1, got None\."),
+        ({"max_steps": 2.5}, r"trainer\.max_steps must be a whole number .*, got 2\.5\."),
+        ({"warmup_ratio": 1.5}, r"trainer\.warmup_ratio must be .*at most 1.*, got 1\.5\."),
+        ({"beta2": 1.0}, r"trainer\.beta2 must be .*, got 1\.0\."),
+        ({"precision": "bf61"}, r"trainer\.precision must be .*'bf61'.*Did you mean 'bf16'"),
+        ({"gradient_checkpointing": 1}, r"trainer\.gradient_checkpointing must be true or false"),
+    ],
+)
+def test_a_bad_value_is_told_in_one_sentence(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainerConfig(**change)
+
+
+def test_configuration_is_read_without_torch() -> None:
+    code = (
+        "import sys, pedro_bench.training.config, pedro_bench.training.tracking;"
+        "sys.exit(int(bool({'torch', 'accelerate', 'wandb', 'numpy'} & set(sys.modules))))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,115 @@
+"""A training that breaks down says so in one sentence, with the setting to change."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pedro_bench.errors import TrainingError
+from pedro_bench.methods.lora import Lora
+from pedro_bench.protocols.method import Injection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken(Lora):
+    """LoRA whose forward breaks at a given call."""
+
+    at_call: int
+    how: str
+
+    def attach(self, injection: Injection) -> None:
+        super().attach(injection)
+        calls = iter(range(10_000))
+
+        def change(_: Tensor, output: Tensor) -> Tensor:
+            if next(calls) < self.at_call:
+                return output
+            if self.how == "nan":
+                return output * math.nan
+            if self.how == "cpu":
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+            if self.how == "bug":
+                raise RuntimeError("shapes do not fit")
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        injection.on_output(injection.sites(("query",))[0], change)
+
+
+def broken(at_call: int, how: str) -> Broken:
+    return Broken(
+        name="broken",
+        label="b",
+        r=2,
+        alpha=2.0,
+        dropout=0.0,
+        roles=("query", "value"),
+        at_call=at_call,
+        how=how,
+    )
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(
+    run_training: Callable[..., Any], short: Callable[..., Any]
+) -> None:
+    # Steps 1 and 2 and one dev pass are three forwards; the fourth, in step 3, breaks.
+    with pytest.raises(
+        TrainingError, match=r"training loss must stay finite, got nan at step 3 .*: step 2\).*lr"
+    ):
+        run_training(broken(3, "nan"), short())
+    with pytest.raises(TrainingError, match=r"got nan at step 1 \(last .*: none was written yet\)"):
+        run_training(broken(0, "nan"), short(), "other")
+    with pytest.raises(TrainingError, match=r"the dev loss must stay finite, got nan at step 2"):
+        run_training(broken(2, "nan"), short(), "third")
+
+
+@pytest.mark.parametrize(
+    ("at_call", "how", "changes", "message"),
+    [
+        (
+            0,
+            "gpu",
+            {},
+            r"step 1 with trainer\.micro_batch_size=16 .*set trainer\.micro_batch_size=8 ",
+        ),
+        (
+            0,
+            "cpu",
+            {"micro_batch_size": 5},
+            r"micro_batch_size=5 .*set trainer\.micro_batch_size=2 ",
+        ),
+        (0, "gpu", {"micro_batch_size": 1}, r"set trainer\.gradient_checkpointing=true "),
+        (
+            0,
+            "gpu",
+            {"micro_batch_size": 1, "gradient_checkpointing": True, "max_length": 512},
+            r"set trainer\.max_length=256 ",
+        ),
+        (
+            2,
+            "gpu",
+            {},
+            r"step 2 with trainer\.eval_batch_size=16 .*set trainer\.eval_batch_size=8 ",
+        ),
+    ],
+)
+def test_out_of_memory_names_the_setting_to_change(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    at_call: int,
+    how: str,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(TrainingError, match=r"training must fit into memory.*" + message):
+        run_training(broken(at_call, how), short(**changes))
+
+
+def test_other_errors_pass_through(
+    run_training: Callable[..., Any], short: Callable[..., Any]
+) -> None:
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        run_training(broken(0, "bug"), short())

@@ -1,0 +1,207 @@
+"""The loop on a tiny real backbone: portions, stopping, bilevel steps, hooks, failures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pedro_bench.errors import ConfigError, DataError, RecordError
+from pedro_bench.methods.lora import Lora
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.training.saved_folder import read_folder
+
+
+def states_equal(first: Any, second: Any) -> bool:
+    a, b = first.adapter_state(), second.adapter_state()
+    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_it_learns_and_ends_with_the_best_adapter(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
+) -> None:
+    adapted, result = run_training(lora, short(max_steps=20))
+    losses = [entry["dev_loss"] for entry in result.history]
+    assert [entry["step"] for entry in result.history] == list(range(2, 21, 2))
+    assert losses[-1] < losses[0] - 0.3
+    assert result.best_dev_loss == min(losses)
+    assert result.best_step == result.history[losses.index(min(losses))]["step"]
+    assert (result.steps, result.stopped_early, result.resumed_from) == (20, False, None)
+    saved = read_folder(result.best_folder)
+    assert saved.state == {"step": result.best_step, "dev_loss": result.best_dev_loss}
+    own = adapted.adapter_state()
+    assert all(torch.equal(own[name], tensor) for name, tensor in saved.tensors["adapter"].items())
+    assert result.tokens_per_second > 0
+    assert result.peak_memory_bytes is None
+    assert not adapted.training
+
+
+def test_history_by_hand(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
+) -> None:
+    # 48 rows in batches of 16 for 2 epochs are 6 steps; ceil(6 * 0.4) = 3 of warm-up.
+    config = short(max_steps=None, num_epochs=2, eval_every_steps=4, warmup_ratio=0.4, lr=0.01)
+    _, result = run_training(lora, config)
+    assert [entry["step"] for entry in result.history] == [4, 6]
+    assert [entry["epoch"] for entry in result.history] == pytest.approx([4 / 3, 2])
+    # Step 4 is number 3 from 0: the top of the schedule; step 6 is number 5: (6 - 5) / (6 - 3).
+    assert [entry["lr"] for entry in result.history] == pytest.approx([0.01, 0.01 / 3])
+
+
+def test_methods_own_rate_is_used(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
+) -> None:
+    config = short(max_steps=2, warmup_ratio=0.0)
+    _, result = run_training(replace(lora, lr=0.5), config)
+    assert result.history[0]["lr"] == 0.25
+
+
+@pytest.mark.parametrize("name", ["lora", "pedro"])
+def test_portions_change_nothing_but_rounding(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    pedro: Callable[..., Any],
+    name: str,
+) -> None:
+    method = lora if name == "lora" else pedro("validation")
+    outcomes = {
+        micro: run_training(method, short(micro_batch_size=micro, max_steps=4), f"micro-{micro}")
+        for micro in (16, 5, 4)
+    }
+    whole = outcomes[16][1].history
+    for micro in (5, 4):
+        for entry, expected in zip(outcomes[micro][1].history, whole, strict=True):
+            assert entry == pytest.approx(expected, rel=2e-5)
+    ours, theirs = outcomes[4][0].adapter_state(), outcomes[16][0].adapter_state()
+    for key, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[key], rtol=1e-3, atol=1e-4)
+
+
+def test_dev_loss_is_the_mean_over_all_answer_tokens(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    dev_rows: list[Encoded],
+) -> None:
+    from pedro_bench.data.batching import collate
+
+    adapted, result = run_training(lora, short(max_steps=2, eval_batch_size=3))
+    total, count = 0.0, 0
+    for row in dev_rows:
+        with torch.no_grad():
+            loss, tokens = adapted(collate([row], 0, "right"))
+        total += float(loss)
+        count += int(tokens)
+    assert result.best_dev_loss == pytest.approx(total / count, rel=1e-5)
+
+
+def test_it_stops_when_the_patience_is_used_up(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
+) -> None:
+    # A huge rate ruins the model: the first evaluation stays the best.
+    config = short(max_steps=40, lr=30.0, eval_every_steps=1, patience=3, warmup_ratio=0.0)
+    _, result = run_training(lora, config)
+    assert result.stopped_early
+    assert result.steps == result.best_step + 3 < 40
+    assert len(result.history) == result.steps
+
+
+def test_dropout_is_on_in_training_and_seeded(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
+) -> None:
+    method = replace(lora, dropout=0.3)
+    first, again, other, without = (
+        run_training(chosen, short(max_steps=4), folder, seed=seed)[0]
+        for chosen, folder, seed in (
+            (method, "a", 0),
+            (method, "b", 0),
+            (method, "c", 1),
+            (lora, "d", 0),
+        )
+    )
+    assert states_equal(first, again)
+    assert not states_equal(first, other)
+    assert not states_equal(first, without)
+
+
+def test_a_finished_run_is_not_trained_again(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
+) -> None:
+    first, done = run_training(lora, short())
+    second, again = run_training(lora, short())
+    assert again.resumed_from == done.steps
+    assert again.history == done.history
+    assert again.train_seconds == done.train_seconds
+    assert states_equal(first, second)
+    _, other_phase = run_training(lora, short(), phase=1)
+    assert other_phase.resumed_from is None
+
+
+def test_another_keys_folder_is_refused(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
+) -> None:
+    run_training(lora, short(max_steps=2))
+    with pytest.raises(RecordError, match="must be a checkpoint of key xyz, got abc"):
+        run_training(lora, short(max_steps=2), key="xyz")
+
+
+def test_gradient_checkpointing_is_exact_and_refused_where_it_cannot_be(
+    run_training: Callable[..., Any], short: Callable[..., Any], pedro: Callable[..., Any]
+) -> None:
+    plain, _ = run_training(pedro(), short(max_steps=4), "plain")
+    saving, _ = run_training(pedro(), short(max_steps=4, gradient_checkpointing=True), "saving")
+    assert states_equal(plain, saving)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Stubborn(Lora):
+        can_checkpoint_gradients = False
+
+    method = Stubborn(name="s", label="s", r=2, alpha=2.0, dropout=0.0, roles=("query",))
+    with pytest.raises(ConfigError, match=r"trainer\.gradient_checkpointing must be false .*'s'"):
+        run_training(method, short(gradient_checkpointing=True), "refused")
+
+
+def test_bf16_autocast_trains(
+    run_training: Callable[..., Any], short: Callable[..., Any], pedro: Callable[..., Any]
+) -> None:
+    adapted, result = run_training(pedro(), short(max_steps=20, precision="bf16"))
+    losses = [entry["dev_loss"] for entry in result.history]
+    assert min(losses) < losses[0]
+    assert all(p.dtype == torch.float32 for p in adapted.adapter.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": []}, r"the train split must have at least 1 row, got 0\."),
+        ({"dev": []}, r"the dev split must have at least 1 row, got 0\."),
+        (
+            {"dev": [Encoded((1, 5), (), 7)]},
+            r"row of the dev split must have an answer, .* row 7\.",
+        ),
+    ],
+)
+def test_rows_without_answers_are_refused(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(DataError, match=message):
+        run_training(lora, short(), **changes)
+
+
+def test_nothing_goes_to_standard_output(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    run_training(lora, short(max_steps=2))
+    assert capsys.readouterr().out == ""
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["phase-0"]
