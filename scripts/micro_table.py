@@ -109,12 +109,18 @@ def verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
         (row["task"], method): statistics.median(row[method]) for row in rows for method in METHODS
     }
     tasks = [row["task"] for row in rows]
-    gains = [t for t, row in zip(tasks, rows, strict=True)
-             if median[t, "full_ft"] >= max(row["majority"], row["frozen"]) + 15]
+    gains = [
+        t
+        for t, row in zip(tasks, rows, strict=True)
+        if median[t, "full_ft"] >= max(row["majority"], row["frozen"]) + 15
+    ]
     high = [t for t in tasks if median[t, "full_ft"] > 90]
     solved = [t for t in tasks if all(median[t, method] >= 99 for method in METHODS)]
-    near = [row["task"] for row in rows if abs(row["frozen"] - row["majority"]) <= 5
-            or row["frozen"] <= row["majority"]]
+    near = [
+        row["task"]
+        for row in rows
+        if abs(row["frozen"] - row["majority"]) <= 5 or row["frozen"] <= row["majority"]
+    ]
     apart = [t for t, row in zip(tasks, rows, strict=True) if _is_apart(row)]
 
     def told(names: Sequence[str]) -> str:
@@ -132,7 +138,7 @@ def verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _is_apart(row: dict[str, Any]) -> bool:
     medians = [statistics.median(row[method]) for method in METHODS]
     widest = max(max(row[method]) - min(row[method]) for method in METHODS)
-    return max(medians) - min(medians) > widest
+    return bool(max(medians) - min(medians) > widest)
 
 
 def main() -> None:

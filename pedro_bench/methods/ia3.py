@@ -11,11 +11,18 @@ which starts at exactly one. Since z P is itself one free vector, r' changes how
 what can be expressed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pedro_bench import checks
 from pedro_bench.protocols.backbone import BackboneShape
 from pedro_bench.protocols.method import Injection, Method, ParameterCount
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Scale = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +50,6 @@ class Ia3(Method):
 
     def attach(self, injection: Injection) -> None:
         """Scale the outputs of K and V and the input of the down-projection."""
-        from torch import Tensor
-
         from pedro_bench.nn.free_vector import FreeVector
 
         for site in injection.sites(("key", "value", "ffn_down")):
@@ -54,10 +59,14 @@ class Ia3(Method):
                 f"layers.{site.layer}.{site.role}", FreeVector(width, start=1.0, r=self.r)
             )
 
-            def scale(x: Tensor, vector: FreeVector = vector) -> Tensor:
-                return (x * vector()).to(x.dtype)
+            def scale(x: "Tensor", vector: FreeVector = vector) -> "Tensor":
+                scaled: Tensor = (x * vector()).to(x.dtype)
+                return scaled
+
+            def scale_output(_: "Tensor", output: "Tensor", scale: "Scale" = scale) -> "Tensor":
+                return scale(output)
 
             if on_input:
                 injection.on_input(site, scale)
             else:
-                injection.on_output(site, lambda _, output, scale=scale: scale(output))
+                injection.on_output(site, scale_output)

@@ -137,6 +137,7 @@ def _wire(injection: Injection, block: Site, sites: list[Site], generator: "nn.M
 
         def scale(_: "Tensor", output_BTO: "Tensor", position: int = position) -> "Tensor":
             vector_BO = current_context().state[key][position]
-            return (output_BTO * vector_BO.unsqueeze(1)).to(output_BTO.dtype)
+            scaled: Tensor = (output_BTO * vector_BO.unsqueeze(1)).to(output_BTO.dtype)
+            return scaled
 
         injection.on_output(site, scale)

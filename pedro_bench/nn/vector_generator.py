@@ -55,4 +55,5 @@ class VectorGenerator(nn.Module):
             pooled_BD = pool(hidden_BTD, context, self.pooling)
             inner_BR = self.activation(pooled_BD @ self.down)
             vectors = F.linear(inner_BR, self.up.t(), self.bias)
-        return vectors.split(self.widths, dim=1)
+        parts: tuple[Tensor, ...] = vectors.split(self.widths, dim=1)
+        return parts

@@ -1,0 +1,138 @@
+"""TrainerConfig: the training protocol as one frozen dataclass that checks itself.
+
+`conf/trainer/*.yaml` builds it; `paper.yaml` is the protocol that is reproduced, and every default
+here is that protocol's value (or the Hugging Face Trainer's, where the paper says nothing). Nothing
+in this module imports torch.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pedro_bench import checks
+from pedro_bench.protocols.method import Method
+
+PRECISIONS = ("auto", "fp32", "bf16")
+"""`auto` is bf16 autocast on a GPU and float32 elsewhere."""
+
+SMALL_TASK_ROWS = 10_000
+"""Official training rows below which the paper's batch is 16 and not 128."""
+
+_CANNOT_MOVE_A_NUMBER = frozenset(
+    {"name", "label", "checkpoint_every_steps", "gradient_checkpointing", "uses_micro_lr"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How long, how fast and in which portions a method is trained.
+
+    Attributes:
+        name: The YAML's name; stands in records.
+        label: Name as printed in tables.
+        lr: Learning rate, unless the method brings its own (`method.lr` wins). Above 0.
+        weight_decay: AdamW's decay of matrices; vectors, biases and scalars are never decayed.
+        beta1: AdamW's decay rate of the first moment, in [0, 1).
+        beta2: AdamW's decay rate of the second moment, in [0, 1).
+        eps: AdamW's denominator offset. Above 0.
+        warmup_ratio: Part of all steps in which the learning rate rises from 0, in [0, 1].
+        num_epochs: Most passes over the training rows.
+        max_steps: Most optimiser steps, or null for no bound beside `num_epochs`.
+        batch_size: Examples per optimiser step, or null for the paper's rule (16 or 128).
+        micro_batch_size: Examples per forward pass, or null for the whole batch.
+        eval_batch_size: Examples per forward pass of the dev loss, or null for `micro_batch_size`.
+        max_length: Longest prompt and answer together, in tokens; read where examples are encoded.
+        eval_every_steps: Optimiser steps between two dev losses.
+        patience: Evaluations without a lower dev loss after which training stops.
+        max_grad_norm: Gradients are scaled down to this norm. Above 0.
+        precision: One of PRECISIONS.
+        gradient_checkpointing: Recompute activations in the backward pass to save memory.
+        checkpoint_every_steps: Optimiser steps between two checkpoints, or null for at evaluations
+            only.
+        architecture_lr: Learning rate of the `architecture` group under bilevel training, or null
+            for that of the weights.
+        architecture_weight_decay: AdamW's decay of the `architecture` group under bilevel training.
+        uses_micro_lr: Whether a method's `micro_lr` stands in for `lr`: for the embedded backbone.
+    """
+
+    name: str = "paper"
+    label: str = "paper"
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    warmup_ratio: float = 0.06
+    num_epochs: int = 10
+    max_steps: int | None = None
+    batch_size: int | None = None
+    micro_batch_size: int | None = None
+    eval_batch_size: int | None = None
+    max_length: int = 2048
+    eval_every_steps: int = 200
+    patience: int = 10
+    max_grad_norm: float = 1.0
+    precision: str = "auto"
+    gradient_checkpointing: bool = False
+    checkpoint_every_steps: int | None = None
+    architecture_lr: float | None = None
+    architecture_weight_decay: float = 0.0
+    uses_micro_lr: bool = False
+
+    def __post_init__(self) -> None:
+        checks.text("trainer.name", self.name)
+        checks.text("trainer.label", self.label)
+        for key in ("num_epochs", "max_length", "eval_every_steps", "patience"):
+            checks.integer(f"trainer.{key}", getattr(self, key))
+        for key in (
+            "max_steps",
+            "batch_size",
+            "micro_batch_size",
+            "eval_batch_size",
+            "checkpoint_every_steps",
+        ):
+            checks.integer(f"trainer.{key}", getattr(self, key), optional=True)
+        self._check_numbers()
+        checks.choice("trainer.precision", self.precision, PRECISIONS)
+        checks.flag("trainer.gradient_checkpointing", self.gradient_checkpointing)
+        checks.flag("trainer.uses_micro_lr", self.uses_micro_lr)
+
+    def _check_numbers(self) -> None:
+        checks.number("trainer.lr", self.lr, above=0)
+        checks.number("trainer.architecture_lr", self.architecture_lr, above=0, optional=True)
+        checks.number("trainer.weight_decay", self.weight_decay, least=0)
+        checks.number("trainer.architecture_weight_decay", self.architecture_weight_decay, least=0)
+        checks.number("trainer.beta1", self.beta1, least=0, below=1)
+        checks.number("trainer.beta2", self.beta2, least=0, below=1)
+        checks.number("trainer.eps", self.eps, above=0)
+        checks.number("trainer.warmup_ratio", self.warmup_ratio, least=0, most=1)
+        checks.number("trainer.max_grad_norm", self.max_grad_norm, above=0)
+
+    def resolved_batch_size(self, official_train_rows: int) -> int:
+        """Return the examples per optimiser step: the setting, or the paper's rule by task size.
+
+        Args:
+            official_train_rows: Rows of the official training split (`task.official_rows[0]`).
+        """
+        if self.batch_size is not None:
+            return self.batch_size
+        return 16 if official_train_rows < SMALL_TASK_ROWS else 128
+
+    def resolved_lr(self, method: Method) -> float:
+        """Return the rate in force: `method.lr`, else its `micro_lr` where asked, else `lr`."""
+        if method.lr is not None:
+            return method.lr
+        if self.uses_micro_lr and method.micro_lr is not None:
+            return method.micro_lr
+        return self.lr
+
+    def key_fields(self) -> dict[str, Any]:
+        """Return every setting that can move a number, for the key of a run.
+
+        Left out are the names, how often a checkpoint is written, and gradient checkpointing, which
+        is exact. Portion sizes stay in: they change the rounding of sums.
+        """
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in _CANNOT_MOVE_A_NUMBER
+        }

@@ -1,0 +1,76 @@
+"""Failures of a running training, as one sentence with the setting to change."""
+
+import math
+
+import torch
+
+from pedro_bench.errors import TrainingError
+from pedro_bench.training.config import TrainerConfig
+
+_CPU_EXHAUSTED = "can't allocate memory"
+"""What PyTorch's CPU allocator says in a plain RuntimeError."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on a GPU or in the machine."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and _CPU_EXHAUSTED in str(error)
+    )
+
+
+def out_of_memory(
+    config: TrainerConfig,
+    *,
+    step: int,
+    micro_batch_size: int,
+    eval_batch_size: int,
+    is_evaluating: bool,
+    can_checkpoint_gradients: bool,
+) -> TrainingError:
+    """Return the error that names the one setting to change next.
+
+    Args:
+        config: The settings in force.
+        step: The step that was being taken, from 1.
+        micro_batch_size: Examples per forward pass in force.
+        eval_batch_size: Examples per forward pass of the dev loss in force.
+        is_evaluating: Whether the dev loss was being computed.
+        can_checkpoint_gradients: Whether the method allows it.
+    """
+    if is_evaluating and eval_batch_size > 1:
+        portion, remedy = eval_batch_size, f"trainer.eval_batch_size={eval_batch_size // 2}"
+        setting = "trainer.eval_batch_size"
+    else:
+        portion, setting = micro_batch_size, "trainer.micro_batch_size"
+        if micro_batch_size > 1:
+            remedy = f"trainer.micro_batch_size={micro_batch_size // 2}"
+        elif can_checkpoint_gradients and not config.gradient_checkpointing:
+            remedy = "trainer.gradient_checkpointing=true"
+        else:
+            remedy = f"trainer.max_length={max(1, config.max_length // 2)}"
+    return TrainingError(
+        f"training must fit into memory, got out of memory at step {step} with {setting}={portion} "
+        f"and trainer.max_length={config.max_length}: set {remedy} and start the run again."
+    )
+
+
+def require_finite(what: str, value: float, step: int, last_checkpoint: int | None) -> None:
+    """Require a finite loss or gradient norm.
+
+    Args:
+        what: What the value is, such as `training loss`.
+        value: The value.
+        step: The step that was being taken, from 1.
+        last_checkpoint: Step of the last good checkpoint, or None.
+
+    Raises:
+        TrainingError: If the value is infinite or not a number; with the step and the last
+            checkpoint.
+    """
+    if math.isfinite(value):
+        return
+    good = f"step {last_checkpoint}" if last_checkpoint else "none was written yet"
+    raise TrainingError(
+        f"the {what} must stay finite, got {value} at step {step} (last good checkpoint: {good}): "
+        "lower the learning rate (method.lr or trainer.lr) or set trainer.precision=fp32."
+    )

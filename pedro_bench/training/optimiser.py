@@ -1,0 +1,116 @@
+"""Optimiser and schedule: AdamW, linear warm-up and decay, and their state as named tensors.
+
+The factor on the learning rate at optimiser step k (from 0) of n, with w = ceil(warmup_ratio * n):
+k / w while k < w, then (n - k) / (n - w): the linear schedule of Hugging Face Transformers, whose
+very first step therefore has a rate of 0. It is a pure function of the step, so resuming has
+nothing to restore but the step.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from pedro_bench.errors import TrainingError
+from pedro_bench.training.config import TrainerConfig
+
+_SEPARATOR = "|"
+
+
+def warmup_steps(total_steps: int, warmup_ratio: float) -> int:
+    """Return the number of steps in which the learning rate rises."""
+    return math.ceil(total_steps * warmup_ratio)
+
+
+def schedule_factor(step: int, total_steps: int, num_warmup: int) -> float:
+    """Return the factor on the learning rate at a step, in [0, 1].
+
+    Args:
+        step: Optimiser steps already taken, from 0.
+        total_steps: Length of the schedule.
+        num_warmup: Steps of warm-up.
+    """
+    if step < num_warmup:
+        return step / max(1, num_warmup)
+    return max(0.0, (total_steps - step) / max(1, total_steps - num_warmup))
+
+
+def build_optimiser(
+    parameters: Iterable[Parameter],
+    config: TrainerConfig,
+    *,
+    weight_decay: float,
+    decays_vectors: bool = False,
+) -> torch.optim.AdamW:
+    """Make AdamW over some parameters; its learning rate is set before every step.
+
+    Args:
+        parameters: The parameters it updates.
+        config: Moments' decay rates and epsilon.
+        weight_decay: Decay of matrices.
+        decays_vectors: Whether vectors and scalars are decayed too. A scale or bias should not be
+            pulled towards 0, so the weights leave them out.
+    """
+    chosen = list(parameters)
+    matrices = [p for p in chosen if decays_vectors or p.ndim >= 2]
+    vectors = [p for p in chosen if not (decays_vectors or p.ndim >= 2)]
+    groups = [
+        {"params": members, "weight_decay": decay}
+        for members, decay in ((matrices, weight_decay), (vectors, 0.0))
+        if members
+    ]
+    return torch.optim.AdamW(groups, lr=0.0, betas=(config.beta1, config.beta2), eps=config.eps)
+
+
+def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all parameter groups."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
+def optimiser_tensors(
+    optimisers: Mapping[str, torch.optim.Optimizer], names: Mapping[Tensor, str]
+) -> dict[str, Tensor]:
+    """Flatten the optimisers' state into tensors by optimiser, parameter and entry name.
+
+    Args:
+        optimisers: Name -> optimiser.
+        names: Parameter -> its path in the adapter.
+
+    Returns:
+        `optimiser|parameter|entry` -> tensor on the CPU.
+    """
+    return {
+        _SEPARATOR.join((group, names[parameter], entry)): torch.as_tensor(value).detach().cpu()
+        for group, optimiser in optimisers.items()
+        for parameter, state in optimiser.state.items()
+        for entry, value in state.items()
+    }
+
+
+def load_optimiser_tensors(
+    optimisers: Mapping[str, torch.optim.Optimizer],
+    names: Mapping[Tensor, str],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Take back what `optimiser_tensors` gave.
+
+    Raises:
+        TrainingError: If the state belongs to a parameter that the method does not train.
+    """
+    parameters = {name: parameter for parameter, name in names.items()}
+    for optimiser in optimisers.values():
+        optimiser.state.clear()
+    for key, tensor in tensors.items():
+        group, name, entry = key.split(_SEPARATOR)
+        if group not in optimisers or name not in parameters:
+            raise TrainingError(
+                "optimiser state of a checkpoint must belong to a trained parameter, got "
+                f"{group}: {name}."
+            )
+        parameter = parameters[name]
+        # AdamW counts its steps in a tensor on the CPU, whatever the parameter's device.
+        device = torch.device("cpu") if entry == "step" else parameter.device
+        optimisers[group].state[parameter][entry] = tensor.clone().to(device)

@@ -1,0 +1,157 @@
+"""Passes over rows: the loss of one optimiser batch with its gradients, and the loss of a split.
+
+    loss = sum over answer tokens of the whole optimiser batch / number of answer tokens in it
+
+so the size of the portions changes nothing but rounding. With several processes each takes a
+contiguous slice of every optimiser batch, and gradients and sums are added up over processes, which
+gives the same loss again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn import Parameter
+
+from pedro_bench.data.batching import collate, evaluation_batches, training_batches
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.batch import Batch, Encoded
+from pedro_bench.seeding import derive
+
+
+class BatchOrder:
+    """The endless seeded sequence of optimiser batches over some rows.
+
+    Batch number n is a pure function of the seed and n, so resuming needs nothing but n.
+
+    Args:
+        rows: What batches are drawn from.
+        batch_size: Examples per optimiser step.
+        seed: Seed of this order.
+    """
+
+    def __init__(self, rows: Sequence[Encoded], batch_size: int, seed: int) -> None:
+        self._rows = rows
+        self._lengths = [len(row) for row in rows]
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = -1
+        self._batches: list[list[int]] = []
+        self.steps_per_epoch = len(self._of_epoch(0))
+
+    def batch(self, number: int) -> list[Encoded]:
+        """Return the rows of optimiser batch `number`, from 0."""
+        epoch, position = divmod(number, self.steps_per_epoch)
+        return [self._rows[index] for index in self._of_epoch(epoch)[position]]
+
+    def _of_epoch(self, epoch: int) -> list[list[int]]:
+        if epoch != self._epoch:
+            self._batches = training_batches(
+                self._lengths, self._batch_size, seed=self._seed, epoch=epoch
+            )
+            self._epoch = epoch
+        return self._batches
+
+
+def order_seed(seed: int, level: str, phase: int) -> int:
+    """Return the seed of a level's batch order: the weights of phase 0 use the run's own."""
+    return seed if (level, phase) == ("weights", 0) else derive(seed, "order", level, phase)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Forward and backward passes of an adapted model.
+
+    Attributes:
+        adapted: The model.
+        accelerator: Knows how many processes train together.
+        precision: `fp32` or `bf16`.
+        micro_batch_size: Examples per forward pass in training, over all processes.
+        eval_batch_size: Examples per forward pass of a split's loss.
+    """
+
+    adapted: AdaptedModel
+    accelerator: Accelerator
+    precision: str
+    micro_batch_size: int
+    eval_batch_size: int
+
+    def backward(
+        self,
+        rows: Sequence[Encoded],
+        parameters: Sequence[Parameter],
+        extra_loss: Callable[[], Tensor | None] | None = None,
+    ) -> float:
+        """Add the gradients of one optimiser batch to some parameters, and to no others.
+
+        Args:
+            rows: The whole optimiser batch.
+            parameters: Whose gradients are wanted.
+            extra_loss: Gives a term that is added once, or None.
+
+        Returns:
+            The loss per answer token in nats, without the extra term.
+        """
+        num_tokens = sum(len(row.answer_ids) for row in rows)
+        wanted = list(parameters)
+        total = torch.zeros((), device=self.adapted.backbone.device)
+        for batch in self._portions(_slice(rows, self.accelerator)):
+            with self._autocast():
+                loss, _ = self.adapted(batch)
+            self.accelerator.backward(loss / num_tokens, inputs=wanted)
+            total += loss.detach()
+        extra = extra_loss() if extra_loss is not None else None
+        if extra is not None and self.accelerator.is_main_process:
+            self.accelerator.backward(extra, inputs=wanted)
+        self._add_up(wanted)
+        return float(self._summed(total)) / num_tokens
+
+    def mean_loss(self, rows: Sequence[Encoded]) -> float:
+        """Return a split's loss per answer token in nats, without gradients, in evaluation mode."""
+        batches = evaluation_batches([len(row) for row in rows], self.eval_batch_size)
+        first, stride = self.accelerator.process_index, self.accelerator.num_processes
+        was_training = self.adapted.training
+        self.adapted.eval()
+        total = torch.zeros((), dtype=torch.float64, device=self.adapted.backbone.device)
+        with torch.no_grad():
+            for indices in batches[first::stride]:
+                with self._autocast():
+                    loss, _ = self.adapted(self._collate([rows[index] for index in indices]))
+                total += loss
+        self.adapted.train(was_training)
+        return float(self._summed(total)) / sum(len(row.answer_ids) for row in rows)
+
+    def _portions(self, rows: Sequence[Encoded]) -> Iterator[Batch]:
+        size = -(-self.micro_batch_size // self.accelerator.num_processes)
+        for start in range(0, len(rows), size):
+            yield self._collate(rows[start : start + size])
+
+    def _collate(self, rows: Sequence[Encoded]) -> Batch:
+        backbone = self.adapted.backbone
+        return collate(rows, backbone.tokenizer.pad_token_id, "right").to(backbone.device)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.adapted.backbone.device.type, dtype=torch.bfloat16)
+
+    def _add_up(self, parameters: Sequence[Parameter]) -> None:
+        """Add gradients up over processes; one that saw no rows brings zeros."""
+        if self.accelerator.num_processes == 1:
+            return
+        for parameter in parameters:
+            own = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            parameter.grad = self._summed(own)
+
+    def _summed(self, tensor: Tensor) -> Tensor:
+        summed: Tensor = self.accelerator.reduce(tensor, reduction="sum")
+        return summed
+
+
+def _slice(rows: Sequence[Encoded], accelerator: Accelerator) -> Sequence[Encoded]:
+    """Return this process's contiguous slice of an optimiser batch."""
+    index, count = accelerator.process_index, accelerator.num_processes
+    return rows[index * len(rows) // count : (index + 1) * len(rows) // count]
