@@ -42,7 +42,9 @@ class PromptContext:
             )
         mask_BT = prompt_mask_BT.bool()
         if mask_BT.shape[1] == 0 or not bool(mask_BT.any(dim=1).all()):
-            raise ContextError("every example must have at least one prompt token, got one with none.")
+            raise ContextError(
+                "every example must have at least one prompt token, got one with none."
+            )
         self.prompt_mask_BT = mask_BT
         self.last_prompt_B = mask_BT.shape[1] - 1 - mask_BT.long().flip(1).argmax(dim=1)
         self.stage = "new"

@@ -1,10 +1,12 @@
 """Overrides in, settings out; every mistake is one sentence with value, rule and near match."""
 
 import json
+import shutil
 
 import pytest
 
 from pedro_bench.cli.compose import only_extra, settings_of, split_extra, sweep_of
+from pedro_bench.cli.options import conf_folder
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import build_settings
 
@@ -95,6 +97,30 @@ def test_a_sweep_is_every_combination_in_order():
     ]
     assert [one.settings.method.r for one in sweep.combinations] == [3, 6, 3, 6]
     assert {one.settings.task.name for one in sweep.combinations} == {"sst2"}
+
+
+def test_an_experiment_may_bring_its_grid_and_a_typed_value_wins(tmp_path, monkeypatch):
+    conf = shutil.copytree(conf_folder(), tmp_path / "conf")
+    (conf / "experiment").mkdir()
+    (conf / "experiment" / "grid.yaml").write_text(
+        "# @package _global_\nsuite: grid\n"
+        "hydra: {sweeper: {params: {method: 'lora,pedro', method.r: '3,6'}}}\n"
+    )
+    monkeypatch.setattr("pedro_bench.cli.compose.conf_folder", lambda: conf)
+    monkeypatch.setattr("pedro_bench.cli.options.conf_folder", lambda: conf)
+    sweep = sweep_of(["experiment=grid"])
+    chosen = [one.settings for one in sweep.combinations]
+    assert [(one.method.name, one.method.r) for one in chosen] == [
+        ("lora", 3),
+        ("lora", 6),
+        ("pedro", 3),
+        ("pedro", 6),
+    ]
+    assert {one.suite for one in chosen} == {"grid"}
+    typed = sweep_of(["+experiment=grid", "method.r=24"])
+    assert [one.settings.method.r for one in typed.combinations] == [24, 24]
+    with pytest.raises(ConfigError, match=r"experiment must be one of .*got 'gird'.* 'grid'"):
+        sweep_of(["experiment=gird"])
 
 
 def test_a_sweep_without_several_values_is_one_job():

@@ -15,8 +15,9 @@ import pytest
 
 import pedro_bench.backbones
 from pedro_bench.data import micro
-from pedro_bench.data.micro import causes, facts, lists, pretraining_text, reviews
-from pedro_bench.data.micro.facts import RELATIONS, Fact
+from pedro_bench.data.micro import causes, facts, lexicon, lists, pretraining_text, reviews
+from pedro_bench.data.micro.facts import Fact
+from pedro_bench.data.micro.relations import RELATIONS
 from pedro_bench.errors import DataError
 
 WEIGHTS = Path(pedro_bench.backbones.__path__[0]) / "micro_weights"
@@ -61,7 +62,7 @@ def _clauses(sentence: str, subject: str) -> Iterator[Fact]:
 @cache
 def _parse(clause: str, subject: str) -> Fact | None:
     words = clause.replace("'s", " 's").split()
-    names = [w for w in words if w in facts.lex.NAMES]
+    names = [w for w in words if w in lexicon.NAMES]
     person = names[0] if names else subject
     for relation, forms in RELATIONS.items():
         for template in forms.says:
@@ -200,7 +201,7 @@ def test_copa_choices_are_neighbours_in_a_chain_on_the_side_that_is_asked_for() 
 
 
 def _says(chain: causes.Chain, step: int, sentence: str) -> bool:
-    for name in facts.lex.NAMES:
+    for name in lexicon.NAMES:
         for phrase in chain.events[step]:
             said = phrase.format(n=name)
             if sentence.lower().endswith(said.lower() + "."):
@@ -228,7 +229,7 @@ def test_list_exercises_come_out_as_told() -> None:
         if task.statement == "backwards it is":
             assert task.result.split(", ") == words[::-1]
         if task.statement == "the number of words is":
-            assert task.result == facts.lex.NUMBERS[len(words) - 2]
+            assert task.result == lexicon.NUMBERS[len(words) - 2]
 
 
 def test_pretraining_text_never_uses_the_prompts_of_the_tasks() -> None:

@@ -1,0 +1,56 @@
+# Every verb sets up what it needs on a fresh machine; `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+SYSTEM_PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(SYSTEM_PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking]'
+	touch $(STAMP)
+
+.PHONY: help install run test test-slow check lint format type layers docs tables clean
+
+help: ## list the verbs
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## create .venv with the tested versions
+
+run: $(STAMP) ## train, evaluate and record: make run ARGS="method=pedro task=boolq"
+	$(BIN)/python -m pedro_bench $(ARGS)
+
+test: $(STAMP) ## the test suite, on both cores, without a network
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-slow: $(STAMP) ## the slow tests
+	$(BIN)/python -m pytest -m "slow and not gpu and not network" $(ARGS)
+
+check: lint type layers docs ## lint, types, layers and documents
+
+lint: $(STAMP) ## ruff and module sizes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/check_file_sizes.py
+
+format: $(STAMP) ## bring the code into the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+layers: $(STAMP) ## import contracts
+	$(BIN)/lint-imports
+
+docs: $(STAMP) ## documents agree with the disk
+	$(BIN)/python -m pytest tests/repo -q
+
+tables: $(STAMP) ## results/runs -> results/tables, from records alone
+	$(BIN)/python -m pedro_bench.cli.tables $(ARGS)
+
+clean: ## remove caches and working files; records stay
+	rm -rf outputs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

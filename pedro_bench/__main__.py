@@ -1,0 +1,50 @@
+"""`python -m pedro_bench method=pedro task=boolq`: one configuration, all its seeds.
+
+With `-m` every combination of comma-separated values. Anything wrong with the input is told in
+one sentence, with exit code 2, before torch is imported or a file is written.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import pedro_bench
+from pedro_bench.cli.command import DONE, guarded
+from pedro_bench.cli.help import help_text
+from pedro_bench.errors import ConfigError, near_match
+
+FLAGS = ("-h", "--help", "--version", "-m", "--multirun", "--cfg")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; return its exit code."""
+    return guarded(_dispatch, arguments)
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    for flag in sorted(flags):
+        if flag not in FLAGS:
+            raise ConfigError(f"a flag must be a known one, got {flag!r}.{near_match(flag, FLAGS)}")
+    if flags & {"-h", "--help"}:
+        print(help_text())
+    elif "--version" in flags:
+        print(pedro_bench.__version__)
+    elif "--cfg" in flags:
+        from pedro_bench.cli.command import print_json
+        from pedro_bench.cli.compose import settings_of
+
+        print_json(settings_of(overrides).resolved_config)
+    elif flags & {"-m", "--multirun"}:
+        from pedro_bench.cli.sweep import multirun
+
+        return multirun(overrides)
+    else:
+        from pedro_bench.cli.run import run
+
+        return run(overrides)
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

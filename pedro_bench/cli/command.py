@@ -1,0 +1,64 @@
+"""What every command shares: exit codes, one-sentence errors, clean standard output."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pedro_bench.errors import ConfigError, PedroBenchError
+
+DONE, RUN_FAILED, BAD_INPUT = 0, 1, 2
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def guarded(body: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a command's body; what a user can cause becomes one sentence on standard error.
+
+    Args:
+        body: Takes the arguments, returns the exit code.
+        arguments: The command line without the program's name.
+    """
+    try:
+        return body(arguments)
+    except PedroBenchError as error:
+        sys.stderr.write(f"error: {one_sentence(error)}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the same command goes on where this one stopped.\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def one_sentence(error: BaseException) -> str:
+    """Return an error's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def logs_to_stderr() -> contextlib.AbstractContextManager[Any]:
+    """Send what libraries print to standard error, so that standard output holds results only."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that prints, when `accelerate launch` started several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON object on standard output."""
+    print(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def check_output(value: Any) -> None:
+    """Require `output` to be text or json.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if value not in ("text", "json"):
+        raise ConfigError(f"output must be text or json, got {value!r}.")

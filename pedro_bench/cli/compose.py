@@ -1,0 +1,238 @@
+"""Compose: overrides as typed -> built settings, with every mistake told in one sentence.
+
+Hydra does the composing. Two things are added on top: an override of a key that the YAML leaves
+out but the dataclass has works (`method.lr=1e-3`), and what is unknown is answered with the near
+match. So a value override becomes Hydra's `++key=value`, and the dataclass, not the YAML, decides
+which keys exist.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from pedro_bench.cli.options import check_option, conf_folder, groups, suggest_override
+from pedro_bench.errors import ConfigError, near_match
+from pedro_bench.protocols.settings import Settings, build_settings
+
+HYDRA_VERSION_BASE = "1.3"
+
+_FROM_OMEGACONF = (ValueError, TypeError, AttributeError, AssertionError)
+"""What OmegaConf raises on top of its own errors when an override does not fit a node."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One job of a sweep: the overrides that tell it from the others, and what they build."""
+
+    overrides: tuple[str, ...]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A multirun, every combination of it checked.
+
+    Attributes:
+        arguments: Overrides for Hydra, normalised.
+        combinations: The jobs, in Hydra's order.
+    """
+
+    arguments: tuple[str, ...]
+    combinations: tuple[Combination, ...]
+
+
+def settings_of(arguments: Sequence[str]) -> Settings:
+    """Compose and build one configuration.
+
+    Raises:
+        ConfigError: If anything about the overrides is wrong.
+    """
+    return build_settings(configuration_of(arguments))
+
+
+def configuration_of(arguments: Sequence[str]) -> dict[str, Any]:
+    """Compose one configuration to plain types, not yet built.
+
+    Raises:
+        ConfigError: If an override is malformed, names several values, or an option is unknown.
+    """
+    with _composer():
+        overrides = _parse(arguments)
+        for override in overrides:
+            if override.is_sweep_override():
+                raise ConfigError(_several_values(override))
+        return _plain(_compose([_normal(override) for override in overrides]))
+
+
+def sweep_of(arguments: Sequence[str]) -> Sweep:
+    """Compose and build every combination of a multirun.
+
+    Raises:
+        ConfigError: If any combination is wrong; the message names it.
+    """
+    with _composer():
+        normal = [_normal(override) for override in _parse(arguments)]
+        fixed = [_normal(one) for one in _parse(arguments) if not one.is_sweep_override()]
+        parameters = _compose(fixed).hydra.sweeper.get("params") or {}
+        swept = [_normal(one) for one in _parse([f"{k}={v}" for k, v in parameters.items()])]
+        together = _parse([*swept, *normal])
+        several = {one.get_key_element() for one in together if one.is_sweep_override()}
+        try:
+            jobs = BasicSweeper.split_arguments(together, None)[0]
+        except HydraException as error:
+            raise ConfigError(f"a sweep must list its values, got: {error}.") from error
+        combinations = tuple(_combination(job, several) for job in jobs)
+    # A grid of an experiment's YAML is handed on like typed sweeps, so that Hydra's jobs are ours.
+    return Sweep((*swept, *normal, "hydra.sweeper.params=null"), combinations)
+
+
+def split_extra(
+    arguments: Sequence[str], extra: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Take a command's own keys out of the arguments.
+
+    Args:
+        arguments: Overrides as typed.
+        extra: The command's own keys with their defaults.
+
+    Returns:
+        The values of those keys, and the other arguments.
+
+    Raises:
+        ConfigError: If an override is malformed.
+    """
+    values, others = dict(extra), []
+    for argument in arguments:
+        if argument.partition("=")[0] in extra:
+            override = _parse_override(argument)
+            swept = override.is_sweep_override()
+            values[override.key_or_group] = (
+                list(override.sweep_iterator()) if swept else override.value()
+            )
+        else:
+            others.append(argument)
+    return values, others
+
+
+def only_extra(arguments: Sequence[str], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the arguments of a command that has its own keys only.
+
+    Raises:
+        ConfigError: If an override is malformed or its key unknown.
+    """
+    values, others = split_extra(arguments, extra)
+    for argument in others:
+        key = argument.partition("=")[0]
+        raise ConfigError(f"{key} must be a known key, got {argument!r}.{near_match(key, extra)}")
+    return values
+
+
+def _several_values(override: Override) -> str:
+    key = override.key_or_group
+    values = str(override.input_line).partition("=")[2]
+    listed = "" if key in groups() else f", or write a list as '{key}=[{values}]'"
+    return f"{key} must have one value, got {values}: add -m to run each{listed}."
+
+
+@contextmanager
+def _composer() -> Iterator[None]:
+    with initialize_config_dir(str(conf_folder()), version_base=HYDRA_VERSION_BASE):
+        yield
+
+
+def _parse(arguments: Sequence[str]) -> list[Override]:
+    return [_parse_override(argument) for argument in arguments]
+
+
+def _parse_override(argument: str) -> Override:
+    """Parse one override and check the option it names."""
+    if not argument.partition("=")[0] or ("=" not in argument and not argument.startswith("~")):
+        raise ConfigError(
+            f"an override must have the form key=value, got {argument!r}."
+            + suggest_override(argument)
+        )
+    loader = GlobalHydra.instance().config_loader() if GlobalHydra().is_initialized() else None
+    try:
+        override = OverridesParser.create(config_loader=loader).parse_overrides([argument])[0]
+    except OverrideParseException as error:
+        reason = str(error.message).strip().splitlines()[0].split(": ", 1)[-1]
+        raise ConfigError(
+            f"an override must have the form key=value, got {argument!r} ({reason}): quote "
+            "values with special characters, as in 'key=\"a b\"'."
+        ) from error
+    key = override.key_or_group
+    if key in groups() and not override.is_delete():
+        chosen = override.sweep_iterator() if override.is_discrete_sweep() else [override.value()]
+        for option in chosen:
+            check_option(key, option)
+    return override
+
+
+def _normal(override: Override) -> str:
+    """Return the override as Hydra shall see it (see the module's docstring)."""
+    line, key = str(override.input_line), override.key_or_group
+    plain = not (override.is_add() or override.is_force_add() or override.is_delete())
+    if not plain or override.is_hydra_override():
+        return line
+    if key in groups():
+        known = f"- {key}:" in (conf_folder() / "config.yaml").read_text(encoding="utf-8")
+        return line if known else f"+{line}"
+    return f"++{line}"
+
+
+def _compose(arguments: Sequence[str]) -> DictConfig:
+    """Compose with Hydra; the result has its `hydra` node.
+
+    Raises:
+        ConfigError: With Hydra's reason as one sentence.
+    """
+    try:
+        return hydra_compose("config", overrides=list(arguments), return_hydra_config=True)
+    except MissingConfigException as error:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        raise ConfigError(
+            f"{group or 'config'} must be one of the known options, got {option!r}."
+            + near_match(option, error.options or ())
+        ) from error
+    except (HydraException, OmegaConfBaseException, *_FROM_OMEGACONF) as error:
+        causes = (one for one in (error, error.__cause__) if one is not None)
+        reasons = [str(one).strip().splitlines()[0].rstrip(".") for one in causes]
+        raise ConfigError(f"the overrides must fit together, got: {'; '.join(reasons)}.") from error
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """Resolve a composed configuration to plain types, without its `hydra` node."""
+    with open_dict(config):
+        config.pop("hydra")
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = str(error.full_key)
+        raise ConfigError(
+            f"{key} must be given, got nothing: add {key}=… to the command."
+        ) from error
+    except OmegaConfBaseException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"the configuration must resolve, got: {reason}.") from error
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+
+def _combination(job: Sequence[str], several: set[str]) -> Combination:
+    shown = tuple(override.lstrip("+") for override in job if override.partition("=")[0] in several)
+    try:
+        settings = build_settings(_plain(_compose(job)))
+    except ConfigError as error:
+        place = f" (in the combination {' '.join(shown)})" if shown else ""
+        raise ConfigError(f"{error}{place}") from error
+    return Combination(shown, settings)

@@ -1,0 +1,48 @@
+"""Help: what can be typed, found by listing conf/ and so always true; imports nothing heavy."""
+
+from pedro_bench.cli.options import groups, options
+
+_HEAD = """\
+Trains a method on a task, evaluates it, and leaves one record for each seed.
+
+  python -m pedro_bench [group=option ...] [key=value ...]
+  python -m pedro_bench -m method=pedro,lora task=boolq,sst2    every combination
+"""
+
+_KEYS = """\
+Keys:
+  seeds=[0,1,2,3,4]     one record each; the tables show the median
+  suite=main            folder under results_dir/runs that the records go to
+  results_dir=results   records, predictions and tables
+  output_dir=outputs    working files: checkpoints, best adapters
+  output=text|json      a table for people, or one JSON object on standard output
+  rerun=false           true runs finished keys again
+  device=auto           auto, cpu, cuda or cuda:N
+  <group>.<key>=value   any setting of a group, such as method.r=6 or trainer.max_steps=100
+
+Flags:
+  -m, --multirun        sweep over comma-separated values; finished runs are skipped
+  --cfg                 print the configuration and stop
+  --version             print the version and stop
+  -h, --help            print this and stop
+
+Examples:
+  python -m pedro_bench method=pedro task=boolq
+  python -m pedro_bench method=lora method.r=8 task=squad 'seeds=[0]' output=json
+  python -m pedro_bench method=pedro task=sst2 data=files data.root=DIR
+  python -m pedro_bench -m method=pedro method.r=3,6,12,24
+
+Other commands (each as python -m pedro_bench.cli.<name>):
+  inspect  what the model sees: splits, an example, token lengths
+  params   parameters of every method on a backbone
+  score    scores predictions of any system
+  tables   tables from records
+
+Exit codes: 0 done, 1 a run failed, 2 bad input."""
+
+
+def help_text() -> str:
+    """Return the help of `python -m pedro_bench`."""
+    width = max((len(group) for group in groups()), default=0)
+    lines = [f"  {group:<{width}}  {' '.join(options(group))}" for group in groups()]
+    return "\n".join([_HEAD, "Groups and their options:", *lines, "", _KEYS])

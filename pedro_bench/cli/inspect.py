@@ -1,0 +1,59 @@
+"""`python -m pedro_bench.cli.inspect task=boolq data=micro`: what the model sees of a task.
+
+Splits with their sizes and fingerprints, one example as prompt and answer, and lengths in tokens of
+the backbone's tokenizer (`tokens=false` leaves these out and loads no backbone).
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pedro_bench import checks
+from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
+from pedro_bench.cli.compose import settings_of, split_extra
+from pedro_bench.data.inspection import inspect_task
+
+
+def inspect(arguments: Sequence[str]) -> int:
+    """Print what the model sees; return the exit code.
+
+    Raises:
+        PedroBenchError: If the input is bad, or data or backbone cannot be found.
+    """
+    own, others = split_extra(arguments, {"tokens": True, "output": "text"})
+    check_output(own["output"])
+    checks.flag("tokens", own["tokens"])
+    settings = settings_of(others)
+    with logs_to_stderr():
+        tokenizer = settings.backbone.load(device="cpu").tokenizer if own["tokens"] else None
+        seen = inspect_task(settings.task, settings.data, tokenizer, settings.trainer.max_length)
+    if own["output"] == "json":
+        print_json(seen)
+    else:
+        _show(seen)
+    return DONE
+
+
+def _show(seen: Mapping[str, Any]) -> None:
+    print(f"task {seen['task']}, data {seen['data']}\n")
+    for name, split in seen["splits"].items():
+        print(f"  {name:<6}{split['rows']:>8} rows  {split['fingerprint'][:12]}")
+    print(f"\nprompt\n{_indented(seen['example']['prompt'])}")
+    print(f"answer\n{_indented(seen['example']['answer'])}\n")
+    for name, report in (seen["tokens"] or {}).items():
+        lengths = ", ".join(
+            f"{part} mean {report[part]['mean']:g}, p95 {report[part]['p95']}, "
+            f"max {report[part]['max']}"
+            for part in ("prompt", "answer")
+        )
+        print(f"  {name:<6}tokens: {lengths}; truncated {report['truncated']}")
+    for note in seen["notes"]:
+        print(f"note: {note}")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(inspect, sys.argv[1:]))

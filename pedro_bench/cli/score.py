@@ -1,0 +1,92 @@
+"""`python -m pedro_bench.cli.score task=boolq data=micro predictions=FILE`: scores any system.
+
+FILE holds one JSON object a line, `{"index": row of the split, "prediction": text}`, each row of
+the split exactly once, in any order.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
+from pedro_bench.cli.compose import configuration_of, split_extra
+from pedro_bench.data.splits import load_splits
+from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.protocols.data import DataSource
+from pedro_bench.protocols.settings import build_group
+from pedro_bench.protocols.task import Task
+
+
+def score(arguments: Sequence[str]) -> int:
+    """Score a file of predictions; return the exit code.
+
+    Raises:
+        PedroBenchError: If the input is bad, or a row is missing, doubled or malformed.
+    """
+    own, others = split_extra(arguments, {"split": "test", "predictions": None, "output": "text"})
+    check_output(own["output"])
+    if not isinstance(own["predictions"], str):
+        raise ConfigError(f"predictions must be a JSONL file, got {own['predictions']!r}.")
+    config = configuration_of(others)
+    task: Task = build_group("task", config["task"])
+    source: DataSource = build_group("data", config["data"])
+    with logs_to_stderr():
+        examples = load_splits(task, source)[str(own["split"])].examples
+    texts = read_predictions(Path(own["predictions"]), len(examples))
+    answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
+    metrics = task.score(answers, examples)
+    if own["output"] == "json":
+        print_json({"metrics": metrics, "rows": len(examples)})
+    else:
+        print(f"{task.name}, {own['split']} split, {len(examples)} rows")
+        print("\n".join(f"  {name:<16} {value:.2f}" for name, value in metrics.items()))
+    return DONE
+
+
+def read_predictions(path: Path, num_rows: int) -> list[str]:
+    """Read the prediction of every row, in order of rows.
+
+    Raises:
+        DataError: If the file cannot be read, or a row is missing, doubled or malformed.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"predictions must be a readable JSONL file, got {path}: {error}."
+        ) from error
+    found: dict[int, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        index, text = _row(f"{path}:{number}", line, num_rows)
+        if index in found:
+            raise DataError(f"{path}:{number}: index must stand once, got {index} again.")
+        found[index] = text
+    for index in range(num_rows):
+        if index not in found:
+            raise DataError(
+                f"{path} must hold each of the {num_rows} rows of the split, got no row {index}."
+            )
+    return [found[index] for index in range(num_rows)]
+
+
+def _row(place: str, line: str, num_rows: int) -> tuple[int, str]:
+    try:
+        row: Any = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place}: a line must be one JSON object, got {line[:60]!r}.") from error
+    if not isinstance(row, dict) or not {"index", "prediction"} <= set(row):
+        raise DataError(f"{place}: a line must have index and prediction, got {line[:60]!r}.")
+    index, text = row["index"], row["prediction"]
+    if type(index) is not int or not 0 <= index < num_rows:
+        raise DataError(f"{place}: index must be a row from 0 to {num_rows - 1}, got {index!r}.")
+    if not isinstance(text, str):
+        raise DataError(f"{place}: prediction must be a text, got {text!r}.")
+    return index, text
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(score, sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""Multirun: every combination checked first, then run by Hydra's launcher, then summed up.
+
+A job never raises: what went wrong is written beside the sweep's working files and told at the
+end, so one failing job stops no other. The summary is read from records, whichever launcher ran
+the jobs.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from pedro_bench import records
+from pedro_bench.cli.command import (
+    DONE,
+    RUN_FAILED,
+    logs_to_stderr,
+    one_sentence,
+    print_json,
+)
+from pedro_bench.cli.compose import HYDRA_VERSION_BASE, Combination, Sweep, sweep_of
+from pedro_bench.cli.folders import check_folders
+from pedro_bench.cli.options import conf_folder
+from pedro_bench.cli.show import runs_as_json, show_jobs
+from pedro_bench.errors import PedroBenchError
+from pedro_bench.protocols.settings import build_settings
+
+
+def multirun(arguments: Sequence[str]) -> int:
+    """Check every combination, run them all, print the summary; return the exit code.
+
+    Raises:
+        PedroBenchError: If any combination is bad, before the first job starts.
+    """
+    sweep = sweep_of(arguments)
+    for combination in sweep.combinations:
+        check_folders(combination.settings)
+    from pedro_bench import experiment  # here, since it takes longer to import than to refuse
+
+    planned = [
+        [Path(place) for _, place, _ in experiment.plan(combination.settings)]
+        for combination in sweep.combinations
+    ]
+    settings = sweep.combinations[0].settings
+    folder = Path(settings.output_dir) / "multirun" / time.strftime("%Y%m%d-%H%M%S")
+    folder = folder.with_name(f"{folder.name}-{os.getpid()}").absolute()
+    with logs_to_stderr():
+        _launch(sweep, folder)
+    jobs = [
+        _outcome(combination, places, folder / f"job{number}.json")
+        for number, (combination, places) in enumerate(
+            zip(sweep.combinations, planned, strict=True)
+        )
+    ]
+    failed = sum(job["status"] != "finished" for job in jobs)
+    if settings.output == "json":
+        print_json({"jobs": jobs, "finished": len(jobs) - failed, "failed": failed})
+    else:
+        show_jobs(jobs)
+    return RUN_FAILED if failed else DONE
+
+
+def job(config: DictConfig) -> None:
+    """Run one combination where the launcher put it; leave what went wrong in a file."""
+    from pedro_bench import experiment  # imports torch only when a run is due
+
+    hydra_config = HydraConfig.get()
+    errors: list[str] = []
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+        experiment.run(build_settings(dict(plain)))  # type: ignore[arg-type]
+    except PedroBenchError as error:
+        errors.append(one_sentence(error))
+    except Exception as error:  # noqa: BLE001 - told in the summary; the other jobs go on
+        sys.excepthook(type(error), error, error.__traceback__)
+        errors.append(f"{type(error).__name__}: {one_sentence(error)}")
+    path = Path(hydra_config.sweep.dir) / f"job{hydra_config.job.num}.json"
+    records.write_text(path, json.dumps({"errors": errors}) + "\n")
+
+
+def _launch(sweep: Sweep, folder: Path) -> None:
+    """Hand the sweep to Hydra, which reads its command line from `sys.argv`."""
+    typed = sys.argv
+    sys.argv = [typed[0], "--multirun", f"hydra.sweep.dir='{folder}'", *sweep.arguments]
+    try:
+        hydra.main(
+            version_base=HYDRA_VERSION_BASE, config_path=str(conf_folder()), config_name="config"
+        )(job)()
+    finally:
+        sys.argv = typed
+
+
+def _outcome(combination: Combination, planned: Sequence[Path], path: Path) -> dict[str, Any]:
+    """Return what became of one job, from its records and the file it left."""
+    runs = [records.read(place).as_dict() for place in planned if place.is_file()]
+    errors = [f"seed {run['seed']}: {run['error']}" for run in runs if run["status"] == "failed"]
+    if path.is_file():
+        errors += json.loads(path.read_text(encoding="utf-8"))["errors"]
+    else:
+        errors.append("the job ended without a word; see the launcher's own log")
+    complete = len(runs) == len(planned) and all(run["status"] == "finished" for run in runs)
+    return {
+        "overrides": list(combination.overrides),
+        "status": "finished" if complete and not errors else "failed",
+        "errors": errors,
+        **runs_as_json(runs),
+    }

@@ -1,0 +1,163 @@
+"""Load: the records of a suite, grouped by what was compared; nothing is merged silently.
+
+Two finished records of one seed in one cell have different keys: either their settings differ (then
+they are two rows, told apart by the settings), or only code or data moved (then the newer group of
+seeds replaces the older, provided that it is newer as a whole; otherwise loading stops).
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pedro_bench import records
+from pedro_bench.errors import RecordError
+from pedro_bench.records import RunRecord
+
+ROW_GROUPS = ("method", "trainer", "evaluation")
+"""Groups of the configuration whose settings tell rows apart."""
+
+_NAMES = frozenset({"_target_", "name", "label"})
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one table shows: the runs of one suite on one backbone and data source."""
+
+    suite: str
+    backbone: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one row and one task, one finished run for each seed.
+
+    Attributes:
+        finished: Finished runs, in order of seeds.
+        failed: Failed runs without a finished one of the same seed.
+        superseded: Keys of older groups that `finished` replaces.
+    """
+
+    finished: tuple[RunRecord, ...]
+    failed: tuple[RunRecord, ...]
+    superseded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method with one set of settings.
+
+    Attributes:
+        method: The method's name.
+        label: Its printed name, in LaTeX.
+        settings: Settings in which it differs from the method's other rows, such as `r=6`.
+        cells: Task name -> runs.
+    """
+
+    method: str
+    label: str
+    settings: tuple[str, ...]
+    cells: Mapping[str, Cell]
+
+
+def load(results_dir: str | Path, suites: Sequence[str] = ()) -> dict[Panel, list[Row]]:
+    """Read the records of some suites (none given: of all) and group them.
+
+    Returns:
+        Panel -> rows, both in order of their names.
+
+    Raises:
+        RecordError: If a record is damaged, or two groups of one cell cannot be told apart.
+    """
+    chosen: Iterable[str | None] = suites or (None,)
+    runs = [records.read(path) for suite in chosen for path in records.find(results_dir, suite)]
+    panels: dict[Panel, list[RunRecord]] = {}
+    for run in runs:
+        panels.setdefault(Panel(run.suite, run.backbone, run.data), []).append(run)
+    ordered = sorted(panels, key=lambda panel: (panel.suite, panel.backbone, panel.data))
+    return {panel: _rows(panels[panel]) for panel in ordered}
+
+
+def _rows(runs: Sequence[RunRecord]) -> list[Row]:
+    by_method: dict[str, dict[str, list[RunRecord]]] = {}
+    first: dict[str, RunRecord] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        shown = _settings(first.setdefault(run.key, run))  # one key is one row, whatever its seeds
+        variants = by_method.setdefault(run.method, {})
+        variants.setdefault(json.dumps(shown, sort_keys=True), []).append(run)
+    rows = []
+    for method in sorted(by_method):
+        settings = {text: json.loads(text) for text in by_method[method]}
+        for text in sorted(settings, key=lambda text: _order(settings[text])):
+            own = by_method[method][text]
+            tasks = sorted({run.task for run in own})
+            cells = {task: _cell([run for run in own if run.task == task]) for task in tasks}
+            label = str(own[0].config.get("method", {}).get("label", method))
+            rows.append(Row(method, label, _differences(settings[text], settings.values()), cells))
+    return rows
+
+
+def _settings(run: RunRecord) -> dict[str, Any]:
+    """Return the flattened settings that tell a run's row: `method.r` -> 12 and so on."""
+    return {
+        f"{group}.{name}": value
+        for group in ROW_GROUPS
+        for name, value in dict(run.config.get(group) or {}).items()
+        if name not in _NAMES
+    }
+
+
+def _differences(own: Mapping[str, Any], variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return `name=value` for every setting in which the variants of a method differ."""
+    others = list(variants)
+    names = sorted({name for one in others for name in one})
+    differing = [name for name in names if any(one.get(name) != own.get(name) for one in others)]
+    return tuple(
+        f"{name.removeprefix('method.')}={json.dumps(own.get(name)).strip(chr(34))}"
+        for name in differing
+    )
+
+
+def _order(settings: Mapping[str, Any]) -> list[tuple[str, float, str]]:
+    """Sort numbers as numbers: r=6 before r=12."""
+    return [
+        (name, value if isinstance(value, int | float) else 0.0, json.dumps(value))
+        for name, value in sorted(settings.items())
+    ]
+
+
+def _cell(runs: Sequence[RunRecord]) -> Cell:
+    """Choose the runs of one cell: one key only, the newest group where that is beyond doubt.
+
+    Raises:
+        RecordError: If two groups overlap in time or differ in settings that no row shows.
+    """
+    finished: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        if run.status == "finished":
+            finished.setdefault(run.key, []).append(run)
+    groups = sorted(finished.values(), key=lambda group: min(run.started for run in group))
+    for older, newer in pairwise(groups):
+        latest, earliest = max(run.started for run in older), min(run.started for run in newer)
+        if latest >= earliest or _inputs(older[0]) != _inputs(newer[0]):
+            place = f"{older[0].method} on {older[0].task} in suite {older[0].suite!r}"
+            raise RecordError(
+                f"the runs of {place} must share one key, got {older[0].key} and {newer[0].key} "
+                "that neither settings nor time tell apart: move one group to a suite of its own."
+            )
+    chosen = sorted(groups[-1], key=lambda run: run.seed) if groups else []
+    seeds = {run.seed for run in chosen}
+    failed = [run for run in runs if run.status == "failed" and run.seed not in seeds]
+    return Cell(
+        tuple(chosen),
+        tuple(sorted(failed, key=lambda run: (run.seed, run.key))),
+        tuple(group[0].key for group in groups[:-1]),
+    )
+
+
+def _inputs(run: RunRecord) -> Any:
+    """Return the settings of task, data and backbone, which no row shows."""
+    return {name: run.config.get(name) for name in ("task", "data", "backbone")}
