@@ -13,10 +13,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking]'
 	touch $(STAMP)
 
-.PHONY: help install run test test-slow check lint format type layers docs tables clean
+.PHONY: help install run test test-slow check lint format type layers micro-table docs tables clean
 
 help: ## list the verbs
-	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## create .venv with the tested versions
 
@@ -45,6 +45,9 @@ type: $(STAMP) ## mypy, strict
 
 layers: $(STAMP) ## import contracts
 	$(BIN)/lint-imports
+
+micro-table: $(STAMP) ## what the embedded backbone can do, into docs/micro.md; goes on where it stopped
+	$(BIN)/python scripts/micro_table.py $(ARGS)
 
 docs: $(STAMP) ## documents agree with the disk
 	$(BIN)/python -m pytest tests/repo -q

@@ -1,0 +1,1 @@
+"""Parts of the embedded backbone's pre-training."""
