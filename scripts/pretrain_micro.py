@@ -4,7 +4,7 @@ Killed and started again with the same settings, it goes on from its last checkp
 stream of batches.
 
     python scripts/build_micro_tokenizer.py --out pedro_bench/backbones/micro_weights
-    python scripts/pretrain_micro.py --out pedro_bench/backbones/micro_weights --work /tmp/micro
+    python scripts/pretrain_micro.py --out pedro_bench/backbones/micro_weights --work outputs/pretraining
 """
 
 from __future__ import annotations
