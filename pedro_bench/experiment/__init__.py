@@ -78,9 +78,11 @@ def run(
                 on_record(record)
     found = []
     for seed, path, _ in planned:
-        if seed not in made and on_record is not None:
-            on_record(records.read(path).as_dict())
-        found.append(made.get(seed) or records.read(path).as_dict())
+        if seed not in made:
+            made[seed] = records.read(path).as_dict()
+            if on_record is not None:
+                on_record(made[seed])
+        found.append(made[seed])
     return found
 
 
