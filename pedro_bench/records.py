@@ -8,11 +8,13 @@ tables read records and nothing else. Files are written beside their target, syn
 so a reader never sees half of one.
 """
 
+import contextlib
+import glob
 import hashlib
 import json
 import os
+import platform
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -196,27 +198,35 @@ def write(record: RunRecord, results_dir: str | Path) -> Path:
 def write_text(path: Path, content: str) -> None:
     """Write a file whole: beside its target, synced, then renamed.
 
+    What a killed process of this machine left half-written beside the target is removed.
+
     Raises:
         RecordError: If the folder cannot be written or the disk is full; no half file is left.
     """
-    beside: Path | None = None
+    begun = f".{path.name}.{platform.node()}."
+    beside = path.with_name(f"{begun}{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        beside = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o644)
+        for left in path.parent.glob(f"{glob.escape(begun)}*.part"):
+            if not _is_alive(left.name.removeprefix(begun).removesuffix(".part")):
+                left.unlink(missing_ok=True)
+        with beside.open("w", encoding="utf-8") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        if beside is not None:
+        with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise RecordError(
             f"file {path} must be writable, got {error.strerror or error}: free some space or "
             "choose another folder with results_dir=… or output_dir=…."
         ) from error
+
+
+def _is_alive(process: str) -> bool:
+    """Whether a process of this machine runs; its number as text."""
+    return process.isdecimal() and Path(f"/proc/{process}").exists()
 
 
 def read(path: str | Path) -> RunRecord:

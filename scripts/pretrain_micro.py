@@ -53,7 +53,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--num-layers", type=int, default=5)
     parser.add_argument("--probe-every-steps", type=int, default=250)
     parser.add_argument("--save-every-steps", type=int, default=250)
-    parser.add_argument("--transfer-steps", type=int, default=1000, help="steps of the third phase")
+    parser.add_argument("--transfer-steps", type=int, default=3000, help="steps of the third phase")
+    parser.add_argument("--transfer-curriculum-steps", type=int, default=900)
+    parser.add_argument(
+        "--late-layers", type=int, default=2, help="layers that the third phase puts on top"
+    )
     parser.add_argument(
         "--practice-steps", type=int, default=1500, help="steps of the second phase"
     )
@@ -63,14 +67,14 @@ def parse() -> argparse.Namespace:
 
 
 def build_model(
-    arguments: argparse.Namespace, tokenizer: PreTrainedTokenizerFast
+    arguments: argparse.Namespace, tokenizer: PreTrainedTokenizerFast, layers: int
 ) -> LlamaForCausalLM:
     """Make the untrained Llama-shaped model; the vocabulary is padded to a multiple of 64."""
     config = LlamaConfig(
         vocab_size=-(-len(tokenizer) // 64) * 64,
         hidden_size=arguments.hidden_size,
         intermediate_size=arguments.ffn_dim,
-        num_hidden_layers=arguments.num_layers,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=2048,
@@ -119,13 +123,35 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(arguments.threads)
     tokenizer = AutoTokenizer.from_pretrained(arguments.out)
-    model = build_model(arguments, tokenizer)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    grows_at = arguments.steps + arguments.practice_steps
+    if checkpoint.last_step(arguments.work / "checkpoint") < grows_at:
+        run_until(arguments, tokenizer, grows_at, late_layers=0)
+    last = grows_at + arguments.transfer_steps
+    model, state = run_until(arguments, tokenizer, last, late_layers=arguments.late_layers)
+    install(arguments, model, tokenizer, state)
+
+
+def run_until(
+    arguments: argparse.Namespace,
+    tokenizer: PreTrainedTokenizerFast,
+    last: int,
+    *,
+    late_layers: int,
+) -> tuple[LlamaForCausalLM, dict[str, Any]]:
+    """Train with so many late layers, from the last checkpoint to step `last`.
+
+    A layer on top of an older checkpoint starts as the identity: its output projections are zero.
+    """
+    model = build_model(arguments, tokenizer, arguments.num_layers + late_layers)
+    late = [f"model.layers.{arguments.num_layers + i}." for i in range(late_layers)]
+    for layer in model.model.layers[arguments.num_layers :]:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
     optimizers = optimizer.build(
         model, lr=arguments.lr, muon_lr=arguments.muon_lr, weight_decay=arguments.weight_decay
     )
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    folder = arguments.work / "checkpoint"
-    state = checkpoint.load(folder, model, optimizers) or {
+    state = checkpoint.load(arguments.work / "checkpoint", model, optimizers, new=late) or {
         "step": 0,
         "tokens": 0,
         "seconds": 0.0,
@@ -140,14 +166,13 @@ def main() -> None:
         batch_size=arguments.batch_size,
         length=arguments.length,
         curriculum_steps=arguments.curriculum_steps,
+        transfer_curriculum_steps=arguments.transfer_curriculum_steps,
         short_steps=arguments.short_steps,
         invented_share=arguments.invented_share,
     )
-    loader = DataLoader(
-        stream, batch_size=None, sampler=range(state["step"], len(stream)), num_workers=1
-    )
-    train(arguments, model, optimizers, loader, tokenizer, state)
-    install(arguments, model, tokenizer, state)
+    loader = DataLoader(stream, batch_size=None, sampler=range(state["step"], last), num_workers=1)
+    train(arguments, model, optimizers, loader, tokenizer, state, last)
+    return model, state
 
 
 def train(
@@ -157,6 +182,7 @@ def train(
     loader: DataLoader[tuple[torch.Tensor, torch.Tensor]],
     tokenizer: PreTrainedTokenizerFast,
     state: dict[str, Any],
+    last_step: int,
 ) -> None:
     """Run the steps that are left; `state` holds step, seconds and the smoothed loss."""
     begun = time.monotonic() - state["seconds"]
@@ -177,7 +203,7 @@ def train(
         state["step"] += 1
         state["tokens"] += ids.numel()
         state["seconds"] = time.monotonic() - begun
-        last = state["step"] == len(loader.dataset)  # type: ignore[arg-type]
+        last = state["step"] == last_step
         if last or state["step"] % arguments.probe_every_steps == 0:
             state["probes"] = probes.measure(
                 model, tokenizer, count=300 if last else 60, device=arguments.device

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,24 +47,49 @@ def save(
     shutil.rmtree(old, ignore_errors=True)
 
 
+def last_step(folder: Path) -> int:
+    """Read how far the newest checkpoint got; 0 where there is none."""
+    return int(_state(folder)["step"]) if _restored(folder) else 0
+
+
+def _restored(folder: Path) -> bool:
+    old = folder.with_name(folder.name + ".old")
+    if not folder.exists() and old.exists():
+        old.replace(folder)
+    return folder.exists()
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return state
+
+
 def load(
-    folder: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]
+    folder: Path,
+    model: torch.nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    *,
+    new: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Load the newest checkpoint into model and optimiser.
+
+    Args:
+        folder: The checkpoint's folder.
+        model: The model; its parameters are overwritten.
+        optimizers: Their moments are overwritten.
+        new: Beginnings of the names of parameters that the checkpoint may lack; they stay.
 
     Returns:
         The run's state, or None where there is no checkpoint.
     """
-    old = folder.with_name(folder.name + ".old")
-    if not folder.exists():
-        if not old.exists():
-            return None
-        old.replace(folder)
+    if not _restored(folder):
+        return None
     tensors = load_file(folder / "state.safetensors")
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(tensors[f"weight.{name}"])
+            if f"weight.{name}" in tensors or not name.startswith(tuple(new)):
+                parameter.copy_(tensors[f"weight.{name}"])
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -74,5 +100,4 @@ def load(
                     for key in _MOMENTS
                     if f"{key}.{names[id(parameter)]}" in tensors
                 }
-    state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    return state
+    return _state(folder)

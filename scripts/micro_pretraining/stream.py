@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from pedro_bench.data.micro import practice_text, pretraining_text
+from pedro_bench.data.micro import practice_text, pretraining_text, transfer_text
 
 Writer = Callable[..., pretraining_text.Document]
 
@@ -31,6 +31,7 @@ class PackedStream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         curriculum_steps: Steps after which progress along the curriculum is 1.
         practice_from: First step of the second phase, in which verdicts are practised.
         transfer_from: First step of the third phase, in which they are carried over other words.
+        transfer_curriculum_steps: Steps of the third phase in which it grows.
         invented_share: Share of the tokens that no reader could foresee that the loss counts; of
             all others it counts each.
     """
@@ -48,6 +49,7 @@ class PackedStream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         invented_share: float,
         practice_from: int | None = None,
         transfer_from: int | None = None,
+        transfer_curriculum_steps: int = 900,
     ) -> None:
         self._tokenizer = tokenizer
         self._seed = seed
@@ -59,6 +61,7 @@ class PackedStream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self._invented_share = invented_share
         self._practice_from = steps if practice_from is None else practice_from
         self._transfer_from = steps if transfer_from is None else transfer_from
+        self._transfer_curriculum_steps = transfer_curriculum_steps
         self._words = pretraining_text.plain_words()
 
     def __len__(self) -> int:
@@ -77,7 +80,8 @@ class PackedStream(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         rows, length = batch_shape(step, self._batch_size, self._length, self._short_steps)
         write = pretraining_text.document
         if step >= self._transfer_from:
-            write = practice_text.transfer
+            write = transfer_text.transfer
+            progress = (step - self._transfer_from) / self._transfer_curriculum_steps
         elif step >= self._practice_from:
             write = practice_text.practice
             progress = (step - self._practice_from) / (self._transfer_from - self._practice_from)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from pedro_bench import records
 from pedro_bench.training.saved_folder import read_folder
 
 SCRIPT = Path(__file__).with_name("killed_training.py")
+COMMAND = Path(__file__).with_name("killed_command.py")
 LAST = "checkpoint-*"
 METHODS = ("full_ft", "lora", "ia3", "pedro", "averaging")
 
@@ -22,19 +24,25 @@ def outcome(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_killed_again_and_again_the_bits_are_the_same(
-    method: str, tiny_folders: dict[str, Path], tmp_path: Path
-) -> None:
+def run_killing(script: Path, *arguments: str | Path) -> int:
+    """Run one of the scripts beside this file; return how many processes were killed."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tiny_folders["llama"]), method, str(tmp_path)],
+        [sys.executable, str(script), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent.parent), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["killed"] >= 2
+    killed: int = json.loads(done.stdout.splitlines()[-1])["killed"]
+    return killed
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_again_and_again_the_bits_are_the_same(
+    method: str, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    assert run_killing(SCRIPT, tiny_folders["llama"], method, tmp_path) >= 2
     whole, killed = outcome(tmp_path / "whole"), outcome(tmp_path / "killed")
     assert killed["adapter"] == whole["adapter"]
     for field in ("history", "best_step", "best_dev_loss", "steps", "stopped_early"):
@@ -56,3 +64,50 @@ def assert_same_last_state(whole: Path, killed: Path) -> None:
             assert torch.equal(tensor, second[part][name]), f"{part}: {name}"
     assert first["optimiser"]
     assert first["random"]
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    data = tmp_path / "data" / "sst2"
+    data.mkdir(parents=True)
+    for name, count in (("train", 40), ("validation", 20)):
+        rows = [
+            {"sentence": f"a {'good' if i % 2 else 'bad'} film {i}", "label": i % 2}
+            for i in range(count)
+        ]
+        (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    killed = run_killing(
+        COMMAND,
+        tmp_path,
+        "method=pedro",
+        "task=sst2",
+        "data=files",
+        f"data.root={tmp_path / 'data'}",
+        "backbone=causal_lm",
+        f"backbone.path={tiny_folders['llama']}",
+        "trainer.lr=0.01",
+        "trainer.max_steps=6",
+        "trainer.eval_every_steps=2",
+        "trainer.checkpoint_every_steps=1",
+        "seeds=[0,1]",
+    )
+    assert killed >= 3
+    found = [sorted((tmp_path / one / "results").rglob("*.json")) for one in ("whole", "killed")]
+    assert [path.name for path in found[0]] == [path.name for path in found[1]]
+    assert len(found[0]) == 2
+    for whole, restarted in zip(*found, strict=True):
+        first, second = records.read(whole), records.read(restarted)
+        assert first.status == "finished"
+        assert records.comparable(first) == records.comparable(second)
+    assert files_of(tmp_path / "whole") == files_of(tmp_path / "killed")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file but the records, which hold times."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix not in (".json", ".log")
+    }

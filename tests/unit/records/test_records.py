@@ -1,4 +1,6 @@
 import json
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -142,6 +144,22 @@ except RecordError as error:
     assert re.search(r"must be writable, got File too large: free some space", done.stdout)
     assert path.read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_what_a_killed_process_left_beside_the_file_is_removed(tmp_path):
+    dead, alive, elsewhere = (
+        tmp_path / f".record.json.{machine}.{process}.part"
+        for machine, process in (
+            (platform.node(), 99999999),
+            (platform.node(), os.getppid()),
+            ("another-machine", 99999999),
+        )
+    )
+    for path in (dead, alive, elsewhere):
+        path.write_text("half")
+    records.write_text(tmp_path / "record.json", "whole")
+    assert (tmp_path / "record.json").read_text() == "whole"
+    assert [path.exists() for path in (dead, alive, elsewhere)] == [False, True, True]
 
 
 def test_non_finite_numbers_are_refused_and_nothing_is_left(tmp_path):
