@@ -10,6 +10,7 @@ import argparse
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from pedro_bench.cli.compose import settings_of
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.micro import TASKS
 from pedro_bench.data.splits import Splits, load_splits
+from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.protocols.task import Example
 
 METHODS = ("full_ft", "pedro", "lora")
 SUITE = "micro_check"
@@ -34,9 +37,14 @@ def majority(settings: Settings, splits: Splits) -> float:
     return scores[settings.task.main_metric]
 
 
-def frozen(settings: Settings, splits: Splits) -> float:
-    """Score the backbone as it is; an untrained LoRA equals it exactly."""
-    from pedro_bench.evaluation.decoding import generate
+def frozen(settings: Settings, splits: Splits) -> tuple[float, float | None]:
+    """Score the backbone as it is; an untrained LoRA equals it exactly.
+
+    Returns:
+        The main metric of what it writes, and where the answers are a closed set, how often (in
+        percent) it finds the right one the likeliest of them.
+    """
+    from pedro_bench.evaluation.prediction import predict
     from pedro_bench.nn.adapted_model import AdaptedModel
 
     backbone = settings.backbone.load(device="cpu")
@@ -49,15 +57,31 @@ def frozen(settings: Settings, splits: Splits) -> float:
         with_answers=False,
         max_new_tokens=settings.task.max_new_tokens,
     ).encoded
-    texts = generate(
-        adapted,
-        encoded,
-        num_beams=settings.evaluation.num_beams,
-        max_new_tokens=settings.task.max_new_tokens,
-        batch_size=settings.evaluation.batch_size,
-    )
-    answers = [settings.task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
-    return settings.task.score(answers, examples)[settings.task.main_metric]
+    found = predict(adapted, settings.task, examples, encoded, settings.evaluation)
+    written = found.scores[settings.task.main_metric]
+    if not all(example.candidates for example in examples):
+        return written, None
+    return written, ranked(adapted, examples, encoded)
+
+
+def ranked(adapted: Any, examples: Sequence[Example], encoded: Sequence[Encoded]) -> float:
+    """Share of examples, in percent, whose right answer is the likeliest of the candidates."""
+    from pedro_bench.evaluation.likelihood import loglikelihood
+
+    tokenizer = adapted.backbone.tokenizer
+    pairs, owners = [], []
+    for row, (example, prompt) in enumerate(zip(examples, encoded, strict=True)):
+        for candidate in example.candidates:
+            ids = tokenizer(f" {candidate}", add_special_tokens=False).input_ids
+            pairs.append(replace(prompt, answer_ids=tuple(ids)))
+            owners.append((row, candidate))
+    best: dict[int, tuple[float, str]] = {}
+    scores = loglikelihood(adapted, pairs, batch_size=64)
+    for (row, candidate), score in zip(owners, scores, strict=True):
+        if row not in best or score > best[row][0]:
+            best[row] = (score, candidate)
+    right = sum(best[row][1] in example.golds for row, example in enumerate(examples))
+    return 100 * right / len(examples)
 
 
 def scores_of(arguments: Sequence[str], metric: str) -> list[float]:
@@ -82,7 +106,7 @@ def row_of(task: str, options: argparse.Namespace) -> dict[str, Any]:
     splits = load_splits(settings.task, settings.data)
     metric = settings.task.main_metric
     row: dict[str, Any] = {"task": task, "metric": metric, "majority": majority(settings, splits)}
-    row["frozen"] = frozen(settings, splits)
+    row["frozen"], row["ranked"] = frozen(settings, splits)
     for method in METHODS:
         row[method] = scores_of([f"method={method}", *shared], metric)
         print(task, method, [round(score, 1) for score in row[method]], flush=True)
@@ -91,10 +115,11 @@ def row_of(task: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the Markdown lines of the table, and what follows from it."""
-    head = ["task", "metric", "majority", "frozen", *METHODS]
+    head = ["task", "metric", "majority", "frozen", "frozen, ranked", *METHODS]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row in rows:
         cells = [row["task"], row["metric"], f"{row['majority']:.1f}", f"{row['frozen']:.1f}"]
+        cells.append("–" if row["ranked"] is None else f"{row['ranked']:.1f}")
         for method in METHODS:
             scores = row[method]
             spread = f"{min(scores):.1f}–{max(scores):.1f}"

@@ -12,6 +12,7 @@ from pedro_bench.errors import BackboneError
 
 _WAIT_SECONDS = 10.0
 _WANTED = ["*.json", "model*.safetensors", "tokenizer*", "*.model", "*.txt"]
+_WANTED_FOR_TEXT = ["*.json", "tokenizer*", "*.model", "*.txt"]
 _UNWANTED = ["*/*", "*.bin", "*.gguf"]
 
 
@@ -49,6 +50,30 @@ def fetch_snapshot(repository: str, revision: str) -> Path:
             "network (and unset HF_HUB_OFFLINE) to complete it, or choose a revision with "
             "safetensors weights."
         ) from error
+    return Path(folder)
+
+
+def fetch_tokenizer(repository: str, revision: str) -> Path:
+    """Return the folder of a snapshot that holds tokenizer and configuration, without the weights.
+
+    Raises:
+        BackboneError: If it is neither cached nor can be downloaded; with the remedy.
+    """
+    from huggingface_hub import snapshot_download
+
+    cached = _cached_snapshot(repository, revision)
+    if cached is not None:
+        return cached
+    try:
+        folder = snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=_WANTED_FOR_TEXT,
+            ignore_patterns=_UNWANTED,
+            etag_timeout=_WAIT_SECONDS,
+        )
+    except Exception as error:
+        raise _explained(error, repository, revision) from error
     return Path(folder)
 
 

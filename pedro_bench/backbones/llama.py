@@ -169,6 +169,19 @@ class Llama(Backbone):
             )
         return folder
 
+    def load_tokenizer(self) -> Any:
+        """Load the tokenizer alone; of a Hub id, no weights are downloaded.
+
+        Raises:
+            BackboneError: If it is missing, gated or belongs to another model.
+        """
+        from pedro_bench.backbones.loading import load_tokenizer
+
+        folder = self.tokenizer_folder() or folders.local_folder(self._required_path())
+        if folder is None:
+            folder = hub.fetch_tokenizer(*self._pinned())
+        return load_tokenizer(folder, self.shape())
+
     def load(self, *, device: str) -> "LoadedBackbone":
         """Load weights and tokenizer, frozen and in evaluation mode.
 

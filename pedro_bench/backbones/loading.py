@@ -121,7 +121,7 @@ def _finish(
     model.config.use_cache = True
     shape = measure_shape(model, settings.name)
     _prove_shape(settings, shape)
-    tokenizer = _load_tokenizer(tokenizer_folder, shape)
+    tokenizer = load_tokenizer(tokenizer_folder, shape)
     loaded = LoadedLlama(settings.name, model, tokenizer, shape, revision)
     prove_head(loaded)
     return loaded
@@ -143,7 +143,12 @@ def _refuse_dropped_capping(settings: "Llama", model: Any) -> None:
         )
 
 
-def _load_tokenizer(folder: Path, shape: BackboneShape) -> Any:
+def load_tokenizer(folder: Path, shape: BackboneShape) -> Any:
+    """Load a tokenizer; one without a padding token pads with its unknown or end token.
+
+    Raises:
+        BackboneError: If it cannot be loaded, has no end token or does not fit the shape.
+    """
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(

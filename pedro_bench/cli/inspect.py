@@ -1,7 +1,7 @@
 """`python -m pedro_bench.cli.inspect task=boolq data=micro`: what the model sees of a task.
 
 Splits with their sizes and fingerprints, one example as prompt and answer, and lengths in tokens of
-the backbone's tokenizer (`tokens=false` leaves these out and loads no backbone).
+the backbone's tokenizer (`tokens=false` leaves these out and loads no tokenizer).
 """
 
 import sys
@@ -25,7 +25,7 @@ def inspect(arguments: Sequence[str]) -> int:
     checks.flag("tokens", own["tokens"])
     settings = settings_of(others)
     with logs_to_stderr():
-        tokenizer = settings.backbone.load(device="cpu").tokenizer if own["tokens"] else None
+        tokenizer = settings.backbone.load_tokenizer() if own["tokens"] else None
         seen = inspect_task(settings.task, settings.data, tokenizer, settings.trainer.max_length)
     if own["output"] == "json":
         print_json(seen)

@@ -19,7 +19,7 @@ from pedro_bench import records
 from pedro_bench.data.encoding import Encoding, encode
 from pedro_bench.data.splits import Splits, load_splits
 from pedro_bench.errors import PedroBenchError, TrainingError
-from pedro_bench.evaluation.decoding import generate
+from pedro_bench.evaluation.prediction import predict
 from pedro_bench.experiment.environment import describe_environment, now, peak_bytes
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.experiment.saved import save_adapter
@@ -164,19 +164,11 @@ def _score(
     settings = prepared.settings
     started = time.perf_counter()
     examples = prepared.splits["test"].examples
-    texts = generate(
-        adapted,
-        prepared.encodings["test"].encoded,
-        num_beams=settings.evaluation.num_beams,
-        max_new_tokens=settings.task.max_new_tokens,
-        batch_size=settings.evaluation.batch_size,
-        length_penalty=settings.evaluation.length_penalty,
-    )
-    answers = [settings.task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
-    scores = settings.task.score(answers, examples)
+    encoded = prepared.encodings["test"].encoded
+    found = predict(adapted, settings.task, examples, encoded, settings.evaluation)
     rows = [
         json.dumps({"index": index, "prediction": answer, "text": text}, ensure_ascii=False)
-        for index, (answer, text) in enumerate(zip(answers, texts, strict=True))
+        for index, (answer, text) in enumerate(zip(found.answers, found.texts, strict=True))
     ]
     predictions = records.predictions_path(path)
     content = "\n".join(rows) + "\n"
@@ -188,7 +180,7 @@ def _score(
         status="finished",
         history=[dict(entry) for entry in result.history],
         best_step=result.best_step,
-        metrics={"dev": {"loss": result.best_dev_loss}, "test": scores},
+        metrics={"dev": {"loss": result.best_dev_loss}, "test": dict(found.scores)},
         predictions={
             "path": predictions.relative_to(path.parent).as_posix(),
             "sha256": hashlib.sha256(content.encode()).hexdigest(),

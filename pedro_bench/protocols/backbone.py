@@ -165,6 +165,14 @@ class Backbone(ABC):
         """
 
     @abstractmethod
+    def load_tokenizer(self) -> Any:
+        """Load the tokenizer alone, without a byte of the weights.
+
+        Raises:
+            BackboneError: As `load`.
+        """
+
+    @abstractmethod
     def load(self, *, device: str) -> LoadedBackbone:
         """Load weights and tokenizer, frozen and in evaluation mode.
 

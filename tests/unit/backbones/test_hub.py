@@ -16,6 +16,7 @@ import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ROOT = Path(__file__).parents[3]
+ACTIONS = ("fetch_config", "fetch_snapshot", "fetch_tokenizer")
 
 
 class Refusal(BaseHTTPRequestHandler):
@@ -90,7 +91,7 @@ def test_refusals(hub: str, tmp_path: Path) -> None:
         "owner/missing": "must exist on the Hub and be visible to you, got not found: check",
         "owner/moved": f"backbone.revision must be a commit of owner/moved, got '{COMMIT}'",
     }
-    calls = [(action, name) for name in expected for action in ("fetch_config", "fetch_snapshot")]
+    calls = [(action, name) for name in expected for action in ACTIONS]
     sentences = use(calls, hub, tmp_path, offline=False)
     assert len(sentences) == len(calls)
     for (_, name), sentence in zip(calls, sentences, strict=True):
@@ -112,17 +113,19 @@ def test_offline_cache(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
     calls = [
         ("fetch_snapshot", "owner/whole"),
         ("fetch_config", "owner/whole"),
+        ("fetch_tokenizer", "owner/whole"),
         ("fetch_config", "owner/unfinished"),
         ("fetch_snapshot", "owner/unfinished"),
         ("fetch_snapshot", "owner/absent"),
         ("fetch_config", "owner/absent"),
+        ("fetch_tokenizer", "owner/absent"),
     ]
     printed = use(calls, "http://127.0.0.1:9", tmp_path, offline=True)
-    assert printed[:3] == [f"returned {whole}"] * 2 + [f"returned {unfinished}"]
+    assert printed[:4] == [f"returned {whole}"] * 3 + [f"returned {unfinished}"]
     assert (
-        "must have all its safetensors weights in the local cache, got an unfinished" in printed[3]
+        "must have all its safetensors weights in the local cache, got an unfinished" in printed[4]
     )
-    for sentence in printed[4:]:
+    for sentence in printed[5:]:
         start = f"backbone.path=owner/absent at revision {COMMIT[:12]} must be in the local cache"
         assert sentence.startswith(start)
         assert "unset HF_HUB_OFFLINE" in sentence

@@ -55,6 +55,18 @@ def test_frozen_in_evaluation_mode_and_ready(folder: Path) -> None:
     assert loaded.tokenizer.pad_token == "<pad>"
 
 
+def test_the_tokenizer_alone_needs_no_weights(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    tokenizer = make(folder).load_tokenizer()
+    assert tokenizer.pad_token == "<pad>"
+    assert tokenizer("a cat").input_ids[0] == tokenizer.bos_token_id
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(folder / "config.json", bare)
+    with pytest.raises(BackboneError, match=r"must hold a tokenizer .* backbone.tokenizer_path="):
+        make(bare).load_tokenizer()
+
+
 def test_use_cache_is_switched_on(folder: Path) -> None:
     change_config(folder, use_cache=False)
     assert make(folder).load(device="cpu").model.config.use_cache

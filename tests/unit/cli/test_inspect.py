@@ -1,4 +1,5 @@
 import json
+import shutil
 
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.inspect import inspect
@@ -14,6 +15,16 @@ def test_json_and_text_show_the_same_task(capsys):
     text = capsys.readouterr().out
     assert f"{seen['splits']['test']['rows']} rows" in text
     assert seen["example"]["prompt"].splitlines()[0] in text
+
+
+def test_token_lengths_need_no_weights(capsys, tiny_folders, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_folders["llama"], folder)
+    (folder / "model.safetensors").unlink()
+    chosen = ["backbone=causal_lm", f"backbone.path={folder}", "output=json"]
+    assert inspect(["task=boolq", *chosen]) == 0
+    tokens = json.loads(capsys.readouterr().out)["tokens"]
+    assert tokens["train"]["prompt"]["max"] > tokens["train"]["answer"]["max"] > 0
 
 
 def test_bad_arguments(capsys):
