@@ -118,9 +118,12 @@ def _short_passage(rng: Random, level: float) -> Passage:
 
 
 def _naming(rng: Random, level: float, plain_words: tuple[str, ...]) -> Document:
-    """Who it is that a fact is told of: by the bare value first, later by a question."""
+    """Who it is that a fact is told of: by the bare value or by a question.
+
+    No fact is asked for twice: its second answer could be copied from the first.
+    """
     people = rng.randint(2, 3)
-    relations = 1 if rng.random() > level else 2
+    relations = rng.randint(1, 1 + round(2 * level))
     told = facts.passage(
         rng,
         facts.draw_facts(rng, people * relations, people, relations),
@@ -128,11 +131,10 @@ def _naming(rng: Random, level: float, plain_words: tuple[str, ...]) -> Document
         joins=0.3 * level,
     )
     doc = [Piece(told.text, False)]
-    kind = rng.random()
-    cue = _cue(rng, level, plain_words) if rng.random() < 0.5 * level else ""
-    for _ in range(rng.randint(4, 7)):
-        fact = rng.choice(told.facts)
-        asked = _who_is_it(rng, fact, plain=kind > level) + cue
+    plain = rng.random() < 0.5
+    cue = _cue(rng, level, plain_words) if rng.random() < 0.4 * level else ""
+    for fact in rng.sample(told.facts, min(6, len(told.facts))):
+        asked = _who_is_it(rng, fact, plain=plain) + cue
         doc += [Piece(f" {asked}", False), Piece(f" {fact.person}.", True)]
     return doc
 
@@ -146,7 +148,7 @@ def _who_is_it(rng: Random, fact: Fact, *, plain: bool) -> str:
 
 
 _SHARES: Final = (0.32, 0.42, 0.58, 0.85)
-_LATE_SHARES: Final = (0.24, 0.33, 0.45, 0.67)
+_LATE_SHARES: Final = (0.20, 0.28, 0.38, 0.74)
 """Where the kinds of text end, out of one, while cues grow and after; earlier text is the rest."""
 
 
@@ -155,7 +157,7 @@ def transfer(rng: Random, *, progress: float, plain_words: tuple[str, ...]) -> D
 
     Args:
         rng: The source of chance.
-        progress: Place in this phase's curriculum; at 1 everything has grown, and from then on a third
+        progress: Place in this phase's curriculum; at 1 everything has grown, and from then on a quarter
             of the documents are those of the first phase, so that nothing is forgotten.
         plain_words: As for `practice`.
     """
