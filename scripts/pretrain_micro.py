@@ -52,6 +52,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--ffn-dim", type=int, default=352)
     parser.add_argument("--num-layers", type=int, default=5)
     parser.add_argument("--probe-every-steps", type=int, default=250)
+    parser.add_argument(
+        "--probe-count", type=int, default=60, help="texts a probe; five times more at the end"
+    )
     parser.add_argument("--save-every-steps", type=int, default=250)
     parser.add_argument("--transfer-steps", type=int, default=3000, help="steps of the third phase")
     parser.add_argument("--transfer-curriculum-steps", type=int, default=900)
@@ -206,7 +209,10 @@ def train(
         last = state["step"] == last_step
         if last or state["step"] % arguments.probe_every_steps == 0:
             state["probes"] = probes.measure(
-                model, tokenizer, count=300 if last else 60, device=arguments.device
+                model,
+                tokenizer,
+                count=arguments.probe_count * (5 if last else 1),
+                device=arguments.device,
             )
             line = dict(state)
             with log.open("a", encoding="utf-8") as file:

@@ -1,0 +1,75 @@
+"""Text of the later phases of pre-training: right answers, both verdicts, no prompt of a task."""
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+import yaml
+
+from pedro_bench.data.micro import facts, practice_text, pretraining_text, transfer_text
+from pedro_bench.data.micro.pretraining_text import Document
+from pedro_bench.data.prompt import parse_template
+
+CONF = Path(__file__).parents[3] / "conf" / "task"
+WORDS = pretraining_text.plain_words()
+PHASES = {
+    "general": pretraining_text.document,
+    "practice": practice_text.practice,
+    "transfer": transfer_text.transfer,
+}
+
+
+def documents(phase: str, count: int, progress: float = 1.0) -> list[Document]:
+    rng = Random(f"{phase}:{progress}")
+    return [PHASES[phase](rng, progress=progress, plain_words=WORDS) for _ in range(count)]
+
+
+def text_of(document: Document) -> str:
+    return "".join(piece.text for piece in document)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_same_seed_gives_the_same_text(phase: str) -> None:
+    first, second = (list(map(text_of, documents(phase, 30))) for _ in range(2))
+    assert first == second
+    assert len(set(first)) == 30
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_no_cue_of_a_task_occurs(phase: str) -> None:
+    """What stands behind a prompt's last field is never seen in pre-training."""
+    cues = set()
+    for path in CONF.glob("*.yaml"):
+        template = parse_template("prompt", yaml.safe_load(path.read_text())["prompt"], None)
+        values = dict.fromkeys(template.fields, "|")
+        cues.add("".join(part.text for part in template.parts(values)).rsplit("|", 1)[1].strip())
+    cues.discard("")
+    assert "Answer yes or no:" in cues
+    written = " ".join(map(text_of, documents(phase, 1500)))
+    assert [cue for cue in cues if cue in written] == []
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_claims_hold_as_often_as_not_and_verdicts_come_in_pairs(level: float) -> None:
+    rng = Random(3)
+    verdicts: Counter[str] = Counter()
+    for _ in range(200):
+        document = transfer_text._carried_claims(rng, level, WORDS)
+        verdicts.update(piece.text for piece in document if piece.foreseeable)
+    assert set(verdicts) == {" true.", " false.", " right.", " wrong.", " Yes.", " No."}
+    held = sum(verdicts[word] for word in (" true.", " right.", " Yes."))
+    assert 0.45 < held / verdicts.total() < 0.55
+
+
+def test_a_person_is_named_once_for_each_fact() -> None:
+    rng = Random(4)
+    for _ in range(100):
+        told = facts.passage(rng, facts.draw_facts(rng, 4, 2))
+        document = transfer_text._naming(rng, 0.0, WORDS)
+        asked = [piece.text for piece in document if not piece.foreseeable][1:]
+        named = [piece.text for piece in document if piece.foreseeable]
+        assert len(set(asked)) == len(asked) == len(named)
+        assert all(name.strip(" .") in document[0].text for name in named)
+        fact = told.facts[0]
+        assert fact.value.lower() in transfer_text._who_is_it(rng, fact, plain=True).lower()
