@@ -106,10 +106,7 @@ class CheckpointStore:
         state = {**checkpoint.state, "step": checkpoint.step, "best_step": checkpoint.best_step}
         saved = Saved(asdict(self.identity), state, checkpoint.tensors)
         write_folder(self.folder / f"checkpoint-{checkpoint.step:08d}", saved)
-        # Every evaluation writes a checkpoint, so the two kept name the last two best at most.
-        for kind in ("checkpoint", "best"):
-            for outdated in self._numbered(kind)[:-NUM_KEPT]:
-                shutil.rmtree(outdated)
+        self._remove_outdated()
 
     def save_best(self, step: int, dev_loss: float, adapter: Mapping[str, Tensor]) -> None:
         """Write the adapter with the lowest dev loss so far.
@@ -149,6 +146,7 @@ class CheckpointStore:
                 )
                 continue
             self._remove_after(checkpoint.step)
+            self._remove_outdated()
             return checkpoint
         self._remove_after(0)
         return None
@@ -185,6 +183,13 @@ class CheckpointStore:
             for path in self._numbered(kind):
                 if _step(path) > step:
                     shutil.rmtree(path)
+
+    def _remove_outdated(self) -> None:
+        """Remove all but the last two; a process killed right after writing left one more."""
+        # Every evaluation writes a checkpoint, so the two kept name the last two best at most.
+        for kind in ("checkpoint", "best"):
+            for outdated in self._numbered(kind)[:-NUM_KEPT]:
+                shutil.rmtree(outdated)
 
     def _numbered(self, kind: str) -> list[Path]:
         return sorted(self.folder.glob(f"{kind}-[0-9]*"), key=_step)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pedro_bench.data.micro import judging, reading
 from pedro_bench.errors import DataError
 
-VERSION: Final[str] = "1"
+VERSION: Final[str] = "2"
 """Raised whenever the rows of any task change."""
 
 _MAKERS: Final[dict[str, Callable[[Random, bool], dict[str, Any]]]] = {

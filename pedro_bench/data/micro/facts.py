@@ -55,9 +55,19 @@ def denial(rng: Random, fact: Fact) -> str:
     return fill(rng.choice(RELATIONS[fact.relation].denies), fact)
 
 
-def question(rng: Random, fact: Fact) -> str:
-    """Ask for the value of a fact."""
-    return capitalise(fill(rng.choice(RELATIONS[fact.relation].asks), fact)) + "?"
+def question(rng: Random, fact: Fact, known_by: Fact | None = None) -> str:
+    """Ask for the value of a fact.
+
+    Args:
+        rng: The source of chance.
+        fact: The fact.
+        known_by: Another fact of the person, told in place of the name.
+    """
+    asks = RELATIONS[fact.relation].asks
+    if known_by is not None:
+        asks = tuple(template for template in asks if "{o}" not in template)
+        fact = fact._replace(person=who(rng, known_by, "the one who"))
+    return capitalise(fill(rng.choice(asks), fact)) + "?"
 
 
 def check(rng: Random, fact: Fact) -> str:

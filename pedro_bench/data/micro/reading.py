@@ -12,8 +12,10 @@ from pedro_bench.data.micro.relations import RELATIONS
 PLACEHOLDER: Final = "@placeholder"
 
 
-def _tell(rng: Random, count: tuple[int, int], people: tuple[int, int]) -> Passage:
-    drawn = facts.draw_facts(rng, rng.randint(*count), rng.randint(*people))
+def _tell(
+    rng: Random, count: tuple[int, int], people: tuple[int, int], relations: int | None = None
+) -> Passage:
+    drawn = facts.draw_facts(rng, rng.randint(*count), rng.randint(*people), relations)
     return facts.passage(rng, drawn)
 
 
@@ -106,10 +108,19 @@ def record(rng: Random, _wanted: bool) -> dict[str, Any]:
 
 
 def squad(rng: Random, _wanted: bool) -> dict[str, Any]:
-    """A passage and a question whose answer is one to three words of it."""
-    told = _tell(rng, (5, 7), (2, 3))
+    """A passage and a question whose answer is one to three words of it.
+
+    The same three things are told of four people, so that every answer has rivals. Two questions of five
+    do not name the person but tell another thing of the same person.
+    """
+    told = _tell(rng, (8, 10), (4, 4), relations=3)
     index = rng.randrange(len(told.facts))
     fact, start = told.facts[index], told.starts[index]
+    others = [f for f in told.facts if f.person == fact.person and f != fact]
+    if others and rng.random() < 0.4:
+        question = facts.question(rng, fact, known_by=rng.choice(others))
+    else:
+        question = facts.question(rng, fact)
     texts, starts = [fact.value], [start]
     for article in ("a ", "an ", "the "):
         begin = start - len(article)
@@ -120,6 +131,6 @@ def squad(rng: Random, _wanted: bool) -> dict[str, Any]:
         "id": "",
         "title": "People",
         "context": told.text,
-        "question": facts.question(rng, fact),
+        "question": question,
         "answers": {"text": texts, "answer_start": starts},
     }

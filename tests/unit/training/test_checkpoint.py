@@ -127,6 +127,24 @@ def test_a_half_written_folder_is_swept_away(store: CheckpointStore) -> None:
     assert not partial.exists()
 
 
+def test_what_a_kill_before_the_clearing_left_is_cleared_on_resume(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(CheckpointStore, "_remove_outdated", lambda self: None)
+        for step in (10, 20, 30):
+            save(store, step)
+    found = store.newest()
+    assert found is not None
+    assert found.step == 30
+    assert names(store) == [
+        "best-00000020",
+        "best-00000030",
+        "checkpoint-00000020",
+        "checkpoint-00000030",
+    ]
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
