@@ -1,5 +1,6 @@
 """A training killed with SIGKILL at any moment ends with the bits of the uninterrupted one."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -104,10 +105,10 @@ def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
     assert files_of(tmp_path / "whole") == files_of(tmp_path / "killed")
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of every file but the records, which hold times."""
+def files_of(folder: Path) -> dict[str, str]:
+    """Return the digest of every file but the records, which hold times."""
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix not in (".json", ".log")
     }
