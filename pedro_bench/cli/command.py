@@ -21,6 +21,9 @@ def guarded(body: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
         body: Takes the arguments, returns the exit code.
         arguments: The command line without the program's name.
     """
+    # Idle threads of torch sleep instead of spinning: next to other work spinning ones cost several times
+    # the speed. It counts only before torch is imported, and a value from outside wins.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return body(arguments)
     except PedroBenchError as error:
