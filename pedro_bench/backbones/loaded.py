@@ -155,6 +155,10 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
         vocab_size=embedding.weight.shape[0],
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         widths=tuple(widths),
+        layer_parameters=tuple(
+            sum(parameter.numel() for parameter in site.module.parameters())
+            for site in sites["block"]
+        ),
     )
 
 

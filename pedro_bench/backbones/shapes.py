@@ -102,6 +102,7 @@ def read_shape(mapping: Mapping[str, Any], source: str) -> BackboneShape:
         vocab_size=vocabulary,
         num_parameters=embeddings + layers * per_layer + hidden,
         widths=tuple(widths for _ in range(layers)),
+        layer_parameters=(per_layer,) * layers,
     )
 
 

@@ -44,6 +44,7 @@ class BackboneShape:
         vocab_size: Rows of the embedding.
         num_parameters: All parameters of the backbone, tied ones once.
         widths: For each layer, role -> `Width`, for the linear roles the family has.
+        layer_parameters: For each layer, all its parameters, normalisations and biases included.
     """
 
     family: str
@@ -53,6 +54,7 @@ class BackboneShape:
     vocab_size: int
     num_parameters: int
     widths: tuple[Mapping[str, Width], ...]
+    layer_parameters: tuple[int, ...]
 
     def each(self, roles: Sequence[str]) -> Iterator[tuple[int, str, Width]]:
         """Yield (layer, role, width) for every layer and each asked role, layer by layer.

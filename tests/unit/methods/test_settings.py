@@ -31,6 +31,14 @@ from tests.tiny import build_method
         ("lora", {"roles": ["querry"]}, r"method\.roles .* got 'querry'\. Did you mean 'query'\?"),
         ("lora", {"lr": 0}, r"method\.lr must be a number above 0 or null, got 0\."),
         ("lora", {"lr": "fast"}, r"method\.lr must be a number above 0 or null, got 'fast'\."),
+        (
+            "red",
+            {"scaling": False, "bias": False},
+            r"method\.bias must be true with method\.scaling=false, got False",
+        ),
+        ("red", {"scaling": 1}, r"method\.scaling must be true or false, got 1\."),
+        ("red", {"roles": ["ffn_dow"]}, r"method\.roles .* got 'ffn_dow'\. Did you mean"),
+        ("ft_top2", {"num_layers": 0}, r"method\.num_layers must be a whole number of at least 1"),
         ("ia3", {"r": 0}, r"method\.r must be a whole number of at least 1 or null, got 0\."),
     ],
 )
