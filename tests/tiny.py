@@ -93,4 +93,13 @@ def build_method(name: str, **changes: Any) -> Any:
     return build_group("method", {**config, **changes})
 
 
+def build_backbone(name: str) -> Any:
+    """Build a backbone's configuration from its YAML."""
+    import yaml
+
+    from pedro_bench.protocols.settings import build_group
+
+    return build_group("backbone", yaml.safe_load((CONF / "backbone" / f"{name}.yaml").read_text()))
+
+
 METHOD_NAMES = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))

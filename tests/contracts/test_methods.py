@@ -318,7 +318,8 @@ def test_bfloat16_backbone(
     with torch.no_grad():
         hidden = backbone.decoder(input_ids=batch.input_ids_BT, use_cache=False).last_hidden_state
         expected = backbone.head(hidden[:, :-1][batch.labels_BT[:, 1:] != -100])
-    assert torch.equal(given, expected)
+    if adapted.method.starts_at_backbone:
+        assert torch.equal(given, expected)
 
 
 def test_a_bare_call_is_refused(name: str, load_tiny: Callable[..., Any]) -> None:
