@@ -39,6 +39,8 @@ from tests.tiny import build_method
         ("red", {"scaling": 1}, r"method\.scaling must be true or false, got 1\."),
         ("red", {"roles": ["ffn_dow"]}, r"method\.roles .* got 'ffn_dow'\. Did you mean"),
         ("ft_top2", {"num_layers": 0}, r"method\.num_layers must be a whole number of at least 1"),
+        ("bitfit", {"r": 0}, r"method\.r must be a whole number of at least 1 or null, got 0\."),
+        ("bitfit", {"roles": ["norm"]}, r"method\.roles .* got 'norm'\..*Known: attn_out"),
         ("houlsby_adapter", {"r": 0}, r"method\.r must be a whole number of at least 1, got 0\."),
         ("adapter_ffn", {"roles": ["ffn_up"]}, r"method\.roles .* got 'ffn_up'\..*Known: attn_out"),
         (
