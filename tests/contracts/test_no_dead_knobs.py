@@ -1,0 +1,215 @@
+"""No dead knobs: another value of any setting of any method trains another model, or is refused.
+
+Every YAML in conf/method and every field of its class, found by listing. Each run is the real trainer,
+all phases of the method, on a tiny backbone; the outcome is the trained model's logits on a fixed
+batch, compared bit for bit. The control: another name trains the same bits.
+"""
+
+import itertools
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import Field, dataclass, fields, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+import pytest
+import torch
+
+from pedro_bench.backbones.llama import Llama
+from pedro_bench.data.batching import collate
+from pedro_bench.errors import PedroBenchError
+from pedro_bench.methods.lora import Lora
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.method import Method
+from pedro_bench.seeding import seed_torch
+from pedro_bench.training.config import TrainerConfig
+from pedro_bench.training.trainer import train
+from tests.tiny import METHOD_NAMES, build_method
+
+NAMES = ("name", "label")
+"""What a method is called; these alone may leave the outcome as it is."""
+
+OTHER_VALUES: dict[str, list[Any]] = {}
+"""`Class.field` -> other values to try, where no rule of `other_values` can find one."""
+
+BESIDE: dict[str, dict[str, Any]] = {
+    "Method.micro_lr": {"lr": None},  # acts while no rate is set
+}
+"""`Class.field` of a class or one it derives from -> settings beside which the knob acts."""
+
+STEPS = (3, 40)
+"""Optimiser steps of a run; the second only where the first shows no difference (schedules)."""
+
+Knob = tuple[str, str]
+KNOBS = [
+    (name, knob.name)
+    for name in METHOD_NAMES
+    for knob in fields(build_method(name))
+    if knob.name not in NAMES
+]
+
+
+def words_beside(value: str, kind: type) -> list[str]:
+    """Other words of the tuples of words that the method's module, or its bases', lists."""
+    modules = [vars(sys.modules[base.__module__]) for base in kind.__mro__]
+    tuples = [item for module in modules for item in module.values() if isinstance(item, tuple)]
+    known = [item for item in tuples if item and all(isinstance(word, str) for word in item)]
+    return [word for item in known if value in item for word in item if word != value]
+
+
+def other_values(method: Method, knob: "Field[Any]") -> list[Any]:
+    """Return other values of a field, by its type and present value, in the order to be tried."""
+    kind = type(method)
+    for base in kind.__mro__:
+        if f"{base.__name__}.{knob.name}" in OTHER_VALUES:
+            return OTHER_VALUES[f"{base.__name__}.{knob.name}"]
+    value = getattr(method, knob.name)
+    types = get_args(knob.type) if isinstance(knob.type, UnionType) else (knob.type,)
+    rules: list[tuple[bool, Callable[[], list[Any]]]] = [
+        (bool in types, lambda: [not value]),
+        (value is None and int in types, lambda: [3, 1]),
+        (value is None and float in types, lambda: [0.013]),
+        (int in types, lambda: [value + 1, value - 1]),
+        (float in types, lambda: [value * 1.5, value * 0.5] if value else [0.25]),
+        (isinstance(value, str), lambda: words_beside(value, kind)),
+        (
+            tuple in map(get_origin, types) and bool(value),
+            lambda: [value[1:], *([word] for word in words_beside(str(value[0]), kind))],
+        ),
+    ]
+    found = next((rule() for applies, rule in rules if applies), [])
+    assert found, (
+        f"no other value of {kind.__name__}.{knob.name} is known beside {value!r}: write the words it "
+        "can be as a tuple in the method's module, or add it to OTHER_VALUES"
+    )
+    return found
+
+
+def rows(count: int, seed: int) -> list[Encoded]:
+    generator = random.Random(seed)
+    made = []
+    for index in range(count):
+        prompt = [generator.randrange(4, 40) for _ in range(generator.randrange(3, 9))]
+        made.append(Encoded((1, *prompt), (prompt[0], 2), index))
+    return made
+
+
+class Outcomes:
+    """Runs methods on one tiny backbone and remembers what each gave."""
+
+    def __init__(self, checkpoint: Path, work: Path) -> None:
+        self.backbone = Llama(name="tiny", label="tiny", path=str(checkpoint)).load(device="cpu")
+        self.folders = (work / str(number) for number in itertools.count())
+        self.batch = collate(rows(6, 3), pad_id=0, side="right")
+        self.known: dict[tuple[str, int], torch.Tensor] = {}
+
+    def of(self, method: Method, steps: int) -> torch.Tensor:
+        """Return the trained model's logits (N, V)."""
+        key = (repr(method), steps)
+        if key not in self.known:
+            self.known[key] = self.run(method, steps)
+        return self.known[key]
+
+    def run(self, method: Method, steps: int) -> torch.Tensor:
+        folder = next(self.folders)
+        following: Method | None = method
+        for phase in itertools.count():
+            seed_torch(0, "init", phase)
+            adapted = AdaptedModel(self.backbone, following or method)
+            try:
+                self.train(adapted, steps, phase, folder)
+                with torch.no_grad():
+                    logits_NV = adapted.answer_logits(self.batch)[0]
+                following = adapted.method.following(adapted.adapter)
+            finally:
+                adapted.remove()
+            if following is None:
+                break
+        shutil.rmtree(folder)
+        return logits_NV
+
+    def train(self, adapted: AdaptedModel, steps: int, phase: int, folder: Path) -> None:
+        train(
+            adapted,
+            train=rows(24, 1),
+            dev=rows(8, 2),
+            config=TrainerConfig(
+                lr=2e-2,
+                uses_micro_lr=True,
+                warmup_ratio=0.0,
+                num_epochs=steps,
+                max_steps=steps,
+                batch_size=8,
+                eval_every_steps=steps,
+            ),
+            official_train_rows=24,
+            seed=0,
+            key="key",
+            folder=folder,
+            phase=phase,
+        )
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    tiny_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outcomes]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield Outcomes(tiny_folders["llama"], tmp_path_factory.mktemp("knobs"))
+    torch.set_num_threads(threads)
+
+
+def beside(method: Method, field: str) -> dict[str, Any]:
+    """Settings beside which the knob acts."""
+    keys = [f"{base.__name__}.{field}" for base in type(method).__mro__]
+    return next((BESIDE[key] for key in keys if key in BESIDE), {})
+
+
+def verdict(method: Method, field: str, outcomes: Outcomes) -> str:
+    """Return `acts`, `refused` (every other value is, with the key's name) or `dead`."""
+    method = replace(method, **beside(method, field))
+    knob = next(knob for knob in fields(method) if knob.name == field)
+    for value in other_values(method, knob):
+        try:
+            changed = replace(method, **{field: value})
+            for steps in STEPS:
+                if not torch.equal(outcomes.of(changed, steps), outcomes.of(method, steps)):
+                    return "acts"
+        except PedroBenchError as error:
+            assert f"method.{field}" in str(error), "the refusal must name the key"  # noqa: PT017
+            continue
+        return "dead"
+    return "refused"
+
+
+@pytest.mark.parametrize(("name", "field"), KNOBS, ids=[".".join(knob) for knob in KNOBS])
+def test_another_value_trains_another_model_or_is_refused(
+    name: str, field: str, outcomes: Outcomes
+) -> None:
+    assert verdict(build_method(name), field, outcomes) in ("acts", "refused")
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_another_name_trains_the_same_bits(name: str, outcomes: Outcomes) -> None:
+    method = build_method(name)
+    renamed = replace(method, name="renamed", label="Renamed")
+    assert torch.equal(outcomes.of(renamed, STEPS[0]), outcomes.of(method, STEPS[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread(Lora):
+    """A method with a knob that nobody reads."""
+
+    strength: float = 1.0
+
+
+def test_a_dead_knob_is_found(outcomes: Outcomes) -> None:
+    method = Unread(name="unread", label="", r=2, alpha=4.0, dropout=0.0, roles=("query", "value"))
+    assert verdict(method, "strength", outcomes) == "dead"
+    assert verdict(method, "alpha", outcomes) == "acts"
+    assert verdict(method, "bilevel", outcomes) == "refused"
