@@ -124,12 +124,16 @@ def find_sites(model: Any, source: str) -> dict[str, tuple[Site, ...]]:
     add("embedding", None, decoder.embed_tokens, 0, hidden)  # type: ignore[arg-type]
     for layer, block in enumerate(decoder.layers):  # type: ignore[arg-type]
         add("block", layer, block, 0, hidden)
-        for role, module in _projections(model, block, layer, source).items():
+        projections = _projections(model, block, layer, source)
+        for role, module in projections.items():
             add(role, layer, module, module.in_features, module.out_features)
+        add("attention", layer, _parent(block, projections["query"]), hidden, hidden)
         for name, child in block.named_children():
             if name.endswith("norm"):
                 add("norm", layer, child, 0, hidden)
     add("norm", None, decoder.norm, 0, hidden)  # type: ignore[arg-type]
+    if hasattr(decoder, "rotary_emb"):
+        add("rotary", None, decoder.rotary_emb, 0, 0)  # type: ignore[arg-type]
     return {role: tuple(found) for role, found in sites.items()}
 
 
@@ -180,6 +184,12 @@ def _projections(model: Any, block: nn.Module, layer: int, source: str) -> dict[
         names = [f"{', '.join(missing)} (exactly one each in layer {layer})"]
         raise _not_of_family(model, source, names)
     return found
+
+
+def _parent(block: nn.Module, child: nn.Module) -> nn.Module:
+    """Return the module within a layer that a projection belongs to."""
+    path = next(path for path, module in block.named_modules() if module is child)
+    return block.get_submodule(path.rpartition(".")[0])
 
 
 def _hidden_size(decoder: nn.Module) -> int:

@@ -26,7 +26,7 @@ def inspect(arguments: Sequence[str]) -> int:
     settings = settings_of(others)
     with logs_to_stderr():
         tokenizer = settings.backbone.load_tokenizer() if own["tokens"] else None
-        seen = inspect_task(settings.task, settings.data, tokenizer, settings.trainer.max_length)
+        seen = inspect_task(settings.task, settings.data, tokenizer, settings.max_tokens)
     if own["output"] == "json":
         print_json(seen)
     else:

@@ -74,7 +74,7 @@ def _prepare(settings: Settings) -> _Prepared:
     splits = load_splits(settings.task, settings.data)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
-    limit, room = settings.trainer.max_length, settings.task.max_new_tokens
+    limit, room = settings.max_tokens, settings.task.max_new_tokens
     encodings = {}
     for name in ("train", "dev", "test"):
         try:
@@ -229,7 +229,7 @@ def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
 def _notes(prepared: _Prepared) -> list[str]:
     """Return what a reader should know of the data and the backbone, one sentence each."""
     notes = [f"The backbone's weights are {prepared.backbone.revision}.", *prepared.splits.notes]
-    limit = prepared.settings.trainer.max_length
+    limit = prepared.settings.max_tokens
     for name, found in prepared.encodings.items():
         if found.truncated:
             lost = f", and {found.lost_answers} lost their answer" if found.lost_answers else ""

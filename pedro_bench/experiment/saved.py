@@ -15,7 +15,7 @@ from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.settings import build_group, describe
+from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.protocols.task import Example, Part
 from pedro_bench.records import RunRecord
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
@@ -64,7 +64,7 @@ class SavedRun:
         """
         room = max_new_tokens or int(self._config["task"]["max_new_tokens"])
         examples = [_example(prompt, "") for prompt in prompts]
-        limit = int(self._config["trainer"]["max_length"])
+        limit = self._max_tokens()
         encoded = encode(
             self.tokenizer, examples, max_length=limit, with_answers=False, max_new_tokens=room
         ).encoded
@@ -85,9 +85,13 @@ class SavedRun:
             DataError: If a pair is longer than the run's `trainer.max_length`.
         """
         examples = [_example(prompt, answer) for prompt, answer in pairs]
-        limit = int(self._config["trainer"]["max_length"])
+        limit = self._max_tokens()
         encoded = encode(self.tokenizer, examples, max_length=limit, with_answers=True).encoded
         return loglikelihood(self.adapted, encoded, batch_size=batch_size)
+
+    def _max_tokens(self) -> int:
+        """Most tokens of prompt and answer together, as in the run."""
+        return tokens_left(int(self._config["trainer"]["max_length"]), self.adapted.method)
 
 
 def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None:

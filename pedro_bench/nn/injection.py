@@ -5,7 +5,8 @@ method trains lives in one separate module tree, the adapter. `undo` removes the
 bits of backbone parameters that were trained.
 """
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -85,6 +86,24 @@ class BackboneInjection:
             if args:
                 return (changed, *args[1:]), kwargs
             return args, {**kwargs, "hidden_states": changed}
+
+        handle = site.module.register_forward_pre_hook(hook, with_kwargs=True)
+        self._undo.append(handle.remove)
+
+    def on_arguments(
+        self, site: Site, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> None:
+        """Call `change` on the named arguments of the site's module; what it returns replaces them."""
+        names = list(inspect.signature(site.module.forward).parameters)
+
+        def hook(
+            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            by_place = names[: len(args)]
+            given = dict(zip(by_place, args, strict=True))
+            changed = dict(change({**given, **kwargs}))
+            replaced = tuple(changed.pop(name, given[name]) for name in by_place)
+            return replaced, {**kwargs, **changed}
 
         handle = site.module.register_forward_pre_hook(hook, with_kwargs=True)
         self._undo.append(handle.remove)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 LINEAR_ROLES = ("query", "key", "value", "attn_out", "ffn_gate", "ffn_up", "ffn_down")
 """Roles that are linear projections, in the order they act within a layer."""
 
-ROLES = (*LINEAR_ROLES, "block", "embedding", "norm")
-"""All roles. `block` is a whole decoder layer, `norm` the normalisations (two and more a layer)."""
+ROLES = (*LINEAR_ROLES, "block", "attention", "embedding", "norm", "rotary")
+"""All roles. `block` is a whole decoder layer, `attention` its attention module with the projections,
+`norm` the normalisations (two and more a layer, and the last one, whose layer is None), `rotary` the
+module that turns positions into rotary embeddings."""
 
 
 @dataclass(frozen=True)

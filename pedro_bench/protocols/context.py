@@ -4,7 +4,8 @@ A method such as PEDRO must know which positions are prompt, and what it made fr
 to that one generation, not to the module. So a context is created for each forward in training, and for
 each generation in decoding; modules read it while it is active and keep their per-generation tensors
 in its `state`. Two generations may interleave, and two forwards may precede one backward, since each
-has its own context; gradient checkpointing re-enters the context it captured (`nn/checkpointing.py`).
+has its own context; gradient checkpointing re-enters the context it captured
+(`nn/gradient_checkpointing.py`).
 
 Legend: B examples, T tokens.
 """
@@ -31,6 +32,7 @@ class PromptContext:
         last_prompt_B: Index of each example's last prompt token.
         stage: `new` before the first forward, `prompt` while prompts (and, in training, their
             answers) pass through the model, `step` while one generated token does.
+        num_cached: Tokens in the cache before the forward that runs now; 0 while prompts pass.
         state: Name -> tensor, or tuple of tensors, whose first axis is B; owned by methods.
     """
 
@@ -48,6 +50,7 @@ class PromptContext:
         self.prompt_mask_BT = mask_BT
         self.last_prompt_B = mask_BT.shape[1] - 1 - mask_BT.long().flip(1).argmax(dim=1)
         self.stage = "new"
+        self.num_cached = 0
         self.state: dict[str, Any] = {}
         self._cache: ReferenceType[Any] | None = None
         self._seen = 0
@@ -56,6 +59,11 @@ class PromptContext:
     def num_examples(self) -> int:
         """B, after any expansion to beams."""
         return int(self.prompt_mask_BT.shape[0])
+
+    @property
+    def reads_prompt_end(self) -> bool:
+        """Whether the forward that runs now reads the last prompt token, for the first time or again."""
+        return self.stage == "prompt" or self.num_cached < self.prompt_mask_BT.shape[1]
 
     @contextmanager
     def active(self) -> Iterator["PromptContext"]:
@@ -96,6 +104,7 @@ class PromptContext:
             self._enter_prompt(num_tokens, cache)
         else:
             self._enter_step(num_tokens, cached, cache)
+        self.num_cached = cached
 
     def _enter_prompt(self, num_tokens: int, cache: Any) -> None:
         if self.stage != "new":

@@ -58,6 +58,11 @@ class Injection(Protocol):
     def on_input(self, site: Site, change: "Callable[[Tensor], Tensor | None]") -> None:
         """Call `change(input)` before the site's module; what it returns (unless None) replaces the input."""
 
+    def on_arguments(
+        self, site: Site, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> None:
+        """Call `change(arguments by name)` before the site's module; what it returns replaces them."""
+
     def on_output(self, site: Site, change: "Callable[[Tensor, Tensor], Tensor]") -> None:
         """Replace the site's output (its slice, where fused) by `change(input, output)`."""
 
@@ -101,6 +106,14 @@ class Method(ABC):
                 f"method.bilevel must be none for {self.name}, got {self.bilevel!r}: it has no "
                 "architecture parameters to train apart."
             )
+
+    @property
+    def num_positions(self) -> int:
+        """Positions of the sequence that the method takes for itself (virtual tokens).
+
+        Prompt and answer have so many tokens less of `trainer.max_length`.
+        """
+        return 0
 
     @abstractmethod
     def count(self, shape: BackboneShape) -> ParameterCount:

@@ -79,6 +79,26 @@ class Settings:
         _check_seeds(self.seeds)
         _check_device(self.device)
 
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of prompt and answer together: the length limit less the method's own tokens."""
+        return tokens_left(self.trainer.max_length, self.method)
+
+
+def tokens_left(max_length: int, method: Method) -> int:
+    """Return how many of `max_length` positions a method leaves for prompt and answer.
+
+    Raises:
+        ConfigError: If it leaves none.
+    """
+    left = max_length - method.num_positions
+    if left < 1:
+        raise ConfigError(
+            f"trainer.max_length must be above the {method.num_positions} positions that method "
+            f"{method.name!r} takes for itself, got {max_length}."
+        )
+    return left
+
 
 def build_settings(config: Mapping[str, Any]) -> Settings:
     """Build every group of a configuration and check its root keys.

@@ -35,7 +35,12 @@ CONF = Path(__file__).parent.parent.parent / "conf"
 PROTOCOL = TrainerConfig(
     lr=2e-2, max_steps=20, batch_size=8, eval_every_steps=5, checkpoint_every_steps=2, patience=3
 )
-CHANGES: dict[str, dict[str, Any]] = {"lora": {"dropout": 0.2}, "full_ft": {"lr": 1e-3}}
+CHANGES: dict[str, dict[str, Any]] = {
+    "lora": {"dropout": 0.2},
+    "full_ft": {"lr": 1e-3},
+    "ptuning_v2": {"dropout": 0.2},
+    "prefix_tuning": {"num_virtual_tokens": 4, "encoder_hidden_size": 16, "dropout": 0.2},
+}
 MOST_ATTEMPTS = 60
 
 

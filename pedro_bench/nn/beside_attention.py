@@ -1,0 +1,125 @@
+"""Keys and values that an attention module sees in front of its own: a prefix, or virtual tokens.
+
+They stand beside the key/value cache, never in it, so the cache holds exactly the tokens that the
+caller passed: its length, its mask, its beams and its last position stay what Transformers believes
+they are. What a generation needs of them lives in its prompt context.
+
+Legend: B examples, H key/value heads, P tokens beside, T tokens of this forward, S tokens it may see
+(those in the cache and its own), W width of a head.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pedro_bench.errors import InjectionError
+from pedro_bench.protocols.backbone import Site
+
+Pair = tuple[Tensor, Tensor]
+"""Keys and values of the tokens beside, each (B, P, H W)."""
+
+_IMPLEMENTATIONS = ("sdpa", "eager")
+
+
+class GivenBeside:
+    """Takes the place of the cache for one call of an attention module that gets P tokens beside.
+
+    Args:
+        cache: The generation's cache, or None.
+        beside: Keys and values of the tokens beside.
+    """
+
+    def __init__(self, cache: Any, beside: Pair) -> None:
+        self._cache = cache
+        self._beside = beside
+
+    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> Pair:
+        """Put new keys and values into the cache; return all that is seen, those beside first."""
+        first, second = (
+            flat.to(own.dtype).unflatten(2, (own.shape[1], own.shape[3])).transpose(1, 2)
+            for flat, own in zip(self._beside, (keys, values), strict=True)
+        )
+        if self._cache is not None:
+            keys, values = self._cache.update(keys, values, *args, **kwargs)
+        return torch.cat([first, keys], dim=2), torch.cat([second, values], dim=2)
+
+
+class FreshBeside:
+    """Takes the place of the cache where P virtual tokens pass through the layer before T others.
+
+    Args:
+        cache: The generation's cache, or None.
+        num_fresh: P.
+        keep: Called with their keys and values if there is a cache.
+    """
+
+    def __init__(self, cache: Any, num_fresh: int, keep: Callable[[Pair], None]) -> None:
+        self._cache = cache
+        self._num_fresh = num_fresh
+        self._keep = keep
+
+    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> Pair:
+        """Keep the virtual tokens' part beside the cache, put the rest into it, return all."""
+        if self._cache is None:
+            return keys, values
+        fresh, rest = zip(*(_parted(own, self._num_fresh) for own in (keys, values)), strict=True)
+        self._keep((_flat(fresh[0]), _flat(fresh[1])))
+        keys, values = self._cache.update(*rest, *args, **kwargs)
+        return torch.cat([fresh[0], keys], dim=2), torch.cat([fresh[1], values], dim=2)
+
+
+def _parted(own: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    return own[:, :, :count], own[:, :, count:]
+
+
+def _flat(own: Tensor) -> Tensor:
+    return own.transpose(1, 2).flatten(2)
+
+
+def visible(mask: Tensor | None, num_tokens: int, device: torch.device) -> Tensor:
+    """Return an attention mask as booleans (B or 1, 1, T, S), True where a token may be seen.
+
+    Args:
+        mask: As a layer gets it: None for plain causal attention (or for one new token, which sees
+            all), booleans, or numbers to add to the scores (0 where a token may be seen).
+        num_tokens: T.
+        device: Where to make it.
+    """
+    if mask is None:
+        return torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=device).tril()[
+            None, None
+        ]
+    return mask if mask.dtype == torch.bool else mask == 0
+
+
+def like(seen: Tensor, mask: Tensor | None) -> Tensor:
+    """Turn booleans into the kind of mask that `mask` is."""
+    if mask is None or mask.dtype == torch.bool:
+        return seen
+    lowest = torch.finfo(mask.dtype).min
+    return torch.zeros(seen.shape, dtype=mask.dtype, device=seen.device).masked_fill(~seen, lowest)
+
+
+def with_prefix(mask: Tensor | None, num_tokens: int, num_prefix: int, device: torch.device) -> Any:
+    """Return the mask with P columns in front that every token sees."""
+    if mask is None and num_tokens == 1:
+        return None
+    seen = visible(mask, num_tokens, device)
+    return like(torch.nn.functional.pad(seen, (num_prefix, 0), value=True), mask)
+
+
+def check_attention(sites: Sequence[Site], method_name: str) -> None:
+    """Require an attention implementation whose masks are known here.
+
+    Raises:
+        InjectionError: If it is another one, such as flash attention.
+    """
+    for site in sites:
+        config: Any = site.module.config
+        if config._attn_implementation not in _IMPLEMENTATIONS:
+            raise InjectionError(
+                f"backbone.attn_implementation must be sdpa or eager with method {method_name!r}, "
+                f"whose tokens stand beside the cache, got {config._attn_implementation!r}."
+            )
