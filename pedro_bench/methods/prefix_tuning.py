@@ -101,16 +101,14 @@ class PrefixTuning(Method):
 
 def _wire(injection: Injection, site: Site, order: int, num_virtual_tokens: int) -> None:
     """Let an attention module see its part of the prefix."""
-    from pedro_bench.nn.beside_attention import GivenBeside, with_prefix
+    from pedro_bench.nn.beside_attention import GivenBeside, seen_by_all
 
     def give_prefix(arguments: Mapping[str, Any]) -> dict[str, Any]:
         keys_BPO, values_BPO = current_context().state[_KEY][2 * order : 2 * order + 2]
-        hidden_BTD = arguments["hidden_states"]
-        mask = arguments["attention_mask"]
         return {
             "past_key_values": GivenBeside(arguments["past_key_values"], (keys_BPO, values_BPO)),
-            "attention_mask": with_prefix(
-                mask, hidden_BTD.shape[1], num_virtual_tokens, hidden_BTD.device
+            "attention_mask": seen_by_all(
+                arguments["attention_mask"], arguments["hidden_states"], num_virtual_tokens
             ),
         }
 

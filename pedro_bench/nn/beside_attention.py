@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pedro_bench.errors import InjectionError
 from pedro_bench.protocols.backbone import Site
+from pedro_bench.protocols.context import current_context
 
 Pair = tuple[Tensor, Tensor]
 """Keys and values of the tokens beside, each (B, P, H W)."""
@@ -78,19 +80,19 @@ def _flat(own: Tensor) -> Tensor:
     return own.transpose(1, 2).flatten(2)
 
 
-def visible(mask: Tensor | None, num_tokens: int, device: torch.device) -> Tensor:
+def visible(mask: Tensor | None, num_tokens: int, num_seen: int, device: torch.device) -> Tensor:
     """Return an attention mask as booleans (B or 1, 1, T, S), True where a token may be seen.
 
     Args:
-        mask: As a layer gets it: None for plain causal attention (or for one new token, which sees
-            all), booleans, or numbers to add to the scores (0 where a token may be seen).
+        mask: As a layer gets it: None for plain causal attention, booleans, or numbers to add to the
+            scores (0 where a token may be seen).
         num_tokens: T.
+        num_seen: S.
         device: Where to make it.
     """
     if mask is None:
-        return torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=device).tril()[
-            None, None
-        ]
+        whole = torch.ones(num_tokens, num_seen, dtype=torch.bool, device=device)
+        return whole.tril(num_seen - num_tokens)[None, None]
     return mask if mask.dtype == torch.bool else mask == 0
 
 
@@ -102,12 +104,25 @@ def like(seen: Tensor, mask: Tensor | None) -> Tensor:
     return torch.zeros(seen.shape, dtype=mask.dtype, device=seen.device).masked_fill(~seen, lowest)
 
 
-def with_prefix(mask: Tensor | None, num_tokens: int, num_prefix: int, device: torch.device) -> Any:
-    """Return the mask with P columns in front that every token sees."""
+def seen_by_all(mask: Tensor | None, hidden_BTD: Tensor, num_beside: int) -> Tensor | None:
+    """Return a layer's mask with P columns in front that every token sees.
+
+    Args:
+        mask: As a layer gets it.
+        hidden_BTD: The layer's input, for its length and device.
+        num_beside: P.
+    """
+    num_tokens = hidden_BTD.shape[1]
     if mask is None and num_tokens == 1:
         return None
-    seen = visible(mask, num_tokens, device)
-    return like(torch.nn.functional.pad(seen, (num_prefix, 0), value=True), mask)
+
+    def extend() -> Tensor:
+        # Without a mask, several tokens at once are a whole prompt: they see themselves alone.
+        seen = visible(mask, num_tokens, num_tokens, hidden_BTD.device)
+        return like(functional.pad(seen, (num_beside, 0), value=True), mask)
+
+    extended: Tensor = current_context().once("seen by all", mask, extend)
+    return extended
 
 
 def check_attention(sites: Sequence[Site], method_name: str) -> None:

@@ -52,6 +52,7 @@ class PromptContext:
         self.stage = "new"
         self.num_cached = 0
         self.state: dict[str, Any] = {}
+        self._made: dict[tuple[str, int], tuple[Any, Any]] = {}
         self._cache: ReferenceType[Any] | None = None
         self._seen = 0
 
@@ -105,6 +106,7 @@ class PromptContext:
         else:
             self._enter_step(num_tokens, cached, cache)
         self.num_cached = cached
+        self._made = {}
 
     def _enter_prompt(self, num_tokens: int, cache: Any) -> None:
         if self.stage != "new":
@@ -137,6 +139,16 @@ class PromptContext:
                 "appending a new prompt to an old cache are refused."
             )
         self.stage = "step"
+
+    def once(self, name: str, given: Any, make: Callable[[], Any]) -> Any:
+        """Return `make()`, which runs once in a forward for each name and object `given`.
+
+        For what all layers share, such as a mask; a layer that is recomputed finds it again.
+        """
+        key = (name, id(given))
+        if key not in self._made:
+            self._made[key] = (given, make())  # holding `given` keeps its id from being used anew
+        return self._made[key][1]
 
     def bind(self, cache: Any) -> None:
         """Tie the context to the cache that its prompt filled."""

@@ -17,7 +17,16 @@ from pedro_bench.training.saved_folder import read_folder
 SCRIPT = Path(__file__).with_name("killed_training.py")
 COMMAND = Path(__file__).with_name("killed_command.py")
 LAST = "checkpoint-*"
-METHODS = ("full_ft", "lora", "ia3", "pedro", "averaging", "ptuning_v2", "prefix_tuning")
+METHODS = (
+    "full_ft",
+    "lora",
+    "ia3",
+    "pedro",
+    "averaging",
+    "ptuning_v2",
+    "prefix_tuning",
+    "infix_tuning",
+)
 
 
 def outcome(folder: Path) -> dict[str, Any]:

@@ -13,8 +13,9 @@ TOKENS = 5
 CHANGES: dict[str, dict[str, Any]] = {
     "ptuning_v2": {"num_virtual_tokens": TOKENS},
     "prefix_tuning": {"num_virtual_tokens": TOKENS, "encoder_hidden_size": 12},
+    "prompt_tuning": {"num_virtual_tokens": TOKENS},
 }
-OURS = {"ptuning_v2": "prefix.", "prefix_tuning": "prefix."}
+OURS = {"ptuning_v2": "prefix.", "prefix_tuning": "prefix.", "prompt_tuning": "prompt."}
 
 
 def peft_model(backbone: Any, name: str) -> Any:
@@ -89,6 +90,7 @@ def test_logits_and_one_training_step_equal_peft(
         torch.testing.assert_close(parameter, theirs[key], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")  # peft's own
 @pytest.mark.parametrize("name", sorted(CHANGES))
 def test_generated_tokens_equal_pefts(
     name: str, load_tiny: Callable[..., Any], make_batch: Callable[..., Any]
@@ -145,6 +147,21 @@ def test_the_start_of_the_prefix() -> None:
     assert float(made.embedding.detach().std()) == pytest.approx(1.0, rel=0.1)
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma"])
+def test_the_start_of_virtual_tokens_is_real_tokens(
+    family: str, load_tiny: Callable[..., Any]
+) -> None:
+    """As the first layer gets them: Gemma's embedding is scaled."""
+    backbone = load_tiny(family)
+    table = backbone.model.get_input_embeddings()(torch.arange(64)).detach()
+    adapted = AdaptedModel(backbone, build_method("prompt_tuning"))
+    start = adapted.adapter.prompt.embedding.detach()
+    assert start.shape == (64, 32)
+    nearest = (start[:, None] - table).abs().amax(dim=2).min(dim=1)
+    assert float(nearest.values.max()) == 0
+    assert len(set(nearest.indices.tolist())) > 20
+
+
 def test_parameters_on_llama2_7b() -> None:
     import yaml
 
@@ -156,6 +173,9 @@ def test_parameters_on_llama2_7b() -> None:
     whole = build_method("ptuning_v2").count(shape)
     assert (whole.matrices, whole.trainable) == (16_777_216, 16_777_216)
     assert build_method("ptuning_v2", num_virtual_tokens=36).count(shape).matrices == 9_437_184
+    for name in ("prompt_tuning", "infix_tuning"):
+        tokens = build_method(name).count(shape)
+        assert tokens.matrices == tokens.trainable == 64 * 4096
     made = build_method("prefix_tuning").count(shape)
     assert made.matrices == (64 + 512) * 4096 + 512 * 32 * 2 * 4096
     assert made.trainable == made.matrices + 512 + 32 * 2 * 4096

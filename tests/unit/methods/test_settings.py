@@ -49,6 +49,26 @@ from tests.tiny import build_method
             r"method\.dropped_fraction must be a number at least 0 and below 1, got 1",
         ),
         ("ia3", {"r": 0}, r"method\.r must be a whole number of at least 1 or null, got 0\."),
+        (
+            "ptuning_v2",
+            {"num_virtual_tokens": 0},
+            r"method\.num_virtual_tokens must be a whole number of at least 1, got 0\.",
+        ),
+        (
+            "prefix_tuning",
+            {"encoder_hidden_size": 0},
+            r"method\.encoder_hidden_size must be a whole number of at least 1 or null, got 0\.",
+        ),
+        (
+            "prefix_tuning",
+            {"dropout": -0.1},
+            r"method\.dropout must be a number at least 0 .*-0\.1",
+        ),
+        (
+            "infix_tuning",
+            {"place": "after"},
+            r"method\.place .* got 'after'\. Did you mean 'after_prompt'\?",
+        ),
     ],
 )
 def test_refused(name: str, changes: dict[str, Any], message: str) -> None:
