@@ -69,6 +69,8 @@ from tests.tiny import build_method
             {"place": "after"},
             r"method\.place .* got 'after'\. Did you mean 'after_prompt'\?",
         ),
+        ("lpt", {"pooling": "average"}, r"method\.pooling .* got 'average'\..*Known: max, mean"),
+        ("lpt", {"layer": 0}, r"method\.layer must be a whole number of at least 1 or null, got 0"),
     ],
 )
 def test_refused(name: str, changes: dict[str, Any], message: str) -> None:
