@@ -88,7 +88,7 @@ class PrefixTuning(Method):
         def make_prefix(hidden_BTD: "Tensor") -> None:
             context = current_context()
             if context.stage == "prompt":
-                context.state[_KEY] = prefix(hidden_BTD.shape[0])
+                context.state[_KEY] = prefix(hidden_BTD.shape[0], hidden_BTD.dtype)
 
         def move_on(arguments: Mapping[str, Any]) -> dict[str, Any]:
             return {"position_ids": arguments["position_ids"] + self.num_virtual_tokens}

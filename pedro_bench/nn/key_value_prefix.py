@@ -55,13 +55,15 @@ class KeyValuePrefix(nn.Module):
             )
         self.embedding = nn.Parameter(start)
 
-    def forward(self, num_examples: int) -> tuple[Tensor, ...]:
-        """Return float32 keys and values (B, P, O), in the order of the widths.
+    def forward(self, num_examples: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return keys and values (B, P, O), in the order of the widths.
 
-        Dropout differs between examples; without it they share one tensor.
+        Dropout differs between examples; without it all rows are one and the same memory.
         """
         with torch.autocast(self.embedding.device.type, enabled=False):
-            prefix = self.transform(self.embedding).expand(num_examples, -1, -1)
-            prefix = F.dropout(prefix, self.dropout, self.training)
+            prefix: Tensor = self.transform(self.embedding)
+            if self.training and self.dropout:
+                prefix = F.dropout(prefix.expand(num_examples, -1, -1), self.dropout)
+            prefix = prefix.to(dtype).expand(num_examples, -1, -1)
         parts: tuple[Tensor, ...] = prefix.split(self.widths, dim=2)
         return parts

@@ -80,7 +80,7 @@ class PromptContext:
         self.prompt_mask_BT = self.prompt_mask_BT.repeat_interleave(num_beams, dim=0)
         self.last_prompt_B = self.last_prompt_B.repeat_interleave(num_beams, dim=0)
         self.state = {
-            name: _map_tensors(value, lambda tensor: tensor.repeat_interleave(num_beams, dim=0))
+            name: _map_tensors(value, lambda tensor: _repeated(tensor, num_beams))
             for name, value in self.state.items()
         }
 
@@ -168,6 +168,13 @@ def current_context() -> PromptContext:
             "AdaptedModel.forward, or `with adapted.context(prompt_mask):` around your own calls."
         )
     return context
+
+
+def _repeated(tensor: Any, count: int) -> Any:
+    """Repeat every row `count` times; rows that are one and the same memory stay so."""
+    if tensor.stride(0) == 0:
+        return tensor[:1].expand(tensor.shape[0] * count, *tensor.shape[1:])
+    return tensor.repeat_interleave(count, dim=0)
 
 
 def _map_tensors(value: Any, change: Callable[[Any], Any]) -> Any:

@@ -129,11 +129,11 @@ def test_dropout_acts_on_the_prefix_in_training_alone(
     from pedro_bench.nn.key_value_prefix import KeyValuePrefix
 
     prefix = KeyValuePrefix(50, [20, 20], encoder_hidden_size=None, dropout=0.4)
-    dropped = torch.cat(prefix(3), dim=2)
+    dropped = torch.cat(prefix(3, torch.float32), dim=2)
     zeros = dropped == 0
     assert 0.3 < float(zeros.float().mean()) < 0.5
     assert not torch.equal(zeros[0], zeros[1])
-    whole = torch.cat(prefix.eval()(3), dim=2)
+    whole = torch.cat(prefix.eval()(3, torch.float32), dim=2)
     torch.testing.assert_close(dropped[~zeros], whole[~zeros] / 0.6)
 
 

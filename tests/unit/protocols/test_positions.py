@@ -20,3 +20,10 @@ def test_a_limit_that_leaves_nothing_is_refused():
         match=r"trainer\.max_length must be above the 64 positions that method 'ptuning_v2' .* got 64",
     ):
         tokens_left(64, build_method("ptuning_v2"))
+
+
+def test_every_command_reads_the_same_limit():
+    from pedro_bench.cli.compose import settings_of
+
+    assert settings_of(["method=lpt", "task=boolq", "trainer=paper"]).max_tokens == 1984
+    assert settings_of(["method=pedro", "task=boolq", "trainer=paper"]).max_tokens == 2048
