@@ -21,9 +21,10 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from pedro_bench.cli.budget import settings_from
 from pedro_bench.cli.options import check_option, conf_folder, groups, suggest_override
 from pedro_bench.errors import ConfigError, near_match
-from pedro_bench.protocols.settings import Settings, build_settings
+from pedro_bench.protocols.settings import Settings
 
 HYDRA_VERSION_BASE = "1.3"
 
@@ -58,7 +59,12 @@ def settings_of(arguments: Sequence[str]) -> Settings:
     Raises:
         ConfigError: If anything about the overrides is wrong.
     """
-    return build_settings(configuration_of(arguments))
+    return settings_from(configuration_of(arguments), keys_of(arguments))
+
+
+def keys_of(arguments: Sequence[str]) -> frozenset[str]:
+    """Return the keys that overrides set, such as `method.r` of `++method.r=3`."""
+    return frozenset(argument.partition("=")[0].lstrip("+~") for argument in arguments)
 
 
 def configuration_of(arguments: Sequence[str]) -> dict[str, Any]:
@@ -231,7 +237,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 def _combination(job: Sequence[str], several: set[str]) -> Combination:
     shown = tuple(override.lstrip("+") for override in job if override.partition("=")[0] in several)
     try:
-        settings = build_settings(_plain(_compose(job)))
+        settings = settings_from(_plain(_compose(job)), keys_of(job))
     except ConfigError as error:
         place = f" (in the combination {' '.join(shown)})" if shown else ""
         raise ConfigError(f"{error}{place}") from error

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pedro_bench import records
+from pedro_bench.cli.budget import settings_from
 from pedro_bench.cli.command import (
     DONE,
     RUN_FAILED,
@@ -30,7 +31,6 @@ from pedro_bench.cli.folders import check_folders
 from pedro_bench.cli.options import conf_folder
 from pedro_bench.cli.show import runs_as_json, show_jobs
 from pedro_bench.errors import PedroBenchError
-from pedro_bench.protocols.settings import build_settings
 
 
 def multirun(arguments: Sequence[str]) -> int:
@@ -75,7 +75,7 @@ def job(config: DictConfig) -> None:
     errors: list[str] = []
     try:
         plain = OmegaConf.to_container(config, resolve=True)
-        experiment.run(build_settings(dict(plain)))  # type: ignore[arg-type]
+        experiment.run(settings_from(dict(plain)))  # type: ignore[arg-type]
     except PedroBenchError as error:
         errors.append(one_sentence(error))
     except Exception as error:  # noqa: BLE001 - told in the summary; the other jobs go on

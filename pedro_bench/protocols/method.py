@@ -95,6 +95,9 @@ class Method(ABC):
     """Whether the method has an `architecture` parameter group, so that `bilevel` may be set."""
     can_checkpoint_gradients: ClassVar[bool] = True
     """Whether gradient checkpointing gives exact gradients with this method."""
+    size_fields: ClassVar[tuple[str, ...]] = ("r", "bottleneck_size", "num_virtual_tokens")
+    """Names of fields that set how much is trained; the first that the method has is its size, which
+    `method.budget` chooses. Empty where no single whole number does."""
 
     def __post_init__(self) -> None:
         checks.text("method.name", self.name)
