@@ -88,6 +88,18 @@ def nearest_size(method: Method, shape: BackboneShape, budget: float) -> Sized:
     return _sized(method, shape, field, _first(entries, entries(best), best))
 
 
+def refuse_both(field: str | None, typed: Collection[str]) -> None:
+    """Refuse a size that was typed beside a budget.
+
+    Raises:
+        ConfigError: If it was.
+    """
+    if f"method.{field}" in typed:
+        raise ConfigError(
+            f"a budget must stand in place of method.{field}, got both: leave one of them out."
+        )
+
+
 def settings_from(config: Mapping[str, Any], typed: Collection[str] = ()) -> Settings:
     """Build settings from a composed configuration, in which `method.budget` may stand for a size.
 
@@ -120,7 +132,7 @@ def resolve_method(
     Raises:
         ConfigError: If both budget and size were typed, or the method has no size.
     """
-    given = config.get("method")
+    given: Any = config.get("method")
     kind = _class_of(given)
     if kind is None or BUDGET not in given:
         return given, None
@@ -129,10 +141,7 @@ def resolve_method(
         whole = isinstance(budget, float) and budget.is_integer()
         return {**given, BUDGET: int(budget) if whole else budget}, None
     field = size_field(kind)
-    if f"method.{field}" in typed:
-        raise ConfigError(
-            f"method.budget must stand in place of method.{field}, got both: leave one of them out."
-        )
+    refuse_both(field, typed)
     others = {name: value for name, value in given.items() if name != BUDGET}
     checks.number("method.budget", budget, above=0)
     shape = build_group("backbone", config["backbone"]).shape()

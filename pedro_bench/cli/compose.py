@@ -74,11 +74,39 @@ def configuration_of(arguments: Sequence[str]) -> dict[str, Any]:
         ConfigError: If an override is malformed, names several values, or an option is unknown.
     """
     with _composer():
-        overrides = _parse(arguments)
-        for override in overrides:
-            if override.is_sweep_override():
-                raise ConfigError(_several_values(override))
-        return _plain(_compose([_normal(override) for override in overrides]))
+        return _plain(_compose([_normal(override) for override in _parse_single(arguments)]))
+
+
+def side_by_side(
+    group: str, names: Sequence[str], arguments: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Compose one configuration, and several options of a group under the same overrides.
+
+    All in one go, since composing takes Hydra a third of a second each time.
+
+    Args:
+        group: The group, such as `method`.
+        names: Its options.
+        arguments: Overrides, none of which chooses an option of `group`.
+
+    Returns:
+        The configuration, whose own `group` is the default, and name -> configuration of the group.
+
+    Raises:
+        ConfigError: As `configuration_of`.
+    """
+    places = {name: f"{group}_{number}" for number, name in enumerate(names)}
+    with _composer():
+        lines = [f"+{group}@{place}={name}" for name, place in places.items()]
+        for override in _parse_single(arguments):
+            line = _normal(override)
+            if override.key_or_group.startswith(f"{group}."):
+                own = (line.replace(f"{group}.", f"{place}.", 1) for place in places.values())
+                lines.extend(own)
+            else:
+                lines.append(line)
+        config = _plain(_compose(lines))
+    return config, {name: config.pop(place) for name, place in places.items()}
 
 
 def sweep_of(arguments: Sequence[str]) -> Sweep:
@@ -159,6 +187,19 @@ def _composer() -> Iterator[None]:
 
 def _parse(arguments: Sequence[str]) -> list[Override]:
     return [_parse_override(argument) for argument in arguments]
+
+
+def _parse_single(arguments: Sequence[str]) -> list[Override]:
+    """Parse overrides that have one value each.
+
+    Raises:
+        ConfigError: If one is malformed or has several.
+    """
+    overrides = _parse(arguments)
+    for override in overrides:
+        if override.is_sweep_override():
+            raise ConfigError(_several_values(override))
+    return overrides
 
 
 def _parse_override(argument: str) -> Override:

@@ -1,23 +1,46 @@
-"""`python -m pedro_bench.cli.params backbone=llama2_7b`: every method's parameters.
+"""`python -m pedro_bench.cli.params backbone=llama2_7b`: every method's parameters, and the papers'.
 
-The numbers come from the backbone's configuration and each method's closed form. `method=…` (and
-`method.r=…`) asks for one method, `method=pedro,lora` for several.
+The numbers come from the backbone's configuration and each method's closed form: no weights, no torch.
+`matrices` is what the papers count, `trainable` all that the optimiser updates. Methods are found by
+listing conf/method. `method=…` (and `method.r=…`) asks for one method, `method=pedro,lora` for several;
+`budget=8.9e6` for the size of each that comes nearest to so many matrix entries.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from pedro_bench.cli.command import DONE, check_output, guarded, print_json
-from pedro_bench.cli.compose import configuration_of, split_extra
+from pedro_bench import checks
+from pedro_bench.cli.budget import nearest_size, refuse_both, resolve_method, size_field
+from pedro_bench.cli.command import DONE, guarded, print_json
+from pedro_bench.cli.compose import keys_of, side_by_side, split_extra
+from pedro_bench.cli.ledger import markdown, show
 from pedro_bench.cli.options import check_option, options
+from pedro_bench.errors import ConfigError, InjectionError
 from pedro_bench.protocols.backbone import Backbone, BackboneShape
-from pedro_bench.protocols.method import Method
-from pedro_bench.protocols.settings import build_group
+from pedro_bench.protocols.method import Method, ParameterCount
+from pedro_bench.protocols.settings import build_group, describe
+from pedro_bench.reporting.published import Published, in_published_order, published_parameters
+
+OUTPUTS = ("text", "json", "md")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every method.
+
+    Attributes:
+        shape: The backbone's sizes.
+        config: The composed configuration, for its backbone.
+        typed: Keys that were typed.
+        budget: Matrix entries to come near to, or None.
+    """
+
+    shape: BackboneShape
+    config: Mapping[str, Any]
+    typed: Collection[str]
+    budget: float | None
 
 
 def params(arguments: Sequence[str]) -> int:
@@ -26,48 +49,135 @@ def params(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad or the backbone's configuration cannot be found.
     """
-    own, others = split_extra(arguments, {"method": None, "output": "text"})
-    check_output(own["output"])
-    chosen = own["method"]
-    if chosen is None:
-        one = any(argument.lstrip("+~").startswith("method.") for argument in others)
-        chosen = ["pedro"] if one else options("method")
-    names = [chosen] if isinstance(chosen, str) else list(chosen)
-    for name in names:
-        check_option("method", name)
-    backbone: Backbone = build_group("backbone", configuration_of(others)["backbone"])
-    shape = backbone.shape()
-    rows = [_row(name, shape, others) for name in names]
+    own, others = split_extra(arguments, {"method": None, "budget": None, "output": "text"})
+    checks.choice("output", own["output"], OUTPUTS)
+    checks.number("budget", own["budget"], above=0, optional=True)
+    typed = keys_of(others)
+    names = _names(own["method"], typed)
+    config, methods = side_by_side("method", names, others)
+    backbone: Backbone = build_group("backbone", config["backbone"])
+    question = Question(backbone.shape(), config, typed, own["budget"])
+    rows, unfit = _rows(methods, question, skips_unfit=own["method"] is None)
+    numbers = [one for one in published_parameters() if one.backbone == backbone.name]
+    for row in rows:
+        row["published"] = [_as_json(one) for one in numbers if one.method == row["method"]]
+    found = {
+        "backbone": backbone.name,
+        "total": question.shape.num_parameters,
+        "budget": question.budget,
+        "methods": rows,
+        "notes": [*_notes(numbers, rows, methods, question), *unfit],
+        "missing": _missing(numbers) if own["method"] is None else [],
+    }
     if own["output"] == "json":
-        print_json({"backbone": backbone.name, "methods": rows})
+        print_json(found)
+    elif own["output"] == "md":
+        print(markdown(backbone.label, found))
     else:
-        _show(backbone.label, rows)
+        show(backbone.label, found)
     return DONE
 
 
-def _row(name: str, shape: BackboneShape, others: Sequence[str]) -> dict[str, Any]:
-    config = configuration_of([f"method={name}", *others])
-    method: Method = build_group("method", config["method"])
-    count = method.count(shape)
-    return {
-        "method": name,
+def _names(chosen: Any, typed: Collection[str]) -> list[str]:
+    """Return the methods asked for, all in the papers' order unless some were named."""
+    if chosen is None:
+        one = any(key.startswith("method.") for key in typed)
+        return ["pedro"] if one else in_published_order(options("method"))
+    names = list(dict.fromkeys([chosen] if isinstance(chosen, str) else list(chosen)))
+    for name in names:
+        check_option("method", name)
+    return names
+
+
+def _rows(
+    methods: Mapping[str, Any], question: Question, *, skips_unfit: bool
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Count every method; a method that the backbone has no place for is named in a note instead.
+
+    Raises:
+        InjectionError: If there is such a method, unless `skips_unfit`.
+    """
+    rows, unfit = [], []
+    for name, config in methods.items():
+        try:
+            rows.append(_row(config, question))
+        except InjectionError as error:
+            if not skips_unfit:
+                raise
+            unfit.append(f"{name} does not fit: {error}")
+    return rows, unfit
+
+
+def _row(config: Any, question: Question) -> dict[str, Any]:
+    """Count one method, at its own size or at the one that the budget gives."""
+    if question.budget is not None and "method.budget" in question.typed:
+        raise ConfigError(
+            "budget must stand in place of method.budget, got both: leave one of them out."
+        )
+    config, _ = resolve_method({**question.config, "method": config}, question.typed)
+    method: Method = build_group("method", config)
+    field = size_field(type(method))
+    if question.budget is not None and field is not None:
+        refuse_both(field, question.typed)
+        method = nearest_size(method, question.shape, question.budget).method
+    count: ParameterCount = method.count(question.shape)
+    row = {
+        "method": method.name,
+        "setting": _setting(method),
+        "size": None if field is None else {"field": field, "value": getattr(method, field)},
         "matrices": count.matrices,
         "trainable": count.trainable,
-        "total": shape.num_parameters,
+        "total": question.shape.num_parameters,
     }
+    if question.budget is not None:
+        row["off"] = None if field is None else count.matrices - question.budget
+    return row
 
 
-def _show(label: str, rows: Sequence[dict[str, Any]]) -> None:
-    table = Table(title=escape(f"parameters on {label}"), title_justify="left")
-    table.add_column("method")
-    for column in ("matrices", "trainable", "total"):
-        table.add_column(column, justify="right")
-    table.add_column("trainable %", justify="right")
-    for row in rows:
-        counts = [f"{row[column]:,}" for column in ("matrices", "trainable", "total")]
-        share = 100 * row["trainable"] / row["total"]
-        table.add_row(escape(row["method"]), *counts, f"{share:.3f}")
-    Console().print(table)
+def _setting(method: Method) -> dict[str, Any]:
+    """Return the fields that the method has beyond those of every method."""
+    common = {part.name for part in fields(Method)}
+    own = [part.name for part in fields(method) if part.name not in common]
+    return {name: describe(getattr(method, name)) for name in own}
+
+
+def _as_json(one: Published) -> dict[str, str]:
+    kept = asdict(one)
+    return {name: kept[name] for name in ("params", "paper", "table", "setting", "note")}
+
+
+def _notes(
+    numbers: Sequence[Published],
+    rows: Sequence[Mapping[str, Any]],
+    methods: Mapping[str, Any],
+    question: Question,
+) -> list[str]:
+    """Say how the papers count, and where a published number is not that of its own setting."""
+    shown = {row["method"]: row for row in rows}
+    notes = [f"{one.method}: {one.note}" for one in numbers if one.note and one.method in shown]
+    if question.budget is not None or any(key.startswith("method.") for key in question.typed):
+        return notes  # other sizes than the papers'
+    for one in numbers:
+        row = shown.get(one.method)
+        if row is not None and not one.agrees(row["matrices"]):
+            notes.append(_disagreement(one, row, methods[one.method], question.shape))
+    return notes
+
+
+def _disagreement(one: Published, row: Mapping[str, Any], config: Any, shape: BackboneShape) -> str:
+    """Say what the published setting gives, and which size gives the published number."""
+    setting = f" for {one.setting}" if one.setting else ""
+    said = f"{one.method}: {one.source} has {one.params}{setting}, which gives {row['matrices']:,}"
+    if row["size"] is None:
+        return f"{said}."
+    sized = nearest_size(build_group("method", config), shape, one.entries)
+    return f"{said}; {sized.field}={sized.value} gives {sized.count.matrices:,}."
+
+
+def _missing(numbers: Sequence[Published]) -> list[str]:
+    """Return methods with a published number that have no YAML."""
+    known = options("method")
+    return list(dict.fromkeys(one.method for one in numbers if one.method not in known))
 
 
 if __name__ == "__main__":

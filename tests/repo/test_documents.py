@@ -15,7 +15,7 @@ MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 OWN_KEYS = {
     "inspect": {"tokens": True, "output": "text"},
-    "params": {"method": None, "output": "text"},
+    "params": {"method": None, "budget": None, "output": "text"},
     "score": {"split": "test", "predictions": None, "output": "text"},
     "tables": {"results_dir": "", "tables_dir": "", "suite": None, "output": "text"},
 }

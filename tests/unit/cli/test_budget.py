@@ -151,7 +151,10 @@ def test_a_sweep_over_budgets():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method.r=3", "method.budget=1e5"], r"budget must stand in place of method\.r, got both"),
+        (
+            ["method.r=3", "method.budget=1e5"],
+            r"a budget must stand in place of method\.r, got both",
+        ),
         (["+method.budget=1e5", "++method.r=3"], r"must stand in place of method\.r, got both"),
         (
             ["method=full_ft", "method.budget=1e5"],
