@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import pedro_bench
 from pedro_bench.cli.command import DONE, guarded
 from pedro_bench.cli.help import help_text
+from pedro_bench.cli.options import CONFIG_DIR
 from pedro_bench.errors import ConfigError, near_match
 
-FLAGS = ("-h", "--help", "--version", "-m", "--multirun", "--cfg")
+FLAGS = ("-h", "--help", "--version", "-m", "--multirun", "--cfg", CONFIG_DIR)
 
 
 def main(arguments: Sequence[str]) -> int:

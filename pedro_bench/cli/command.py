@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pedro_bench.cli.options import outside_options
 from pedro_bench.errors import ConfigError, PedroBenchError
 
 DONE, RUN_FAILED, BAD_INPUT = 0, 1, 2
@@ -17,15 +18,18 @@ INTERRUPTED = 130
 def guarded(body: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run a command's body; what a user can cause becomes one sentence on standard error.
 
+    `--config-dir DIR` is every command's: its options hold while the body runs.
+
     Args:
-        body: Takes the arguments, returns the exit code.
+        body: Takes the other arguments, returns the exit code.
         arguments: The command line without the program's name.
     """
     # Idle threads of torch sleep instead of spinning: next to other work spinning ones cost several times
     # the speed. It counts only before torch is imported, and a value from outside wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        return body(arguments)
+        with outside_options(arguments) as others:
+            return body(others)
     except PedroBenchError as error:
         sys.stderr.write(f"error: {one_sentence(error)}\n")
         return error.exit_code

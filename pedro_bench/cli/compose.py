@@ -6,6 +6,7 @@ match. So a value override becomes Hydra's `++key=value`, and the dataclass, not
 which keys exist.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pedro_bench.cli.budget import settings_from
-from pedro_bench.cli.options import check_option, conf_folder, groups, suggest_override
+from pedro_bench.cli.options import (
+    check_option,
+    conf_folder,
+    conf_folders,
+    groups,
+    suggest_override,
+)
 from pedro_bench.errors import ConfigError, near_match
 from pedro_bench.protocols.settings import Settings
 
@@ -128,7 +135,8 @@ def sweep_of(arguments: Sequence[str]) -> Sweep:
             raise ConfigError(f"a sweep must list its values, got: {error}.") from error
         combinations = tuple(_combination(job, several) for job in jobs)
     # A grid of an experiment's YAML is handed on like typed sweeps, so that Hydra's jobs are ours.
-    return Sweep((*swept, *normal, "hydra.sweeper.params=null"), combinations)
+    arguments = (*_search_path(), *swept, *normal, "hydra.sweeper.params=null")
+    return Sweep(arguments, combinations)
 
 
 def split_extra(
@@ -238,6 +246,12 @@ def _normal(override: Override) -> str:
     return f"++{line}"
 
 
+def _search_path() -> list[str]:
+    """Return the override that tells Hydra of folders other than the package's own."""
+    outside = [f"file://{folder}" for folder in conf_folders()[1:]]
+    return [f"hydra.searchpath={json.dumps(outside, ensure_ascii=False)}"] if outside else []
+
+
 def _compose(arguments: Sequence[str]) -> DictConfig:
     """Compose with Hydra; the result has its `hydra` node.
 
@@ -245,7 +259,8 @@ def _compose(arguments: Sequence[str]) -> DictConfig:
         ConfigError: With Hydra's reason as one sentence.
     """
     try:
-        return hydra_compose("config", overrides=list(arguments), return_hydra_config=True)
+        overrides = [*_search_path(), *arguments]
+        return hydra_compose("config", overrides=overrides, return_hydra_config=True)
     except MissingConfigException as error:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         raise ConfigError(

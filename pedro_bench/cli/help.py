@@ -19,9 +19,11 @@ Keys:
   rerun=false           true runs finished keys again
   device=auto           auto, cpu, cuda or cuda:N
   <group>.<key>=value   any setting of a group, such as method.r=6 or trainer.max_steps=100
+  method.budget=8.9e6   the size (such as method.r) that trains nearest to so many matrix entries
 
 Flags:
   -m, --multirun        sweep over comma-separated values; finished runs are skipped
+  --config-dir DIR      options and modules of your own: DIR/method/<name>.yaml, DIR/<name>.py
   --cfg                 print the configuration and stop
   --version             print the version and stop
   -h, --help            print this and stop
@@ -34,7 +36,7 @@ Examples:
 
 Other commands (each as python -m pedro_bench.cli.<name>):
   inspect  what the model sees: splits, an example, token lengths
-  params   parameters of every method on a backbone
+  params   parameters of every method on a backbone; budget=8.9e6 sizes each
   score    scores predictions of any system
   tables   tables from records
 

@@ -1,17 +1,27 @@
 """Options: the folder conf/ is its own registry, so what can be chosen is found by listing it.
 
-`conf/<group>/<option>.yaml` is `<group>=<option>` on the command line.
+`conf/<group>/<option>.yaml` is `<group>=<option>` on the command line. `--config-dir DIR` adds a folder
+of the same form from elsewhere, and its modules can be imported: `DIR/method/toy.yaml` may name
+`toy.Toy` of `DIR/toy.py`.
 """
 
 import difflib
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import pedro_bench
 from pedro_bench.errors import ConfigError, near_match
 
+CONFIG_DIR = "--config-dir"
+
+_outside: ContextVar[tuple[Path, ...]] = ContextVar("outside", default=())
+
 
 def conf_folder() -> Path:
-    """Return the folder of configurations: in the package, or beside it in the repository.
+    """Return the package's own folder of configurations: in the package, or beside it in the repository.
 
     Raises:
         ConfigError: If neither exists.
@@ -25,16 +35,58 @@ def conf_folder() -> Path:
     )
 
 
+def conf_folders() -> tuple[Path, ...]:
+    """Return all folders of configurations, the package's own first."""
+    return (conf_folder(), *_outside.get())
+
+
+@contextmanager
+def outside_options(arguments: Sequence[str]) -> Iterator[list[str]]:
+    """Add the folders that `--config-dir` names for the time of a `with` block.
+
+    Args:
+        arguments: A command line; `--config-dir DIR` and `--config-dir=DIR` may stand anywhere in it.
+
+    Yields:
+        The other arguments.
+
+    Raises:
+        ConfigError: If a folder is missing, has no options, or has one of a name that is taken.
+    """
+    others, folders = _without_folders(arguments)
+    added: list[str] = []
+    token = _outside.set(_outside.get())
+    try:
+        for folder in folders:
+            _check_outside(folder)
+            if make_importable(folder):
+                added.append(str(folder))
+            _outside.set((*_outside.get(), folder))
+        yield others
+    finally:
+        _outside.reset(token)
+        for place in added:
+            sys.path.remove(place)
+
+
+def make_importable(folder: Path) -> bool:
+    """Let a folder's modules be imported, after all that is installed; return whether that was new."""
+    is_new = str(folder) not in sys.path
+    if is_new:
+        sys.path.append(str(folder))
+    return is_new
+
+
 def groups() -> tuple[str, ...]:
     """Return the groups that have a folder of options, in order of their names."""
-    return tuple(sorted(path.name for path in conf_folder().iterdir() if path.is_dir()))
+    own = {path.name for path in conf_folder().iterdir() if path.is_dir()}
+    return tuple(sorted(own.union(*(_groups_in(folder) for folder in _outside.get()))))
 
 
 def options(group: str) -> tuple[str, ...]:
     """Return the options of a group, in order of their names; nested ones as `folder/option`."""
-    folder = conf_folder() / group
     return tuple(
-        sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+        sorted(option for folder in conf_folders() for option in _options_in(folder, group))
     )
 
 
@@ -57,3 +109,49 @@ def suggest_override(word: str) -> str:
         if close:
             return f" Did you mean {group}={close[0]}?"
     return ""
+
+
+def _options_in(folder: Path, group: str) -> set[str]:
+    place = folder / group
+    return {str(path.relative_to(place).with_suffix("")) for path in place.rglob("*.yaml")}
+
+
+def _groups_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_dir() and any(path.rglob("*.yaml"))}
+
+
+def _without_folders(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Take `--config-dir DIR` and `--config-dir=DIR` out of the arguments."""
+    others: list[str] = []
+    folders: list[Path] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, sign, value = argument.partition("=")
+        if name != CONFIG_DIR:
+            others.append(argument)
+            continue
+        value = value if sign else next(rest, "")
+        if not value:
+            raise ConfigError(f"{CONFIG_DIR} must be followed by a folder, got nothing.")
+        folders.append(Path(value).expanduser().resolve())
+    return others, folders
+
+
+def _check_outside(folder: Path) -> None:
+    """Require a folder with options, none of them named like one that is there already."""
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{CONFIG_DIR} must be a folder, got {str(folder)!r}, where there is none."
+        )
+    found = _groups_in(folder)
+    if not found:
+        raise ConfigError(
+            f"{CONFIG_DIR} must hold options such as method/<name>.yaml, got none in "
+            f"{str(folder)!r}: a folder like conf/ is meant."
+        )
+    for group in sorted(found):
+        for option in sorted(_options_in(folder, group) & set(options(group))):
+            raise ConfigError(
+                f"{group}={option} must be one file, got another in {str(folder)!r}: give that one "
+                "a name of its own."
+            )

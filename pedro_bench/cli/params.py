@@ -121,7 +121,7 @@ def _row(config: Any, question: Question) -> dict[str, Any]:
         refuse_both(field, question.typed)
         method = nearest_size(method, question.shape, question.budget).method
     count: ParameterCount = method.count(question.shape)
-    row = {
+    row: dict[str, Any] = {
         "method": method.name,
         "setting": _setting(method),
         "size": None if field is None else {"field": field, "value": getattr(method, field)},

@@ -28,7 +28,7 @@ from pedro_bench.cli.command import (
 )
 from pedro_bench.cli.compose import HYDRA_VERSION_BASE, Combination, Sweep, sweep_of
 from pedro_bench.cli.folders import check_folders
-from pedro_bench.cli.options import conf_folder
+from pedro_bench.cli.options import conf_folder, make_importable
 from pedro_bench.cli.show import runs_as_json, show_jobs
 from pedro_bench.errors import PedroBenchError
 
@@ -72,6 +72,8 @@ def job(config: DictConfig) -> None:
     from pedro_bench import experiment  # imports torch only when a run is due
 
     hydra_config = HydraConfig.get()
+    for place in hydra_config.searchpath:  # a launcher's own process does not know of it yet
+        make_importable(Path(str(place).removeprefix("file://")))
     errors: list[str] = []
     try:
         plain = OmegaConf.to_container(config, resolve=True)

@@ -2,14 +2,15 @@
 
 The key holds the resolved configuration (names and labels left out), the data's and the backbone's
 identity, the kind of device, and the text of every module that can move a number: the shared ones, and
-the run's own method, task and backbone modules. So adding a method changes no other method's keys.
-Comments, docstrings and white space do not count as text. Versions of libraries are recorded, but do
-not enter: a record says under which ones it was made.
+the run's own method, task and backbone modules, wherever they lie. So adding a method changes no other
+method's keys. Comments, docstrings and white space do not count as text. Versions of libraries are
+recorded, but do not enter: a record says under which ones it was made.
 """
 
 import hashlib
 import io
 import os
+import sys
 import tokenize
 from collections.abc import Iterable
 from functools import lru_cache
@@ -95,21 +96,37 @@ def code_version(modules: Iterable[str]) -> str:
     """Return a SHA-256 over the code of the shared modules and of the named ones.
 
     Args:
-        modules: Dotted names; those outside this package are left out.
+        modules: Dotted names of imported modules; one outside this package counts with its own file.
+
+    Raises:
+        ConfigError: If a module outside this package has no file.
     """
     files = {file for folder in _SHARED for file in (PACKAGE / folder).glob("*.py")}
     files |= {PACKAGE / "seeding.py", PACKAGE / "experiment" / "runner.py"}
     files |= set((PACKAGE / "backbones").glob("*.py"))
     prefix = f"{PACKAGE.name}."
-    for module in modules:
+    digest = hashlib.sha256()
+    for module in sorted(set(modules)):
         if module.startswith(prefix):
             files.add(PACKAGE.joinpath(*module.removeprefix(prefix).split(".")).with_suffix(".py"))
-    digest = hashlib.sha256()
+        else:
+            file = _file_of(module)
+            digest.update(f"{module} {_code_hash(str(file), file.stat().st_mtime_ns)}\n".encode())
     for file in sorted(files):
         name = file.relative_to(PACKAGE).as_posix()
         if name not in _MOVES_NO_NUMBER:
             digest.update(f"{name} {_code_hash(str(file), file.stat().st_mtime_ns)}\n".encode())
     return digest.hexdigest()
+
+
+def _file_of(module: str) -> Path:
+    file = getattr(sys.modules[module], "__file__", None)
+    if file is None:
+        raise ConfigError(
+            f"_target_ must name a class in a file, got one of {module!r}: its code would be no part "
+            "of the run's key."
+        )
+    return Path(file)
 
 
 @lru_cache(maxsize=512)

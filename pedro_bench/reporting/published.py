@@ -59,7 +59,7 @@ class Published:
     def agrees(self, entries: int) -> bool:
         """Whether a count may have been rounded, up or down, to the published digits."""
         decimals = len(self.params[:-1].partition(".")[2])
-        last_digit = _UNITS[self.params[-1]] / 10**decimals
+        last_digit: float = _UNITS[self.params[-1]] / 10**decimals
         return abs(entries - self.entries) <= last_digit
 
 

@@ -1,0 +1,97 @@
+"""Options of other folders: listed and composed beside the package's own, and gone afterwards."""
+
+import sys
+
+import pytest
+
+from pedro_bench.cli.command import guarded
+from pedro_bench.cli.compose import configuration_of, settings_of, side_by_side, sweep_of
+from pedro_bench.cli.help import help_text
+from pedro_bench.cli.options import groups, options, outside_options
+from pedro_bench.errors import ConfigError
+
+RENAMED = "_target_: pedro_bench.methods.lora.Lora\nname: {name}\nlabel: L\nr: {r}\nalpha: 1\n" + (
+    "dropout: 0.0\nroles: [query]\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder, with a space and a quote in its name, that holds a method and an experiment."""
+    place = tmp_path / "a 'folder' = mine"
+    (place / "method").mkdir(parents=True)
+    (place / "method" / "mine.yaml").write_text(RENAMED.format(name="mine", r=3))
+    (place / "experiment").mkdir()
+    (place / "experiment" / "small.yaml").write_text(
+        "# @package _global_\nsuite: small\nhydra: {sweeper: {params: {method.r: '2,5'}}}\n"
+    )
+    (place / "__pycache__").mkdir()
+    return place
+
+
+def test_an_option_of_another_folder_is_listed_and_composes(folder):
+    with outside_options(["--config-dir", str(folder), "method=mine"]) as others:
+        assert others == ["method=mine"]
+        assert {"mine", "pedro"} <= set(options("method"))
+        assert "experiment" in groups()
+        assert "__pycache__" not in groups()
+        assert "mine" in help_text()
+        settings = settings_of(others)
+        assert (settings.method.name, settings.method.r) == ("mine", 3)
+        assert settings_of(["method=lora"]).method.r == 4
+        _, methods = side_by_side("method", ["mine", "lora"], ["method.r=7"])
+        assert [methods[name]["r"] for name in methods] == [7, 7]
+        with pytest.raises(ConfigError, match=r"got 'mini'\. Did you mean 'mine'\?"):
+            configuration_of(["method=mini"])
+    assert "mine" not in options("method")
+    assert str(folder) not in sys.path
+    with pytest.raises(ConfigError, match=r"method must be one of .* got 'mine'"):
+        settings_of(["method=mine"])
+
+
+def test_a_sweep_and_an_experiment_of_another_folder(folder):
+    with outside_options([f"--config-dir={folder}"]) as others:
+        assert others == []
+        sweep = sweep_of(["method=mine,lora", "+experiment=small"])
+        found = [(one.settings.method.name, one.settings.method.r) for one in sweep.combinations]
+        assert sorted(found) == [("lora", 2), ("lora", 5), ("mine", 2), ("mine", 5)]
+        assert {one.settings.suite for one in sweep.combinations} == {"small"}
+        assert sweep.arguments[0].startswith("hydra.searchpath=[")
+
+
+def test_two_folders(folder, tmp_path):
+    (tmp_path / "other" / "method").mkdir(parents=True)
+    (tmp_path / "other" / "method" / "second.yaml").write_text(RENAMED.format(name="second", r=5))
+    both = ["--config-dir", str(folder), f"--config-dir={tmp_path / 'other'}"]
+    with outside_options(both):
+        found = [settings_of([f"method={name}"]).method.r for name in ("mine", "second")]
+    assert found == [3, 5]
+
+
+def test_every_command_takes_the_folder(folder):
+    seen = []
+
+    def body(arguments):
+        seen.extend([*arguments, "mine" in options("method")])
+        return 0
+
+    assert guarded(body, ["a=1", "--config-dir", str(folder), "b=2"]) == 0
+    assert seen == ["a=1", "b=2", True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config-dir"], "--config-dir must be followed by a folder, got nothing."),
+        (["--config-dir="], "--config-dir must be followed by a folder, got nothing."),
+        (["--config-dir", "{}/no"], "--config-dir must be a folder, got '{}/no', where"),
+        (["--config-dir", "{}/empty"], "must hold options such as method/<name>.yaml, got none in"),
+        (["--config-dir", "{}/taken"], "method=lora must be one file, got another in '{}/taken'"),
+    ],
+)
+def test_refused(tmp_path, capsys, arguments, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "taken" / "method").mkdir(parents=True)
+    (tmp_path / "taken" / "method" / "lora.yaml").write_text(RENAMED.format(name="lora", r=1))
+    assert guarded(lambda _: 0, [one.format(tmp_path) for one in arguments]) == 2
+    assert message.format(tmp_path) in capsys.readouterr().err
