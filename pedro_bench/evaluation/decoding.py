@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig
+from transformers import DynamicCache, GenerationConfig, StoppingCriteriaList
 
 from pedro_bench.evaluation.batches import Adapted, Progress, by_length, evaluating, padded
+from pedro_bench.evaluation.stopping import StopTexts, cut_at_stop
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.context import PromptContext
 
@@ -29,6 +30,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
     length_penalty: float = 1.0,
+    stop: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[str]:
     """Generate the answer to each prompt.
@@ -41,6 +43,7 @@ def generate(
         batch_size: Prompts decoded together; the device needs room for `batch_size * num_beams`
             caches.
         length_penalty: As in Transformers; used with two beams or more.
+        stop: Texts before which an answer is cut, none empty.
         progress: Called after each batch with the numbers of finished and of all prompts.
 
     Returns:
@@ -55,13 +58,15 @@ def generate(
     done = 0
     with evaluating(adapted, batch_size), _without_own_settings(adapted.backbone.model):
         for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
-            answers = _generate_batch(adapted, [prompts[row].prompt_ids for row in rows], settings)
+            chosen = [prompts[row].prompt_ids for row in rows]
+            answers = _generate_batch(adapted, chosen, settings, stop)
             for row, answer in zip(rows, answers, strict=True):
-                texts[row] = tokenizer.decode(
+                text = tokenizer.decode(
                     _until(answer, tokenizer.eos_token_id),
                     skip_special_tokens=True,
                     clean_up_tokenization_spaces=False,
                 )
+                texts[row] = cut_at_stop(text, stop)
             done += len(rows)
             if progress is not None:
                 progress(done, len(prompts))
@@ -69,7 +74,10 @@ def generate(
 
 
 def _generate_batch(
-    adapted: Adapted, prompts: Sequence[Sequence[int]], settings: GenerationConfig
+    adapted: Adapted,
+    prompts: Sequence[Sequence[int]],
+    settings: GenerationConfig,
+    stop: Sequence[str],
 ) -> list[list[int]]:
     """Return the new tokens of each prompt, end-of-sequence and padding included."""
     backbone = adapted.backbone
@@ -86,6 +94,9 @@ def _generate_batch(
             ids_BT, positions_BT = ids_BT[:, -1:], positions_BT[:, -1:]
         elif settings.num_beams > 1:
             context.expand(settings.num_beams)
+        elif stop:
+            ending = StopTexts(backbone.tokenizer, ids_BT.shape[1], stop)
+            given["stopping_criteria"] = StoppingCriteriaList([ending])
         output_BT = backbone.model.generate(
             input_ids=ids_BT, position_ids=positions_BT, generation_config=settings, **given
         )

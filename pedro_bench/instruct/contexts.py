@@ -1,0 +1,125 @@
+"""Contexts: texts as the token ids an adapted model was trained on, with the prompt boundary kept.
+
+A context is encoded as prompts are in training (beginning-of-sequence token first), and what follows
+it is scored or generated as an answer, so a method that reads the prompt sees the context alone. A
+context that is too long loses tokens at its beginning, as lm-evaluation-harness has it, but keeps its
+beginning-of-sequence token.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pedro_bench.data.encoding import encode
+from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.protocols.task import Example, Part
+
+Ids = tuple[int, ...]
+
+
+def context_length(config: Any, asked: int | None) -> int:
+    """Return how many tokens a context and what follows it may take together.
+
+    Args:
+        config: Configuration of the Hugging Face model.
+        asked: `max_length`, or None for all positions the backbone was made for.
+
+    Raises:
+        ConfigError: If the backbone was made for fewer, or does not say and none was asked for.
+    """
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    length = positions if asked is None else asked
+    if length is None:
+        raise ConfigError(
+            "max_length must be given for a backbone that states no number of positions, got null."
+        )
+    if positions is not None and length > positions:
+        raise ConfigError(
+            f"max_length must be at most the backbone's {positions} positions, got {length}."
+        )
+    return length
+
+
+class Contexts:
+    """Encodes contexts and continuations, and counts what had to be shortened.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer with an end-of-sequence token.
+        max_length: Most tokens of a context and what follows it.
+
+    Attributes:
+        max_length: As given.
+        shortened: Contexts that lost tokens so far.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int) -> None:
+        self.max_length = max_length
+        self.shortened = 0
+        self._tokenizer = tokenizer
+        self._empty = tokenizer.bos_token_id
+        if self._empty is None:
+            self._empty = tokenizer.eos_token_id
+        self._special = set(tokenizer.all_special_ids)
+
+    def encode(self, texts: Sequence[str]) -> list[Ids]:
+        """Return the ids of each text; an empty one is the beginning-of-sequence token alone."""
+        filled = [text for text in texts if text]
+        found = iter(self._prompt_ids(filled))
+        return [next(found) if text else (int(self._empty),) for text in texts]
+
+    def pairs(self, texts: Sequence[tuple[str, str]]) -> list[tuple[Ids, Ids]]:
+        """Return the ids of each (context, continuation).
+
+        White space at the end of a context goes to the continuation. The continuation's ids are
+        what it adds to the context's; where the tokenizer would change the context's own ids, it is
+        tokenised alone, so that the boundary stays where it is.
+
+        Raises:
+            DataError: If a continuation has no tokens.
+        """
+        moved = [_moved(context, continuation) for context, continuation in texts]
+        contexts = self.encode([context for context, _ in moved])
+        wholes = self.encode([context + continuation for context, continuation in moved])
+        found = []
+        for (context, continuation), before, whole in zip(moved, contexts, wholes, strict=True):
+            joined = bool(context) and whole[: len(before)] == before
+            after = whole[len(before) :] if joined else self._alone(continuation)
+            if not after:
+                raise DataError(
+                    f"a continuation must have at least one token, got {continuation!r}."
+                )
+            found.append((before, after))
+        return found
+
+    def fit(self, context: Ids, room: int) -> Ids:
+        """Return a context with room for `room` more tokens.
+
+        Raises:
+            DataError: If no token of it would be left.
+        """
+        most = self.max_length - room
+        if len(context) <= most:
+            return context
+        head = context[:1] if context[0] in self._special else ()
+        kept = most - len(head)
+        if kept < 1:
+            raise DataError(
+                f"max_length must leave room for a context beside {room} tokens that follow it, got "
+                f"{self.max_length}: raise max_length or lower max_new_tokens."
+            )
+        self.shortened += 1
+        return (*head, *context[-kept:])
+
+    def _alone(self, text: str) -> Ids:
+        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _prompt_ids(self, texts: Sequence[str]) -> list[Ids]:
+        examples = [Example((Part(text),), "", ("",), text) for text in texts]
+        found = encode(self._tokenizer, examples, max_length=sys.maxsize, with_answers=False)
+        return [one.prompt_ids for one in found.encoded]
+
+
+def _moved(context: str, continuation: str) -> tuple[str, str]:
+    """Move white space from the end of a context to its continuation."""
+    kept = context.rstrip()
+    return kept, context[len(kept) :] + continuation

@@ -1,0 +1,113 @@
+"""A trained run as a model of lm-evaluation-harness (package `lm_eval`, extra `instruct`).
+
+The harness asks for log p(continuation | context) and for text that follows a context. The context is
+the prompt and nothing else is: vectors that a method makes from the prompt never see a continuation.
+There is no response cache: the harness's own is keyed by the request alone, not by the model.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lm_eval.api.model import LM
+
+from pedro_bench.errors import ConfigError, ContextError
+from pedro_bench.evaluation.batches import Progress
+from pedro_bench.evaluation.decoding import generate
+from pedro_bench.instruct.choices import score_continuations
+from pedro_bench.instruct.contexts import Contexts
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.batch import Encoded
+
+_KNOWN = {"until", "max_gen_toks", "do_sample", "temperature"}
+
+
+class AdaptedLM(LM):  # type: ignore[misc]  # the base class is Any to the checker
+    """An adapted model that answers the harness's requests.
+
+    Args:
+        adapted: The adapted model, in evaluation mode.
+        contexts: Encodes texts within the model's length.
+        batch_size: Contexts in one pass; does not change any result.
+        num_beams: Beams of generated text; 1 is greedy decoding, the harness's own way.
+        max_new_tokens: Longest generated text in tokens; None: the task's `max_gen_toks`.
+        progress: Called with the numbers of finished and of all requests of a task.
+    """
+
+    def __init__(
+        self,
+        adapted: AdaptedModel,
+        contexts: Contexts,
+        *,
+        batch_size: int,
+        num_beams: int = 1,
+        max_new_tokens: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        self._adapted = adapted
+        self._contexts = contexts
+        self._batch_size = batch_size
+        self._num_beams = num_beams
+        self._max_new_tokens = max_new_tokens
+        self._progress = progress
+
+    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+        """Return (log-likelihood in nats, whether greedy) of each request's continuation."""
+        found = self._contexts.pairs([request.args for request in requests])
+        fitted = [(self._contexts.fit(before, len(after)), after) for before, after in found]
+        return score_continuations(
+            self._adapted, fitted, batch_size=self._batch_size, progress=self._progress
+        )
+
+    def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+        """Refuse: the perplexity of a whole text has no prompt.
+
+        Raises:
+            ContextError: Always.
+        """
+        raise ContextError(
+            "a task must give a context and a continuation, got a whole text: without a prompt "
+            "there is nothing that prompt-dependent methods could read."
+        )
+
+    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+        """Return the text that follows each request's context, cut before its first stop text.
+
+        Raises:
+            ConfigError: If a request asks for sampling or for a setting that is not known.
+        """
+        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        for position, request in enumerate(requests):
+            groups.setdefault(self._settings(request.args[1]), []).append(position)
+        texts = [""] * len(requests)
+        for (room, stop), positions in groups.items():
+            encoded = self._contexts.encode([requests[one].args[0] for one in positions])
+            prompts = [
+                Encoded(self._contexts.fit(ids, room), (), number)
+                for number, ids in enumerate(encoded)
+            ]
+            answers = generate(
+                self._adapted,
+                prompts,
+                num_beams=self._num_beams,
+                max_new_tokens=room,
+                batch_size=self._batch_size,
+                stop=stop,
+                progress=self._progress,
+            )
+            for position, answer in zip(positions, answers, strict=True):
+                texts[position] = answer
+        return texts
+
+    def _settings(self, given: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
+        """Return the room for new tokens and the stop texts of a request."""
+        unknown = sorted(set(given) - _KNOWN)
+        if unknown or given.get("do_sample") or given.get("temperature"):
+            raise ConfigError(
+                "a task must generate without sampling and by "
+                f"{', '.join(sorted(_KNOWN))} alone, got {dict(given)!r}."
+            )
+        until = given.get("until") or ()
+        stop = (until,) if isinstance(until, str) else tuple(until)
+        room = self._max_new_tokens or int(given.get("max_gen_toks", 256))
+        return room, tuple(one for one in stop if one)
