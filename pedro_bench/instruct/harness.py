@@ -1,0 +1,161 @@
+"""MMLU and BBH as lm-evaluation-harness has them: its prompts, examples, filters and metrics.
+
+Only the rows are given to it, from local files or from the Hub. Each task is evaluated by itself, so that
+an interrupted evaluation goes on with the next one. Neither of the harness's caches is used: one keeps
+responses by request whichever model gave them, the other keeps requests by the task's name.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pedro_bench.errors import ConfigError, DataError, near_match
+from pedro_bench.instruct.benchmark_rows import SHOTS
+
+
+@dataclass(frozen=True)
+class _Suite:
+    folder: str
+    prefix: str
+    metric: str
+    filter: str
+
+
+_SUITES = {
+    "mmlu": _Suite("mmlu/default", "mmlu_", "acc", "none"),
+    "bbh": _Suite("bbh/cot_fewshot", "bbh_cot_fewshot_", "exact_match", "get-answer"),
+}
+_LETTERS = "ABCD"
+NO_ANSWER = "[invalid]"
+"""What the harness's filter makes of a text in which no answer is stated."""
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What came of one task.
+
+    Attributes:
+        accuracy: Share of right answers in percent, as the harness reports it.
+        rows: For each row its index, prediction, target, whether it counts, and the raw response.
+    """
+
+    accuracy: float
+    rows: tuple[Mapping[str, Any], ...]
+
+
+def require_harness() -> str:
+    """Return the version of lm-evaluation-harness without importing it.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    if find_spec("lm_eval") is None:
+        raise ConfigError(
+            "suite=mmlu and suite=bbh need the package lm_eval, got none installed: install it with "
+            "pip install 'pedro-bench[instruct]'."
+        )
+    return metadata.version("lm_eval")
+
+
+def task_names(suite: str, chosen: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the tasks to evaluate, in the harness's order.
+
+    Raises:
+        ConfigError: If a chosen one is not the harness's.
+    """
+    known = _known(suite)
+    for name in chosen or ():
+        if name not in known:
+            raise ConfigError(
+                f"tasks must name tasks of suite={suite}, got {name!r}.{near_match(name, known)}"
+            )
+    return tuple(name for name in known if chosen is None or name in chosen)
+
+
+def evaluate_task(
+    lm: Any, suite: str, task: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> TaskResult:
+    """Evaluate one task on the given rows.
+
+    Args:
+        lm: A model of the harness.
+        suite: `mmlu` or `bbh`.
+        task: One of `task_names`.
+        rows: `test` rows, and `dev` rows where the examples come from the data.
+
+    Raises:
+        DataError: If the harness cannot make requests of the rows.
+    """
+    from lm_eval.evaluator import evaluate
+
+    form, name = _SUITES[suite], f"{_SUITES[suite].prefix}{task}"
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    loaded = _with_rows(suite, name, rows)
+    found = loaded["tasks"][name]
+    shots = found.config.num_fewshot
+    if shots != SHOTS[suite]:
+        raise DataError(f"task {name!r} must show {SHOTS[suite]} examples, got {shots}.")
+    found.set_fewshot_seed(0)
+    results = evaluate(
+        lm=lm, task_dict=loaded, cache_requests=False, bootstrap_iters=0, log_samples=True
+    )
+    samples = [one for one in results["samples"][name] if one["filter"] == form.filter]
+    return TaskResult(
+        accuracy=100 * float(results["results"][name][f"{form.metric},{form.filter}"]),
+        rows=tuple(_kept(suite, one, form.metric) for one in samples),
+    )
+
+
+def _known(suite: str) -> tuple[str, ...]:
+    prefix = "mmlu_" if suite == "mmlu" else ""
+    folder = _tasks_folder() / _SUITES[suite].folder
+    names = (path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_"))
+    return tuple(sorted(name.removeprefix(prefix) for name in names))
+
+
+def _tasks_folder() -> Path:
+    spec = find_spec("lm_eval")
+    if spec is None or not spec.submodule_search_locations:
+        require_harness()
+        raise ConfigError("the package lm_eval must be a folder of modules, got something else.")
+    return Path(spec.submodule_search_locations[0]) / "tasks"
+
+
+@lru_cache(maxsize=2)
+def _manager(suite: str) -> Any:
+    """Return the harness's manager of the suite's tasks, without the thousands of others."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=_tasks_folder() / _SUITES[suite].folder, include_defaults=False)
+
+
+def _with_rows(suite: str, name: str, rows: Mapping[str, Any]) -> Any:
+    """Load a task of the harness with its rows replaced."""
+    from datasets import Dataset
+
+    given = {split: Dataset.from_list(list(part)) for split, part in rows.items()}
+    changed = {"task": name, "custom_dataset": lambda **_: given, "num_fewshot": SHOTS[suite]}
+    return _manager(suite).load([{"group": f"pedro_bench_{suite}", "task": [changed]}])
+
+
+def _kept(suite: str, sample: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """Return what is recorded of one row."""
+    if suite == "mmlu":
+        scores = [float(score) for score, _ in sample["filtered_resps"]]
+        prediction = _LETTERS[max(range(len(scores)), key=lambda at: scores[at])]
+        target, said = _LETTERS[int(sample["target"])], scores
+    else:
+        prediction, target = str(sample["filtered_resps"][0]), str(sample["target"])
+        said = sample["resps"][0][0]
+    return {
+        "index": int(sample["doc_id"]),
+        "prediction": prediction,
+        "target": target,
+        "correct": bool(sample[metric]),
+        "response": said,
+    }

@@ -1,0 +1,101 @@
+"""Local files of MMLU and BBH: the official forms are read alike, broken ones named by line and field."""
+
+import json
+import re
+
+import pytest
+
+from pedro_bench.errors import DataError
+from pedro_bench.instruct.benchmark_rows import check_tasks, local_rows
+
+ROW = {"subject": "anatomy", "question": "who ?", "choices": ["a", "b", "c", "d"], "label": 2}
+
+
+def write(folder, rows, name="test.jsonl"):
+    place = folder / "mmlu"
+    place.mkdir(exist_ok=True)
+    (place / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_forms_of_mmlu_are_read_alike(tmp_path):
+    for name in ("lines", "original", "letters"):
+        (tmp_path / name).mkdir()
+    rows = local_rows(str(write(tmp_path / "lines", [ROW])), "mmlu")
+    letters = {**ROW, "answer": "C"}
+    del letters["label"]
+    assert local_rows(str(write(tmp_path / "letters", [letters])), "mmlu") == rows
+    folder = tmp_path / "original" / "mmlu" / "test"
+    folder.mkdir(parents=True)
+    (folder / "anatomy_test.csv").write_text("who ?,a,b,c,d,C\n")
+    assert local_rows(str(tmp_path / "original"), "mmlu") == rows
+    expected = {"question": "who ?", "choices": ["a", "b", "c", "d"], "answer": 2}
+    assert rows == {"anatomy": {"test": [expected]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": " "}, "field 'question' must be a text, got ' '"),
+        ({"choices": ["a", "b", "c"]}, "field 'choices' must be four texts, got ['a', 'b', 'c']"),
+        ({"choices": ["a", "b", "c", 4]}, "field 'choices' must be four texts"),
+        (
+            {"label": 4},
+            "field 'answer' must be a letter from A to D or a number from 0 to 3, got 4",
+        ),
+        ({"label": True}, "number from 0 to 3, got True"),
+        ({"label": "AB"}, "number from 0 to 3, got 'AB'"),
+        ({"subject": None}, "field 'subject' must be a text, got None"),
+    ],
+)
+def test_a_bad_mmlu_row_is_named(tmp_path, change, message):
+    folder = write(tmp_path, [ROW, {**ROW, **change}])
+    with pytest.raises(DataError, match="test.jsonl:2: .*" + re.escape(message)):
+        local_rows(str(folder), "mmlu")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("who ?,a,b,c,C\n", r"_test.csv:1 must have six columns .*, got 5"),
+        ('who ?,a,b,c,d,C\n"open', r"must be a CSV file in UTF-8, got unexpected end of data"),
+        ("who ?,a,b,c,d,E\n", r"_test.csv:1: field 'answer' must be a letter .* got 'E'"),
+    ],
+)
+def test_a_bad_csv_is_named(tmp_path, text, message):
+    folder = tmp_path / "mmlu" / "test"
+    folder.mkdir(parents=True)
+    (folder / "anatomy_test.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        local_rows(str(tmp_path), "mmlu")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"snarks.json must be one JSON document"),
+        ("[]", r"field 'examples' must be a list of rows"),
+        ('{"examples": []}', r"field 'examples' must be a list of rows, at least one"),
+        ('{"examples": [{"input": "a"}]}', r"row 1: field 'target' must be a text, got None"),
+        ('{"examples": ["a"]}', r"row 1 must be an object with input and target, got 'a'"),
+    ],
+)
+def test_a_bad_bbh_file_is_named(tmp_path, text, message):
+    (tmp_path / "bbh").mkdir()
+    (tmp_path / "bbh" / "snarks.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        local_rows(str(tmp_path), "bbh")
+
+
+def test_absent_folders_files_and_tasks(tmp_path):
+    (tmp_path / "mmlx").mkdir()
+    with pytest.raises(DataError, match=r"must hold a folder 'mmlu' .*Did you mean 'mmlx'"):
+        local_rows(str(tmp_path), "mmlu")
+    (tmp_path / "mmlu").mkdir()
+    with pytest.raises(DataError, match=r"must hold dev.jsonl and test.jsonl"):
+        local_rows(str(tmp_path), "mmlu")
+    rows = local_rows(str(write(tmp_path, [ROW])), "mmlu")
+    with pytest.raises(DataError, match=r"all 2 tasks, got none of 'virology' \(1 absent\)"):
+        check_tasks(rows, ("anatomy", "virology"), 0)
+    with pytest.raises(DataError, match=r"5 dev rows of task 'anatomy' .*, got 0"):
+        check_tasks(rows, ("anatomy",), 5)

@@ -1,0 +1,42 @@
+"""Rows from the Hub, tried offline: a local folder stands in place of the data set."""
+
+import json
+
+import pytest
+
+from pedro_bench.errors import DataError
+from pedro_bench.instruct import request
+from pedro_bench.instruct.hub_rows import hub_rows
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_rows_come_through_datasets(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    row = {"question": "who ?", "choices": ["a", "b", "c", "d"], "answer": 2}
+    folder = tmp_path / "mmlu" / "anatomy"
+    folder.mkdir(parents=True)
+    for split in ("dev", "test"):
+        (folder / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+    configs = [
+        {
+            "config_name": "anatomy",
+            "data_files": [
+                {"split": split, "path": f"anatomy/{split}.jsonl"} for split in ("dev", "test")
+            ],
+        }
+    ]
+    (tmp_path / "mmlu" / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    monkeypatch.setitem(request.HUB, "mmlu", (str(tmp_path / "mmlu"), COMMIT))
+    assert hub_rows("mmlu", COMMIT, ("anatomy",)) == {"anatomy": {"dev": [row], "test": [row]}}
+    with pytest.raises(DataError, match=r"\(virology\) at revision .*BuilderConfig.*data=files"):
+        hub_rows("mmlu", COMMIT, ("virology",))
+
+
+def test_offline_is_one_sentence_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setitem(request.HUB, "bbh", ("nobody/has-this", COMMIT))
+    with pytest.raises(DataError, match=r"must be reachable or cached.*data=files") as caught:
+        hub_rows("bbh", COMMIT, ("snarks",))
+    assert "\n" not in str(caught.value)
