@@ -7,7 +7,8 @@
     ├── RecordError      a record or results folder is wrong            exit code 2
     ├── InjectionError   a method cannot be attached to a backbone      exit code 2
     ├── ContextError     an adapted model is used in a way that would be wrong
-    └── TrainingError    a run broke down while running                 exit code 1
+    ├── TrainingError    a run broke down while running                 exit code 1
+    └── JudgingError     a judge model could not be asked to the end    exit code 1
 
 The form of a message: `<full key or place> must <rule>, got <value>`, then the near match, the known
 names and the remedy where they help.
@@ -49,6 +50,12 @@ class ContextError(PedroBenchError):
 
 class TrainingError(PedroBenchError):
     """A run broke down while running."""
+
+    exit_code = 1
+
+
+class JudgingError(PedroBenchError):
+    """A judge model could not be asked to the end; what it said so far is kept."""
 
     exit_code = 1
 

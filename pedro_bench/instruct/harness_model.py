@@ -54,9 +54,11 @@ class AdaptedLM(LM):  # type: ignore[misc]  # the base class is Any to the check
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Return (log-likelihood in nats, whether greedy) of each request's continuation."""
         found = self._contexts.pairs([request.args for request in requests])
-        fitted = [(self._contexts.fit(before, len(after)), after) for before, after in found]
+        distinct = dict.fromkeys((before, len(after)) for before, after in found)
+        fitted = {one: self._contexts.fit(*one) for one in distinct}  # each is counted once
+        pairs = [(fitted[before, len(after)], after) for before, after in found]
         return score_continuations(
-            self._adapted, fitted, batch_size=self._batch_size, progress=self._progress
+            self._adapted, pairs, batch_size=self._batch_size, progress=self._progress
         )
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:

@@ -5,7 +5,9 @@ from typing import Any
 
 from pedro_bench.errors import DataError
 from pedro_bench.instruct.benchmark_rows import Rows, check_bbh_row, check_mmlu_row
+from pedro_bench.instruct.questions import Question, questions_of
 from pedro_bench.instruct.request import HUB
+from pedro_bench.protocols.data import Located
 
 
 def hub_rows(suite: str, revision: str, tasks: Sequence[str]) -> Rows:
@@ -27,6 +29,21 @@ def hub_rows(suite: str, revision: str, tasks: Sequence[str]) -> Rows:
             for split in splits
         }
     return found
+
+
+def hub_questions(revision: str) -> list[Question]:
+    """Load the questions of MT-Bench.
+
+    Raises:
+        DataError: As `hub_rows`.
+    """
+    loaded = load_hub("mt_bench", None, revision)
+    name = HUB["mt_bench"][0]
+    return questions_of(
+        Located(row, f"{name} {split} row {number}")
+        for split in loaded
+        for number, row in enumerate(loaded[split], start=1)
+    )
 
 
 def load_hub(suite: str, config: str | None, revision: str) -> Any:

@@ -1,11 +1,13 @@
 """Request: one evaluation of one run as typed, checked before anything heavy is imported."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from pedro_bench import checks
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, DataError
 
 SUITES = ("mmlu", "bbh", "mt_bench")
 """MMLU and BBH go through lm-evaluation-harness, MT-Bench through a judge model."""
@@ -72,10 +74,10 @@ DEFAULTS: Mapping[str, Any] = {
     "data.revision": None,
     "tasks": None,
     "limit": None,
-    "num_beams": None,
     "max_new_tokens": None,
     "max_length": None,
-    "batch_size": None,
+    "evaluation.num_beams": None,
+    "evaluation.batch_size": None,
     **_JUDGE_DEFAULTS,
     "results_dir": "results",
     "output_dir": "outputs",
@@ -85,8 +87,15 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Every key of `cli.instruct` with its default."""
 
+_NUMBERS = (
+    "limit",
+    "max_new_tokens",
+    "max_length",
+    "evaluation.num_beams",
+    "evaluation.batch_size",
+)
 _NOT_WITH = {
-    "mmlu": ("num_beams", "max_new_tokens", *_JUDGE_DEFAULTS),
+    "mmlu": ("evaluation.num_beams", "max_new_tokens", *_JUDGE_DEFAULTS),
     "bbh": tuple(_JUDGE_DEFAULTS),
     "mt_bench": ("tasks",),
 }
@@ -132,11 +141,14 @@ class Request:
     device: str
 
     def __post_init__(self) -> None:
-        for key in ("limit", "num_beams", "max_new_tokens", "max_length", "batch_size"):
-            checks.integer(key, getattr(self, key), optional=True)
+        for key in _NUMBERS:
+            checks.integer(key, getattr(self, key.rpartition(".")[2]), optional=True)
         checks.text("results_dir", self.results_dir)
         checks.text("output_dir", self.output_dir)
         checks.flag("rerun", self.rerun)
+        given = str(self.device)
+        if given not in ("auto", "cpu", "cuda") and not given.removeprefix("cuda:").isdecimal():
+            raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {self.device!r}.")
 
 
 def request_of(values: Mapping[str, Any]) -> Request:
@@ -163,12 +175,28 @@ def request_of(values: Mapping[str, Any]) -> Request:
         revision=revision,
         tasks=_names(values["tasks"]),
         judge=_judge(values) if suite == "mt_bench" else None,
-        **{
-            key: values[key]
-            for key in ("limit", "num_beams", "max_new_tokens", "max_length", "batch_size")
-        },
+        **{key.rpartition(".")[2]: values[key] for key in _NUMBERS},
         **{key: values[key] for key in ("results_dir", "output_dir", "rerun", "device")},
     )
+
+
+def fingerprint(request: Request, files: Sequence[Path]) -> str:
+    """Return what tells the rows from all others: a hash of the files, or the Hub's revision.
+
+    Raises:
+        DataError: If a file cannot be read.
+    """
+    if request.root is None:
+        return f"hub:{HUB[request.suite][0]}:{request.revision}"
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} must be readable, got {error.strerror or error}.") from None
+        name = path.relative_to(Path(request.root).expanduser()).as_posix()
+        digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return f"files:{digest.hexdigest()}"
 
 
 def _refuse(values: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:

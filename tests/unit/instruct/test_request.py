@@ -35,7 +35,10 @@ def test_defaults():
         ({**MMLU, "data.root": None}, r"data.root must be the folder that holds mmlu/, got None"),
         ({**MMLU, "data.revision": COMMIT}, r"data.revision must be left out with data=files"),
         ({**MMLU, "data": "hub"}, r"data.root must be left out with data=hub"),
-        ({**MMLU, "num_beams": 3}, r"num_beams must be left out with suite=mmlu, .* got 3"),
+        (
+            {**MMLU, "evaluation.num_beams": 3},
+            r"evaluation.num_beams must be left out with suite=mmlu, .* got 3",
+        ),
         ({**MMLU, "judge.model": "j"}, r"judge.model must be left out with suite=mmlu"),
         ({**JUDGED, "tasks": ["a"]}, r"tasks must be left out with suite=mt_bench"),
         ({**JUDGED, "judge.model": None}, r"judge.model must name the judge model .*, got null"),

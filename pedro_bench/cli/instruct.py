@@ -1,0 +1,86 @@
+"""`python -m pedro_bench.cli.instruct run=RECORD suite=mmlu data.root=DIR`: an instruction-tuned run.
+
+    suite=mmlu       5 examples before each question; which letter is likeliest
+    suite=bbh        3 examples with their reasoning; the answer stated in generated text
+    suite=mt_bench   two-turn conversations, graded from 1 to 10 by `judge.model`
+
+MMLU and BBH need the extra `instruct` (lm-evaluation-harness). The judge is any endpoint that speaks
+OpenAI's protocol: OPENAI_BASE_URL and OPENAI_API_KEY in the environment. A finished evaluation is not
+made again, an interrupted one goes on.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
+from pedro_bench.cli.compose import only_extra
+from pedro_bench.cli.folders import check_folder
+from pedro_bench.instruct.evaluate import evaluate
+from pedro_bench.instruct.record import EvaluationRecord
+from pedro_bench.instruct.request import DEFAULTS, request_of
+
+
+def instruct(arguments: Sequence[str]) -> int:
+    """Evaluate one run on one suite; return the exit code.
+
+    Raises:
+        PedroBenchError: If the input is bad, or the evaluation broke down.
+    """
+    values = only_extra(arguments, DEFAULTS)
+    check_output(values["output"])
+    request = request_of(values)
+    check_folder("results_dir", request.results_dir)
+    check_folder("output_dir", request.output_dir)
+    with logs_to_stderr():
+        record, path = evaluate(request, tell=lambda line: _tell(request.suite, line))
+    if values["output"] == "json":
+        print_json(_as_json(record, path))
+    else:
+        _show(record, path)
+    return DONE
+
+
+def _tell(suite: str, line: str) -> None:
+    sys.stderr.write(f"{suite}: {line}\n")
+    sys.stderr.flush()
+
+
+def _as_json(record: EvaluationRecord, path: Path) -> dict[str, Any]:
+    content = record.as_dict()
+    kept = ("suite", "key", "run", "metrics", "parts", "notes")
+    return {**{name: content[name] for name in kept}, "record": str(path)}
+
+
+def _show(record: EvaluationRecord, path: Path) -> None:
+    run = record.run
+    title = f"{record.suite} of {run['method']} on {run['backbone']}, seed {run['seed']}"
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("part")
+    metrics = list(dict.fromkeys(name for part in record.parts.values() for name in part))
+    for name in metrics:
+        table.add_column(escape(name), justify="right")
+    for name, part in record.parts.items():
+        table.add_row(escape(name), *(_number(part.get(metric)) for metric in metrics))
+    console = Console()
+    console.print(table)
+    for name, value in record.metrics.items():
+        console.print(f"{name}: {value:.2f}", markup=False, highlight=False)
+    for note in record.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"record: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "--"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(instruct, sys.argv[1:]))

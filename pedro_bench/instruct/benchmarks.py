@@ -1,0 +1,65 @@
+"""MMLU and BBH of one run: every task through the harness, journaled, then put together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pedro_bench.instruct.benchmark_rows import Rows
+from pedro_bench.instruct.contexts import Contexts
+from pedro_bench.instruct.harness import NO_ANSWER, evaluate_task
+from pedro_bench.instruct.job import Outcome, Tell
+from pedro_bench.instruct.journal import Journal
+
+
+def evaluate_benchmark(
+    lm: Any, contexts: Contexts, suite: str, rows: Rows, journal: Journal, tell: Tell
+) -> Outcome:
+    """Evaluate the tasks that the journal does not hold yet, and put all together.
+
+    Args:
+        lm: The run as a model of the harness.
+        contexts: What the model encodes with, for the number of shortened contexts.
+        suite: `mmlu` or `bbh`.
+        rows: Rows of every task to evaluate.
+        journal: What an interrupted evaluation left.
+        tell: Told after each task.
+    """
+    done = {entry["task"]: entry for entry in journal.entries}
+    for number, (task, given) in enumerate(rows.items(), start=1):
+        if task in done:
+            continue
+        before = contexts.shortened
+        found = evaluate_task(lm, suite, task, given)
+        entry = {
+            "task": task,
+            "accuracy": found.accuracy,
+            "shortened": contexts.shortened - before,
+            "rows": [dict(row) for row in found.rows],
+        }
+        journal.append(entry)
+        done[task] = entry
+        tell(f"{number} of {len(rows)} tasks, {task}: accuracy {found.accuracy:.2f}")
+    return _together([done[task] for task in rows], contexts.max_length)
+
+
+def _together(entries: Sequence[Mapping[str, Any]], max_length: int) -> Outcome:
+    """Return the accuracy over all rows, and its mean over tasks."""
+    predictions = [{"task": one["task"], **row} for one in entries for row in one["rows"]]
+    right = sum(row["correct"] for row in predictions)
+    metrics = {
+        "accuracy": 100 * right / len(predictions),
+        "macro_accuracy": sum(one["accuracy"] for one in entries) / len(entries),
+    }
+    notes = []
+    shortened = sum(one["shortened"] for one in entries)
+    if shortened:
+        notes.append(f"{shortened} contexts lost tokens at their beginning to fit {max_length}.")
+    silent = sum(row["prediction"] == NO_ANSWER for row in predictions)
+    if silent:
+        notes.append(
+            f"{silent} of {len(predictions)} responses state no answer; they count as wrong."
+        )
+    parts = {
+        one["task"]: {"accuracy": one["accuracy"], "rows": len(one["rows"])} for one in entries
+    }
+    rows = {"predictions": predictions}
+    return Outcome(metrics, parts, rows, notes, config={"max_length": max_length})

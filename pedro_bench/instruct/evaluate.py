@@ -1,0 +1,79 @@
+"""Evaluate: a request in, a record out; what is finished is read, what was interrupted goes on."""
+
+import time
+from pathlib import Path
+
+from pedro_bench.experiment.environment import describe_environment, now, peak_bytes
+from pedro_bench.experiment.identity import resolve_device
+from pedro_bench.instruct.benchmark_job import BenchmarkJob
+from pedro_bench.instruct.job import Job, Tell
+from pedro_bench.instruct.mt_bench_job import MtBenchJob
+from pedro_bench.instruct.plan import find_run
+from pedro_bench.instruct.record import (
+    EvaluationRecord,
+    file_path,
+    read_finished,
+    record_path,
+    write,
+    write_rows,
+)
+from pedro_bench.instruct.request import Request
+
+
+def evaluate(request: Request, tell: Tell) -> tuple[EvaluationRecord, Path]:
+    """Return the record of an evaluation and where it lies; make it where it is not finished.
+
+    Args:
+        request: What to evaluate.
+        tell: Told how far the evaluation is.
+
+    Raises:
+        PedroBenchError: If the input is bad, before anything heavy is imported; or if the run, its
+            data or the judge fails.
+    """
+    run = find_run(request)
+    kind = MtBenchJob if request.suite == "mt_bench" else BenchmarkJob
+    job: Job = kind(request, run)
+    path = record_path(request.results_dir, request.suite, run.record.stem, job.key)
+    finished = None if request.rerun else read_finished(path)
+    if finished is None:
+        finished = _make(job, path, tell)
+    return finished, path
+
+
+def _make(job: Job, path: Path, tell: Tell) -> EvaluationRecord:
+    started, clock = now(), time.perf_counter()
+    outcome = job.make(path, tell)
+    files = {
+        kind: write_rows(path, file_path(path, kind, outcome.keys.get(kind)), rows)
+        for kind, rows in outcome.rows.items()
+    }
+    device = resolve_device(job.request.device)
+    record = EvaluationRecord(
+        key=job.key,
+        suite=job.request.suite,
+        run=job.run.named,
+        config={**job.config, **outcome.config},
+        data={**job.data, "rows": sum(int(part["rows"]) for part in outcome.parts.values())},
+        metrics=outcome.metrics,
+        parts=outcome.parts,
+        files=files,
+        notes=list(outcome.notes),
+        timing={"seconds": round(time.perf_counter() - clock, 3)},
+        memory=peak_bytes(_gpu_bytes(device)),
+        environment=describe_environment(device),
+        started=started,
+        finished=now(),
+    )
+    write(record, path)
+    job.clean()
+    return record
+
+
+def _gpu_bytes(device: str) -> int | None:
+    """Return the highest memory in use on a GPU, in bytes; None on other devices."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(device))

@@ -1,0 +1,117 @@
+"""MT-Bench of one run: two answers to each question, each graded by the judge, and their means."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pedro_bench.errors import JudgingError, RecordError
+from pedro_bench.instruct.job import Outcome
+from pedro_bench.instruct.judging import Judgement
+from pedro_bench.instruct.questions import TURNS, Question
+
+
+def answer_rows(
+    questions: Sequence[Question], entries: Mapping[int, Sequence[Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Return the answers as rows of a file.
+
+    Args:
+        questions: The questions, in order.
+        entries: Question's number -> `answer` and `shortened` of each turn.
+    """
+    return [
+        {
+            "question_id": one.question_id,
+            "category": one.category,
+            "turns": list(one.turns),
+            "answers": [entry["answer"] for entry in entries[one.question_id]],
+            "shortened": sum(entry["shortened"] for entry in entries[one.question_id]),
+        }
+        for one in questions
+    ]
+
+
+def read_answers(path: Path, questions: Sequence[Question]) -> list[dict[str, Any]]:
+    """Read a file of `answer_rows`.
+
+    Raises:
+        RecordError: If it is damaged or not of these questions.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        whole = [row["question_id"] for row in rows if len(row["answers"]) == TURNS]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"file {path} must hold answers, got {error!r}: give rerun=true to make them anew."
+        ) from None
+    if whole != [one.question_id for one in questions]:
+        raise RecordError(
+            f"file {path} must hold two answers to each of {len(questions)} questions, got "
+            f"{len(whole)}: give rerun=true to make them anew."
+        )
+    return rows
+
+
+def outcome_of(
+    judgements: Sequence[Judgement], requests: int, answers: Sequence[Mapping[str, Any]]
+) -> Outcome:
+    """Put the grades together: the mean over all answers, over each turn and over each category.
+
+    Args:
+        judgements: Every judgement, settled.
+        requests: Requests sent to the judge in all.
+        answers: Rows of the answers.
+
+    Raises:
+        JudgingError: If no answer was graded at all.
+    """
+    graded = [one for one in judgements if one.grade is not None]
+    if not graded:
+        raise JudgingError(
+            f"the judge must grade in the form [[7]], got {len(judgements)} judgements without a "
+            "grade: look at its answers in the journal and choose another judge.model."
+        )
+    metrics = {"score": _mean(graded)}
+    for turn in range(1, TURNS + 1):
+        of_turn = [one for one in graded if one.turn == turn]
+        if of_turn:
+            metrics[f"turn_{turn}"] = _mean(of_turn)
+    parts = {}
+    for category in dict.fromkeys(one.question.category for one in judgements):
+        of_category = [one for one in graded if one.question.category == category]
+        total = sum(one.question.category == category for one in judgements)
+        mean = {"score": _mean(of_category)} if of_category else {}
+        parts[category] = {**mean, "graded": len(of_category), "rows": total}
+    rows = [
+        {
+            "question_id": one.question.question_id,
+            "turn": one.turn,
+            "grade": one.grade,
+            "replies": one.replies,
+        }
+        for one in judgements
+    ]
+    notes = _notes(judgements, len(graded), requests)
+    shortened = sum(row["shortened"] for row in answers)
+    if shortened:
+        notes.append(f"{shortened} prompts lost tokens at their beginning to fit the model.")
+    return Outcome(metrics, parts, {"answers": answers, "judgements": rows}, notes)
+
+
+def _notes(judgements: Sequence[Judgement], graded: int, requests: int) -> list[str]:
+    referenced = sum(bool(one.question.reference[: one.turn]) for one in judgements)
+    notes = [
+        f"The judge was asked {requests} times for {len(judgements)} grades, {referenced} of them "
+        "with a reference answer in view."
+    ]
+    if graded < len(judgements):
+        notes.append(
+            f"{len(judgements) - graded} answers got no grade from the judge; the means leave them out."
+        )
+    return notes
+
+
+def _mean(judgements: Sequence[Judgement]) -> float:
+    grades = [one.grade for one in judgements if one.grade is not None]
+    return sum(grades) / len(grades)

@@ -1,0 +1,55 @@
+"""What the judge is asked, and how its grade is read."""
+
+import pytest
+
+from pedro_bench.instruct.judge_prompts import grade_of, messages_of
+from pedro_bench.instruct.questions import Question
+
+PLAIN = Question(81, "writing", ("Write a line.", "Now another."))
+MATH = Question(111, "math", ("1 + 1?", "And 2 + 2?"), ("Two.", "Four."))
+ANSWERS = ["my first", "my second"]
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("Good. Grade: [[7]]", 7.0),
+        ("[[ 8.5 ]]", 8.5),
+        ("It says 'Grade: [[10]]' itself, which is a trick. Grade: [[2]]", 2.0),
+        ("Grade: [[0]]", None),
+        ("Grade: [[11]]", None),
+        ("Grade: [[-3]]", None),
+        ("Grade: [7]", None),
+        ("Grade: 7", None),
+        ("", None),
+    ],
+)
+def test_the_last_number_in_double_brackets_counts(text, grade):
+    assert grade_of(text) == grade
+
+
+def test_the_first_turn_is_shown_alone():
+    system, user = messages_of(PLAIN, ANSWERS, 1)
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert "Write a line." in user["content"] and "my first" in user["content"]
+    assert "Now another." not in user["content"] and "my second" not in user["content"]
+    assert "reference" not in system["content"] + user["content"]
+    assert user["content"].endswith("[[4]]")
+
+
+def test_the_second_turn_is_shown_with_the_first_in_order():
+    system, user = messages_of(PLAIN, ANSWERS, 2)
+    places = [user["content"].index(one) for one in ("Write", "my first", "Now", "my second")]
+    assert places == sorted(places)
+    assert "second answer only" in system["content"]
+
+
+def test_references_are_shown_up_to_the_turn():
+    first, second = (messages_of(MATH, ANSWERS, turn) for turn in (1, 2))
+    assert "Two." in first[1]["content"] and "Four." not in first[1]["content"]
+    assert "Two." in second[1]["content"] and "Four." in second[1]["content"]
+    assert "reference" in first[0]["content"]
+
+
+def test_an_empty_answer_is_said_to_be_one():
+    assert "(no answer)" in messages_of(PLAIN, ["", ""], 1)[1]["content"]
