@@ -42,12 +42,12 @@ def messages_of(question: Question, answers: Sequence[str], turn: int) -> list[d
         turn: 1 or 2.
     """
     role = _ROLE + (_SECOND if turn > 1 else "")
-    role += _WITH_REFERENCE if question.reference[:turn] else ""
+    role += _WITH_REFERENCE if question.is_referenced(turn) else ""
     blocks = []
     for at in range(turn):
         place = f" {at + 1}" if turn > 1 else ""
         blocks.append(_block(f"user{place}", question.turns[at]))
-        if at < len(question.reference):
+        if question.reference[at : at + 1] not in ((), ("",)):
             blocks.append(_block(f"reference answer{place}", question.reference[at]))
         blocks.append(_block(f"assistant{place}", answers[at] or "(no answer)"))
     return [

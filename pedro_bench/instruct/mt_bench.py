@@ -100,7 +100,7 @@ def outcome_of(
 
 
 def _notes(judgements: Sequence[Judgement], graded: int, requests: int) -> list[str]:
-    referenced = sum(bool(one.question.reference[: one.turn]) for one in judgements)
+    referenced = sum(one.question.is_referenced(one.turn) for one in judgements)
     notes = [
         f"The judge was asked {requests} times for {len(judgements)} grades, {referenced} of them "
         "with a reference answer in view."

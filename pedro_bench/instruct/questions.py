@@ -3,7 +3,9 @@
     <root>/mt_bench/question.jsonl                question_id, category, turns, perhaps reference
     <root>/mt_bench/reference_answer/<one>.jsonl  the official reference answers
 
-The Hub's copy names the fields `prompt_id` and `prompt`; both are understood.
+The Hub's copy names the fields `prompt_id` and `prompt`; both are understood. Officially the judge sees
+references in math, reasoning and coding alone, though other questions have notes in that field: those
+are left out. A category of one's own keeps what it has.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +20,9 @@ from pedro_bench.protocols.data import Located
 
 TURNS = 2
 
+_WITHOUT_REFERENCE = ("writing", "roleplay", "extraction", "stem", "humanities")
+"""Official categories whose answers are judged without a reference."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -27,13 +32,17 @@ class Question:
         question_id: Its number in the release.
         category: Such as `writing` or `math`.
         turns: What the user says, first and then.
-        reference: A right answer to each turn, or nothing.
+        reference: A right answer to each turn, empty where there is none for it; or nothing.
     """
 
     question_id: int
     category: str
     turns: tuple[str, str]
     reference: tuple[str, ...] = ()
+
+    def is_referenced(self, turn: int) -> bool:
+        """Whether the judge of a turn (1 or 2) has a reference answer to see."""
+        return any(self.reference[:turn])
 
 
 def question_files(root: str) -> list[Path]:
@@ -94,8 +103,9 @@ def questions_of(rows: Iterable[Located]) -> list[Question]:
         category = row.get("category")
         if not isinstance(category, str) or not category:
             raise DataError(f"{place}: field 'category' must be a text, got {category!r}.")
-        reference = _texts(row.get("reference") or [], "reference", place)
-        found[number] = Question(number, category, (turns[0], turns[1]), reference[:TURNS])
+        reference = _texts(row.get("reference") or [], "reference", place, may_be_empty=True)
+        shown = () if category in _WITHOUT_REFERENCE else reference[:TURNS]
+        found[number] = Question(number, category, (turns[0], turns[1]), shown)
     return list(found.values())
 
 
@@ -117,8 +127,10 @@ def _reference_turns(row: Mapping[str, Any], place: str) -> tuple[str, ...]:
     return turns
 
 
-def _texts(value: Any, field: str, place: str) -> tuple[str, ...]:
-    whole = isinstance(value, list) and all(isinstance(one, str) and one.strip() for one in value)
+def _texts(value: Any, field: str, place: str, *, may_be_empty: bool = False) -> tuple[str, ...]:
+    whole = isinstance(value, list) and all(
+        isinstance(one, str) and (may_be_empty or one.strip()) for one in value
+    )
     if not whole:
         raise DataError(f"{place}: field {field!r} must be a list of texts, got {value!r:.60}.")
     return tuple(value)

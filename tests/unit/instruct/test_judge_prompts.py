@@ -51,5 +51,13 @@ def test_references_are_shown_up_to_the_turn():
     assert "reference" in first[0]["content"]
 
 
+def test_an_empty_reference_is_not_shown():
+    question = Question(103, "reasoning", ("Where?", "Why?"), ("", "Because."))
+    first, second = (messages_of(question, ANSWERS, turn) for turn in (1, 2))
+    assert "reference" not in first[0]["content"] + first[1]["content"]
+    assert second[1]["content"].count("=== reference answer 2 ===") == 1
+    assert "reference answer 1" not in second[1]["content"]
+
+
 def test_an_empty_answer_is_said_to_be_one():
     assert "(no answer)" in messages_of(PLAIN, ["", ""], 1)[1]["content"]

@@ -9,7 +9,7 @@ from pedro_bench.errors import DataError
 from pedro_bench.instruct.questions import Question, local_questions
 from tests.tiny import REAL_DATA
 
-ROW = {"question_id": 81, "category": "writing", "turns": ["Write.", "Again."]}
+ROW = {"question_id": 81, "category": "math", "turns": ["Write.", "Again."]}
 REFERENCE = {"question_id": 81, "choices": [{"index": 0, "turns": ["A line.", "Another."]}]}
 
 
@@ -25,14 +25,27 @@ def write(folder, rows, references=()):
 
 
 def test_questions_with_and_without_references(tmp_path):
-    question = Question(81, "writing", ("Write.", "Again."))
+    question = Question(81, "math", ("Write.", "Again."))
     assert local_questions(write(tmp_path, [ROW])) == [question]
-    referenced = [Question(81, "writing", ("Write.", "Again."), ("A line.", "Another."))]
+    referenced = [Question(81, "math", ("Write.", "Again."), ("A line.", "Another."))]
     inside = {**ROW, "reference": ["A line.", "Another."]}
     assert local_questions(write(tmp_path, [inside])) == referenced
-    renamed = {"prompt_id": 81, "category": "writing", "prompt": ROW["turns"], "reference": []}
+    renamed = {"prompt_id": 81, "category": "math", "prompt": ROW["turns"], "reference": []}
     assert local_questions(write(tmp_path, [renamed])) == [question]
     assert local_questions(write(tmp_path, [ROW], [REFERENCE])) == referenced
+
+
+def test_references_are_seen_where_the_official_judge_sees_them(tmp_path):
+    for category, shown in (
+        ("writing", ()),
+        ("stem", ()),
+        ("coding", ("A.", "")),
+        ("own", ("A.", "")),
+    ):
+        row = {**ROW, "category": category, "reference": ["A.", ""]}
+        question = local_questions(write(tmp_path, [row]))[0]
+        assert question.reference == shown
+        assert question.is_referenced(1) is question.is_referenced(2) is bool(shown)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +98,4 @@ def test_the_official_files():
     assert len(questions) == 80
     referenced = {one.category for one in questions if one.reference}
     assert referenced == {"math", "reasoning", "coding"}
+    assert sum(one.is_referenced(2) for one in questions) == 30
