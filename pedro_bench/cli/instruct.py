@@ -59,15 +59,16 @@ def _as_json(record: EvaluationRecord, path: Path) -> dict[str, Any]:
 
 def _show(record: EvaluationRecord, path: Path) -> None:
     run = record.run
+    console = Console()
     title = f"{record.suite} of {run['method']} on {run['backbone']}, seed {run['seed']}"
-    table = Table(title=escape(title), title_justify="left")
+    console.print(title, markup=False, highlight=False, style="italic")
+    table = Table()
     table.add_column("part")
     metrics = list(dict.fromkeys(name for part in record.parts.values() for name in part))
     for name in metrics:
         table.add_column(escape(name), justify="right")
     for name, part in record.parts.items():
         table.add_row(escape(name), *(_number(part.get(metric)) for metric in metrics))
-    console = Console()
     console.print(table)
     for name, value in record.metrics.items():
         console.print(f"{name}: {value:.2f}", markup=False, highlight=False)

@@ -1,6 +1,7 @@
 """MMLU and BBH of one run: every task through the harness, journaled, then put together."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from pedro_bench.instruct.benchmark_rows import Rows
@@ -47,7 +48,7 @@ def _together(entries: Sequence[Mapping[str, Any]], max_length: int) -> Outcome:
     right = sum(row["correct"] for row in predictions)
     metrics = {
         "accuracy": 100 * right / len(predictions),
-        "macro_accuracy": sum(one["accuracy"] for one in entries) / len(entries),
+        "macro_accuracy": fmean(one["accuracy"] for one in entries),
     }
     notes = []
     shortened = sum(one["shortened"] for one in entries)

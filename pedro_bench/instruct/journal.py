@@ -17,7 +17,7 @@ from pedro_bench.errors import RecordError, TrainingError
 
 
 class Journal:
-    """A journal opened for reading and appending; use it in a `with` block.
+    """A journal opened for reading and appending; use it in a `with` block, which leaves no empty file.
 
     Args:
         path: Its file; made with its folder where absent.
@@ -82,6 +82,8 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if not self.entries:
+            self.path.unlink(missing_ok=True)
         self._file.close()
 
     def _read(self) -> list[dict[str, Any]]:

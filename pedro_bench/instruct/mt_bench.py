@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from pedro_bench.errors import JudgingError, RecordError
@@ -113,5 +114,4 @@ def _notes(judgements: Sequence[Judgement], graded: int, requests: int) -> list[
 
 
 def _mean(judgements: Sequence[Judgement]) -> float:
-    grades = [one.grade for one in judgements if one.grade is not None]
-    return sum(grades) / len(grades)
+    return fmean(one.grade for one in judgements if one.grade is not None)
