@@ -10,7 +10,7 @@ ARGS ?=
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(SYSTEM_PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking,instruct]'
 	touch $(STAMP)
 
 .PHONY: help install run test test-slow check lint format type layers micro-table docs tables clean

@@ -8,12 +8,14 @@ import pytest
 
 import pedro_bench
 from pedro_bench.cli.compose import settings_of, split_extra, sweep_of
+from pedro_bench.instruct.request import DEFAULTS as INSTRUCT_KEYS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 OWN_KEYS = {
+    "instruct": dict(INSTRUCT_KEYS),
     "inspect": {"tokens": True, "output": "text"},
     "params": {"method": None, "budget": None, "output": "text"},
     "score": {"split": "test", "predictions": None, "output": "text"},
