@@ -11,6 +11,9 @@ from pedro_bench.protocols.task import Row
 Aliases = Mapping[str, Sequence[str]]
 """Field -> other names of it in other releases of the same data set."""
 
+MAX_CHARACTERS = 200_000
+"""Longest text of a field; the longest official one has a tenth of it, so more is a broken file."""
+
 
 def plain_lists(key: str, mapping: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     """Return a setting that maps names to lists of names as plain dictionary and tuples.
@@ -44,15 +47,15 @@ def text_of(row: Row, field: str, aliases: Aliases, *, may_be_empty: bool = Fals
     """Return a field's text without white space around it.
 
     Raises:
-        DataError: If the field is absent, not a text, or empty where it may not be.
+        DataError: If the field is absent, not a text, too long, or empty where it may not be.
     """
     value = value_of(row, field, aliases)
     if not isinstance(value, str):
-        raise DataError(f"field {field!r} must be a text, got {value!r}.")
+        raise DataError(f"field {field!r} must be a text, got {shown(value)}.")
     text = value.strip()
     if not text and not may_be_empty:
-        raise DataError(f"field {field!r} must not be empty, got {value!r}.")
-    return text
+        raise DataError(f"field {field!r} must not be empty, got {shown(value)}.")
+    return _checked_length(field, text)
 
 
 def texts_of(row: Row, field: str, aliases: Aliases) -> tuple[str, ...]:
@@ -72,11 +75,28 @@ def texts_of(row: Row, field: str, aliases: Aliases) -> tuple[str, ...]:
     texts = [item.get("text") if isinstance(item, Mapping) else item for item in items]
     words = [text.strip() for text in texts if isinstance(text, str)]
     if len(words) < len(texts):
-        raise DataError(f"field {field!r} must be a list of texts, got {_short(value)}.")
+        raise DataError(f"field {field!r} must be a list of texts, got {shown(value)}.")
     kept = tuple(dict.fromkeys(text for text in words if text))
     if not kept:
-        raise DataError(f"field {field!r} must hold at least one text, got {_short(value)}.")
+        raise DataError(f"field {field!r} must hold at least one text, got {shown(value)}.")
+    for text in kept:
+        _checked_length(field, text)
     return kept
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: at most 80 characters of its `repr`."""
+    text = repr(value[:100] if isinstance(value, str) else value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _checked_length(field: str, text: str) -> str:
+    if len(text) > MAX_CHARACTERS:
+        raise DataError(
+            f"field {field!r} must have at most {MAX_CHARACTERS:,} characters, got {len(text):,} "
+            f"that begin {text[:40]!r}: a line feed or quotation mark may be missing in the file."
+        )
+    return text
 
 
 def _parsed(text: str) -> Any:
@@ -87,8 +107,3 @@ def _parsed(text: str) -> Any:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
     return None
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."

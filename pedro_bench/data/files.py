@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pedro_bench import checks
 from pedro_bench.data.formats import SUFFIXES, read_rows
+from pedro_bench.data.tables import Layout
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.protocols.data import DataSource, Located
 from pedro_bench.protocols.task import Task
@@ -23,9 +24,9 @@ _PREFIXES = {
     "test": ("test",),
 }
 _OFFICIAL = {
-    "train": ("train", "train-v1.1", "{task}_data"),
-    "validation": ("validation", "val", "dev", "dev-v1.1"),
-    "test": ("test",),
+    "train": ("train", "train-v1.1", "trainset", "{task}_data"),
+    "validation": ("validation", "val", "valid", "dev", "dev-v1.1", "devset"),
+    "test": ("test", "testset_w_refs"),
 }
 _SHARD = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})$")
 
@@ -51,8 +52,9 @@ class FilesSource(DataSource):
 
     def read(self, task: Task) -> dict[str, list[Located]]:
         """Read the files of a task; `validation` is absent where a holdout stands in for it."""
+        layout = layout_of(task)
         return {
-            split: [row for path in paths for row in read_rows(path)]
+            split: [row for path in paths for row in read_rows(path, layout)]
             for split, paths in self.paths(task).items()
         }
 
@@ -76,7 +78,9 @@ class FilesSource(DataSource):
         """
         folder = self._folder(task)
         wanted = ["train", "validation"] + (["test"] if task.split_rule == "given" else [])
-        found = {split: find_split(folder, split, task.name) for split in wanted}
+        found = {
+            split: find_split(folder, split, task.name, task.validation_split) for split in wanted
+        }
         for split, paths in found.items():
             stands_in = split == "validation" and self.holdout is not None
             if not paths and not stands_in:
@@ -97,8 +101,20 @@ class FilesSource(DataSource):
         return folder
 
 
-def find_split(folder: Path, split: str, task_name: str) -> list[Path]:
+def layout_of(task: Task) -> Layout:
+    """Return what a task expects of text tables."""
+    aliases = getattr(task, "aliases", {})
+    names = {field: (field, *aliases.get(field, ())) for field in task.fields}
+    return Layout(names, task.columns, task.broken_rows)
+
+
+def find_split(
+    folder: Path, split: str, task_name: str, validation_split: str = "validation"
+) -> list[Path]:
     """Return the file of a split, or its shards in order, or nothing.
+
+    Where the validation split has a name of its own, such as `validation_matched`, files of other
+    validation splits are passed over.
 
     Raises:
         DataError: If several files could be this split, or shards are missing.
@@ -109,8 +125,13 @@ def find_split(folder: Path, split: str, task_name: str) -> list[Path]:
         if path.is_file() and path.suffix.lower() in SUFFIXES and "unlabelled" not in path.stem
     ]
     stems = {name.format(task=task_name) for name in _OFFICIAL[split]}
+    prefixes = _PREFIXES[split]
+    if split == "validation" and validation_split != "validation":
+        own = validation_split.removeprefix("validation")
+        prefixes = tuple(f"{prefix}{own}" for prefix in prefixes)
+        stems |= set(prefixes)
     official = [path for path in files if path.stem.lower() in stems]
-    likely = [path for path in files if path.stem.lower().startswith(_PREFIXES[split])]
+    likely = [path for path in files if path.stem.lower().startswith(prefixes)]
     found = official or likely
     if len(found) > 1 and (shards := _whole_shards(found)):
         return shards
@@ -145,6 +166,6 @@ def _absent(folder: Path, split: str) -> str:
     if split == "validation":
         remedy += ", or give data.holdout=0.2 to let a fifth of the train rows stand in for it"
     return (
-        f"{folder} must hold a {split} file named {names} in JSONL, TSV, JSON or Parquet, got "
+        f"{folder} must hold a {split} file named {names} in JSONL, TSV, CSV, JSON or Parquet, got "
         f"{held}: {remedy}."
     )

@@ -1,4 +1,4 @@
-"""File formats of official releases: JSON lines, TSV, JSON (SQuAD's nested one too) and Parquet.
+"""File formats of official releases: JSON lines, text tables, JSON (also nested) and Parquet.
 
 Every reader yields rows with their place (`file:line`), and answers a broken file with one sentence
 that names file, line and field.
@@ -9,24 +9,42 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pedro_bench.data.tables import (
+    Layout,
+    csv_rows,
+    numbered_lines,
+    pair_rows,
+    tsv_rows,
+    wrong_encoding,
+)
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.data import Located
 
-SUFFIXES = (".jsonl", ".tsv", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".tsv", ".csv", ".txt", ".json", ".parquet")
 """Known endings of data files."""
 
-_TABLE_SUFFIX = ".parquet"
+_TABLES = {".tsv": tsv_rows, ".csv": csv_rows, ".txt": pair_rows}
 
 
-def read_rows(path: Path) -> list[Located]:
+def read_rows(path: Path, layout: Layout | None = None) -> list[Located]:
     """Read all rows of one file, by its ending.
+
+    Args:
+        path: The file.
+        layout: What the task expects of text tables; None: the first line names the columns.
 
     Raises:
         DataError: If the file cannot be read, is broken, or holds no row.
     """
-    readers = {".jsonl": _json_lines, ".tsv": _tsv, ".json": _json, _TABLE_SUFFIX: _parquet}
+    suffix = path.suffix.lower()
+    documents = {".jsonl": _json_lines, ".json": _json, ".parquet": _parquet}
     try:
-        rows = [flat for row in readers[path.suffix.lower()](path) for flat in _flattened(row)]
+        found = (
+            _TABLES[suffix](path, layout or Layout())
+            if suffix in _TABLES
+            else documents[suffix](path)
+        )
+        rows = [flat for row in found for flat in _flattened(row)]
     except OSError as error:
         raise DataError(f"{path} must be readable, got {error.strerror or error}.") from None
     if not rows:
@@ -34,27 +52,8 @@ def read_rows(path: Path) -> list[Located]:
     return rows
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, text) of lines that are not blank; only line feeds end a line."""
-    for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
-        except UnicodeDecodeError as error:
-            raise _wrong_encoding(f"{path}:{number}", error) from None
-        if line.strip():
-            yield number, line
-
-
-def _wrong_encoding(place: str, error: UnicodeDecodeError) -> DataError:
-    byte = error.object[error.start]
-    return DataError(
-        f"{place} must be UTF-8 text, got byte 0x{byte:02x} at position {error.start}: "
-        "convert the file, for example with iconv."
-    )
-
-
 def _json_lines(path: Path) -> Iterator[Located]:
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         place = f"{path}:{number}"
         try:
             row = json.loads(line)
@@ -66,25 +65,11 @@ def _json_lines(path: Path) -> Iterator[Located]:
         yield Located(_mapping(row, place), place)
 
 
-def _tsv(path: Path) -> Iterator[Located]:
-    lines = _lines(path)
-    _, first = next(lines, (0, ""))
-    header = [name.strip() for name in first.split("\t")]
-    for number, line in lines:
-        cells = line.split("\t")
-        if len(cells) != len(header):
-            raise DataError(
-                f"{path}:{number} must have the header's {len(header)} columns "
-                f"({', '.join(header)}), got {len(cells)}."
-            )
-        yield Located(dict(zip(header, cells, strict=True)), f"{path}:{number}")
-
-
 def _json(path: Path) -> Iterator[Located]:
     try:
         document = json.loads(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise _wrong_encoding(str(path), error) from None
+        raise wrong_encoding(str(path), error) from None
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}:{error.lineno} must be part of one JSON document, got text that breaks at "

@@ -24,26 +24,28 @@ class HubSource(DataSource):
         """Load the labelled official splits; `test` only for tasks whose split rule is `given`."""
         hub_id, revision = pinned(task)
         loaded = _load(hub_id, task.hub_config, revision)
-        wanted = ["train", "validation"] + (["test"] if task.split_rule == "given" else [])
-        for split in wanted:
+        wanted = {"train": "train", "validation": task.validation_split}
+        if task.split_rule == "given":
+            wanted["test"] = "test"
+        for split, name in wanted.items():
             stands_in = split == "validation" and self.holdout is not None
-            if split not in loaded and not stands_in:
+            if name not in loaded and not stands_in:
                 remedy = (
                     " or give data.holdout=0.2 to let train rows stand in for it"
                     if split == "validation"
                     else ""
                 )
                 raise DataError(
-                    f"{hub_id} must have a split {split!r}, got {', '.join(loaded)}: check "
+                    f"{hub_id} must have a split {name!r}, got {', '.join(loaded)}: check "
                     f"task.hub_id and task.hub_config{remedy}."
                 )
         return {
             split: [
-                Located(row, f"{hub_id} {split} row {number}")
-                for number, row in enumerate(loaded[split], start=1)
+                Located(row, f"{hub_id} {name} row {number}")
+                for number, row in enumerate(loaded[name], start=1)
             ]
-            for split in wanted
-            if split in loaded
+            for split, name in wanted.items()
+            if name in loaded
         }
 
     def fingerprint(self, task: Task) -> str:

@@ -3,9 +3,11 @@
 Rules (after Mahabadi et al. 2021; which one holds is decided by the official sizes, in the task's
 YAML):
 
-    halves   the official validation rows are cut in half: dev and test
-    holdout  `dev_rows` train rows become dev; the official validation rows are the test set
-    given    the source brings all three
+    halves           the official validation rows are cut in half: dev and test
+    holdout          `dev_rows` train rows become dev; the official validation rows are test
+    from_validation  `dev_rows` of the official validation rows become dev, or half of them where
+                     that is less; the others are test (RED's rule for GLUE)
+    given            the source brings all three
 
 Rows with equal prompts are twins and never stand in two splits: twins among the rows to be divided
 stay together, and a row whose twin stands in a later split (train < dev < test) is left out and
@@ -120,7 +122,7 @@ def make_splits(
     splits = Splits(
         _split(task, "train", train),
         _split(task, "dev", dev),
-        _split(task, "test", test),
+        _split(task, "test", task.scored_examples(test)),
         removed,
         tuple(notes),
     )
@@ -171,8 +173,10 @@ def _divide(
             "add what is missing, or give data.holdout=0.2 for an absent validation split."
         )
     train, validation = pools["train"], pools["validation"]
-    if task.split_rule == "halves":
-        dev, test = draw(validation, len(validation) // 2, seed, "halves")
+    if task.split_rule in ("halves", "from_validation"):
+        half = len(validation) // 2
+        size = half if task.split_rule == "halves" else min(task.dev_rows, half)
+        dev, test = draw(validation, size, seed, "halves")
         return train, dev, test
     known = {example.identity for example in validation}
     fresh = sum(example.identity not in known for example in train)

@@ -50,11 +50,13 @@ class Example:
         return "".join(part.text for part in self.parts)
 
 
-SPLIT_RULES = ("halves", "holdout", "given")
+SPLIT_RULES = ("halves", "holdout", "from_validation", "given")
 """How official train and validation rows become train, dev and test (SPEC of the protocol, section 4).
 
 `halves`: the official validation rows are cut in half (dev, test); for under 10,000 official train rows.
 `holdout`: `dev_rows` train rows become dev, the official validation rows are the test set.
+`from_validation`: the official validation rows are cut: `dev_rows` of them are dev and the rest test,
+    halves where that would be fewer (RED's rule for GLUE, with 1,000 dev rows).
 `given`: the data set brings train, dev and test itself.
 """
 
@@ -68,10 +70,13 @@ class Task(ABC):
         label: Name as printed in tables.
         version: Raised whenever prompt, splits or metric change; enters the key of a run.
         split_rule: One of SPLIT_RULES, from the official sizes.
-        dev_rows: Rows held out of train under `holdout`.
+        dev_rows: Rows of dev under `holdout` and `from_validation`.
         official_rows: Official (train, validation) row counts, for `inspect` and the batch-size rule.
         hub_id: Data set on the Hub, with `hub_config` and a pinned `hub_revision`.
         max_new_tokens: Longest answer that is generated, in tokens.
+        validation_split: The official validation split's own name, where there are several.
+        columns: Columns of the official text table, in order, where it has no header line.
+        broken_rows: Rows of the official text table that lack cells and are left out.
     """
 
     name: str
@@ -84,9 +89,12 @@ class Task(ABC):
     hub_config: str | None = None
     hub_revision: str | None = None
     max_new_tokens: int = 16
+    validation_split: str = "validation"
+    columns: Sequence[str] = ()
+    broken_rows: int = 0
 
-    main_metric: ClassVar[str]
-    """Key of the metric that tables show."""
+    is_closed: ClassVar[bool] = False
+    """Whether every example brings its closed set of answers, so that likelihood can rank them."""
 
     def __post_init__(self) -> None:
         checks.text("task.name", self.name)
@@ -94,6 +102,14 @@ class Task(ABC):
         checks.choice("task.split_rule", self.split_rule, SPLIT_RULES)
         checks.integer("task.dev_rows", self.dev_rows)
         checks.integer("task.max_new_tokens", self.max_new_tokens)
+        checks.text("task.validation_split", self.validation_split)
+        checks.integer("task.broken_rows", self.broken_rows, least=0)
+        object.__setattr__(self, "columns", tuple(self.columns))
+
+    @property
+    @abstractmethod
+    def main_metric(self) -> str:
+        """Key of the metric that tables show."""
 
     @property
     @abstractmethod
@@ -108,6 +124,10 @@ class Task(ABC):
             DataError: If a field is missing or its value is outside what the task knows; the message
                 names the field (the caller adds file and line).
         """
+
+    def scored_examples(self, examples: Sequence[Example]) -> list[Example]:
+        """Return the test split's examples as the official script scores them (as they are)."""
+        return list(examples)
 
     @abstractmethod
     def extract(self, text: str, example: Example) -> str:

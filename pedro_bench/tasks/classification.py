@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import match_candidate
-from pedro_bench.data.fields import plain_lists, text_of, value_of
+from pedro_bench.data.fields import plain_lists, shown, text_of, value_of
 from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.metrics.classification import accuracy, invalid
@@ -36,6 +36,7 @@ class Classification(Task):
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     main_metric: ClassVar[str] = "acc"
+    is_closed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,7 +81,7 @@ class Classification(Task):
         if word is None:
             raise DataError(
                 f"field {self.label_field!r} must be one of {', '.join(self.labels)}, got "
-                f"{value!r}: rows without a label cannot be used."
+                f"{shown(value)}: rows without a label cannot be used."
             )
         return word
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import match_candidate
-from pedro_bench.data.fields import plain_lists, text_of, texts_of
+from pedro_bench.data.fields import plain_lists, shown, text_of, texts_of
 from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.metrics.classification import invalid
@@ -73,7 +73,7 @@ class Cloze(Task):
         if self.placeholder not in values[self.query_field]:
             raise DataError(
                 f"field {self.query_field!r} must hold {self.placeholder!r}, got "
-                f"{values[self.query_field]!r}."
+                f"{shown(values[self.query_field])}."
             )
         golds = texts_of(row, self.answers_field, self.aliases)
         return Example(

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import fold, match_candidate
-from pedro_bench.data.fields import plain_lists, text_of, value_of
+from pedro_bench.data.fields import plain_lists, shown, text_of, value_of
 from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.metrics.classification import accuracy, invalid
@@ -34,6 +34,7 @@ class MultipleChoice(Task):
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     main_metric: ClassVar[str] = "acc"
+    is_closed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,11 +70,11 @@ class MultipleChoice(Task):
         for name, known in self.words.items():
             if values[name] not in known:
                 raise DataError(
-                    f"field {name!r} must be one of {', '.join(known)}, got {values[name]!r}."
+                    f"field {name!r} must be one of {', '.join(known)}, got {shown(values[name])}."
                 )
         choices = tuple(values[name] for name in self.choices)
         if len({fold(choice) for choice in choices}) < len(choices):
-            raise DataError(f"fields {', '.join(self.choices)} must differ, got {choices!r}.")
+            raise DataError(f"fields {', '.join(self.choices)} must differ, got {shown(choices)}.")
         answer = choices[self._number(row)]
         return Example(
             template.parts(values), answer, (answer,), identity_of(values), candidates=choices
@@ -85,7 +86,7 @@ class MultipleChoice(Task):
         known = [str(number) for number in range(len(self.choices))]
         if isinstance(value, bool) or spelling not in known:
             raise DataError(
-                f"field {self.label_field!r} must be one of {', '.join(known)}, got {value!r}: "
+                f"field {self.label_field!r} must be one of {', '.join(known)}, got {shown(value)}: "
                 "rows without a label cannot be used."
             )
         return int(spelling)

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ from pedro_bench.data.files import FilesSource, find_split
 from pedro_bench.data.splits import load_splits
 from pedro_bench.errors import ConfigError, DataError
 
-REAL_DATA = Path(__file__).parents[4] / "shared" / "data"
+REAL_DATA = Path(
+    os.environ.get("PEDRO_BENCH_REAL_DATA", Path(__file__).parents[4] / "shared" / "data")
+)
 
 
 def source(root, **options):
