@@ -5,7 +5,7 @@ that names file, line and field.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from pedro_bench.protocols.data import Located
 SUFFIXES = (".jsonl", ".tsv", ".csv", ".txt", ".json", ".parquet")
 """Known endings of data files."""
 
-_TABLES = {".tsv": tsv_rows, ".csv": csv_rows, ".txt": pair_rows}
+_Reader = Callable[[Path, Layout], Iterator[Located]]
+
+_TABLES: dict[str, _Reader] = {".tsv": tsv_rows, ".csv": csv_rows, ".txt": pair_rows}
 
 
 def read_rows(path: Path, layout: Layout | None = None) -> list[Located]:
