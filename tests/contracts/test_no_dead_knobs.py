@@ -28,12 +28,12 @@ from pedro_bench.protocols.method import Method
 from pedro_bench.seeding import seed_torch
 from pedro_bench.training.config import TrainerConfig
 from pedro_bench.training.trainer import train
-from tests.tiny import METHOD_NAMES, build_method
+from tests.tiny import METHOD_NAMES, build_method, save_tiny
 
 NAMES = ("name", "label")
 """What a method is called; these alone may leave the outcome as it is."""
 
-OTHER_VALUES: dict[str, list[Any]] = {}
+OTHER_VALUES: dict[str, list[Any]] = {"LatePromptTuning.layer": [2]}
 """`Class.field` -> other values to try, where no rule of `other_values` can find one."""
 
 BESIDE: dict[str, dict[str, Any]] = {
@@ -155,12 +155,11 @@ class Outcomes:
 
 
 @pytest.fixture(scope="module")
-def outcomes(
-    tiny_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Outcomes]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield Outcomes(tiny_folders["llama"], tmp_path_factory.mktemp("knobs"))
+    checkpoint = save_tiny(tmp_path_factory.mktemp("backbone") / "llama", num_hidden_layers=3)
+    yield Outcomes(checkpoint, tmp_path_factory.mktemp("knobs"))
     torch.set_num_threads(threads)
 
 
