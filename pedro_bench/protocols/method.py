@@ -137,6 +137,13 @@ class Method(ABC):
     def after_step(self, adapter: "nn.Module", step: int, num_steps: int) -> None:
         """Act after optimiser step number `step` (from 1) of `num_steps`; gradients are still there."""
 
+    def can_be_best(self, step: int, num_steps: int) -> bool:
+        """Whether the adapter after `step` of `num_steps` may be kept as the best one.
+
+        Until it may, early stopping does not count either; the last step's always may.
+        """
+        return True
+
     def runtime_state(self, adapter: "nn.Module") -> "dict[str, Tensor]":
         """Return what exact resume needs beside parameters and buffers (moving averages, masks)."""
         return {}

@@ -173,7 +173,9 @@ class TrainingLoop:
         require_finite("dev loss", dev_loss, state.step, self.store.last_step())
         epoch = state.step / self.steps_per_epoch
         state.close_interval(epoch=epoch, dev_loss=dev_loss)
-        is_best = self.stopping.update(state.step, dev_loss)
+        is_last = state.step == self.total_steps
+        may_be_best = is_last or self.adapted.method.can_be_best(state.step, self.total_steps)
+        is_best = may_be_best and self.stopping.update(state.step, dev_loss)
         if self.accelerator.is_main_process:
             if is_best:
                 self.store.save_best(state.step, dev_loss, self.adapted.adapter_state())
@@ -223,11 +225,11 @@ class TrainingLoop:
 
     def _result(self, peak_memory_bytes: int | None) -> TrainResult:
         state, stopping = self.state, self.stopping
-        best_dev_loss = min(entry["dev_loss"] for entry in state.history)
+        assert stopping.best_dev_loss is not None  # the last step is always evaluated
         return TrainResult(
             history=tuple(state.history),
             best_step=stopping.best_step,
-            best_dev_loss=best_dev_loss,
+            best_dev_loss=stopping.best_dev_loss,
             steps=state.step,
             stopped_early=state.stopped_early,
             train_seconds=state.train_seconds,

@@ -13,7 +13,7 @@ class TrainResult:
         history: One entry per evaluation: step, epoch (passes over the rows so far), train_loss
             (token mean since the evaluation before), dev_loss (token mean), lr (rate of the last
             step).
-        best_step: Step with the lowest dev loss.
+        best_step: Step with the lowest dev loss, of those that the method lets be the best.
         best_dev_loss: That loss.
         steps: Optimiser steps taken.
         stopped_early: Whether the patience ran out before the schedule.

@@ -40,6 +40,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "full_ft": {"lr": 1e-3},
     "ptuning_v2": {"dropout": 0.2},
     "prefix_tuning": {"num_virtual_tokens": 4, "encoder_hidden_size": 16, "dropout": 0.2},
+    "adalora": {"dropout": 0.2, "deltaT": 3},
 }
 MOST_ATTEMPTS = 60
 

@@ -26,6 +26,7 @@ METHODS = (
     "ptuning_v2",
     "prefix_tuning",
     "infix_tuning",
+    "adalora",
 )
 
 
