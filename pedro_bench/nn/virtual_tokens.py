@@ -90,15 +90,15 @@ class VirtualTokens:
         context = current_context()
         if not self._is_inserting(context):
             return {"position_ids": positions_BT + self._num_tokens}
-        positions_BT = positions_BT.expand(context.num_examples, -1)
         steps_P = torch.arange(self._num_tokens, device=positions_BT.device)
         if self._after_prompt:
+            positions_BT = positions_BT.expand(context.num_examples, -1)
             last_B1 = _last_prompt_column(context)[:, None]
             virtual_BP = positions_BT.gather(1, last_B1) + 1 + steps_P
             columns_T = torch.arange(positions_BT.shape[1], device=positions_BT.device)
             own_BT = positions_BT + self._num_tokens * (columns_T > last_B1)
         else:
-            virtual_BP = steps_P.expand(context.num_examples, -1)
+            virtual_BP = steps_P.expand(positions_BT.shape[0], -1)
             own_BT = positions_BT + self._num_tokens
         return {"position_ids": torch.cat([virtual_BP, own_BT], dim=1)}
 

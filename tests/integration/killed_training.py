@@ -38,7 +38,6 @@ PROTOCOL = TrainerConfig(
 CHANGES: dict[str, dict[str, Any]] = {
     "lora": {"dropout": 0.2},
     "full_ft": {"lr": 1e-3},
-    "ptuning_v2": {"dropout": 0.2},
     "prefix_tuning": {"num_virtual_tokens": 4, "encoder_hidden_size": 16, "dropout": 0.2},
     "adalora": {"dropout": 0.2, "deltaT": 3},
 }

@@ -190,3 +190,23 @@ def test_flash_attention_is_refused(load_tiny: Callable[..., Any]) -> None:
         InjectionError, match=r"backbone.attn_implementation must be sdpa or eager .*'ptuning_v2'"
     ):
         AdaptedModel(backbone, build_method("ptuning_v2"))
+
+
+@pytest.mark.parametrize("name", ["ptuning_v2", "prefix_tuning"])
+def test_gradient_checkpointing_repeats_the_dropout(
+    name: str, load_tiny: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    adapted = AdaptedModel(load_tiny(), build_method(name, **CHANGES[name], dropout=0.3))
+    adapted.train()
+    gradients = []
+    for is_checkpointing in (False, True):
+        if is_checkpointing:
+            adapted.enable_gradient_checkpointing()
+        adapted.zero_grad()
+        torch.manual_seed(7)
+        adapted(make_batch())[0].backward()
+        gradients.append(
+            [p.grad.clone() for p in adapted.adapter.parameters() if p.grad is not None]
+        )
+    assert len(gradients[0]) == len(list(adapted.adapter.parameters()))
+    assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
