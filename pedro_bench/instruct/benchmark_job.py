@@ -16,6 +16,7 @@ from pedro_bench.instruct.harness import require_harness, task_names
 from pedro_bench.instruct.job import Job, Outcome, Tell
 from pedro_bench.instruct.plan import Run, batch_size_of, evaluation_key
 from pedro_bench.instruct.request import Request, fingerprint
+from pedro_bench.protocols.settings import tokens_left
 
 _KIND = "tasks"
 
@@ -56,7 +57,8 @@ class BenchmarkJob(Job):
         with self.journal(_KIND, self.key) as journal:
             rows = self._rows if self._rows is not None else self._from_hub()
             saved = load(self.run.path, device=self.request.device)
-            length = context_length(saved.adapted.backbone.model.config, self.request.max_length)
+            whole = context_length(saved.adapted.backbone.model.config, self.request.max_length)
+            length = tokens_left(whole, saved.adapted.method, "max_length")
             contexts = Contexts(saved.tokenizer, length)
             lm = AdaptedLM(
                 saved.adapted,

@@ -20,6 +20,7 @@ from pedro_bench.instruct.plan import Run, batch_size_of, beams_of, evaluation_k
 from pedro_bench.instruct.questions import Question, local_questions, question_files
 from pedro_bench.instruct.record import file_path, write_rows
 from pedro_bench.instruct.request import Request, fingerprint
+from pedro_bench.protocols.settings import tokens_left
 
 _ANSWERS, _JUDGEMENTS = "answers", "judgements"
 _MOST_NEW_TOKENS = 1024
@@ -77,7 +78,8 @@ class MtBenchJob(Job):
 
         with self.journal(_ANSWERS, self._answers_key) as journal:
             saved = load(self.run.path, device=self.request.device)
-            length = context_length(saved.adapted.backbone.model.config, self.request.max_length)
+            whole = context_length(saved.adapted.backbone.model.config, self.request.max_length)
+            length = tokens_left(whole, saved.adapted.method, "max_length")
             entries = answer_all(
                 saved.adapted,
                 Contexts(saved.tokenizer, length),

@@ -85,8 +85,13 @@ class Settings:
         return tokens_left(self.trainer.max_length, self.method)
 
 
-def tokens_left(max_length: int, method: Method) -> int:
+def tokens_left(max_length: int, method: Method, key: str = "trainer.max_length") -> int:
     """Return how many of `max_length` positions a method leaves for prompt and answer.
+
+    Args:
+        max_length: Positions of a whole sequence.
+        method: The method that takes some of them.
+        key: Where `max_length` was set, for messages.
 
     Raises:
         ConfigError: If it leaves none.
@@ -94,7 +99,7 @@ def tokens_left(max_length: int, method: Method) -> int:
     left = max_length - method.num_positions
     if left < 1:
         raise ConfigError(
-            f"trainer.max_length must be above the {method.num_positions} positions that method "
+            f"{key} must be above the {method.num_positions} positions that method "
             f"{method.name!r} takes for itself, got {max_length}."
         )
     return left

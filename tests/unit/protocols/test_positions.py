@@ -20,6 +20,8 @@ def test_a_limit_that_leaves_nothing_is_refused():
         match=r"trainer\.max_length must be above the 64 positions that method 'ptuning_v2' .* got 64",
     ):
         tokens_left(64, build_method("ptuning_v2"))
+    with pytest.raises(ConfigError, match=r"^max_length must be above the 64 positions"):
+        tokens_left(1, build_method("lpt"), "max_length")
 
 
 def test_every_command_reads_the_same_limit():
