@@ -1,10 +1,18 @@
-"""Tiny real models in the real file format, and methods built from their YAMLs."""
+"""Tiny real models in the real file format, and methods built from their YAMLs.
 
+With PEDRO_BENCH_CONFIG_DIR=DIR the contract tests run over the methods of DIR/method, a folder such as
+`--config-dir` takes, instead of those of conf/method.
+"""
+
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent
 CONF = REPOSITORY / "conf"
+OUTSIDE = os.environ.get("PEDRO_BENCH_CONFIG_DIR")
+METHODS = (Path(OUTSIDE).resolve() if OUTSIDE else CONF) / "method"
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 
 WORDS = (
@@ -89,7 +97,8 @@ def build_method(name: str, **changes: Any) -> Any:
 
     from pedro_bench.protocols.settings import build_group
 
-    config = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text())
+    folder = METHODS if name in METHOD_NAMES else CONF / "method"
+    config = yaml.safe_load((folder / f"{name}.yaml").read_text())
     return build_group("method", {**config, **changes})
 
 
@@ -102,4 +111,7 @@ def build_backbone(name: str) -> Any:
     return build_group("backbone", yaml.safe_load((CONF / "backbone" / f"{name}.yaml").read_text()))
 
 
-METHOD_NAMES = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+METHOD_NAMES = sorted(path.stem for path in METHODS.glob("*.yaml"))
+
+if OUTSIDE and str(METHODS.parent) not in sys.path:
+    sys.path.append(str(METHODS.parent))
