@@ -1,0 +1,149 @@
+"""The method of docs/adding_a_method.md: two files in a folder of their own, and everything works."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGE = (REPOSITORY / "docs" / "adding_a_method.md").read_text(encoding="utf-8")
+FAST = [
+    "task=sst2",
+    "data=files",
+    "data.root=data",
+    "trainer.max_steps=2",
+    "trainer.eval_every_steps=1",
+    "evaluation.num_beams=1",
+    "seeds=[0]",
+    "output=json",
+]
+
+WITHOUT_TORCH = """
+import sys
+from pedro_bench.cli.command import guarded
+from pedro_bench.cli.params import params
+code = guarded(params, sys.argv[1:])
+sys.exit("torch was imported" if "torch" in sys.modules else code)
+"""
+
+
+def block(language):
+    """The page's only code block in a language."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+    return found
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """The page's folder, in an empty folder."""
+    folder = tmp_path / "mine"
+    (folder / "method").mkdir(parents=True)
+    (folder / "toy.py").write_text(block("python"), encoding="utf-8")
+    (folder / "method" / "toy.yaml").write_text(block("yaml"), encoding="utf-8")
+    return folder
+
+
+def call(folder, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            **environment,
+        },
+    )
+
+
+@pytest.fixture
+def command(mine, tmp_path):
+    """What trains the page's method for two steps on a few rows, after `python`."""
+    folder = tmp_path / "data" / "sst2"
+    folder.mkdir(parents=True)
+    for name, count in (("train", 40), ("validation", 10)):
+        rows = [{"sentence": f"a film , {name} {i}", "label": i % 2} for i in range(count)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return ["-m", "pedro_bench", "--config-dir", "mine", "method=toy", *FAST]
+
+
+@pytest.mark.timeout(300)
+def test_it_trains_by_the_command_line_and_a_change_is_another_run(command, mine, tmp_path):
+    first = call(tmp_path, *command)
+    assert first.returncode == 0, first.stderr
+    (run,) = json.loads(first.stdout)["runs"]
+    assert (run["status"], run["method"]) == ("finished", "toy")
+    assert run["config"]["method"]["_target_"] == "toy.Toy"
+    module = mine / "toy.py"
+    module.write_text(module.read_text().replace("output + vector()", "output - vector()"))
+    grid = call(tmp_path, *command, "-m")
+    assert grid.returncode == 0, grid.stderr
+    (job,) = json.loads(grid.stdout)["jobs"]
+    assert (job["status"], job["errors"]) == ("finished", [])
+    assert job["runs"][0]["key"] != run["key"]
+
+
+@pytest.mark.timeout(300)
+def test_its_finished_run_is_found_again_and_loads(command, mine, tmp_path):
+    (run,) = json.loads(call(tmp_path, *command).stdout)["runs"]
+    assert json.loads(call(tmp_path, *command).stdout)["runs"] == [run]
+    loaded = call(
+        tmp_path,
+        "-c",
+        "import glob, pedro_bench;"
+        "(record,) = glob.glob('results/runs/main/*.json');"
+        "print(len(pedro_bench.load(record).generate(['Review: a good film'], max_new_tokens=2)))",
+        PYTHONPATH=f"{REPOSITORY}{os.pathsep}{mine}",
+    )
+    assert loaded.stdout == "1\n", loaded.stderr
+
+
+def test_it_is_counted_beside_the_others_without_torch(mine, tmp_path):
+    asked = ["--config-dir", "mine", "backbone=llama2_7b", "output=json"]
+    done = call(tmp_path, "-c", WITHOUT_TORCH, *asked)
+    assert done.returncode == 0, done.stderr
+    rows = {row["method"]: row for row in json.loads(done.stdout)["methods"]}
+    assert (rows["toy"]["matrices"], rows["toy"]["trainable"]) == (262_144, 262_208)
+    assert "lora" in rows
+    sized = call(tmp_path, "-c", WITHOUT_TORCH, *asked, "method=toy", "method.budget=8.9e6")
+    assert json.loads(sized.stdout)["methods"][0]["size"] == {"field": "r", "value": 68}
+
+
+def test_a_method_that_does_not_fit_the_backbone_hides_no_other(mine, tmp_path):
+    module = mine / "toy.py"
+    module.write_text(
+        module.read_text().replace("shape.each((self.role,))", "shape.each(('nose',))")
+    )
+    asked = ["--config-dir", "mine", "output=json"]
+    found = json.loads(call(tmp_path, "-c", WITHOUT_TORCH, *asked).stdout)
+    assert "toy" not in {row["method"] for row in found["methods"]}
+    (note,) = [note for note in found["notes"] if note.startswith("toy does not fit: ")]
+    assert "got 'nose'" in note
+    named = call(tmp_path, "-c", WITHOUT_TORCH, *asked, "method=toy")
+    assert named.returncode == 2
+    assert "got 'nose'" in named.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_it_passes_the_contracts(mine, tmp_path):
+    done = call(
+        REPOSITORY,
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
+        "tests/contracts/test_methods.py",
+        "tests/contracts/test_counts.py",
+        PEDRO_BENCH_CONFIG_DIR=str(mine),
+    )
+    assert done.returncode == 0, done.stdout
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed.group(1)) > 20
+    assert "skipped" not in done.stdout
