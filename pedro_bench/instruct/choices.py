@@ -3,7 +3,7 @@
 Continuations of one context that differ in their last token only (the four letters of a multiple
 choice) share one pass through the model.
 
-Legend: N answer tokens of a batch, V vocabulary.
+Legend: N answer tokens of a pass, C continuations that share it, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,8 @@ def _score(logits_NV: Tensor, continuations: Sequence[Ids]) -> list[Score]:
     logprobs_NV = logits_NV.float().log_softmax(dim=-1)
     likeliest_N = logits_NV.argmax(dim=-1)
     labels_CN = torch.tensor(continuations, device=logits_NV.device)
-    chosen_CN = logprobs_NV[torch.arange(len(logits_NV)), labels_CN]
+    places_N = torch.arange(len(logits_NV), device=logits_NV.device)
+    chosen_CN = logprobs_NV[places_N, labels_CN]
     sums = chosen_CN.double().sum(dim=1).tolist()
     greedy = (labels_CN == likeliest_N).all(dim=1).tolist()
     return list(zip(sums, greedy, strict=True))

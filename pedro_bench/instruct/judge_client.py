@@ -178,13 +178,15 @@ class JudgeClient:
             content += part
             if time.monotonic() > deadline or len(content) > _LONGEST_REPLY:
                 raise TimeoutError("the answer took too long or was too long")
+        if response.length:
+            raise http.client.IncompleteRead(content, response.length)
         return content
 
     def _reply(self, content: bytes) -> Reply:
         try:
             reply = json.loads(content, parse_constant=_no_number)
             text_of_reply(reply)
-        except ValueError:
+        except (ValueError, RecursionError):
             shown = content[:_SHOWN].decode(errors="replace")
             raise BusyError(f"no message in the answer {self._endpoint.cleaned(shown)!r}") from None
         return self._endpoint.kept(reply)  # type: ignore[no-any-return]

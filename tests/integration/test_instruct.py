@@ -13,6 +13,9 @@ import pytest
 from pedro_bench.__main__ import main
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.instruct import instruct
+from pedro_bench.errors import RecordError
+from pedro_bench.instruct.plan import find_run
+from pedro_bench.instruct.request import DEFAULTS, request_of
 from tests.tiny import REPOSITORY, WORDS
 from tests.unit.instruct.judge_server import KEY, Answer, JudgeServer, said
 
@@ -278,6 +281,22 @@ def test_a_failing_judge_ends_with_code_one_and_the_same_command_goes_on(
     assert code == 0
     assert json.loads(out)["metrics"]["score"] == (3 * 5 + 9) / 4
     assert len(server.requests) == 1
+
+
+def test_a_run_may_be_named_by_its_folder(trained: Path) -> None:
+    folder = trained / "outputs" / "main" / run_of(trained).stem
+    values = {
+        **DEFAULTS,
+        "suite": "mmlu",
+        "data.root": ".",
+        "results_dir": str(trained / "results"),
+    }
+    assert find_run(request_of({**values, "run": str(folder)})).path == run_of(trained)
+    content = json.loads(run_of(trained).read_text())
+    failed = trained / run_of(trained).name
+    failed.write_text(json.dumps({**content, "status": "failed", "error": "broken"}))
+    with pytest.raises(RecordError, match=r"run must be finished, got 'failed' in "):
+        find_run(request_of({**values, "run": str(failed)}))
 
 
 @pytest.mark.parametrize(

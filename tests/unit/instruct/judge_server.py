@@ -11,11 +11,22 @@ KEY = "sk-secret-key-of-the-test-0123456789"
 
 
 class Answer:
-    """What the server sends: a status, a body (text or JSON), headers, and how long it waits."""
+    """What the server sends: a status, a body (bytes or JSON), headers.
+
+    It waits before it answers, drips byte by byte with a pause after each, or claims to send more
+    than it does.
+    """
 
     def __init__(
-        self, body: Any = None, status: int = 200, wait: float = 0.0, **headers: str
+        self,
+        body: Any = None,
+        status: int = 200,
+        wait: float = 0.0,
+        drip: float = 0.0,
+        missing: int = 0,
+        **headers: str,
     ) -> None:
+        self.drip, self.missing = drip, missing
         self.content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.status, self.wait = status, wait
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -99,9 +110,12 @@ class JudgeServer:
             handler.send_response(answer.status)
             for name, value in answer.headers.items():
                 handler.send_header(name, value)
-            handler.send_header("Content-Length", str(len(answer.content)))
+            handler.send_header("Content-Length", str(len(answer.content) + answer.missing))
             handler.end_headers()
-            handler.wfile.write(answer.content)
+            step = 1 if answer.drip else len(answer.content)
+            for start in range(0, len(answer.content), step):
+                handler.wfile.write(answer.content[start : start + step])
+                time.sleep(answer.drip)
         except OSError:
             pass  # the client gave up
         finally:

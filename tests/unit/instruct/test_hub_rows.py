@@ -6,7 +6,8 @@ import pytest
 
 from pedro_bench.errors import DataError
 from pedro_bench.instruct import request
-from pedro_bench.instruct.hub_rows import hub_rows
+from pedro_bench.instruct.hub_rows import hub_questions, hub_rows
+from pedro_bench.instruct.questions import Question
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -31,6 +32,16 @@ def test_rows_come_through_datasets(tmp_path, monkeypatch):
     assert hub_rows("mmlu", COMMIT, ("anatomy",)) == {"anatomy": {"dev": [row], "test": [row]}}
     with pytest.raises(DataError, match=r"\(virology\) at revision .*BuilderConfig.*data=files"):
         hub_rows("mmlu", COMMIT, ("virology",))
+
+
+def test_questions_come_through_datasets(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "mt_bench_prompts"
+    folder.mkdir()
+    row = {"prompt_id": 7, "category": "math", "prompt": ["1?", "2?"], "reference": ["1", "2"]}
+    (folder / "train.jsonl").write_text(json.dumps(row) + "\n")
+    monkeypatch.setitem(request.HUB, "mt_bench", (str(folder), None))
+    assert hub_questions(COMMIT) == [Question(7, "math", ("1?", "2?"), ("1", "2"))]
 
 
 def test_offline_is_one_sentence_with_the_remedy(tmp_path, monkeypatch):

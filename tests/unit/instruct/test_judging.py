@@ -83,9 +83,12 @@ def test_null_settings_are_left_out_of_the_request(tmp_path):
         Answer({"choices": [{"message": {"content": None}}]}),
         Answer([1, 2]),
         Answer(b'{"choices": [{"message": {"content": "[[5]]"}}], "x": NaN}'),
+        Answer(b"[" * 100_000),
         Answer({}, wait=1.5),
+        Answer({"choices": "a long answer that drips"}, drip=0.05),
+        Answer(json.loads(said("[[3]]").content), missing=100, Connection="close"),
     ],
-    ids=["429", "500", "502", "no json", "no choice", "no text", "a list", "nan", "silence"],
+    ids="429 500 502 no-json no-choice no-text a-list nan nested silence dripping cut-off".split(),
 )
 def test_trouble_is_asked_through(tmp_path, trouble):
     """Every second request fails; the grades are those of an undisturbed judge."""
