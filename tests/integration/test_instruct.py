@@ -14,6 +14,7 @@ from pedro_bench.__main__ import main
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.instruct import instruct
 from pedro_bench.errors import RecordError
+from pedro_bench.instruct.mt_bench_job import MtBenchJob
 from pedro_bench.instruct.plan import find_run
 from pedro_bench.instruct.request import DEFAULTS, request_of
 from tests.tiny import REPOSITORY, WORDS
@@ -281,6 +282,52 @@ def test_a_failing_judge_ends_with_code_one_and_the_same_command_goes_on(
     assert code == 0
     assert json.loads(out)["metrics"]["score"] == (3 * 5 + 9) / 4
     assert len(server.requests) == 1
+
+
+def test_the_key_knows_all_that_can_change_a_grade(trained: Path) -> None:
+    data = trained / "other_data"
+    write_lines(data / "mt_bench" / "question.jsonl", [question()])
+    base = {
+        **DEFAULTS,
+        "run": str(run_of(trained)),
+        "suite": "mt_bench",
+        "data.root": str(data),
+        "judge.model": "judge-1",
+    }
+
+    def key(**changes: Any) -> str:
+        request = request_of({**base, **changes})
+        return MtBenchJob(request, find_run(request)).key
+
+    first = key()
+    same: dict[str, Any] = {
+        "judge.concurrency": 9,
+        "judge.max_requests": 9,
+        "judge.attempts": 2,
+        "evaluation.batch_size": 3,
+        "results_dir": "elsewhere",
+        "max_new_tokens": 1024,
+    }
+    for name, value in same.items():
+        assert key(**{name: value}) == first, name
+    moving: dict[str, Any] = {
+        "judge.model": "judge-2",
+        "judge.temperature": 1.0,
+        "judge.max_tokens": 10,
+        "max_new_tokens": 9,
+        "max_length": 99,
+        "limit": 1,
+        "evaluation.num_beams": 2,
+        "run": str(run_of(trained, seed=1)),
+    }
+    found = {name: key(**{name: value}) for name, value in moving.items()}
+    assert len({first, *found.values()}) == len(found) + 1
+    write_lines(data / "mt_bench" / "question.jsonl", [{**question(), "turns": ["a", "c"]}])
+    assert key() not in {first, *found.values()}
+
+
+def question() -> dict[str, Any]:
+    return {"question_id": 1, "category": "writing", "turns": ["a", "b"]}
 
 
 def test_a_run_may_be_named_by_its_folder(trained: Path) -> None:
