@@ -20,6 +20,18 @@ def accuracy(predictions: Sequence[str], golds: Sequence[Sequence[str]]) -> floa
     return 100.0 * right / len(predictions)
 
 
+def f1(predictions: Sequence[bool], golds: Sequence[bool]) -> float:
+    """Return F1 of the class that is True, in percent; 0 where it is neither given nor there.
+
+    Raises:
+        DataError: If the two differ in length or are empty.
+    """
+    check_lengths(len(predictions), len(golds))
+    both = sum(given and gold for given, gold in zip(predictions, golds, strict=True))
+    number = sum(predictions) + sum(golds)
+    return 100.0 * 2 * both / number if number else 0.0
+
+
 def invalid(predictions: Sequence[str], candidates: Sequence[Sequence[str]]) -> float:
     """Return the share of predictions outside their closed set of answers, in percent.
 

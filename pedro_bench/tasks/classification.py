@@ -13,8 +13,11 @@ from pedro_bench.data.answers import match_candidate
 from pedro_bench.data.fields import plain_lists, shown, text_of, value_of
 from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
 from pedro_bench.errors import ConfigError, DataError
-from pedro_bench.metrics.classification import accuracy, invalid
+from pedro_bench.metrics.classification import accuracy, check_lengths, f1, invalid
+from pedro_bench.metrics.correlation import matthews
 from pedro_bench.protocols.task import Example, Row, Task
+
+METRICS = ("acc", "f1", "matthews")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,9 @@ class Classification(Task):
         labels: Official spelling of the label (as text, case folded) -> label word.
         label_field: Field that holds the label.
         aliases: Field -> other names of it in other releases.
+        metrics: What is measured, the main metric first: `acc`; for two label words also `f1` and
+            `matthews`, of the class that the last label word stands for. An answer outside the
+            label words counts for the class that is wrong.
     """
 
     prompt: str
@@ -35,7 +41,8 @@ class Classification(Task):
     label_field: str = "label"
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    main_metric: ClassVar[str] = "acc"
+    metrics: Sequence[str] = ("acc",)
+
     is_closed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -50,6 +57,23 @@ class Classification(Task):
         folded = {str(spelling).casefold(): word for spelling, word in labels.items()}
         object.__setattr__(self, "labels", folded)
         self.template  # noqa: B018 - checks the prompt
+        self._check_metrics()
+
+    def _check_metrics(self) -> None:
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+        for name in self.metrics:
+            checks.choice("task.metrics", name, METRICS)
+        binary = set(self.metrics) - {"acc"}
+        if not self.metrics or (binary and len(self.label_words) != 2):
+            raise ConfigError(
+                "task.metrics must be acc, or for two label words also f1 and matthews, got "
+                f"{list(self.metrics)!r} for {len(self.label_words)} label words."
+            )
+
+    @property
+    def main_metric(self) -> str:
+        """The first of the metrics."""
+        return self.metrics[0]
 
     @property
     def template(self) -> PromptTemplate:
@@ -90,8 +114,28 @@ class Classification(Task):
         return match_candidate(text, example.candidates)
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
-        """Return accuracy and the share of answers outside the label words, in percent."""
-        return {
-            "acc": accuracy(predictions, [example.golds for example in examples]),
-            "invalid": invalid(predictions, [example.candidates for example in examples]),
+        """Return the task's metrics and the share of answers outside the label words, in percent."""
+        golds = [example.golds for example in examples]
+        scores: dict[str, float] = {}
+        for name in self.metrics:
+            if name == "acc":
+                scores[name] = accuracy(predictions, golds)
+            else:
+                measure = f1 if name == "f1" else matthews
+                scores[name] = measure(*self._as_classes(predictions, examples))
+        return scores | {
+            "invalid": invalid(predictions, [example.candidates for example in examples])
         }
+
+    def _as_classes(
+        self, predictions: Sequence[str], examples: Sequence[Example]
+    ) -> tuple[list[bool], list[bool]]:
+        """Return whether each prediction and each gold is the last label word."""
+        check_lengths(len(predictions), len(examples))
+        last = self.label_words[-1]
+        golds = [example.answer == last for example in examples]
+        given = [
+            word == last if word in self.label_words else not gold
+            for word, gold in zip(predictions, golds, strict=True)
+        ]
+        return given, golds

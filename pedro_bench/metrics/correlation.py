@@ -1,0 +1,71 @@
+"""Correlations that GLUE's official scores are: Matthews for CoLA, Pearson and Spearman for STS-B."""
+
+import math
+from collections.abc import Sequence
+
+from pedro_bench.metrics.classification import check_lengths
+
+
+def matthews(predictions: Sequence[bool], golds: Sequence[bool]) -> float:
+    """Return Matthews' correlation of two classes, in percent between -100 and 100.
+
+        MCC = (TP TN - FP FN) / sqrt((TP + FP)(TP + FN)(TN + FP)(TN + FN))
+
+    It is 0 where predictions or golds hold one class only, as in scikit-learn.
+
+    Args:
+        predictions: Whether each example was given the first class.
+        golds: Whether it belongs to it.
+
+    Raises:
+        DataError: If the two differ in length or are empty.
+    """
+    check_lengths(len(predictions), len(golds))
+    pairs = list(zip(predictions, golds, strict=True))
+    counts = {
+        one: pairs.count(one) for one in ((a, b) for a in (True, False) for b in (True, False))
+    }
+    tp, fp = counts[True, True], counts[True, False]
+    fn, tn = counts[False, True], counts[False, False]
+    below = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return 100.0 * (tp * tn - fp * fn) / math.sqrt(below) if below else 0.0
+
+
+def pearson(predictions: Sequence[float], golds: Sequence[float]) -> float:
+    """Return Pearson's correlation in percent; 0 where one side is constant.
+
+    Raises:
+        DataError: If the two differ in length or are empty.
+    """
+    check_lengths(len(predictions), len(golds))
+    mean_x, mean_y = math.fsum(predictions) / len(golds), math.fsum(golds) / len(golds)
+    xs, ys = [x - mean_x for x in predictions], [y - mean_y for y in golds]
+    below = math.sqrt(math.fsum(x * x for x in xs) * math.fsum(y * y for y in ys))
+    if min(max(map(abs, xs)), max(map(abs, ys))) < 1e-12:
+        return 0.0
+    above = math.fsum(x * y for x, y in zip(xs, ys, strict=True))
+    return 100.0 * max(-1.0, min(1.0, above / below))
+
+
+def spearman(predictions: Sequence[float], golds: Sequence[float]) -> float:
+    """Return Spearman's rank correlation in percent: Pearson's of the ranks, ties sharing theirs.
+
+    Raises:
+        DataError: If the two differ in length or are empty.
+    """
+    return pearson(_ranks(predictions), _ranks(golds))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Return ranks from 1; equal values share the mean of theirs."""
+    order = sorted(range(len(values)), key=lambda position: values[position])
+    ranks = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        end = start
+        while end < len(order) and values[order[end]] == values[order[start]]:
+            end += 1
+        for position in order[start:end]:
+            ranks[position] = (start + 1 + end) / 2
+        start = end
+    return ranks

@@ -1,0 +1,135 @@
+"""Regression as text: the answer is a number on a scale, such as the similarity of two sentences.
+
+The number is trained as text, rounded to a step (for STS-B, 0.2 as in T5), and scored against the
+official value by Pearson's and Spearman's correlation. An answer that is no number of the scale
+counts as the scale's far end from the gold, so that it is never a help, and is reported as
+`invalid`.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pedro_bench import checks
+from pedro_bench.data.answers import first_line
+from pedro_bench.data.fields import plain_lists, shown, text_of, value_of
+from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
+from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.metrics.classification import check_lengths
+from pedro_bench.metrics.correlation import pearson, spearman
+from pedro_bench.protocols.task import Example, Row, Task
+
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression(Task):
+    """A pair of texts, and a number that says how they relate.
+
+    Attributes:
+        prompt: Template with a `{field}` for every text field.
+        least: Lower end of the scale.
+        most: Upper end of the scale, above `least`.
+        step: What numbers are rounded to for training; the scale is a whole number of steps.
+        shrinkable: The field that may be cut from its end to fit the length limit, or None.
+        label_field: Field that holds the number.
+        aliases: Field -> other names of it in other releases.
+    """
+
+    prompt: str
+    least: float
+    most: float
+    step: float
+    shrinkable: str | None = None
+    label_field: str = "label"
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    main_metric: ClassVar[str] = "pearson"
+    is_closed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
+        checks.text("task.label_field", self.label_field)
+        checks.number("task.least", self.least)
+        checks.number("task.most", self.most, above=self.least)
+        checks.number("task.step", self.step, above=0.0, most=self.most - self.least)
+        steps = (self.most - self.least) / self.step
+        if abs(steps - round(steps)) > 1e-9:
+            raise ConfigError(
+                "task.step must divide the scale from task.least to task.most, got "
+                f"{self.step!r} for {self.least!r} to {self.most!r}."
+            )
+        self.template  # noqa: B018 - checks the prompt
+
+    @property
+    def template(self) -> PromptTemplate:
+        """The parsed prompt."""
+        return parse_template("task.prompt", self.prompt, self.shrinkable)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the prompt and of the number."""
+        return (*self.template.fields, self.label_field)
+
+    @property
+    def grid(self) -> tuple[str, ...]:
+        """The numbers that can be trained, as text, from the lower end."""
+        steps = round((self.most - self.least) / self.step)
+        return tuple(self._text(self.least + step * self.step) for step in range(steps + 1))
+
+    def example(self, row: Row) -> Example:
+        """Fill in the prompt; the answer is rounded, the gold is the official value."""
+        template = self.template
+        values = {name: text_of(row, name, self.aliases) for name in template.fields}
+        given = value_of(row, self.label_field, self.aliases)
+        number = self._number(str(given).strip())
+        if isinstance(given, bool) or number is None:
+            raise DataError(
+                f"field {self.label_field!r} must be a number from {self.least:g} to "
+                f"{self.most:g}, got {shown(given)}: rows without a label cannot be used."
+            )
+        steps = math.floor((number - self.least) / self.step + 0.5)
+        answer = self._text(self.least + steps * self.step)
+        return Example(
+            template.parts(values),
+            answer,
+            (repr(number),),
+            identity_of(values),
+            candidates=self.grid,
+        )
+
+    def _text(self, number: float) -> str:
+        return f"{number:.1f}"
+
+    def _number(self, text: str) -> float | None:
+        """Return the number that a text is, if it lies on the scale."""
+        try:
+            number = float(text)
+        except ValueError:
+            return None
+        return number if self.least <= number <= self.most else None
+
+    def extract(self, text: str, example: Example) -> str:
+        """Return the number that the first line begins with, else the line itself."""
+        line = first_line(text)
+        found = _NUMBER.match(line)
+        return found.group() if found else line
+
+    def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+        """Return Pearson's and Spearman's correlation, and answers off the scale, in percent."""
+        check_lengths(len(predictions), len(examples))
+        golds = [float(example.golds[0]) for example in examples]
+        found: list[Any] = [self._number(text) for text in predictions]
+        middle = (self.least + self.most) / 2
+        given = [
+            number if number is not None else (self.least if gold > middle else self.most)
+            for number, gold in zip(found, golds, strict=True)
+        ]
+        return {
+            "pearson": pearson(given, golds),
+            "spearman": spearman(given, golds),
+            "invalid": 100.0 * sum(number is None for number in found) / len(found),
+        }
