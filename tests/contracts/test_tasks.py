@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from pedro_bench.data.hub import pinned
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.settings import build_group, describe
-from pedro_bench.protocols.task import Task
+from pedro_bench.protocols.task import Example, Task
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "task").glob("*.yaml"))
@@ -41,7 +42,8 @@ def test_the_yaml_is_complete(name: str, task: Task) -> None:
     assert task.version >= 1
     assert build_group("task", describe(task)) == task
     train, _ = task.official_rows
-    assert task.split_rule == ("halves" if train < 10_000 else "holdout")
+    by_size = "halves" if train < 10_000 else "holdout"
+    assert task.split_rule in (by_size, "from_validation", "given")
 
 
 def test_golden_example(task: Task, case: dict[str, Any]) -> None:
@@ -89,21 +91,37 @@ def test_wrong_rows_are_told_in_one_sentence(task: Task, case: dict[str, Any]) -
         assert "\n" not in str(caught.value)
 
 
+def examples_of(task: Task, case: dict[str, Any], number: int) -> list[Example]:
+    """Return examples of the case's rows in turn: a correlation needs more than one."""
+    rows = [case["row"], *case.get("more", [])]
+    return [task.example(rows[at % len(rows)]) for at in range(number)]
+
+
 def test_perfect_predictions_score_the_maximum(task: Task, case: dict[str, Any]) -> None:
-    example = task.example(case["row"])
-    predictions = [task.extract(f" {gold}\n", example) for gold in example.golds]
-    scores = task.score(predictions, [example] * len(predictions))
+    examples = examples_of(task, case, 1 + len(case.get("more", [])))
+    predictions = [task.extract(f" {one.golds[0]}\n", one) for one in examples]
+    scores = task.score(predictions, examples)
     assert task.main_metric in scores
-    assert {key for key, value in scores.items() if value == 100.0} == set(scores) - {"invalid"}
-    assert scores.get("invalid", 0.0) == 0.0
+    assert scores.pop("invalid", 0.0) == 0.0
+    for name, value in case.get("perfect", dict.fromkeys(scores, 100.0)).items():
+        assert value is None or scores[name] == pytest.approx(value)
+
+
+def test_every_gold_is_as_good(task: Task, case: dict[str, Any]) -> None:
+    example = task.example(case["row"])
+    golds = [task.extract(f" {gold}\n", example) for gold in example.golds]
+    scores = [task.score([gold], [example]) for gold in golds]
+    assert all(score == scores[0] for score in scores)
 
 
 def test_a_damaged_set_scores_its_known_value(task: Task, case: dict[str, Any]) -> None:
-    example = task.example(case["row"])
     texts = case["damaged"]["texts"]
-    predictions = [task.extract(text, example) for text in texts]
-    scores = task.score(predictions, [example] * len(texts))
-    assert scores == pytest.approx(case["damaged"]["scores"], abs=1e-3)
+    examples = examples_of(task, case, len(texts))
+    predictions = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
+    scores = task.score(predictions, examples)
+    expected = case["damaged"]["scores"]
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-3)
+    assert set(expected) in (set(scores), set()), "all measures, or those of the reference tests"
 
 
 def test_twins_have_one_identity(task: Task, case: dict[str, Any]) -> None:
@@ -121,6 +139,9 @@ def test_twins_have_one_identity(task: Task, case: dict[str, Any]) -> None:
     assert task.example(changed).identity != example.identity
 
 
-def test_the_hub_revision_is_a_full_commit(task: Task) -> None:
-    assert task.hub_id is not None
-    assert re.fullmatch(r"[0-9a-f]{40}", str(task.hub_revision))
+def test_the_hub_revision_is_a_full_commit_or_the_hub_is_refused(task: Task) -> None:
+    if task.hub_id is None:
+        with pytest.raises(DataError, match=r"task.hub_id must name .* got null .*use data=files"):
+            pinned(task)
+    else:
+        assert re.fullmatch(r"[0-9a-f]{40}", pinned(task)[1])

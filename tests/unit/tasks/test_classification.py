@@ -30,3 +30,23 @@ def test_the_prompt_is_checked_on_construction(make_task):
         make_task("sst2", prompt="Review: {sentence}: ")
     with pytest.raises(ConfigError, match=r"task.shrinkable must .*got 'text'"):
         make_task("sst2", shrinkable="text")
+
+
+@pytest.mark.parametrize("metrics", [[], ["matthews"], ["acc", "f1"]])
+def test_f1_and_matthews_need_two_label_words(make_task, metrics):
+    with pytest.raises(ConfigError, match=r"task.metrics must be acc, or for two .* 3 label words"):
+        make_task("mnli", metrics=metrics)
+
+
+def test_the_first_metric_is_the_main_one(make_task):
+    assert make_task("cola").main_metric == "matthews"
+    assert make_task("mrpc").main_metric == "acc"
+    with pytest.raises(ConfigError, match=r"task.metrics must be one of .*Did you mean 'matthews'"):
+        make_task("cola", metrics=["mathews"])
+
+
+def test_an_answer_outside_the_label_words_counts_for_the_wrong_class(make_task):
+    task = make_task("cola")
+    examples = [task.example({"sentence": f"s{n}", "label": n % 2}) for n in range(4)]
+    invalid = task.score(["no", "yes", "so", "so"], examples)
+    assert invalid == task.score(["no", "yes", "yes", "no"], examples) | {"invalid": 50.0}

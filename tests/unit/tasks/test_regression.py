@@ -1,0 +1,46 @@
+import pytest
+
+from pedro_bench.errors import ConfigError
+
+ROW = {"sentence1": "a", "sentence2": "b"}
+
+
+@pytest.mark.parametrize(
+    ("label", "answer"),
+    [(0, "0.0"), (5.0, "5.0"), ("2.5", "2.6"), (3.8, "3.8"), (2.33, "2.4"), (0.09, "0.0")],
+)
+def test_training_answers_stand_on_the_grid(make_task, label, answer):
+    example = make_task("stsb").example({**ROW, "label": label})
+    assert example.answer == answer
+    assert answer in example.candidates
+    assert float(example.golds[0]) == float(label)
+
+
+def test_an_answer_off_the_scale_is_the_far_end(make_task):
+    task = make_task("stsb")
+    examples = [task.example({**ROW, "label": label}) for label in (0.0, 1.0, 5.0)]
+    off = task.score(["9.0", "1.0", "none"], examples)
+    assert off == task.score(["5.0", "1.0", "0.0"], examples) | {"invalid": pytest.approx(200 / 3)}
+
+
+def test_extraction_reads_the_number_at_the_start(make_task):
+    task = make_task("stsb")
+    example = task.example({**ROW, "label": 1})
+    assert [task.extract(text, example) for text in (" 3.8\nmore", "4 of 5", "about 3")] == [
+        "3.8",
+        "4",
+        "about 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"most": 0.0}, r"task.most must be a number above 0, got 0.0"),
+        ({"step": 0.3}, r"task.step must divide the scale .*got 0.3 for 0.0 to 5.0"),
+        ({"step": 0.0}, r"task.step must be a number above 0 .*got 0.0"),
+    ],
+)
+def test_the_scale_is_checked(make_task, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        make_task("stsb", **changes)
