@@ -158,6 +158,7 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
         ffn_dim=widths[0]["ffn_up"].outputs,
         vocab_size=embedding.weight.shape[0],
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_norms=len(sites["norm"]),
         widths=tuple(widths),
         layer_parameters=tuple(
             sum(parameter.numel() for parameter in site.module.parameters())

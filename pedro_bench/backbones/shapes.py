@@ -101,6 +101,7 @@ def read_shape(mapping: Mapping[str, Any], source: str) -> BackboneShape:
         ffn_dim=ffn,
         vocab_size=vocabulary,
         num_parameters=embeddings + layers * per_layer + hidden,
+        num_norms=layers * convention.norms + 1,
         widths=tuple(widths for _ in range(layers)),
         layer_parameters=(per_layer,) * layers,
     )

@@ -25,6 +25,7 @@ from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.experiment.saved import save_adapter
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
+from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import RunRecord
 from pedro_bench.seeding import seed_torch
@@ -129,23 +130,30 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
 def _train(
     prepared: _Prepared, adapted: AdaptedModel, seed: int, key: str, folder: Path, path: Path
 ) -> tuple[AdaptedModel, TrainResult]:
-    """Train all phases of the method; return the last phase's model and the joined result."""
+    """Train all phases of the method; return the last phase's model and the joined result.
+
+    Each phase's model is taken out of the backbone before the next, and also when its training fails.
+    """
     settings = prepared.settings
     tracker = settings.tracking.start(path.stem, settings.resolved_config, folder)
     seconds, phase = 0.0, 0
     while True:
-        result = train(
-            adapted,
-            train=prepared.encodings["train"].encoded,
-            dev=prepared.encodings["dev"].encoded,
-            config=settings.trainer,
-            official_train_rows=settings.task.official_rows[0],
-            seed=seed,
-            key=key,
-            folder=folder,
-            tracker=tracker,
-            phase=phase,
-        )
+        try:
+            result = train(
+                adapted,
+                train=prepared.encodings["train"].encoded,
+                dev=prepared.encodings["dev"].encoded,
+                config=settings.trainer,
+                official_train_rows=settings.task.official_rows[0],
+                seed=seed,
+                key=key,
+                folder=folder,
+                tracker=tracker,
+                phase=phase,
+            )
+        except BaseException:
+            adapted.remove()
+            raise
         seconds += result.train_seconds
         following = adapted.method.following(adapted.adapter)
         if following is None:
@@ -181,6 +189,7 @@ def _score(
         history=[dict(entry) for entry in result.history],
         best_step=result.best_step,
         metrics={"dev": {"loss": result.best_dev_loss}, "test": dict(found.scores)},
+        parameters=_parameters(adapted.method, prepared.backbone),
         predictions={
             "path": predictions.relative_to(path.parent).as_posix(),
             "sha256": hashlib.sha256(content.encode()).hexdigest(),
@@ -199,7 +208,6 @@ def _score(
 def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
     """Return the record of a run that is about to begin."""
     settings, splits = prepared.settings, prepared.splits
-    count = settings.method.count(prepared.backbone.shape)
     return RunRecord(
         key=path.stem.split("--")[3],
         status="running",
@@ -211,11 +219,7 @@ def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         seed=seed,
         config=_recorded_config(settings.resolved_config),
         main_metric=settings.task.main_metric,
-        parameters={
-            "matrices": count.matrices,
-            "trainable": count.trainable,
-            "total": prepared.backbone.shape.num_parameters,
-        },
+        parameters=_parameters(settings.method, prepared.backbone),
         splits={
             name: {"rows": splits[name].rows, "fingerprint": splits[name].fingerprint}
             for name in ("train", "dev", "test")
@@ -224,6 +228,16 @@ def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         environment=describe_environment(prepared.device),
         started=now(),
     )
+
+
+def _parameters(method: Method, backbone: LoadedBackbone) -> dict[str, int]:
+    """Return a record's ledger of one method: after a search, that of the method it found."""
+    count = method.count(backbone.shape)
+    return {
+        "matrices": count.matrices,
+        "trainable": count.trainable,
+        "total": backbone.shape.num_parameters,
+    }
 
 
 def _notes(prepared: _Prepared) -> list[str]:

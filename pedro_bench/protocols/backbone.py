@@ -45,6 +45,7 @@ class BackboneShape:
         ffn_dim: Inner width of the feed-forward network (f).
         vocab_size: Rows of the embedding.
         num_parameters: All parameters of the backbone, tied ones once.
+        num_norms: Normalisations of the residual stream, the last one included.
         widths: For each layer, role -> `Width`, for the linear roles the family has.
         layer_parameters: For each layer, all its parameters, normalisations and biases included.
     """
@@ -55,6 +56,7 @@ class BackboneShape:
     ffn_dim: int
     vocab_size: int
     num_parameters: int
+    num_norms: int
     widths: tuple[Mapping[str, Width], ...]
     layer_parameters: tuple[int, ...]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.nn import Parameter
 
-BILEVEL_CHOICES = ("none", "validation", "train_holdout")
+BILEVEL_CHOICES = ("none", "validation", "train_holdout", "train_half")
 """Where the architecture parameters' batches come from; `none` trains all parameters on the train split."""
 
 
@@ -81,6 +81,8 @@ class Method(ABC):
         micro_lr: Learning rate that suits the embedded micro backbone; used by `trainer=micro` alone,
             and only while `lr` is None. Above 0, or None for the trainer's.
         bilevel: Where batches for the `architecture` parameter group come from; see BILEVEL_CHOICES.
+        architecture_lr: Learning rate of the `architecture` group under bilevel training, or None for
+            the trainer's `architecture_lr` (and where that is null too, the weights' rate). Above 0.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Method(ABC):
     lr: float | None = None
     micro_lr: float | None = None
     bilevel: str = "none"
+    architecture_lr: float | None = None
 
     starts_at_backbone: ClassVar[bool] = True
     """Whether the adapted model equals the backbone exactly before the first step."""
@@ -98,6 +101,8 @@ class Method(ABC):
     size_fields: ClassVar[tuple[str, ...]] = ("r", "bottleneck_size", "num_virtual_tokens")
     """Names of fields that set how much is trained; the first that the method has is its size, which
     `method.budget` chooses. Empty where no single whole number does."""
+    counts_last_phase: ClassVar[bool] = False
+    """Whether `count` is of the network retrained after a search, and not of what the search trains."""
 
     def __post_init__(self) -> None:
         checks.text("method.name", self.name)
@@ -108,6 +113,12 @@ class Method(ABC):
             raise ConfigError(
                 f"method.bilevel must be none for {self.name}, got {self.bilevel!r}: it has no "
                 "architecture parameters to train apart."
+            )
+        checks.number("method.architecture_lr", self.architecture_lr, above=0, optional=True)
+        if self.architecture_lr is not None and self.bilevel == "none":
+            raise ConfigError(
+                "method.architecture_lr must be null with method.bilevel=none, got "
+                f"{self.architecture_lr!r}: all parameters then have the learning rate of the weights."
             )
 
     @property
@@ -120,7 +131,11 @@ class Method(ABC):
 
     @abstractmethod
     def count(self, shape: BackboneShape) -> ParameterCount:
-        """Count the parameters from the backbone's sizes alone, as a closed form."""
+        """Count the parameters from the backbone's sizes alone, as a closed form.
+
+        Of a method that searches for a structure and then retrains it (`counts_last_phase`), this is
+        the retrained network: exact once the structure is found, before that the most it can have.
+        """
 
     @abstractmethod
     def attach(self, injection: Injection) -> None:

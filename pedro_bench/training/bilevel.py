@@ -5,8 +5,9 @@ batch of the training rows, one step of the `architecture` parameters on a batch
 rows, each with its own AdamW. Where a method has no architecture group, or its `bilevel` is `none`,
 one optimiser updates all parameters on the training rows.
 
-`validation` takes the architecture's rows from the dev split (the paper's words); `train_holdout`
-takes a seeded tenth of the training rows, which the weights then never see.
+`validation` takes the architecture's rows from the dev split (the paper's words). `train_holdout`
+takes a seeded tenth of the training rows and `train_half` a seeded half of them (DARTS' own choice),
+which the weights then never see.
 """
 
 import random
@@ -21,8 +22,8 @@ from pedro_bench.seeding import derive
 
 WEIGHTS = "weights"
 ARCHITECTURE = "architecture"
-HOLDOUT_PART = 10
-"""One in so many training rows goes to the architecture under `train_holdout`."""
+HELD_PARTS = {"train_holdout": 10, "train_half": 2}
+"""One in so many training rows goes to the architecture."""
 
 
 @dataclass(frozen=True)
@@ -67,25 +68,31 @@ def levels(
     if bilevel == "validation":
         weight_rows, architecture_rows = train, dev
     else:
-        weight_rows, architecture_rows = hold_out(train, seed)
+        weight_rows, architecture_rows = hold_out(train, seed, bilevel)
     return (
         Level(ARCHITECTURE, tuple(architecture), architecture_rows),
         Level(WEIGHTS, tuple(weights), weight_rows),
     )
 
 
-def hold_out(rows: Sequence[Encoded], seed: int) -> tuple[Sequence[Encoded], Sequence[Encoded]]:
-    """Split rows into those of the weights and a seeded tenth for the architecture, order kept.
+def hold_out(
+    rows: Sequence[Encoded], seed: int, bilevel: str
+) -> tuple[Sequence[Encoded], Sequence[Encoded]]:
+    """Split rows into those of the weights and a seeded part for the architecture, order kept.
+
+    Args:
+        rows: Training rows.
+        seed: The run's seed.
+        bilevel: One of HELD_PARTS.
 
     Raises:
         DataError: If there are fewer than two rows.
     """
     if len(rows) < 2:
         raise DataError(
-            "the train split must have at least 2 rows for method.bilevel=train_holdout, got "
-            f"{len(rows)}."
+            f"the train split must have at least 2 rows for method.bilevel={bilevel}, got {len(rows)}."
         )
-    size = max(1, len(rows) // HOLDOUT_PART)
+    size = max(1, len(rows) // HELD_PARTS[bilevel])
     held = set(random.Random(derive(seed, "holdout")).sample(range(len(rows)), size))
     kept = [row for index, row in enumerate(rows) if index not in held]
     return kept, [rows[index] for index in sorted(held)]

@@ -125,6 +125,10 @@ class TrainerConfig:
             return method.micro_lr
         return self.lr
 
+    def resolved_architecture_lr(self, method: Method) -> float:
+        """Return the rate of the `architecture` group: the method's own, else ours, else the weights'."""
+        return method.architecture_lr or self.architecture_lr or self.resolved_lr(method)
+
     def key_fields(self) -> dict[str, Any]:
         """Return every setting that can move a number, for the key of a run.
 

@@ -12,14 +12,14 @@ class Learner:
     Args:
         level: The parameters and their rows.
         config: The protocol.
-        lr: Learning rate of the weights.
+        lr: Highest learning rate of this level.
         batch_size: Examples per step.
         seed: The run's seed.
         phase: Number of the training phase.
 
     Attributes:
         level: As given.
-        lr: Highest learning rate of this level.
+        lr: As given.
         optimiser: AdamW over the level's parameters.
         order: Its batches.
     """
@@ -35,7 +35,7 @@ class Learner:
     ) -> None:
         is_architecture = level.name == ARCHITECTURE
         self.level = level
-        self.lr = (config.architecture_lr or lr) if is_architecture else lr
+        self.lr = lr
         self.optimiser = build_optimiser(
             level.parameters,
             config,

@@ -14,7 +14,7 @@ from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.seeding import seed_torch
 from pedro_bench.training import machine
-from pedro_bench.training.bilevel import WEIGHTS, levels
+from pedro_bench.training.bilevel import ARCHITECTURE, WEIGHTS, levels
 from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identity
 from pedro_bench.training.config import TrainerConfig
 from pedro_bench.training.early_stopping import EarlyStopping
@@ -66,9 +66,13 @@ class TrainingLoop:
         chosen = levels(
             adapted.parameter_groups(), adapted.method.bilevel, train_rows, self.dev, self.seed
         )
-        lr = config.resolved_lr(adapted.method)
+        rates = {
+            WEIGHTS: config.resolved_lr(adapted.method),
+            ARCHITECTURE: config.resolved_architecture_lr(adapted.method),
+        }
         self.learners = [
-            Learner(level, config, lr, batch_size, self.seed, self.phase) for level in chosen
+            Learner(level, config, rates[level.name], batch_size, self.seed, self.phase)
+            for level in chosen
         ]
         self.steps_per_epoch = self.learners[-1].order.steps_per_epoch
         epochs_steps = self.steps_per_epoch * config.num_epochs

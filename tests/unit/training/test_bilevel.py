@@ -31,13 +31,14 @@ def test_validation_gives_the_dev_rows_to_the_architecture(
     assert [len(level.parameters) for level in (architecture, weights)] == [1, 2]
 
 
-def test_train_holdout_takes_a_tenth_out_of_the_weights_rows(
-    groups: dict[str, list[Parameter]],
+@pytest.mark.parametrize(("bilevel", "size"), [("train_holdout", 3), ("train_half", 15)])
+def test_a_part_is_taken_out_of_the_weights_rows(
+    groups: dict[str, list[Parameter]], bilevel: str, size: int
 ) -> None:
     train, dev = rows(30), rows(3)
-    architecture, weights = levels(groups, "train_holdout", train, dev, seed=0)
+    architecture, weights = levels(groups, bilevel, train, dev, seed=0)
     held, kept = ({row.index for row in level.rows} for level in (architecture, weights))
-    assert len(held) == 3
+    assert len(held) == size
     assert held.isdisjoint(kept)
     assert held | kept == set(range(30))
 
@@ -52,7 +53,7 @@ def test_none_trains_everything_on_train(groups: dict[str, list[Parameter]]) -> 
 
 def test_hold_out_depends_on_the_seed_alone() -> None:
     first, again, other = (
-        [row.index for row in hold_out(rows(200), seed)[1]] for seed in (0, 0, 1)
+        [row.index for row in hold_out(rows(200), seed, "train_half")[1]] for seed in (0, 0, 1)
     )
     assert first == again
     assert first != other
@@ -60,7 +61,7 @@ def test_hold_out_depends_on_the_seed_alone() -> None:
 
 def test_hold_out_needs_two_rows() -> None:
     with pytest.raises(DataError, match=r"train split must have at least 2 rows .*, got 1\."):
-        hold_out(rows(1), seed=0)
+        hold_out(rows(1), seed=0, bilevel="train_half")
 
 
 def test_wrong_groups_are_refused(groups: dict[str, list[Parameter]]) -> None:
