@@ -102,7 +102,8 @@ def code_version(modules: Iterable[str]) -> str:
         ConfigError: If a module outside this package has no file.
     """
     files = {file for folder in _SHARED for file in (PACKAGE / folder).glob("*.py")}
-    files |= {PACKAGE / "seeding.py", PACKAGE / "experiment" / "runner.py"}
+    files |= {PACKAGE / "seeding.py"}
+    files |= {PACKAGE / "experiment" / f"{name}.py" for name in ("runner", "phases")}
     files |= set((PACKAGE / "backbones").glob("*.py"))
     prefix = f"{PACKAGE.name}."
     digest = hashlib.sha256()

@@ -22,16 +22,14 @@ from pedro_bench.errors import PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.experiment.environment import describe_environment, now, peak_bytes
 from pedro_bench.experiment.identity import resolve_device
+from pedro_bench.experiment.phases import Run, Trained, train_phases
 from pedro_bench.experiment.saved import save_adapter
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import RunRecord
-from pedro_bench.seeding import seed_torch
 from pedro_bench.training.checkpoint import remove_checkpoints, restart
-from pedro_bench.training.result import TrainResult
-from pedro_bench.training.trainer import train
 
 _logger = logging.getLogger(__name__)
 
@@ -108,10 +106,12 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
     _write(record, settings)
     adapted: AdaptedModel | None = None
     try:
-        seed_torch(seed, "init", 0)
-        adapted = AdaptedModel(prepared.backbone, settings.method)
-        adapted, result = _train(prepared, adapted, seed, record.key, folder, path)
-        record = _score(prepared, adapted, record, result, path)
+        run = Run(
+            settings, prepared.backbone, prepared.encodings, seed, record.key, folder, path.stem
+        )
+        trained = train_phases(run)
+        adapted = trained.adapted
+        record = _score(prepared, trained, record, path)
         if _is_main():
             save_adapter(folder, adapted, record)
     except Exception as error:  # told in the record; the next seed goes on
@@ -127,49 +127,9 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
     return record
 
 
-def _train(
-    prepared: _Prepared, adapted: AdaptedModel, seed: int, key: str, folder: Path, path: Path
-) -> tuple[AdaptedModel, TrainResult]:
-    """Train all phases of the method; return the last phase's model and the joined result.
-
-    Each phase's model is taken out of the backbone before the next, and also when its training fails.
-    """
-    settings = prepared.settings
-    tracker = settings.tracking.start(path.stem, settings.resolved_config, folder)
-    seconds, phase = 0.0, 0
-    while True:
-        try:
-            result = train(
-                adapted,
-                train=prepared.encodings["train"].encoded,
-                dev=prepared.encodings["dev"].encoded,
-                config=settings.trainer,
-                official_train_rows=settings.task.official_rows[0],
-                seed=seed,
-                key=key,
-                folder=folder,
-                tracker=tracker,
-                phase=phase,
-            )
-        except BaseException:
-            adapted.remove()
-            raise
-        seconds += result.train_seconds
-        following = adapted.method.following(adapted.adapter)
-        if following is None:
-            tracker.finish({"best_step": result.best_step, "best_dev_loss": result.best_dev_loss})
-            return adapted, replace(result, train_seconds=seconds)
-        adapted.remove()
-        phase += 1
-        seed_torch(seed, "init", phase)
-        adapted = AdaptedModel(prepared.backbone, following)
-
-
-def _score(
-    prepared: _Prepared, adapted: AdaptedModel, record: RunRecord, result: TrainResult, path: Path
-) -> RunRecord:
+def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path) -> RunRecord:
     """Predict the test set, write the predictions, and return the finished record."""
-    settings = prepared.settings
+    settings, adapted, result = prepared.settings, trained.adapted, trained.result
     started = time.perf_counter()
     examples = prepared.splits["test"].examples
     encoded = prepared.encodings["test"].encoded
@@ -194,7 +154,7 @@ def _score(
             "path": predictions.relative_to(path.parent).as_posix(),
             "sha256": hashlib.sha256(content.encode()).hexdigest(),
         },
-        notes=[*record.notes, _ending(result)],
+        notes=[*record.notes, *trained.notes],
         timing={
             "train_seconds": round(result.train_seconds, 3),
             "tokens_per_second": round(result.tokens_per_second, 1),
@@ -252,11 +212,6 @@ def _notes(prepared: _Prepared) -> list[str]:
                 f"{limit} tokens{lost}."
             )
     return notes
-
-
-def _ending(result: TrainResult) -> str:
-    how = "early, for want of a lower dev loss" if result.stopped_early else "at the last step"
-    return f"Training ended after {result.steps} steps, {how}."
 
 
 def _recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:
