@@ -4,16 +4,16 @@
     z_i = sigmoid(log(u_i / (1 - u_i)) + log(p_i / (1 - p_i)))        u_i ~ U(0, 1)
 
 b is a constant to the gradient. lambda is 1 in value: S.detach() / S with S the sum of the sigmoids, so
-that raising one alpha lowers every other p ("shifted global sigmoid"). z is the relaxed Bernoulli
-(binary concrete, temperature 1); outside training z = p.
+that raising one alpha lowers every other p in the gradient ("shifted global sigmoid"). z is the relaxed
+Bernoulli (binary concrete, temperature 1); outside training z = p.
 
 The noise u is drawn once for each optimiser step, from a generator of its own: all forwards of a step,
 all processes and a recomputed layer see the same gates.
 
-Legend: G candidates, B examples.
+Legend: G candidates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ class BudgetGates(nn.Module):
     noise_G: Tensor
 
     def __init__(
-        self, names: Sequence[str], sizes: Sequence[int], *, budget: float, beta: float
+        self, names: Sequence[str], sizes: Sequence[int], *, budget: int, beta: float
     ) -> None:
         super().__init__()
         self.names, self.sizes = tuple(names), tuple(sizes)
@@ -97,14 +97,14 @@ class BudgetGates(nn.Module):
             kept_G = probabilities_G.clamp(_EPSILON, 1 - _EPSILON)
             return torch.sigmoid(self.noise_G.logit() + kept_G.logit())
 
-    def chosen(self, budget: int) -> tuple[str, ...]:
+    def chosen(self) -> tuple[str, ...]:
         """Return the candidates to keep: by falling p, each that still fits into the budget.
 
         Equal p are taken in the candidates' own order.
         """
         alpha = self.alpha.detach().tolist()
         order = sorted(range(len(alpha)), key=lambda index: -alpha[index])
-        left, kept = budget, set()
+        left, kept = self.budget, set[int]()
         for index in order:
             if self.sizes[index] <= left:
                 left -= self.sizes[index]
@@ -115,7 +115,7 @@ class BudgetGates(nn.Module):
         """Return the noise in force and the state of its generator."""
         return {"noise": self.noise_G.cpu().clone(), "generator": self._generator.get_state()}
 
-    def load_runtime_state(self, state: dict[str, Tensor]) -> None:
+    def load_runtime_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `runtime_state` gave."""
         self.noise_G.copy_(state["noise"])
         self._generator.set_state(state["generator"].clone())
