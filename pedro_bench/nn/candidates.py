@@ -5,6 +5,7 @@ Nothing here imports torch, so that a count needs no weights.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from pedro_bench.errors import ConfigError, near_match
 from pedro_bench.protocols.backbone import BackboneShape, Site
@@ -12,6 +13,9 @@ from pedro_bench.protocols.method import Injection
 
 _ADAPTED = ("attn_out", "ffn_down")
 """Projections whose outputs are those of attention and of the feed-forward network."""
+
+_SHOWN = 5
+"""Names in the message about an unknown one: all would be more than a thousand."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,13 @@ def select(space: Sequence[Candidate], names: Sequence[str]) -> list[Candidate]:
     Raises:
         ConfigError: If a name is not in the space.
     """
-    known = [candidate.name for candidate in space]
+    known = dict.fromkeys(candidate.name for candidate in space)
     for name in names:
         if name not in known:
+            nearest = get_close_matches(name, known, n=_SHOWN, cutoff=0)
             raise ConfigError(
                 f"method.structure must name candidates of this backbone, got {name!r}."
-                f"{near_match(name, known)}"
+                f"{near_match(name, nearest)}"
             )
     wanted = set(names)
     return [candidate for candidate in space if candidate.name in wanted]

@@ -28,6 +28,7 @@ METHODS = (
     "infix_tuning",
     "adalora",
 )
+METHODS = ("full_ft", "lora", "ia3", "pedro", "averaging", "ssp", "learned_adapter")
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -78,9 +79,11 @@ def assert_same_last_state(whole: Path, killed: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize(("method", "seeds"), [("pedro", [0, 1]), ("ssp", [0])])
 def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
-    tiny_folders: dict[str, Path], tmp_path: Path
+    method: str, seeds: list[int], tiny_folders: dict[str, Path], tmp_path: Path
 ) -> None:
+    """With ssp the first kills fall into its search phase, later ones between and into retraining."""
     data = tmp_path / "data" / "sst2"
     data.mkdir(parents=True)
     for name, count in (("train", 40), ("validation", 20)):
@@ -92,7 +95,7 @@ def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
     killed = run_killing(
         COMMAND,
         tmp_path,
-        "method=pedro",
+        f"method={method}",
         "task=sst2",
         "data=files",
         f"data.root={tmp_path / 'data'}",
@@ -102,12 +105,12 @@ def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
         "trainer.max_steps=6",
         "trainer.eval_every_steps=2",
         "trainer.checkpoint_every_steps=1",
-        "seeds=[0,1]",
+        f"seeds={seeds}".replace(" ", ""),
     )
     assert killed >= 3
     found = [sorted((tmp_path / one / "results").rglob("*.json")) for one in ("whole", "killed")]
     assert [path.name for path in found[0]] == [path.name for path in found[1]]
-    assert len(found[0]) == 2
+    assert len(found[0]) == len(seeds)
     for whole, restarted in zip(*found, strict=True):
         first, second = records.read(whole), records.read(restarted)
         assert first.status == "finished"

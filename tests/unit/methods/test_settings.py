@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pedro_bench.errors import ConfigError
+from pedro_bench.nn.adapted_model import AdaptedModel
 from tests.tiny import build_method
 
 
@@ -71,8 +72,74 @@ from tests.tiny import build_method
         ),
         ("lpt", {"pooling": "average"}, r"method\.pooling .* got 'average'\..*Known: max, mean"),
         ("lpt", {"layer": 0}, r"method\.layer must be a whole number of at least 1 or null, got 0"),
+            "pedro",
+            {"bilevel": "none", "architecture_lr": 0.1},
+            r"method\.architecture_lr must be null with method\.bilevel=none, got 0\.1",
+        ),
+        ("ssp", {"budget": 0}, r"method\.budget must be a number above 0, got 0\."),
+        ("ssp", {"budget": 20.5}, r"method\.budget must be a whole number .* below 1, got 20\.5"),
+        ("ssp", {"beta": 0}, r"method\.beta must be a number above 0, got 0\."),
+        ("ssp", {"r": 0}, r"method\.r must be a whole number of at least 1, got 0\."),
+        ("ssp", {"structure": []}, r"method\.structure must list distinct .* got \[\]"),
+        (
+            "ssp",
+            {"structure": ["norm.bias"]},
+            r"method\.bilevel must be none with a method\.structure, got 'train_half'",
+        ),
+        ("learned_adapter", {"bottleneck_size": 0}, r"method\.bottleneck_size .* got 0\."),
+        ("learned_adapter", {"operators": ["convolution"]}, r"method\.operators .*'convolution'"),
+        (
+            "learned_adapter",
+            {"operators": ["linear"], "places": ["ffn_down"]},
+            r"must leave something to choose, got 'ffn_down\.linear' alone",
+        ),
+        (
+            "learned_adapter",
+            {"structure": ["attn_out.liner"]},
+            r"method\.structure must name .* got 'attn_out\.liner'.*Did you mean 'attn_out\.linear'",
+        ),
+        (
+            "learned_adapter",
+            {"structure": ["attn_out.linear"]},
+            r"method\.bilevel must be none with a method\.structure, got 'train_half'",
+        ),
     ],
 )
 def test_refused(name: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_method(name, **changes)
+
+
+KNOWN = {"bilevel": "none", "architecture_lr": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("ssp", {"budget": 15}, r"smallest candidate \(16 parameters\) and not all .*, got 15\."),
+        ("ssp", {"budget": 10**6}, r"method\.budget must hold the smallest .*, got 1000000\."),
+        (
+            "ssp",
+            {**KNOWN, "structure": ["layers.0.qury.bias"]},
+            r"method\.structure must name .*'layers\.0\.qury\.bias'.*'layers\.0\.query\.bias'",
+        ),
+        (
+            "ssp",
+            {**KNOWN, "budget": 40, "structure": ["norm.bias", "norm.scale"]},
+            r"method\.structure must have at most the budget's 40 parameters, got 64\.",
+        ),
+        (
+            "learned_adapter",
+            {**KNOWN, "structure": ["ffn_down.gated"] * 3},
+            r"method\.structure must have one entry for each of the 2 layers, got 3\.",
+        ),
+    ],
+)
+def test_a_structure_that_does_not_fit_the_backbone_is_refused(
+    name: str, changes: dict[str, Any], message: str, tiny_backbone: Any
+) -> None:
+    method = build_method(name, **changes)
+    with pytest.raises(ConfigError, match=message):
+        method.count(tiny_backbone.shape)
+    with pytest.raises(ConfigError, match=message):
+        AdaptedModel(tiny_backbone, method)
