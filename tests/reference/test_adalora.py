@@ -186,6 +186,35 @@ def test_equal_scores_keep_exactly_the_budget(load_tiny: Callable[..., Any]) -> 
     assert sum(ranks(adapted)) == 4 * NUM_MATRICES
 
 
+@pytest.mark.parametrize("taken_over", [1, 5, 9, 10, 13])
+def test_a_second_adapter_takes_over_at_any_step(
+    taken_over: int, load_tiny: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    def train(adapted: AdaptedModel, first: int, last: int) -> None:
+        optimiser = torch.optim.SGD(adapted.adapter.parameters(), lr=0.5)
+        for step in range(first, last + 1):
+            optimiser.zero_grad()
+            total_loss(adapted, make_batch(seed=step)).backward()
+            optimiser.step()
+            adapted.method.after_step(adapted.adapter, step, 20)
+
+    whole, half, other = (AdaptedModel(load_tiny(), build_method("adalora")) for _ in range(3))
+    half.load_adapter_state(whole.adapter_state())
+    train(whole, 1, 20)
+    train(half, 1, taken_over)
+    state = half.method.runtime_state(half.adapter)
+    averages = {"sensitivity", "uncertainty"} if taken_over < 10 else set()
+    masks = {"kept"} if taken_over > 2 else set()
+    assert {name.partition("|")[0] for name in state} == averages | masks
+    train(other, 1, 3)  # with a memory of its own, which must go
+    other.load_adapter_state(half.adapter_state())
+    other.method.load_runtime_state(other.adapter, state)
+    train(other, taken_over + 1, 20)
+    expected = whole.adapter_state()
+    for key, tensor in other.adapter_state().items():
+        assert torch.equal(tensor, expected[key]), key
+
+
 def test_no_pruning_where_the_start_is_the_budget(
     load_tiny: Callable[..., Any], make_batch: Callable[..., Any]
 ) -> None:
