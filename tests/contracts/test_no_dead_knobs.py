@@ -40,8 +40,12 @@ OTHER_VALUES: dict[str, list[Any]] = {
 }
 """`Class.field` -> other values to try, where no rule of `other_values` can find one."""
 
+_FOUND = {"bilevel": "none", "architecture_lr": None}  # a given structure is trained without a search
+
 BESIDE: dict[str, dict[str, Any]] = {
     "Method.micro_lr": {"lr": None},  # acts while no rate is set
+    "Ssp.structure": _FOUND | {"structure": ["layers.0.query.lora_0"]},
+    "LearnedAdapters.structure": _FOUND | {"structure": ["attn_out.identity"] * 4},
 }
 """`Class.field` of a class or one it derives from -> settings beside which the knob acts."""
 

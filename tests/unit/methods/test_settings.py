@@ -72,6 +72,7 @@ from tests.tiny import build_method
         ),
         ("lpt", {"pooling": "average"}, r"method\.pooling .* got 'average'\..*Known: max, mean"),
         ("lpt", {"layer": 0}, r"method\.layer must be a whole number of at least 1 or null, got 0"),
+        (
             "pedro",
             {"bilevel": "none", "architecture_lr": 0.1},
             r"method\.architecture_lr must be null with method\.bilevel=none, got 0\.1",
