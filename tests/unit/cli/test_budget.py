@@ -25,7 +25,8 @@ SHAPE = read_shape(
     },
     "a test",
 )
-SIZED = [name for name in METHOD_NAMES if size_field(type(build_method(name)))]
+FIELDS = {name: size_field(type(build_method(name))) for name in METHOD_NAMES}
+SIZED = [name for name, field in FIELDS.items() if field not in (None, "budget")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,3 +192,11 @@ def test_a_method_with_a_budget_of_its_own_is_given_the_number(monkeypatch):
     settings = settings_from(config, {"method.units", "method.budget"})
     assert settings.method.budget == 8_900_000
     assert "budget" not in settings.resolved_config
+
+
+def test_a_search_within_a_budget_is_given_the_number_as_it_is():
+    assert FIELDS["ssp"] == "budget"
+    sized = nearest_size(build_method("ssp"), SHAPE, 2000.4)
+    assert (sized.field, sized.value, sized.count.matrices) == ("budget", 2000, 2000)
+    with pytest.raises(ConfigError, match=r"method\.budget must hold the smallest candidate"):
+        nearest_size(build_method("ssp"), SHAPE, 1)
