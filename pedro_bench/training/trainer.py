@@ -2,9 +2,9 @@
 
 Each step: one architecture step where the method is bilevel, then the weights' step (accumulate,
 clip, AdamW, the method's `after_step`). Every `eval_every_steps` the dev loss decides which adapter
-is best and whether the patience is used up. A run that was killed goes on from its newest
-checkpoint with the same bits on the same machine: weights, optimisers, random states, history, the
-method's own state.
+is best (of those that the method lets be) and whether the patience is used up. A run that was
+killed goes on from its newest checkpoint with the same bits on the same machine: weights,
+optimisers, random states, history, the method's own state.
 """
 
 from collections.abc import Sequence
