@@ -91,6 +91,19 @@ def encode(
     return Encoding(encoded, len(long), lost)
 
 
+def continuation_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
+    """Return the ids that each answer adds to its prompt, as `encode` makes them.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        texts: Pairs of prompt and answer, neither cut.
+
+    Raises:
+        DataError: If the tokenizer has no end-of-sequence token.
+    """
+    return _Coder(tokenizer).answer_ids(texts)
+
+
 class _Cut:
     """An example that is too long, and how much of it is kept."""
 
@@ -149,40 +162,39 @@ class _Coder:
         prompts = self.prompt_ids([example.prompt for example in examples])
         if not with_answers:
             return prompts, [[] for _ in examples]
-        return prompts, self.answer_ids(examples, prompts)
+        return prompts, self.answer_ids([(one.prompt, one.answer) for one in examples])
 
     def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenise texts with the special tokens before a sequence, without those behind it."""
         found = self._ids(texts, special=True)
         return [ids[: len(ids) - self._tail] for ids in found] if self._tail else found
 
-    def answer_ids(
-        self, examples: Sequence[Example], prompts: Sequence[list[int]]
-    ) -> list[list[int]]:
-        """Return the ids that the answers add to their prompts, end-of-sequence token last.
+    def answer_ids(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
+        """Return the ids that answers add to their prompts, end-of-sequence token last.
 
-        No tokenizer in use joins text across lines, so examples whose prompts end in the same line
-        and whose answers are equal share one result; with label words this halves the work.
+        No tokenizer in use joins text across lines, so only a prompt's last line is read with its
+        answer, and pairs that have both in common share one result.
+
+        Args:
+            texts: Pairs of prompt and answer.
         """
-        keys = [(example.prompt.rpartition("\n")[2], example.answer) for example in examples]
-        first: dict[tuple[str, str], int] = {}
-        for row, key in enumerate(keys):
-            first.setdefault(key, row)
-        wholes = self.prompt_ids(
-            [f"{examples[row].prompt} {examples[row].answer}" for row in first.values()]
-        )
+        keys = [(prompt.rpartition("\n")[2], answer) for prompt, answer in texts]
+        distinct = list(dict.fromkeys(keys))
+        lines = list(dict.fromkeys(line for line, _ in distinct))
+        alone = dict(zip(lines, self.prompt_ids(lines), strict=True))
+        wholes = self.prompt_ids([f"{line} {answer}" for line, answer in distinct])
         found = {
-            key: self._added(examples[row], prompts[row], whole)
-            for (key, row), whole in zip(first.items(), wholes, strict=True)
+            key: self._added(key[1], alone[key[0]], whole)
+            for key, whole in zip(distinct, wholes, strict=True)
         }
         return [found[key] for key in keys]
 
-    def _added(self, example: Example, prompt: list[int], whole: list[int]) -> list[int]:
+    def _added(self, answer: str, prompt: list[int], whole: list[int]) -> list[int]:
         """Return what an answer adds to its prompt's ids, and the end-of-sequence token."""
-        if not example.answer:
+        if not answer:
             return [self.eos]
         added = whole[len(prompt) :] if whole[: len(prompt)] == prompt else []
-        return [*(added or self._ids([f" {example.answer}"], special=False)[0]), self.eos]
+        return [*(added or self._ids([f" {answer}"], special=False)[0]), self.eos]
 
     def cut_points(self, texts: Sequence[str]) -> list[list[int]]:
         """Return where each text's tokens end, in characters (its words, for slow tokenizers)."""

@@ -1,6 +1,7 @@
-"""How answers are generated: what `conf/evaluation/generation.yaml` builds; imports no torch."""
+"""How the test set is answered: what `conf/evaluation/*.yaml` builds; imports no torch."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pedro_bench import checks
 
@@ -22,8 +23,55 @@ class EvaluationConfig:
     batch_size: int = 32
     length_penalty: float = 1.0
 
+    ranks: ClassVar[bool] = False
+    """Whether the closed set of answers is ranked by log-likelihood."""
+
     def __post_init__(self) -> None:
         checks.text("evaluation.name", self.name)
         checks.integer("evaluation.num_beams", self.num_beams)
         checks.integer("evaluation.batch_size", self.batch_size)
         checks.number("evaluation.length_penalty", self.length_penalty)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodConfig:
+    """Settings of ranking: the answer is the candidate with the highest log-likelihood.
+
+    Attributes:
+        name: The YAML's name.
+        batch_size: Pairs of prompt and candidate that are scored together. Does not change any
+            result.
+        length_normalised: Whether a log-likelihood is divided by the candidate's tokens, the
+            end-of-sequence token included.
+    """
+
+    name: str
+    batch_size: int = 64
+    length_normalised: bool = False
+
+    ranks: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.text("evaluation.name", self.name)
+        checks.integer("evaluation.batch_size", self.batch_size)
+        checks.flag("evaluation.length_normalised", self.length_normalised)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BothConfig(EvaluationConfig):
+    """Settings of generation and of ranking, side by side; generation gives the main metric.
+
+    Attributes:
+        length_normalised: As in `LikelihoodConfig`.
+    """
+
+    length_normalised: bool = False
+
+    ranks: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.flag("evaluation.length_normalised", self.length_normalised)
+
+
+AnyEvaluation = EvaluationConfig | LikelihoodConfig

@@ -1,11 +1,21 @@
-"""Predict a split: generate, take the answers out of the text, score them with the task's metric."""
+"""Predict a split: generate or rank answers, score them with the task's metric.
+
+With ranking alone the likeliest candidates are the answers. With both, the generated answers are,
+and what the ranked ones score stands beside as `likelihood_<metric>`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pedro_bench.evaluation.batches import Adapted, Progress
-from pedro_bench.evaluation.config import EvaluationConfig
+from pedro_bench.evaluation.config import (
+    AnyEvaluation,
+    BothConfig,
+    EvaluationConfig,
+    LikelihoodConfig,
+)
 from pedro_bench.evaluation.decoding import generate
+from pedro_bench.evaluation.ranking import rank
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example, Task
 
@@ -15,14 +25,16 @@ class Prediction:
     """What a model said to every example of a split.
 
     Attributes:
-        texts: Generated text of each example, in order.
+        texts: Generated text of each example, in order; the ranked answer where none is generated.
         answers: The answer that the task took out of each text.
         scores: Metric name -> value, as the task scores them.
+        ranked: The likeliest candidate of each example, where answers were ranked.
     """
 
     texts: tuple[str, ...]
     answers: tuple[str, ...]
     scores: Mapping[str, float]
+    ranked: tuple[str, ...] | None = None
 
 
 def predict(
@@ -30,7 +42,7 @@ def predict(
     task: Task,
     examples: Sequence[Example],
     prompts: Sequence[Encoded],
-    config: EvaluationConfig,
+    config: AnyEvaluation,
     *,
     progress: Progress | None = None,
 ) -> Prediction:
@@ -41,12 +53,26 @@ def predict(
         task: The task the examples belong to.
         examples: The examples, with their gold answers.
         prompts: The same examples, encoded, in the same order.
-        config: How to generate.
+        config: Whether and how to generate and to rank.
         progress: Called after each batch with the numbers of finished and of all prompts.
 
     Raises:
+        DataError: If an example has no candidates to rank.
         TrainingError: If the device runs out of memory.
     """
+    ranked = None
+    if isinstance(config, LikelihoodConfig | BothConfig):
+        ranked = rank(
+            adapted,
+            examples,
+            prompts,
+            length_normalised=config.length_normalised,
+            batch_size=config.batch_size,
+            progress=progress,
+        )
+    if not isinstance(config, EvaluationConfig):
+        chosen = tuple(ranked or ())
+        return Prediction(chosen, chosen, task.score(chosen, examples), chosen)
     texts = generate(
         adapted,
         prompts,
@@ -57,4 +83,8 @@ def predict(
         progress=progress,
     )
     answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
-    return Prediction(tuple(texts), tuple(answers), task.score(answers, examples))
+    scores = task.score(answers, examples)
+    if ranked is None:
+        return Prediction(tuple(texts), tuple(answers), scores)
+    beside = {f"likelihood_{name}": value for name, value in task.score(ranked, examples).items()}
+    return Prediction(tuple(texts), tuple(answers), {**scores, **beside}, tuple(ranked))

@@ -134,10 +134,12 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
     examples = prepared.splits["test"].examples
     encoded = prepared.encodings["test"].encoded
     found = predict(adapted, settings.task, examples, encoded, settings.evaluation)
-    rows = [
-        json.dumps({"index": index, "prediction": answer, "text": text}, ensure_ascii=False)
-        for index, (answer, text) in enumerate(zip(found.answers, found.texts, strict=True))
-    ]
+    rows = []
+    for index, (answer, text) in enumerate(zip(found.answers, found.texts, strict=True)):
+        row = {"index": index, "prediction": answer, "text": text}
+        if found.ranked is not None:
+            row["likelihood"] = found.ranked[index]
+        rows.append(json.dumps(row, ensure_ascii=False))
     predictions = records.predictions_path(path)
     content = "\n".join(rows) + "\n"
     if _is_main():

@@ -22,6 +22,8 @@ from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_fo
 
 _ADAPTER = "adapter"
 
+DEFAULT_BEAMS = 3
+
 
 class SavedRun:
     """A trained model, ready to use.
@@ -55,7 +57,7 @@ class SavedRun:
 
         Args:
             prompts: Prompt texts, such as `example.prompt`, without trailing space.
-            num_beams: Beams; None: as in the run's evaluation.
+            num_beams: Beams; None: as in the run's evaluation (3 where that only ranked answers).
             max_new_tokens: Longest answer in tokens; None: the task's.
             batch_size: Prompts decoded together.
 
@@ -68,7 +70,7 @@ class SavedRun:
         encoded = encode(
             self.tokenizer, examples, max_length=limit, with_answers=False, max_new_tokens=room
         ).encoded
-        beams = num_beams or int(self._config["evaluation"]["num_beams"])
+        beams = num_beams or int(self._config["evaluation"].get("num_beams", DEFAULT_BEAMS))
         texts = generate(
             self.adapted, encoded, num_beams=beams, max_new_tokens=room, batch_size=batch_size
         )

@@ -76,6 +76,11 @@ class Settings:
         checks.text("output_dir", self.output_dir)
         checks.choice("output", self.output, OUTPUTS)
         checks.flag("rerun", self.rerun)
+        if self.evaluation.ranks and not self.task.is_closed:
+            raise ConfigError(
+                f"evaluation must be generation for task {self.task.name!r}, got "
+                f"{self.evaluation.name!r}: only closed sets of answers can be ranked."
+            )
         _check_seeds(self.seeds)
         _check_device(self.device)
 

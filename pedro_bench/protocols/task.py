@@ -8,7 +8,7 @@ produced by the language-modelling head. Nothing here imports torch.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from pedro_bench import checks
 
@@ -93,9 +93,6 @@ class Task(ABC):
     columns: Sequence[str] = ()
     broken_rows: int = 0
 
-    is_closed: ClassVar[bool] = False
-    """Whether every example brings its closed set of answers, so that likelihood can rank them."""
-
     def __post_init__(self) -> None:
         checks.text("task.name", self.name)
         checks.integer("task.version", self.version)
@@ -124,6 +121,11 @@ class Task(ABC):
             DataError: If a field is missing or its value is outside what the task knows; the message
                 names the field (the caller adds file and line).
         """
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether every example brings its closed set of answers, so that likelihood can rank it."""
+        return False
 
     def scored_examples(self, examples: Sequence[Example]) -> list[Example]:
         """Return the test split's examples as the official script scores them (as they are)."""

@@ -22,7 +22,8 @@ class Cloze(Task):
         prompt: Template with a `{field}` for every text field and for the list of entities.
         placeholder: The word in the statement that stands for the entity.
         query_field: Field that holds the statement.
-        entities_field: Field that holds the list of entities.
+        entities_field: Field that holds the list of entities, or None for rows without one: the
+            answers are then open, and the prompt does without the list.
         shrinkable: The field that may be cut from its end to fit the length limit, or None.
         answers_field: Field that holds the gold answers; training uses the first one.
         aliases: Field -> other names of it in other releases.
@@ -31,7 +32,7 @@ class Cloze(Task):
     prompt: str
     placeholder: str = "@placeholder"
     query_field: str = "query"
-    entities_field: str = "entities"
+    entities_field: str | None = "entities"
     shrinkable: str | None = None
     answers_field: str = "answers"
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -43,7 +44,8 @@ class Cloze(Task):
         object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
         checks.text("task.placeholder", self.placeholder)
         checks.text("task.answers_field", self.answers_field)
-        for name in (self.query_field, self.entities_field):
+        lists = [] if self.entities_field is None else [self.entities_field]
+        for name in (self.query_field, *lists):
             if name not in self.template.fields:
                 raise ConfigError(
                     "task.query_field and task.entities_field must be fields of task.prompt, got "
@@ -56,14 +58,19 @@ class Cloze(Task):
         return parse_template("task.prompt", self.prompt, self.shrinkable)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the entities are given."""
+        return self.entities_field is not None
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Fields of the prompt and of the answers."""
         return (*self.template.fields, self.answers_field)
 
     def example(self, row: Row) -> Example:
-        """Fill in the prompt; the entities are the closed set of answers."""
+        """Fill in the prompt; the entities, where given, are the closed set of answers."""
         template = self.template
-        entities = texts_of(row, self.entities_field, self.aliases)
+        entities = self._entities(row)
         values = {
             name: ", ".join(entities)
             if name == self.entities_field
@@ -85,13 +92,25 @@ class Cloze(Task):
             extractive=True,
         )
 
+    def _entities(self, row: Row) -> tuple[str, ...]:
+        if self.entities_field is None:
+            return ()
+        try:
+            return texts_of(row, self.entities_field, self.aliases)
+        except DataError as error:
+            raise DataError(
+                f"{error} For rows without entities give task.entities_field=null and a "
+                f"task.prompt without {{{self.entities_field}}}."
+            ) from None
+
     def extract(self, text: str, example: Example) -> str:
         """Return the entity that the first line is, else the line itself."""
         return match_candidate(text, example.candidates)
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
         """Return token F1, exact match, their mean, and answers that are no entity, in percent."""
-        return {
-            **f1_em(predictions, [example.golds for example in examples]),
-            "invalid": invalid(predictions, [example.candidates for example in examples]),
-        }
+        scores = f1_em(predictions, [example.golds for example in examples])
+        if self.is_closed:
+            outside = invalid(predictions, [example.candidates for example in examples])
+            scores["invalid"] = outside
+        return scores
