@@ -41,14 +41,29 @@ def _show(seen: Mapping[str, Any]) -> None:
     print(f"\nprompt\n{_indented(seen['example']['prompt'])}")
     print(f"answer\n{_indented(seen['example']['answer'])}\n")
     for name, report in (seen["tokens"] or {}).items():
-        lengths = ", ".join(
-            f"{part} mean {report[part]['mean']:g}, p95 {report[part]['p95']}, "
-            f"max {report[part]['max']}"
-            for part in ("prompt", "answer")
-        )
-        print(f"  {name:<6}tokens: {lengths}; truncated {report['truncated']}")
+        _show_tokens(name, report, seen["max_length"])
     for note in seen["notes"]:
         print(f"note: {note}")
+
+
+def _show_tokens(name: str, report: Mapping[str, Any], max_length: int) -> None:
+    lengths = ", ".join(
+        f"{part} mean {report[part]['mean']:g}, p95 {report[part]['p95']}, max {report[part]['max']}"
+        for part in ("prompt", "answer")
+    )
+    print(f"  {name:<6}tokens: {lengths}")
+    highest = max(each["rows"] for each in report["histogram"])
+    for each in report["histogram"]:
+        bar = "#" * -(-30 * each["rows"] // highest)
+        print(f"    up to {each['most']:>6} {each['rows']:>8} rows  {bar}")
+    if report["truncated"]:
+        rows = ", ".join(map(str, report["truncated_rows"]))
+        print(
+            f"    {report['truncated']} rows are longer than {max_length} tokens (the first: {rows});"
+            f" {report['tokens_cut']} tokens are cut, {report['lost_answers']} answers lost"
+        )
+    else:
+        print(f"    nothing is longer than {max_length} tokens")
 
 
 def _indented(text: str) -> str:

@@ -10,8 +10,8 @@ was trained on.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pedro_bench.errors import DataError
@@ -30,11 +30,13 @@ class Encoding:
         encoded: One `Encoded` an example, in order; `index` is the row of the split.
         truncated: Examples whose prompt was shortened to fit.
         lost_answers: Those of them whose gold answer was in the prompt before and no longer is.
+        uncut: Row -> tokens of its prompt before it was shortened, for those examples.
     """
 
     encoded: tuple[Encoded, ...]
     truncated: int
     lost_answers: int
+    uncut: Mapping[int, int] = field(default_factory=dict)
 
 
 def encode(
@@ -68,6 +70,7 @@ def encode(
         for row in range(len(examples))
         if len(prompts[row]) > room[row]
     }
+    uncut = {row: len(prompts[row]) for row in long}
     cuts = list(long.values())
     for cut, points in zip(cuts, coder.cut_points([cut.text for cut in cuts]), strict=True):
         cut.points, cut.keep = points, len(points)
@@ -88,7 +91,7 @@ def encode(
         for row, example in enumerate(examples)
         if row in long
     )
-    return Encoding(encoded, len(long), lost)
+    return Encoding(encoded, len(long), lost, uncut)
 
 
 def continuation_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[list[int]]:

@@ -8,6 +8,9 @@ from pedro_bench.data.splits import SPLIT_NAMES, load_splits
 from pedro_bench.protocols.data import DataSource
 from pedro_bench.protocols.task import Example, Task
 
+SHOWN_ROWS = 5
+"""Rows listed of those that truncation would touch."""
+
 
 def inspect_task(
     task: Task, source: DataSource, tokenizer: Any | None, max_length: int
@@ -22,8 +25,10 @@ def inspect_task(
 
     Returns:
         `splits` (rows and fingerprint of each), `example` (the first train example), `tokens`
-        (for each split, lengths of prompts and answers, examples that truncation would touch, and
-        answers it would lose; null without a tokenizer), `twins_removed` and `notes`.
+        (for each split, before any cut: lengths of prompts and answers, a histogram of both
+        together; examples that truncation would touch with the first of their rows, the tokens it
+        would cut, and the answers it would lose; null without a tokenizer), `twins_removed` and
+        `notes`.
 
     Raises:
         DataError: If the rows are missing or malformed, or one cannot fit into `max_length`.
@@ -66,12 +71,32 @@ def _token_report(
         with_answers=True,
         max_new_tokens=max_new_tokens,
     )
+    prompts = [
+        encoding.uncut.get(row, len(example.prompt_ids))
+        for row, example in enumerate(encoding.encoded)
+    ]
+    answers = [len(example.answer_ids) for example in encoding.encoded]
     return {
-        "prompt": _summary([len(example.prompt_ids) for example in encoding.encoded]),
-        "answer": _summary([len(example.answer_ids) for example in encoding.encoded]),
+        "prompt": _summary(prompts),
+        "answer": _summary(answers),
+        "histogram": _histogram([sum(pair) for pair in zip(prompts, answers, strict=True)]),
         "truncated": encoding.truncated,
+        "truncated_rows": sorted(encoding.uncut)[:SHOWN_ROWS],
+        "tokens_cut": sum(
+            length - len(encoding.encoded[row].prompt_ids) for row, length in encoding.uncut.items()
+        ),
         "lost_answers": encoding.lost_answers,
     }
+
+
+def _histogram(lengths: Sequence[int]) -> list[dict[str, int]]:
+    """Count lengths in classes of at most 16, 32, 64 … tokens, each without the one before."""
+    classes, least, most = [], 0, 16
+    while least < max(lengths):
+        rows = sum(least < length <= most for length in lengths)
+        classes.append({"most": most, "rows": rows})
+        least, most = most, 2 * most
+    return classes
 
 
 def _summary(lengths: Sequence[int]) -> dict[str, float]:

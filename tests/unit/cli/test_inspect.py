@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 from pedro_bench.cli.command import guarded
@@ -25,6 +26,10 @@ def test_token_lengths_need_no_weights(capsys, tiny_folders, tmp_path):
     assert inspect(["task=boolq", *chosen]) == 0
     tokens = json.loads(capsys.readouterr().out)["tokens"]
     assert tokens["train"]["prompt"]["max"] > tokens["train"]["answer"]["max"] > 0
+    assert inspect(["task=boolq", *chosen[:-1], "trainer.max_length=40"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"up to +64 +\d+ rows +#+\n", text)
+    assert re.search(r"\d+ rows are longer than 40 tokens \(the first: \d+, .*answers lost", text)
 
 
 def test_bad_arguments(capsys):

@@ -62,6 +62,12 @@ def test_token_lengths_and_what_truncation_touches(squad_source, make_task, toke
     assert (told["truncated"], told["lost_answers"]) == (0, 0)
     cut = inspect_task(task, squad_source, tokenizer, 30)["tokens"]["test"]
     assert (cut["truncated"], cut["lost_answers"]) == (2, 0)
-    assert cut["prompt"]["max"] == 26
+    assert cut["prompt"] == told["prompt"], "lengths before any cut"
+    assert (cut["truncated_rows"], cut["tokens_cut"]) == ([2, 3], 5 + 11)
+    assert cut["histogram"] == [
+        {"most": 16, "rows": 0},
+        {"most": 32, "rows": 2},
+        {"most": 64, "rows": 2},
+    ]
     short = inspect_task(task, squad_source, tokenizer, 18)["tokens"]["test"]
     assert (short["truncated"], short["lost_answers"]) == (4, 4)
