@@ -33,14 +33,11 @@ from tests.tiny import METHOD_NAMES, build_method, save_tiny
 NAMES = ("name", "label")
 """What a method is called; these alone may leave the outcome as it is."""
 
-OTHER_VALUES: dict[str, list[Any]] = {
-    "LatePromptTuning.layer": [
-        3
-    ],  # of two layers, 1 is the middle one; tests/reference/test_lpt.py
-}
+OTHER_VALUES: dict[str, list[Any]] = {}
 """`Class.field` -> other values to try, where no rule of `other_values` can find one."""
 
-_FOUND = {"bilevel": "none", "architecture_lr": None}  # a given structure is trained without a search
+# A given structure is trained without a search.
+_FOUND = {"bilevel": "none", "architecture_lr": None}
 
 BESIDE: dict[str, dict[str, Any]] = {
     "Method.micro_lr": {"lr": None},  # acts while no rate is set
