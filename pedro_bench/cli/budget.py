@@ -23,6 +23,9 @@ from pedro_bench.protocols.settings import Settings, build_group, build_settings
 
 BUDGET = "budget"
 
+FARTHEST = 2
+"""A size that trains so many times the budget, or so many times less, is no answer to it."""
+
 
 @dataclass(frozen=True)
 class Sized:
@@ -130,7 +133,8 @@ def resolve_method(
         budget was given.
 
     Raises:
-        ConfigError: If both budget and size were typed, or the method has no size.
+        ConfigError: If both budget and size were typed, the method has no size, or even its nearest
+            size is far from the budget.
     """
     given: Any = config.get("method")
     kind = _class_of(given)
@@ -146,6 +150,12 @@ def resolve_method(
     checks.number("method.budget", budget, above=0)
     shape = build_group("backbone", config["backbone"]).shape()
     sized = nearest_size(build_group("method", others), shape, budget)
+    if not budget / FARTHEST <= sized.count.matrices <= budget * FARTHEST:
+        raise ConfigError(
+            f"method.budget must be within reach of method={sized.method.name}, got {budget:g}, where "
+            f"the nearest is {sized.count.matrices:,} with method.{sized.field}={sized.value}: set "
+            "that size to train it all the same."
+        )
     chosen = {
         "asked": budget,
         "field": sized.field,

@@ -57,7 +57,8 @@ def params(arguments: Sequence[str]) -> int:
     config, methods = side_by_side("method", names, others)
     backbone: Backbone = build_group("backbone", config["backbone"])
     question = Question(backbone.shape(), config, typed, own["budget"])
-    rows, unfit = _rows(methods, question, skips_unfit=own["method"] is None)
+    is_whole = own["method"] is None and len(names) > 1
+    rows, unfit = _rows(methods, question, skips_unfit=is_whole)
     numbers = [one for one in published_parameters() if one.backbone == backbone.name]
     for row in rows:
         row["published"] = [_as_json(one) for one in numbers if one.method == row["method"]]
@@ -67,7 +68,7 @@ def params(arguments: Sequence[str]) -> int:
         "budget": question.budget,
         "methods": rows,
         "notes": [*_notes(numbers, rows, methods, question), *unfit],
-        "missing": _missing(numbers) if own["method"] is None else [],
+        "missing": _missing(numbers) if is_whole else [],
     }
     if own["output"] == "json":
         print_json(found)
@@ -92,16 +93,17 @@ def _names(chosen: Any, typed: Collection[str]) -> list[str]:
 def _rows(
     methods: Mapping[str, Any], question: Question, *, skips_unfit: bool
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Count every method; a method that the backbone has no place for is named in a note instead.
+    """Count every method; one that fits neither backbone nor budget is named in a note instead.
 
     Raises:
-        InjectionError: If there is such a method, unless `skips_unfit`.
+        InjectionError: If the backbone has no place for a method, unless `skips_unfit`.
+        ConfigError: If a method refuses the budget, unless `skips_unfit`.
     """
     rows, unfit = [], []
     for name, config in methods.items():
         try:
             rows.append(_row(config, question))
-        except InjectionError as error:
+        except (ConfigError, InjectionError) as error:
             if not skips_unfit:
                 raise
             unfit.append(f"{name} does not fit: {error}")

@@ -82,7 +82,7 @@ def test_published_numbers_stand_beside_ours_and_agree(capsys):
     assert rows["pedro"]["published"] == [
         {"params": "8.9M", "paper": "PEDRO", "table": "1", "setting": "r = 12", "note": ""}
     ]
-    assert [one["params"] for one in rows["full_ft"]["published"]] == ["7B", "6739M"]
+    assert [one["params"] for one in rows["full_ft"]["published"]] == ["7B"]
     for one in published_parameters():
         if one.method in rows and one.method not in DISAGREEING:
             assert one.agrees(rows[one.method]["matrices"]), one
@@ -160,6 +160,15 @@ def test_a_budget_sizes_every_method(capsys):
     assert typed["ia3"] == counts["ia3"]
     _, one = ledger(capsys, "backbone=llama2_7b", "method=ia3", "method.budget=8.9e6")
     assert one["ia3"] == counts["ia3"]
+
+
+def test_a_method_that_refuses_the_budget_hides_no_other(capsys):
+    if "ssp" not in options("method"):
+        pytest.skip("there is no method with a budget of its own")
+    found, counts = ledger(capsys, "backbone=micro", "budget=1")
+    assert set(options("method")) - set(counts) == {"ssp"}
+    assert any(note.startswith("ssp does not fit: method.budget must") for note in found["notes"])
+    assert guarded(params, ["backbone=micro", "method=ssp", "budget=1"]) == 2
 
 
 @pytest.mark.parametrize(
