@@ -1,7 +1,8 @@
 """What the machine brings to a training: random generators, determinism, precision, peak memory.
 
 PyTorch's generators (CPU and the backbone's GPU) are all the randomness that training draws on
-besides the batch order, which is a pure function of the seed; a method must draw from no other.
+besides the batch order, which is a pure function of the seed; a method must draw from no other, unless
+it seeds it from these and keeps its state in `runtime_state`.
 """
 
 from collections.abc import Iterator, Mapping

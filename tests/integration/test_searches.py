@@ -1,6 +1,7 @@
 """A method that searches: trained in two phases by the experiment, recorded, saved and loaded again."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ from safetensors.torch import load_file
 from pedro_bench import records
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.experiment import load, run
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.settings import build_group
+from pedro_bench.seeding import seed_torch
+from pedro_bench.training.config import TrainerConfig
+from pedro_bench.training.trainer import train
 from tests.tiny import METHOD_NAMES, build_method
 
 SEARCHES = [name for name in METHOD_NAMES if build_method(name).counts_last_phase]
@@ -95,3 +101,52 @@ def test_a_found_structure_can_be_trained_without_a_search(
     assert record.parameters["trainable"] == 64 + 3 * 32 + 3
     assert not any("search" in note for note in record.notes)
     assert not (data.parent / "outputs" / record.suite / path.stem / "phase-1").exists()
+
+
+KNOBS: list[tuple[str, dict[str, Any]]] = [
+    ("ssp", {"budget": 0.3}),
+    ("ssp", {"r": 2}),
+    ("ssp", {"reduction_factor": 4}),
+    ("ssp", {"beta": 2.0}),
+    ("ssp", {"bilevel": "validation"}),
+    ("ssp", {"bilevel": "train_holdout"}),
+    ("ssp", {"bilevel": "none", "architecture_lr": None}),
+    ("ssp", {"architecture_lr": 0.05}),
+    ("ssp", {"lr": 3e-3}),
+    ("learned_adapter", {"bottleneck_size": 5}),
+    ("learned_adapter", {"places": ["ffn_down", "attn_out"]}),
+    ("learned_adapter", {"operators": ["linear", "identity"]}),
+    ("learned_adapter", {"bilevel": "validation"}),
+    ("learned_adapter", {"architecture_lr": 0.05}),
+    ("learned_adapter", {"lr": 3e-3}),
+]
+
+
+@pytest.fixture
+def outcome(load_tiny: Callable[..., Any], tmp_path: Path) -> Callable[..., list[Any]]:
+    """A function that trains the search of a method for four steps and returns all it trained."""
+
+    def train_search(name: str, **changes: Any) -> list[Any]:
+        seed_torch(0, "init")
+        adapted = AdaptedModel(load_tiny(), build_method(name, **changes))
+        rows = [Encoded((1, 5 + n % 7, 6, 9), (7 + n % 3, 2), n) for n in range(12)]
+        train(
+            adapted,
+            train=rows[:8],
+            dev=rows[8:],
+            config=TrainerConfig(lr=1e-2, max_steps=4, batch_size=4, eval_every_steps=4),
+            official_train_rows=8,
+            seed=0,
+            key="key",
+            folder=tmp_path / f"{name}-{len(changes)}",
+        )
+        return [(path, t.tolist()) for path, t in sorted(adapted.adapter_state().items())]
+
+    return train_search
+
+
+@pytest.mark.parametrize(("name", "changes"), KNOBS)
+def test_every_setting_moves_the_search(
+    name: str, changes: dict[str, Any], outcome: Callable[..., list[Any]]
+) -> None:
+    assert outcome(name, **changes) != outcome(name)

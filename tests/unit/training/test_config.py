@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from pedro_bench.errors import ConfigError
 from pedro_bench.training.config import TrainerConfig
+from tests.tiny import build_method
 
 
 def from_yaml(conf: Any, name: str) -> TrainerConfig:
@@ -97,3 +98,12 @@ def test_configuration_is_read_without_torch() -> None:
         "sys.exit(int(bool({'torch', 'accelerate', 'wandb', 'numpy'} & set(sys.modules))))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_architecture_lr_is_the_methods_else_the_trainers_else_that_of_the_weights() -> None:
+    own = build_method("ssp")
+    none = replace(own, architecture_lr=None)
+    plain, set_ = TrainerConfig(lr=0.3), TrainerConfig(lr=0.3, architecture_lr=0.2)
+    assert own.architecture_lr == 0.1
+    found = [[c.resolved_architecture_lr(m) for c in (plain, set_)] for m in (own, none)]
+    assert found == [[0.1, 0.1], [0.3, 0.2]]
