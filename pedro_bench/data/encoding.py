@@ -10,16 +10,54 @@ was trained on.
 """
 
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example
 
-_CHUNK = 2048
+if TYPE_CHECKING:
+    Ids = array[int]
+else:
+    Ids = array  # not subscriptable before Python 3.12
+
+_CHUNK = 512
 """Examples tokenised at once; bounds the memory that the tokenizer's own records take."""
+
+
+class EncodedRows(Sequence[Encoded]):
+    """Encoded examples, held as arrays of four bytes a token; an `Encoded` is made when asked for.
+
+    Attributes:
+        prompts: Token ids of each prompt.
+        answers: Token ids of each answer, empty without answers.
+    """
+
+    def __init__(self, prompts: Sequence[Ids], answers: Sequence[Ids]) -> None:
+        self.prompts = prompts
+        self.answers = answers
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @overload
+    def __getitem__(self, place: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Encoded]: ...
+    def __getitem__(self, place: int | slice) -> Encoded | list[Encoded]:
+        rows = range(len(self))[place]
+        return self._row(rows) if isinstance(rows, int) else [self._row(row) for row in rows]
+
+    def _row(self, row: int) -> Encoded:
+        return Encoded(tuple(self.prompts[row]), tuple(self.answers[row]), row)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as for lists
 
 
 @dataclass(frozen=True)
@@ -33,7 +71,7 @@ class Encoding:
         uncut: Row -> tokens of its prompt before it was shortened, for those examples.
     """
 
-    encoded: tuple[Encoded, ...]
+    encoded: Sequence[Encoded]
     truncated: int
     lost_answers: int
     uncut: Mapping[int, int] = field(default_factory=dict)
@@ -82,19 +120,15 @@ def encode(
             prompts[cut.row], answers[cut.row] = prompt, answer
             cut.excess = len(prompt) + max(len(answer), max_new_tokens) - max_length
         cuts = [cut for cut in cuts if cut.excess > 0]
-    encoded = tuple(
-        Encoded(tuple(prompt), tuple(answer), row)
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
-    )
     lost = sum(
         example.extractive and _has_gold(example) and not _has_gold(long[row].example)
         for row, example in enumerate(examples)
         if row in long
     )
-    return Encoding(encoded, len(long), lost, uncut)
+    return Encoding(EncodedRows(prompts, answers), len(long), lost, uncut)
 
 
-def continuation_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
+def continuation_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Ids]:
     """Return the ids that each answer adds to its prompt, as `encode` makes them.
 
     Args:
@@ -160,19 +194,19 @@ class _Coder:
 
     def encode(
         self, examples: Sequence[Example], with_answers: bool
-    ) -> tuple[list[list[int]], list[list[int]]]:
+    ) -> tuple[list[Ids], list[Ids]]:
         """Return prompt ids and answer ids; the latter are empty without answers."""
-        prompts = self.prompt_ids([example.prompt for example in examples])
+        prompts = [ids for part in _chunks(examples) for ids in self.prompt_ids(_prompts(part))]
         if not with_answers:
-            return prompts, [[] for _ in examples]
+            return prompts, [array("i")] * len(prompts)
         return prompts, self.answer_ids([(one.prompt, one.answer) for one in examples])
 
-    def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def prompt_ids(self, texts: Sequence[str]) -> list[Ids]:
         """Tokenise texts with the special tokens before a sequence, without those behind it."""
         found = self._ids(texts, special=True)
         return [ids[: len(ids) - self._tail] for ids in found] if self._tail else found
 
-    def answer_ids(self, texts: Sequence[tuple[str, str]]) -> list[list[int]]:
+    def answer_ids(self, texts: Sequence[tuple[str, str]]) -> list[Ids]:
         """Return the ids that answers add to their prompts, end-of-sequence token last.
 
         No tokenizer in use joins text across lines, so only a prompt's last line is read with its
@@ -192,12 +226,13 @@ class _Coder:
         }
         return [found[key] for key in keys]
 
-    def _added(self, answer: str, prompt: list[int], whole: list[int]) -> list[int]:
+    def _added(self, answer: str, prompt: Ids, whole: Ids) -> Ids:
         """Return what an answer adds to its prompt's ids, and the end-of-sequence token."""
+        end = array("i", [self.eos])
         if not answer:
-            return [self.eos]
-        added = whole[len(prompt) :] if whole[: len(prompt)] == prompt else []
-        return [*(added or self._ids([f" {answer}"], special=False)[0]), self.eos]
+            return end
+        added = whole[len(prompt) :] if whole[: len(prompt)] == prompt else None
+        return (added or self._ids([f" {answer}"], special=False)[0]) + end
 
     def cut_points(self, texts: Sequence[str]) -> list[list[int]]:
         """Return where each text's tokens end, in characters (its words, for slow tokenizers)."""
@@ -210,20 +245,28 @@ class _Coder:
             for found in backend.encode_batch(list(chunk), add_special_tokens=False)
         ]
 
-    def _ids(self, texts: Sequence[str], special: bool) -> list[list[int]]:
+    def _ids(self, texts: Sequence[str], special: bool) -> list[Ids]:
         if not self.tokenizer.is_fast:
-            return [self.tokenizer(text, add_special_tokens=special)["input_ids"] for text in texts]
+            slow = (self.tokenizer(text, add_special_tokens=special) for text in texts)
+            return [array("i", found["input_ids"]) for found in slow]
         backend = self.tokenizer.backend_tokenizer
         return [
-            found.ids
+            array("i", found.ids)
             for chunk in _chunks(texts)
             for found in backend.encode_batch_fast(list(chunk), add_special_tokens=special)
         ]
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(texts), _CHUNK):
-        yield texts[start : start + _CHUNK]
+def _prompts(examples: Sequence[Example]) -> list[str]:
+    return [example.prompt for example in examples]
+
+
+_Item = TypeVar("_Item")
+
+
+def _chunks(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
 
 
 def _has_gold(example: Example) -> bool:

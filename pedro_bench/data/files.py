@@ -65,7 +65,8 @@ class FilesSource(DataSource):
             for path in paths:
                 digest.update(f"{split}{path.suffix.lower()}".encode())
                 try:
-                    digest.update(hashlib.sha256(path.read_bytes()).digest())
+                    with path.open("rb") as stream:
+                        digest.update(hashlib.file_digest(stream, "sha256").digest())
                 except OSError as error:
                     raise DataError(f"{path} must be readable, got {error.strerror}.") from None
         return f"files:{digest.hexdigest()}"

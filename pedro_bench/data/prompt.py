@@ -1,8 +1,9 @@
 """Prompt template of a task: text with `{field}` places, one of which may shrink to fit."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from string import Formatter
 
 from pedro_bench import checks
@@ -22,7 +23,7 @@ class PromptTemplate:
     pieces: tuple[tuple[str, str | None], ...]
     shrinkable: str | None
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """Fields in the order of the template, each once."""
         return tuple(dict.fromkeys(field for _, field in self.pieces if field is not None))
@@ -77,5 +78,6 @@ def parse_template(key: str, template: str, shrinkable: str | None) -> PromptTem
 
 
 def identity_of(values: Mapping[str, str]) -> str:
-    """Return the text by which two rows are twins: all values, white space and case folded."""
-    return "\x1f".join(" ".join(value.split()).casefold() for value in values.values())
+    """Return a digest of all values, white space and case folded: equal for twins."""
+    folded = "\x1f".join(" ".join(value.split()).casefold() for value in values.values())
+    return hashlib.sha256(folded.encode("utf-8", "surrogatepass")).hexdigest()[:32]

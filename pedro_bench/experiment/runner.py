@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.data.encoding import Encoding, encode
+from pedro_bench.data.encoding import Encoding
+from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import Splits, load_splits
 from pedro_bench.errors import PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
@@ -74,15 +75,13 @@ def _prepare(settings: Settings) -> _Prepared:
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
     limit, room = settings.max_tokens, settings.task.max_new_tokens
+    cache = Path(settings.output_dir) / "cache" / "encodings"
     encodings = {}
     for name in ("train", "dev", "test"):
         try:
-            encodings[name] = encode(
-                backbone.tokenizer,
-                splits[name].examples,
-                max_length=limit,
-                with_answers=name != "test",
-                max_new_tokens=room if name == "test" else 0,
+            limits = Limits(limit, name != "test", room if name == "test" else 0)
+            encodings[name] = encode_cached(
+                backbone.tokenizer, splits[name].examples, limits, cache
             )
         except PedroBenchError as error:
             raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None

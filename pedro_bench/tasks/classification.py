@@ -6,6 +6,7 @@ YAML. An answer outside the label words is counted as wrong and reported as `inv
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 from pedro_bench import checks
@@ -80,7 +81,7 @@ class Classification(Task):
         """The parsed prompt."""
         return parse_template("task.prompt", self.prompt, self.shrinkable)
 
-    @property
+    @cached_property
     def label_words(self) -> tuple[str, ...]:
         """The label words, each once."""
         return tuple(dict.fromkeys(self.labels.values()))

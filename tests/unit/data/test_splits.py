@@ -20,7 +20,8 @@ def numbered(name, count):
 
 
 def prompts(split):
-    return [example.identity for example in split.examples]
+    lines = [example.prompt.split("\n")[0].removeprefix("Review: ") for example in split.examples]
+    return [" ".join(line.split()).casefold() for line in lines]
 
 
 def test_halves(make_task):

@@ -1,0 +1,152 @@
+"""Encoded splits kept on disk, so that the next run of a task does not tokenise it again.
+
+The file's name is a SHA-256 of everything that decides its content: the tokenizer as it is, the
+text of every part of every example and its answers, the limits, and the code of `encoding`. So a
+changed file, template, tokenizer or program never finds an old entry. Entries are safetensors
+(nothing is unpickled), written beside and renamed, and carry a SHA-256 of their content: a damaged
+one is made again. Removing the folder is always safe.
+"""
+
+import hashlib
+import json
+import os
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pedro_bench.data import encoding
+from pedro_bench.data.encoding import EncodedRows, Encoding, Ids, encode
+from pedro_bench.protocols.task import Example
+
+_PARTS = ("prompts", "prompt_lengths", "answers", "answer_lengths", "uncut")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How examples are encoded; see `encode`."""
+
+    max_length: int
+    with_answers: bool
+    max_new_tokens: int = 0
+
+
+def encode_cached(
+    tokenizer: Any, examples: Sequence[Example], limits: Limits, folder: Path
+) -> Encoding:
+    """Encode examples as `encode` does, or read what an earlier call kept in a folder.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer; what slow ones give is not kept.
+        examples: The examples of a split, in order.
+        limits: Lengths and whether answers are appended.
+        folder: Folder of entries; a read-only or full one only means that nothing is kept.
+
+    Raises:
+        DataError: If an example cannot fit, or the tokenizer has no end-of-sequence token.
+    """
+    if not tokenizer.is_fast:
+        return _encode(tokenizer, examples, limits)
+    path = folder / f"{key_of(tokenizer, examples, limits)}.safetensors"
+    found = _read(path)
+    if found is None:
+        found = _encode(tokenizer, examples, limits)
+        _write(path, found)
+    return found
+
+
+def key_of(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> str:
+    """Return the hash of everything that decides the encoding of the examples."""
+    digest = hashlib.sha256(_code().encode())
+    tokenizer("a", truncation=False, padding=False)  # clears both in the fast tokenizer itself
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    digest.update(f"{tokenizer.eos_token_id} {limits}".encode())
+    for one in examples:
+        parts = [[part.text, part.can_shrink] for part in one.parts]
+        line = json.dumps([parts, one.answer, one.golds if one.extractive else None])
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    return hashlib.sha256(Path(str(encoding.__file__)).read_bytes()).hexdigest()
+
+
+def _encode(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> Encoding:
+    return encode(
+        tokenizer,
+        examples,
+        max_length=limits.max_length,
+        with_answers=limits.with_answers,
+        max_new_tokens=limits.max_new_tokens,
+    )
+
+
+def _read(path: Path) -> Encoding | None:
+    """Return an entry, or None where there is none or it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as stored:
+            facts = json.loads(stored.metadata()["facts"])
+            flat = {name: stored.get_tensor(name).astype("<i4").tobytes() for name in _PARTS}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    if _digest(flat, facts) != facts.get("sha256"):
+        return None
+    tables = {name: array("i", content) for name, content in flat.items()}
+    uncut = tables["uncut"]
+    return Encoding(
+        EncodedRows(
+            _split(tables["prompts"], tables["prompt_lengths"]),
+            _split(tables["answers"], tables["answer_lengths"]),
+        ),
+        int(facts["truncated"]),
+        int(facts["lost_answers"]),
+        dict(zip(uncut[::2], uncut[1::2], strict=True)),
+    )
+
+
+def _write(path: Path, found: Encoding) -> None:
+    """Keep an entry, whole or not at all."""
+    import numpy
+    from safetensors.numpy import save_file
+
+    rows = found.encoded
+    if not isinstance(rows, EncodedRows):
+        return
+    flat = {
+        "prompts": b"".join(ids.tobytes() for ids in rows.prompts),
+        "prompt_lengths": array("i", map(len, rows.prompts)).tobytes(),
+        "answers": b"".join(ids.tobytes() for ids in rows.answers),
+        "answer_lengths": array("i", map(len, rows.answers)).tobytes(),
+        "uncut": array("i", [n for pair in found.uncut.items() for n in pair]).tobytes(),
+    }
+    facts: dict[str, Any] = {"truncated": found.truncated, "lost_answers": found.lost_answers}
+    facts["sha256"] = _digest(flat, facts)
+    tensors = {name: numpy.frombuffer(content, dtype="<i4") for name, content in flat.items()}
+    beside = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, beside, metadata={"facts": json.dumps(facts)})
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+
+
+def _digest(flat: dict[str, bytes], facts: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps([facts["truncated"], facts["lost_answers"]]).encode())
+    for name in _PARTS:
+        digest.update(name.encode() + flat[name])
+    return digest.hexdigest()
+
+
+def _split(flat: Ids, lengths: Ids) -> list[Ids]:
+    rows, start = [], 0
+    for length in lengths:
+        rows.append(flat[start : start + length])
+        start += length
+    return rows

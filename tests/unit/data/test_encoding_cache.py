@@ -1,0 +1,95 @@
+"""The cache of encodings: same result, never an old one, never a damaged one."""
+
+from dataclasses import replace
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from pedro_bench.data import encoding_cache
+from pedro_bench.data.encoding import encode
+from pedro_bench.data.encoding_cache import Limits, encode_cached, key_of
+from pedro_bench.protocols.task import Example, Part
+
+LIMITS = Limits(12, with_answers=True)
+
+
+def make(vocabulary="abcdefgh"):
+    words = {"<unk>": 0, "</s>": 1, **{word: at for at, word in enumerate(vocabulary, start=2)}}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+
+
+def example(text, answer="a", **options):
+    parts = (Part(text, can_shrink=True), Part(" ? :"))
+    return Example(parts, answer, (answer,), text, **options)
+
+
+EXAMPLES = [
+    example("a b c"),
+    example(" ".join("abcdefgh" * 3), "h", extractive=True),
+    example("", ""),
+]
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    calls = []
+
+    def counting(*given, **options):
+        calls.append(1)
+        return encode(*given, **options)
+
+    monkeypatch.setattr(encoding_cache, "encode", counting)
+    return calls
+
+
+def test_a_second_call_reads_the_same_encoding(tmp_path, counted):
+    first = encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
+    assert (first.truncated, first.lost_answers, first.uncut) == (1, 1, {1: 26})
+    second = encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
+    assert second == first == encode(make(), EXAMPLES, max_length=12, with_answers=True)
+    assert len(counted) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_whatever_decides_the_encoding_changes_the_key():
+    keys = {key_of(make(), EXAMPLES, LIMITS), key_of(make("abcdefgh"), EXAMPLES, LIMITS)}
+    assert len(keys) == 1
+    keys.add(key_of(make("hgfedcba"), EXAMPLES, LIMITS))
+    for limits in (Limits(11, True), Limits(12, False), Limits(12, True, 3)):
+        keys.add(key_of(make(), EXAMPLES, limits))
+    first = EXAMPLES[0]
+    for changed in (
+        replace(first, answer="b"),
+        replace(first, parts=(Part("a b c"), Part(" ? :"))),
+        replace(first, parts=(Part("a b", can_shrink=True), Part(" c ? :"))),
+        replace(first, extractive=True),
+    ):
+        keys.add(key_of(make(), [changed, *EXAMPLES[1:]], LIMITS))
+    keys.add(key_of(make(), EXAMPLES[::-1], LIMITS))
+    ending = make()
+    ending.eos_token = "a"
+    keys.add(key_of(ending, EXAMPLES, LIMITS))
+    assert len(keys) == 1 + 1 + 3 + 4 + 1 + 1
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])
+def test_a_damaged_entry_is_made_again(tmp_path, counted, damage):
+    first = encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[-3] ^= 1
+    path.write_bytes({"empty": b"", "cut": content[:-5], "flipped": content}[damage])
+    assert encode_cached(make(), EXAMPLES, LIMITS, tmp_path) == first
+    assert encode_cached(make(), EXAMPLES, LIMITS, tmp_path) == first
+    assert len(counted) == 2
+
+
+def test_a_folder_that_cannot_be_written_only_means_no_cache(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    found = encode_cached(make(), EXAMPLES, LIMITS, blocked / "cache")
+    assert found == encode(make(), EXAMPLES, max_length=12, with_answers=True)
