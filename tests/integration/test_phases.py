@@ -1,0 +1,120 @@
+"""Several phases of training in one run: curves, parameters, notes, and what a failure leaves behind."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from pedro_bench.cli.compose import settings_of
+from pedro_bench.experiment import run
+from pedro_bench.methods.lora import Lora
+from pedro_bench.protocols.method import Method
+from pedro_bench.protocols.settings import Settings
+from pedro_bench.training.tracking import Tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growing(Lora):
+    """LoRA that trains once more from scratch with the next of some ranks, or with a rate that diverges."""
+
+    ranks: tuple[int, ...] = ()
+    last_lr: float | None = None
+
+    def following(self, adapter: nn.Module) -> Method | None:
+        if not self.ranks:
+            return None
+        is_last = len(self.ranks) == 1
+        rank, *others = self.ranks
+        return replace(self, r=rank, ranks=tuple(others), lr=self.last_lr if is_last else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collecting(Tracking):
+    """Keeps the steps of the training loss, and what a run ends with."""
+
+    name: str = "collecting"
+    steps: list[int] = field(default_factory=list)
+    ends: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def start(self, run_name: str, config: Mapping[str, Any], folder: Path) -> "Collecting":
+        return self
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        if "train/loss" in values:
+            self.steps.append(step)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        self.ends.append(summary)
+
+
+@pytest.fixture
+def growing(tmp_path: Path, tiny_folders: dict[str, Path]) -> Callable[..., Settings]:
+    """A function that gives settings of three phases with ranks 1, 2 and 3."""
+    folder = tmp_path / "data" / "sst2"
+    folder.mkdir(parents=True)
+    for name, count in (("train", 20), ("validation", 12)):
+        rows = [{"sentence": f"a good film {i}", "label": i % 2} for i in range(count)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def make(seeds: str = "[0]", steps: int = 2, **changes: Any) -> Settings:
+        settings = settings_of(
+            [
+                "method=lora",
+                "task=sst2",
+                "data=files",
+                f"data.root={folder.parent}",
+                "backbone=causal_lm",
+                f"backbone.path={tiny_folders['llama']}",
+                f"trainer.max_steps={steps}",
+                "trainer.eval_every_steps=1",
+                "evaluation.num_beams=1",
+                f"seeds={seeds}",
+                f"results_dir={tmp_path / 'results'}",
+                f"output_dir={tmp_path / 'outputs'}",
+            ]
+        )
+        method = Growing(
+            name="lora",
+            label="LoRA",
+            r=1,
+            alpha=2.0,
+            dropout=0.0,
+            roles=("query", "value"),
+            ranks=(2, 3),
+            **changes,
+        )
+        return replace(settings, method=method, tracking=Collecting())
+
+    return make
+
+
+def test_every_phase_trains_afresh_and_the_record_is_of_the_last(
+    growing: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = growing()
+    (record,) = run(settings)
+    assert record["status"] == "finished", record["error"]
+    # Rank 3 on query (32 -> 32) and value (32 -> 16) of two layers.
+    assert record["parameters"]["trainable"] == 3 * 2 * (32 + 32 + 32 + 16)
+    assert [note.split(" parameters")[0] for note in record["notes"][-3:-1]] == [
+        "The search trained 224",
+        "The search trained 448",
+    ]
+    assert record["notes"][-1] == "Training ended after 2 steps, at the last step."
+    assert settings.tracking.steps == [1, 2, 3, 4, 5, 6]
+    assert len(settings.tracking.ends) == 1
+    (folder,) = (tmp_path / "outputs").glob("*/*")
+    assert {path.name for path in folder.glob("phase-*")} == {"phase-0", "phase-1", "phase-2"}
+    assert not list(folder.glob("phase-*/checkpoint-*"))
+
+
+def test_a_failure_in_a_later_phase_frees_the_backbone_for_the_next_seed(
+    growing: Callable[..., Settings],
+) -> None:
+    found = run(growing("[0,1]", steps=4, last_lr=1e30))
+    assert [record["status"] for record in found] == ["failed", "failed"]
+    assert all("finite" in record["error"] for record in found), found
