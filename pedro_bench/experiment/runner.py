@@ -5,7 +5,6 @@ that not a bit of it has changed.
 """
 
 import hashlib
-import json
 import logging
 import os
 import time
@@ -24,6 +23,7 @@ from pedro_bench.evaluation.prediction import predict
 from pedro_bench.experiment.environment import describe_environment, now, peak_bytes
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.experiment.phases import Run, Trained, train_phases
+from pedro_bench.experiment.predictions import prediction_lines
 from pedro_bench.experiment.saved import save_adapter
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
@@ -133,14 +133,8 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
     examples = prepared.splits["test"].examples
     encoded = prepared.encodings["test"].encoded
     found = predict(adapted, settings.task, examples, encoded, settings.evaluation)
-    rows = []
-    for index, (answer, text) in enumerate(zip(found.answers, found.texts, strict=True)):
-        row = {"index": index, "prediction": answer, "text": text}
-        if found.ranked is not None:
-            row["likelihood"] = found.ranked[index]
-        rows.append(json.dumps(row, ensure_ascii=False))
     predictions = records.predictions_path(path)
-    content = "\n".join(rows) + "\n"
+    content = prediction_lines(settings.task, found, examples)
     if _is_main():
         records.write_text(predictions, content)
     seconds = time.perf_counter() - started

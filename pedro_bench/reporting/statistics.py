@@ -2,6 +2,57 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A cell's scores over seeds.
+
+    Attributes:
+        values: The scores, in order of seeds.
+        median: Their true median.
+        lower_quartile: First quartile, linear between neighbours (NumPy's default).
+        upper_quartile: Third quartile, likewise.
+        least: Smallest score.
+        greatest: Largest score.
+        deviation: Standard deviation with n - 1, None for a single score.
+    """
+
+    values: tuple[float, ...]
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    least: float
+    greatest: float
+    deviation: float | None
+
+    @property
+    def seeds(self) -> int:
+        """Number of scores."""
+        return len(self.values)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Describe scores over seeds.
+
+    Args:
+        values: At least one number.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    middle = median(values)
+    ordered = sorted(float(value) for value in values)
+    return Spread(
+        values=tuple(float(value) for value in values),
+        median=middle,
+        lower_quartile=_quantile(ordered, 0.25),
+        upper_quartile=_quantile(ordered, 0.75),
+        least=ordered[0],
+        greatest=ordered[-1],
+        deviation=statistics.stdev(ordered) if len(ordered) > 1 else None,
+    )
 
 
 def median(values: Sequence[float]) -> float:
@@ -24,3 +75,10 @@ def medians(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
         return {}
     shared = [name for name in scores[0] if all(name in one for one in scores)]
     return {name: median([one[name] for one in scores]) for name in shared}
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

@@ -1,0 +1,111 @@
+"""Comparison: whether two methods differ by more than their seeds and test examples would anyway.
+
+Scores are crossed: every seed of method A (S_A of them) and of method B (S_B) answers the same n test
+examples. The difference of the mean scores has two sources of chance, and a claim about methods must
+survive both: other seeds, and other test examples.
+
+    difference = mean of A - mean of B
+    variance   = var(seed means of A) / S_A + var(seed means of B) / S_B + var(d) / n
+    d_i        = mean over A's seeds of the score of example i, less the same of B (the pairing)
+
+The ratio difference / sqrt(variance) is compared with Student's t whose degrees of freedom are
+Satterthwaite's. With no variance among seeds it is the paired t test over examples; with no scores of
+single examples it is Welch's t test over seeds.
+
+Why not the usual two: a sign-flip test over examples takes the trained models as they are, so another
+five seeds overturn it; a bootstrap of seeds and examples draws from five seeds, which understates their
+variance. `scripts/test_calibration.py` measured both on methods that do not differ: at the 5% level they
+call a difference far too often where seeds matter, this test does not (docs/statistics.md). Part of the
+noise counts in both terms, which errs on the side of no difference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+LEVEL = 0.05
+"""A difference counts below this p, corrected for the number of comparisons."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method's scores less another's.
+
+    Attributes:
+        difference: Difference of the means over seeds (and examples).
+        low: Lower end of its 95% interval.
+        high: Upper end of it.
+        p: Two-sided p, not corrected.
+        seeds: Number of seeds of either method.
+        examples: Number of paired test examples, 0 where seeds alone could be compared.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    seeds: tuple[int, int]
+    examples: int
+
+
+def compare_examples(a: NDArray[np.float64], b: NDArray[np.float64]) -> Comparison:
+    """Compare two methods over seeds and examples.
+
+    Args:
+        a: Scores (seeds, examples) of one method; at least two seeds and two examples.
+        b: Scores (seeds, examples) of the other, of the same examples in the same order.
+    """
+    paired = a.mean(axis=0) - b.mean(axis=0)
+    terms = [
+        (_variance_of_mean(a.mean(axis=1)), len(a) - 1),
+        (_variance_of_mean(b.mean(axis=1)), len(b) - 1),
+        (_variance_of_mean(paired), len(paired) - 1),
+    ]
+    return _comparison(float(paired.mean()), terms, (len(a), len(b)), len(paired))
+
+
+def compare_seeds(a: Sequence[float], b: Sequence[float]) -> Comparison:
+    """Compare two methods over seeds alone: Welch's t test.
+
+    Args:
+        a: One score a seed, at least two.
+        b: The other method's scores.
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    terms = [
+        (_variance_of_mean(first), len(first) - 1),
+        (_variance_of_mean(second), len(second) - 1),
+    ]
+    return _comparison(float(first.mean() - second.mean()), terms, (len(first), len(second)), 0)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p values for their number after Holm (1979); in the order given, at most 1."""
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = highest
+    return corrected
+
+
+def _variance_of_mean(values: NDArray[np.float64]) -> float:
+    return float(np.var(values, ddof=1)) / len(values)
+
+
+def _comparison(
+    difference: float, terms: Sequence[tuple[float, int]], seeds: tuple[int, int], examples: int
+) -> Comparison:
+    variance = sum(term for term, _ in terms)
+    if variance == 0:  # every seed and every example agree
+        p = 0.0 if difference else 1.0
+        return Comparison(difference, difference, difference, p, seeds, examples)
+    freedom = variance**2 / sum(term**2 / degrees for term, degrees in terms)
+    error = variance**0.5
+    p = 2 * float(special.stdtr(freedom, -abs(difference) / error))
+    reach = float(special.stdtrit(freedom, 0.975)) * error
+    return Comparison(difference, difference - reach, difference + reach, p, seeds, examples)

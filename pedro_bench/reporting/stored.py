@@ -1,0 +1,186 @@
+"""Stored: what reports need of a record, read fast; a hundred thousand take seconds.
+
+The fields are those of `records.RunRecord`, whose checks hold here too: what this reader refuses is read
+again by `records.read`, which says in one sentence what is wrong. What many records share (the
+configuration of a key) is parsed once.
+"""
+
+import gc
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pedro_bench import records
+from pedro_bench.errors import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One record, less what no report shows.
+
+    Attributes:
+        path: Where the record lies; `records.read(run.path)` gives the whole of it.
+        suite: Folder of the record; `method`, `task`, `backbone`, `data`, `key` and `seed` are its names.
+        status: `finished`, `failed` or `running`.
+        config: Configuration of the first record with this key.
+        main_metric: The metric that tables show.
+        scores: Metric name -> value on the test split.
+        matrices: Entries that the papers count, None where the record has none.
+        trainable: Everything the optimiser updates, likewise.
+        predictions: The predictions' `path` and `sha256`, or None.
+        timing: Seconds and tokens per second.
+        peak_bytes: Peak memory, or None.
+        device: `cpu` or `cuda`, or None.
+        dirty: Whether uncommitted code made it; None where that is not known.
+        started: When it began, ISO 8601.
+        error: One sentence where it failed.
+    """
+
+    path: Path
+    suite: str
+    method: str
+    task: str
+    backbone: str
+    data: str
+    key: str
+    seed: int
+    status: str
+    config: Mapping[str, Any]
+    main_metric: str
+    scores: Mapping[str, float]
+    matrices: int | None
+    trainable: int | None
+    predictions: Mapping[str, str] | None
+    timing: Mapping[str, Any]
+    peak_bytes: int | None
+    device: str | None
+    dirty: bool | None
+    started: str
+    error: str | None
+
+    @property
+    def score(self) -> float:
+        """The main metric on the test split; only a finished run has it."""
+        return self.scores[self.main_metric]
+
+
+class _Environment(msgspec.Struct):
+    device: str | None = None
+    dirty: bool | None = None
+
+
+class _Memory(msgspec.Struct):
+    peak_bytes: int | None = None
+
+
+class Stored(msgspec.Struct, forbid_unknown_fields=True):
+    """A record as it lies on the disk; `Raw` parts are left unparsed."""
+
+    key: str
+    status: str
+    method: str
+    task: str
+    backbone: str
+    data: str
+    suite: str
+    seed: int
+    config: msgspec.Raw
+    main_metric: str
+    started: str
+    schema: int = records.SCHEMA
+    parameters: dict[str, int] = {}
+    splits: msgspec.Raw = msgspec.Raw()
+    notes: msgspec.Raw = msgspec.Raw()
+    history: msgspec.Raw = msgspec.Raw()
+    best_step: int | None = None
+    metrics: dict[str, dict[str, float]] = {}
+    predictions: dict[str, str] | None = None
+    timing: dict[str, Any] = {}
+    memory: _Memory = _Memory()
+    environment: _Environment = _Environment()
+    finished: str | None = None
+    error: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(Stored)
+
+
+def read_runs(paths: Sequence[Path]) -> list[Run]:
+    """Read records, in the order given.
+
+    Raises:
+        RecordError: If one cannot be read or is damaged; the message names file and field.
+    """
+    configs: dict[str, Mapping[str, Any]] = {}
+    with _no_collection():
+        return [_read(path, configs) for path in paths]
+
+
+def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
+    try:
+        with path.open("rb") as file:
+            found = _DECODER.decode(file.read())
+        if not _is_sound(found, path):
+            raise msgspec.ValidationError("a field has a value that the schema does not allow")
+        config = configs.get(found.key)
+        if config is None:
+            config = configs[found.key] = msgspec.json.decode(found.config, type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        records.read(path)  # says what is wrong
+        raise RecordError(f"record {path} must hold the schema's types, got {error}.") from error
+    return Run(
+        path=path,
+        suite=found.suite,
+        method=found.method,
+        task=found.task,
+        backbone=found.backbone,
+        data=found.data,
+        key=found.key,
+        seed=found.seed,
+        status=found.status,
+        config=config,
+        main_metric=found.main_metric,
+        scores=found.metrics.get("test", {}),
+        matrices=found.parameters.get("matrices"),
+        trainable=found.parameters.get("trainable"),
+        predictions=found.predictions,
+        timing=found.timing,
+        peak_bytes=found.memory.peak_bytes,
+        device=found.environment.device,
+        dirty=found.environment.dirty,
+        started=found.started,
+        error=found.error,
+    )
+
+
+def _is_sound(found: Stored, path: Path) -> bool:
+    """Whether what types cannot say holds too: known status and schema, the file's name, a score."""
+    stem = f"{found.method}--{found.task}--{found.backbone}--{found.key}--seed{found.seed}"
+    has_score = found.main_metric in found.metrics.get("test", {})
+    return (
+        found.schema == records.SCHEMA
+        and found.status in records.STATUSES
+        and f"{stem}.json" == path.name
+        and found.suite == path.parent.name
+        and (found.status != "finished" or has_score)
+        and (found.status != "failed" or bool(found.error))
+    )
+
+
+@contextmanager
+def _no_collection() -> "Iterator[None]":
+    """Keep the garbage collector from searching ever more records, none of which is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

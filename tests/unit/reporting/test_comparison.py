@@ -1,0 +1,89 @@
+"""The test against hand-computed numbers, scipy, and methods that do not differ."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pedro_bench.reporting.comparison import compare_examples, compare_seeds, holm
+
+
+def test_two_by_two_by_hand():
+    # Seed means of a: 50, 100; of b: 50, 50. d = 100-50, 50-50 = 50, 0.
+    # Variances of the means: 1250/2 = 625, 0, 1250/2 = 625: sum 1250, difference 25.
+    # Degrees of freedom: 1250^2 / (625^2 + 0 + 625^2) = 2; t = 25 / sqrt(1250) = 1/sqrt(2).
+    # With two degrees of freedom p = 1 - t / sqrt(t^2 + 2) = 1 - sqrt(0.2).
+    a = np.array([[100.0, 0.0], [100.0, 100.0]])
+    b = np.array([[0.0, 100.0], [100.0, 0.0]])
+    found = compare_examples(a, b)
+    assert found.difference == 25.0
+    assert found.p == pytest.approx(1 - 0.2**0.5)
+    assert (found.seeds, found.examples) == ((2, 2), 2)
+    reach = stats.t.ppf(0.975, 2) * 1250**0.5
+    assert (found.low, found.high) == pytest.approx((25 - reach, 25 + reach))
+
+
+def test_without_seeds_that_differ_it_is_the_paired_t_test():
+    draw = np.random.default_rng(0)
+    one, other = draw.random(30) * 100, draw.random(30) * 100
+    # Both examples' rows are the same in every seed, so that the seed means are equal.
+    found = compare_examples(np.stack([one] * 3), np.stack([other] * 4))
+    expected = stats.ttest_rel(one, other)
+    assert found.difference == pytest.approx(float((one - other).mean()))
+    assert found.p == pytest.approx(float(expected.pvalue))
+
+
+def test_over_seeds_alone_it_is_welchs_test():
+    a, b = [80.1, 81.5, 79.9, 82.0, 80.7], [78.0, 79.5, 80.2]
+    found = compare_seeds(a, b)
+    expected = stats.ttest_ind(a, b, equal_var=False)
+    assert found.p == pytest.approx(float(expected.pvalue))
+    ends = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((float(ends.low), float(ends.high)))
+    assert (found.seeds, found.examples) == ((5, 3), 0)
+
+
+def test_no_variance_at_all():
+    same = np.full((2, 3), 100.0)
+    assert compare_examples(same, same).p == 1.0
+    assert compare_examples(same, same * 0).p == 0.0
+    assert compare_seeds([5.0, 5.0], [5.0, 5.0]).p == 1.0
+
+
+def test_exchanging_the_methods_turns_the_sign():
+    draw = np.random.default_rng(1)
+    a, b = draw.random((5, 40)), draw.random((4, 40))
+    one, other = compare_examples(a, b), compare_examples(b, a)
+    assert one.p == pytest.approx(other.p)
+    assert (one.difference, one.low) == pytest.approx((-other.difference, -other.high))
+
+
+@pytest.mark.parametrize(("seed_noise", "examples"), [(0.0, 50), (0.06, 400)])
+def test_methods_that_do_not_differ_are_told_apart_in_about_one_case_of_twenty(
+    seed_noise, examples
+):
+    # Examples differ in difficulty, trained models in skill (by seed_noise); the methods do not.
+    draw = np.random.default_rng(5)
+    rejected = 0
+    for _ in range(600):
+        skill = draw.normal(0, seed_noise, (2, 5, 1))
+        chance = np.clip(draw.uniform(0.5, 0.9, examples) + skill, 0, 1)
+        scores = (draw.random((2, 5, examples)) < chance) * 100.0
+        rejected += compare_examples(scores[0], scores[1]).p < 0.05
+    assert rejected / 600 < 0.07
+
+
+def test_a_true_difference_is_found():
+    draw = np.random.default_rng(6)
+    chance = draw.uniform(0.5, 0.9, 400) + draw.normal(0, 0.01, (2, 5, 1))
+    chance[0] += 0.08
+    scores = (draw.random((2, 5, 400)) < chance) * 100.0
+    found = compare_examples(scores[0], scores[1])
+    assert found.p < 0.001
+    assert found.low < 8 < found.high
+
+
+def test_holm_by_hand():
+    # In order: 4 x 0.01 = 0.04; 3 x 0.02 = 0.06; 2 x 0.025 = 0.05, raised to 0.06; 1 x 0.5.
+    assert holm([0.5, 0.01, 0.025, 0.02]) == pytest.approx([0.5, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
