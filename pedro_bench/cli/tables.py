@@ -1,7 +1,7 @@
 """`python -m pedro_bench.cli.tables`: results/runs -> results/tables, as .tex, .md and .csv.
 
-One table for each suite, backbone and data source; `suite=main` or `suite=[main,other]` asks for
-some of them.
+One table for each suite, backbone and data source, a table of a paper with all its backbones;
+`table=table1` (or `suite=main`, or a list of them) asks for some.
 """
 
 import sys
@@ -12,13 +12,23 @@ from typing import Any
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
 from pedro_bench.cli.compose import only_extra
 from pedro_bench.cli.folders import check_folder
+from pedro_bench.cli.options import options
 from pedro_bench.errors import ConfigError
 from pedro_bench.records import check_name, write_text
+from pedro_bench.reporting.build import reports
+from pedro_bench.reporting.delimited import comma_separated
+from pedro_bench.reporting.latex import latex
 from pedro_bench.reporting.load import load
-from pedro_bench.reporting.render import comma_separated, latex, markdown
-from pedro_bench.reporting.table import Table, build
+from pedro_bench.reporting.markdown import markdown
+from pedro_bench.reporting.report import Report
 
-_DEFAULTS = {"results_dir": "results", "tables_dir": None, "suite": None, "output": "text"}
+_DEFAULTS = {
+    "results_dir": "results",
+    "tables_dir": None,
+    "table": None,
+    "suite": None,
+    "output": "text",
+}
 _FORMATS = {".tex": latex, ".md": markdown, ".csv": comma_separated}
 
 
@@ -30,27 +40,37 @@ def tables(arguments: Sequence[str]) -> int:
     """
     own = only_extra(arguments, _DEFAULTS)
     check_output(own["output"])
-    suites = own["suite"] if isinstance(own["suite"], list) else [own["suite"]]
-    chosen = [suite for suite in suites if suite is not None]
-    for suite in chosen:
-        check_name("suite", suite)
+    chosen = [*_names("table", own["table"]), *_names("suite", own["suite"])]
     results_dir = Path(str(own["results_dir"]))
     folder = Path(str(own["tables_dir"] or results_dir / "tables"))
     check_folder("tables_dir", folder)
     panels = load(results_dir, chosen)
     if not panels:
         wanted = f" of suite {', '.join(chosen)}" if chosen else ""
+        one = (
+            f"-m +experiment={chosen[0]}"
+            if chosen and chosen[0] in options("experiment")
+            else "method=pedro task=boolq"
+        )
         raise ConfigError(
             f"results_dir must hold records{wanted}, got none in {str(results_dir / 'runs')!r}: "
-            "make one with python -m pedro_bench method=pedro task=boolq."
+            f"make one with python -m pedro_bench {one}."
         )
-    built = [build(panel, rows) for panel, rows in panels.items()]
+    built = reports(panels)
     written = [path for table in built for path in _write(table, folder)]
     _report(built, written, as_json=own["output"] == "json")
     return DONE
 
 
-def _write(table: Table, folder: Path) -> list[Path]:
+def _names(key: str, given: Any) -> list[str]:
+    """Return the suites that a key asks for."""
+    names = [name for name in (given if isinstance(given, list) else [given]) if name is not None]
+    for name in names:
+        check_name(key, name)
+    return names
+
+
+def _write(table: Report, folder: Path) -> list[Path]:
     paths = []
     for ending, render in _FORMATS.items():
         path = folder / f"{table.name}{ending}"
@@ -59,7 +79,7 @@ def _write(table: Table, folder: Path) -> list[Path]:
     return paths
 
 
-def _report(built: Sequence[Table], written: Sequence[Path], *, as_json: bool) -> None:
+def _report(built: Sequence[Report], written: Sequence[Path], *, as_json: bool) -> None:
     missing: dict[str, Any] = {table.name: list(table.missing) for table in built}
     if as_json:
         print_json({"tables": [str(path) for path in written], "missing": missing})

@@ -2,8 +2,9 @@
 
     {"index": row of the split, "prediction": answer, "text": what was generated, "score": percent}
 
-Where answers were ranked, `likelihood` is the likeliest candidate. `score` is the example's share in the task's main metric: the mean of all scores is that metric. A metric
-that is no mean over examples (Matthews, Pearson, BLEU) has no such share, and its rows no `score`.
+Where answers were ranked, `likelihood` is the likeliest candidate. `score` is the example's share in the
+task's main metric: the mean of all scores is that metric. A metric that is no mean over examples (Matthews,
+Pearson, BLEU) has no such share, and its rows no `score`.
 """
 
 import json

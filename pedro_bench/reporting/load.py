@@ -14,7 +14,7 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.errors import RecordError
-from pedro_bench.records import RunRecord
+from pedro_bench.reporting.stored import Run, read_runs
 
 ROW_GROUPS = ("method", "trainer", "evaluation")
 """Groups of the configuration whose settings tell rows apart."""
@@ -39,11 +39,13 @@ class Cell:
         finished: Finished runs, in order of seeds.
         failed: Failed runs without a finished one of the same seed.
         superseded: Keys of older groups that `finished` replaces.
+        unfinished: Runs that were begun and neither finished nor failed, likewise.
     """
 
-    finished: tuple[RunRecord, ...]
-    failed: tuple[RunRecord, ...]
+    finished: tuple[Run, ...]
+    failed: tuple[Run, ...]
     superseded: tuple[str, ...] = ()
+    unfinished: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,34 +75,37 @@ def load(results_dir: str | Path, suites: Sequence[str] = ()) -> dict[Panel, lis
         RecordError: If a record is damaged, or two groups of one cell cannot be told apart.
     """
     chosen: Iterable[str | None] = suites or (None,)
-    runs = [records.read(path) for suite in chosen for path in records.find(results_dir, suite)]
-    panels: dict[Panel, list[RunRecord]] = {}
+    runs = read_runs([path for one in chosen for path in records.find(results_dir, one)])
+    panels: dict[Panel, list[Run]] = {}
     for run in runs:
         panels.setdefault(Panel(run.suite, run.backbone, run.data), []).append(run)
     ordered = sorted(panels, key=lambda panel: (panel.suite, panel.backbone, panel.data))
     return {panel: _rows(panels[panel]) for panel in ordered}
 
 
-def _rows(runs: Sequence[RunRecord]) -> list[Row]:
-    by_method: dict[str, dict[str, list[RunRecord]]] = {}
-    first: dict[str, RunRecord] = {}
+def _rows(runs: Sequence[Run]) -> list[Row]:
+    by_method: dict[str, dict[str, list[Run]]] = {}
+    texts: dict[tuple[str, str, str], str] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        shown = _settings(first.setdefault(run.key, run))  # one key is one row, whatever its seeds
-        variants = by_method.setdefault(run.method, {})
-        variants.setdefault(json.dumps(shown, sort_keys=True), []).append(run)
+        place = (run.method, run.task, run.key)
+        if place not in texts:  # one key is one row, whatever its seeds
+            texts[place] = json.dumps(_settings(run), sort_keys=True)
+        by_method.setdefault(run.method, {}).setdefault(texts[place], []).append(run)
     rows = []
     for method in sorted(by_method):
         settings = {text: json.loads(text) for text in by_method[method]}
         for text in sorted(settings, key=lambda text: _order(settings[text])):
             own = by_method[method][text]
-            tasks = sorted({run.task for run in own})
-            cells = {task: _cell([run for run in own if run.task == task]) for task in tasks}
+            by_task: dict[str, list[Run]] = {}
+            for run in own:
+                by_task.setdefault(run.task, []).append(run)
+            cells = {task: _cell(by_task[task]) for task in sorted(by_task)}
             label = str(own[0].config.get("method", {}).get("label", method))
             rows.append(Row(method, label, _differences(settings[text], settings.values()), cells))
     return rows
 
 
-def _settings(run: RunRecord) -> dict[str, Any]:
+def _settings(run: Run) -> dict[str, Any]:
     """Return the flattened settings that tell a run's row: `method.r` -> 12 and so on."""
     return {
         f"{group}.{name}": value
@@ -129,13 +134,13 @@ def _order(settings: Mapping[str, Any]) -> list[tuple[str, float, str]]:
     ]
 
 
-def _cell(runs: Sequence[RunRecord]) -> Cell:
+def _cell(runs: Sequence[Run]) -> Cell:
     """Choose the runs of one cell: one key only, the newest group where that is beyond doubt.
 
     Raises:
         RecordError: If two groups overlap in time or differ in settings that no row shows.
     """
-    finished: dict[str, list[RunRecord]] = {}
+    finished: dict[str, list[Run]] = {}
     for run in runs:
         if run.status == "finished":
             finished.setdefault(run.key, []).append(run)
@@ -150,14 +155,15 @@ def _cell(runs: Sequence[RunRecord]) -> Cell:
             )
     chosen = sorted(groups[-1], key=lambda run: run.seed) if groups else []
     seeds = {run.seed for run in chosen}
-    failed = [run for run in runs if run.status == "failed" and run.seed not in seeds]
+    others = sorted((r for r in runs if r.seed not in seeds), key=lambda r: (r.seed, r.key))
     return Cell(
-        tuple(chosen),
-        tuple(sorted(failed, key=lambda run: (run.seed, run.key))),
-        tuple(group[0].key for group in groups[:-1]),
+        finished=tuple(chosen),
+        failed=tuple(run for run in others if run.status == "failed"),
+        superseded=tuple(group[0].key for group in groups[:-1]),
+        unfinished=tuple(run for run in others if run.status == "running"),
     )
 
 
-def _inputs(run: RunRecord) -> Any:
+def _inputs(run: Run) -> Any:
     """Return the settings of task, data and backbone, which no row shows."""
     return {name: run.config.get(name) for name in ("task", "data", "backbone")}

@@ -31,6 +31,7 @@ class Run:
         status: `finished`, `failed` or `running`.
         config: Configuration of the first record with this key.
         main_metric: The metric that tables show.
+        test_rows: Fingerprint of the test split's rows, or None.
         scores: Metric name -> value on the test split.
         matrices: Entries that the papers count, None where the record has none.
         trainable: Everything the optimiser updates, likewise.
@@ -54,6 +55,7 @@ class Run:
     status: str
     config: Mapping[str, Any]
     main_metric: str
+    test_rows: str | None
     scores: Mapping[str, float]
     matrices: int | None
     trainable: int | None
@@ -71,12 +73,16 @@ class Run:
         return self.scores[self.main_metric]
 
 
-class _Environment(msgspec.Struct):
+class _Environment(msgspec.Struct, frozen=True):
     device: str | None = None
     dirty: bool | None = None
 
 
-class _Memory(msgspec.Struct):
+class _Split(msgspec.Struct, frozen=True):
+    fingerprint: str | None = None
+
+
+class _Memory(msgspec.Struct, frozen=True):
     peak_bytes: int | None = None
 
 
@@ -96,7 +102,7 @@ class Stored(msgspec.Struct, forbid_unknown_fields=True):
     started: str
     schema: int = records.SCHEMA
     parameters: dict[str, int] = {}
-    splits: msgspec.Raw = msgspec.Raw()
+    splits: dict[str, _Split] = {}
     notes: msgspec.Raw = msgspec.Raw()
     history: msgspec.Raw = msgspec.Raw()
     best_step: int | None = None
@@ -129,9 +135,10 @@ def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
             found = _DECODER.decode(file.read())
         if not _is_sound(found, path):
             raise msgspec.ValidationError("a field has a value that the schema does not allow")
-        config = configs.get(found.key)
+        group = f"{found.suite}/{path.name.rpartition('--seed')[0]}"
+        config = configs.get(group)
         if config is None:
-            config = configs[found.key] = msgspec.json.decode(found.config, type=dict[str, Any])
+            config = configs[group] = msgspec.json.decode(found.config, type=dict[str, Any])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         records.read(path)  # says what is wrong
         raise RecordError(f"record {path} must hold the schema's types, got {error}.") from error
@@ -147,6 +154,7 @@ def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
         status=found.status,
         config=config,
         main_metric=found.main_metric,
+        test_rows=found.splits["test"].fingerprint if "test" in found.splits else None,
         scores=found.metrics.get("test", {}),
         matrices=found.parameters.get("matrices"),
         trainable=found.parameters.get("trainable"),

@@ -19,7 +19,7 @@ OWN_KEYS = {
     "inspect": {"tokens": True, "output": "text"},
     "params": {"method": None, "budget": None, "output": "text"},
     "score": {"split": "test", "predictions": None, "output": "text"},
-    "tables": {"results_dir": "", "tables_dir": "", "suite": None, "output": "text"},
+    "tables": {"results_dir": "", "tables_dir": "", "table": None, "suite": None, "output": "text"},
 }
 
 

@@ -1,16 +1,24 @@
 """Records of invented runs for the tests of reporting; every number here is made up."""
 
+import hashlib
+import json
+
 from pedro_bench import records
 from pedro_bench.records import RunRecord
 
 LABELS = {"pedro": "PEDRO", "ia3": "(IA)$^3$", "lora": "LoRA"}
+TASKS = {"boolq": "BoolQ", "sst2": "SST-2", "squad": "SQuAD"}
 
 
 def run(results_dir, method="pedro", task="boolq", seed=0, score=80.0, **changes):
-    """Write one record; `r` and `lr` are settings, everything else fields of the record."""
-    settings = {"name": method, "label": LABELS[method], "r": changes.pop("r", 12)}
+    """Write one record; `r` and `lr` are settings, `examples` the scores of its test examples.
+
+    Everything else is a field of the record.
+    """
+    settings = {"name": method, "label": LABELS.get(method, method), "r": changes.pop("r", 12)}
     trainer = {"name": "micro", "label": "micro", "lr": changes.pop("lr", 0.001)}
-    config = {"method": settings, "trainer": trainer, "task": {"label": task.upper()}}
+    config = {"method": settings, "trainer": trainer, "task": {"label": TASKS.get(task, task)}}
+    examples = changes.pop("examples", None)
     fields = {
         "key": records.run_key({"task": task, **config, "code": changes.pop("code", 1)}),
         "status": "finished",
@@ -21,11 +29,23 @@ def run(results_dir, method="pedro", task="boolq", seed=0, score=80.0, **changes
         "suite": "main",
         "seed": seed,
         "config": config,
-        "main_metric": "accuracy",
-        "metrics": {"test": {"accuracy": score}},
-        "started": f"2026-01-01T00:00:0{seed}+00:00",
+        "main_metric": "acc",
+        "metrics": {"test": {"acc": score}},
+        "started": f"2026-01-01T00:00:{seed:02d}+00:00",
+        **changes,
     }
-    return records.write(RunRecord(**{**fields, **changes}), results_dir)
+    if examples is None:
+        return records.write(RunRecord(**fields), results_dir)
+    names = {name: fields[name] for name in ("method", "task", "backbone", "key", "seed")}
+    path = records.predictions_path(records.record_path(results_dir, fields["suite"], **names))
+    rows = [{"index": row, "prediction": "yes", "score": one} for row, one in enumerate(examples)]
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    records.write_text(path, content)
+    fields["predictions"] = {
+        "path": f"predictions/{path.name}",
+        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+    }
+    return records.write(RunRecord(**fields), results_dir)
 
 
 def five(results_dir, method="pedro", task="boolq", score=80.0, **changes):

@@ -48,7 +48,7 @@ def test_a_newer_group_replaces_an_older_one_and_says_so(tmp_path):
         run(tmp_path, seed=seed, code=2, started=f"2026-02-01T00:00:0{seed}+00:00", score=90.0)
     (row,) = load(tmp_path)[PANEL]
     cell = row.cells["boolq"]
-    assert [one.metrics["test"]["accuracy"] for one in cell.finished] == [90.0, 90.0, 90.0]
+    assert [one.score for one in cell.finished] == [90.0, 90.0, 90.0]
     assert len(cell.superseded) == 1
 
 
@@ -62,7 +62,7 @@ def test_groups_that_overlap_in_time_are_refused(tmp_path):
 
 def test_groups_that_differ_in_what_no_row_shows_are_refused(tmp_path):
     path = run(tmp_path, seed=0)
-    text = path.read_text().replace('"label": "BOOLQ"', '"label": "BOOLQ", "version": 2')
+    text = path.read_text().replace('"label": "BoolQ"', '"label": "BoolQ", "version": 2')
     path.write_text(text)
     run(tmp_path, seed=0, code=2, started="2026-02-01T00:00:00+00:00")
     with pytest.raises(RecordError, match="neither settings nor time tell apart"):
@@ -84,3 +84,12 @@ def test_a_damaged_record_stops_the_tables(tmp_path):
     path.write_text("{")
     with pytest.raises(RecordError, match=rf"record {path} must be JSON"):
         load(tmp_path)
+
+
+def test_runs_begun_and_not_finished_are_kept_apart(tmp_path):
+    run(tmp_path, seed=0)
+    run(tmp_path, seed=1, status="running", metrics={})
+    (row,) = load(tmp_path)[PANEL]
+    cell = row.cells["boolq"]
+    assert [one.seed for one in cell.unfinished] == [1]
+    assert cell.failed == ()

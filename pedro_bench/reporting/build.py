@@ -1,0 +1,266 @@
+"""Build: loaded records -> reports, with every statistic; tables of the papers in the papers' order.
+
+Best and second of a column are decided on two decimals, as they are shown. Every other cell of the
+column is compared with the best one (the first of several that share the best median), and the p values
+of the column are corrected together, after Holm.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pedro_bench.reporting.claims import Cells, verdicts
+from pedro_bench.reporting.comparison import LEVEL, Comparison, holm
+from pedro_bench.reporting.evidence import Evidence, compare, evidence_of
+from pedro_bench.reporting.intervals import Interval, example_intervals, seed_interval
+from pedro_bench.reporting.layouts import MICRO, Layout, label_of, layout_of
+from pedro_bench.reporting.load import Cell, Panel, Row
+from pedro_bench.reporting.notes import caption, missing, notes
+from pedro_bench.reporting.published_scores import PublishedScore, published_of
+from pedro_bench.reporting.ranks import Ranks, ranks
+from pedro_bench.reporting.report import Column, Entry, Line, Report, Section, Tested
+from pedro_bench.reporting.statistics import spread
+
+_EMPTY = Cell((), ())
+
+Published = Mapping[tuple[str, str, str, str], PublishedScore]
+
+
+def reports(panels: Mapping[Panel, Sequence[Row]]) -> list[Report]:
+    """Build one report for each table of a paper, or for each backbone where there is no such table.
+
+    Args:
+        panels: What `load` gives.
+
+    Returns:
+        The reports, in order of their names.
+    """
+    groups: dict[str, list[Panel]] = {}
+    for panel in panels:
+        several = layout_of(panel.suite)
+        name = (
+            f"{panel.suite}--{panel.data}"
+            if several is not None and len(several.backbones) > 1
+            else f"{panel.suite}--{panel.backbone}--{panel.data}"
+        )
+        groups.setdefault(name, []).append(panel)
+    return [_report(name, groups[name], panels) for name in sorted(groups)]
+
+
+def _report(name: str, own: Sequence[Panel], panels: Mapping[Panel, Sequence[Row]]) -> Report:
+    layout = layout_of(own[0].suite)
+    order = layout.backbones if layout else ()
+    ordered = sorted(own, key=lambda one: (_index(order, one.backbone), one.backbone))
+    sections = tuple(_section(panel, panels[panel], layout) for panel in ordered)
+    return Report(
+        name=name,
+        suite=own[0].suite,
+        data=own[0].data,
+        caption=caption(own[0].suite, own[0].data, sections, layout),
+        sections=sections,
+        notes=(*notes(sections), *(layout.notes if layout else ())),
+        missing=missing(sections),
+    )
+
+
+def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Section:
+    is_micro = MICRO in (panel.backbone, panel.data)
+    columns = _columns(rows, layout)
+    published = published_of(layout.paper, layout.table) if layout else {}
+    source = panel.backbone
+    if layout and not any(key[0] == source for key in published):
+        source = layout.backbones[0]
+    extra = layout.published if layout else ()
+    shown = [Column(task, task, metric) for task, metric in extra]
+    lines, cells = [], {}
+    for row in _with_missing(rows, layout):
+        for place, column in enumerate(columns):
+            cell = row.cells.get(column.task, _EMPTY)
+            cells[len(lines), place] = evidence_of(cell.finished, column.metric or "")
+        lines.append(
+            Line(
+                method=row.method,
+                label=row.label,
+                settings=row.settings,
+                group=_group(layout, row.method),
+                matrices=_count(row, "matrices"),
+                trainable=_count(row, "trainable"),
+                entries=tuple(
+                    _entry(row.cells.get(column.task, _EMPTY), cells[len(lines), place])
+                    for place, column in enumerate(columns)
+                ),
+                published_only=tuple(_paper(published, source, row, one) for one in shown),
+            )
+        )
+        lines[-1] = _beside_published(lines[-1], columns, published, source, panel.backbone)
+    finished = _with_statistics(lines, columns, cells)
+    return Section(
+        backbone=panel.backbone,
+        label=_backbone_label(panel, rows),
+        is_micro=is_micro,
+        columns=columns,
+        lines=finished,
+        published_columns=tuple(shown),
+        ranks=_ranks(finished, columns),
+        verdicts=verdicts(layout.name, finished, columns, cells) if layout else (),
+    )
+
+
+def _columns(rows: Sequence[Row], layout: Layout | None) -> tuple[Column, ...]:
+    """Return the layout's columns, then the tasks that only the records have, by name."""
+    recorded = sorted({task for row in rows for task in row.cells})
+    chosen = list(layout.columns) if layout else []
+    known = {task for task, _ in chosen}
+    chosen += [(task, None) for task in recorded if task not in known]
+    found = []
+    for task, metric in chosen:
+        cells = [row.cells[task] for row in rows if task in row.cells]
+        runs = [run for cell in cells for run in (*cell.finished, *cell.failed, *cell.unfinished)]
+        label = dict(runs[0].config.get("task") or {}).get("label") if runs else None
+        own = metric or (runs[0].main_metric if runs else None)
+        found.append(Column(task, str(label or label_of("tasks", task)), own))
+    return tuple(found)
+
+
+def _with_missing(rows: Sequence[Row], layout: Layout | None) -> list[Row]:
+    """Return the rows in the layout's order, with an empty one for each method without a record."""
+    if layout is None:
+        return list(rows)
+    present = {row.method for row in rows}
+    absent = [name for group in layout.methods for name in group if name not in present]
+    every = [*rows, *(Row(name, label_of("methods", name), (), {}) for name in absent)]
+    return sorted(every, key=lambda row: layout.place_of(row.method))  # stable: settings keep order
+
+
+def _entry(cell: Cell, evidence: Evidence) -> Entry:
+    return Entry(
+        finished=cell.finished,
+        failed=cell.failed,
+        unfinished=cell.unfinished,
+        superseded=cell.superseded,
+        spread=spread(evidence.values) if evidence.values else None,
+    )
+
+
+def _paper(
+    published: Published, backbone: str, row: Row | Line, column: Column
+) -> PublishedScore | None:
+    """Return the paper's number; where the metric's key differs, the task's only number."""
+    exact = published.get((backbone, row.method, column.task, column.metric or ""))
+    if exact is not None:
+        return exact
+    place = (backbone, row.method, column.task)
+    found = [one for key, one in published.items() if key[:3] == place]
+    return found[0] if len(found) == 1 else None
+
+
+def _beside_published(
+    line: Line, columns: Sequence[Column], published: Published, source: str, backbone: str
+) -> Line:
+    entries = [
+        replace(
+            entry,
+            published=_paper(published, source, line, column),
+            is_comparable=source == backbone,
+        )
+        for entry, column in zip(line.entries, columns, strict=True)
+    ]
+    return replace(line, entries=tuple(entries))
+
+
+def _with_statistics(
+    lines: Sequence[Line], columns: Sequence[Column], cells: Cells
+) -> tuple[Line, ...]:
+    by_column = []
+    for place in range(len(columns)):
+        own = [cells[number, place] for number in range(len(lines))]
+        entries = _placed([line.entries[place] for line in lines])
+        tested = _from_best(entries, own)
+        found = zip(entries, _intervals(own), tested, strict=True)
+        by_column.append([replace(e, interval=i, from_best=t) for e, i, t in found])
+    return tuple(
+        replace(line, entries=tuple(column[number] for column in by_column))
+        for number, line in enumerate(lines)
+    )
+
+
+def _placed(entries: Sequence[Entry]) -> list[Entry]:
+    """Mark the best and the second best as shown, to two decimals; higher is better."""
+    shown = [None if one.spread is None else round(one.spread.median, 2) for one in entries]
+    ordered = sorted({value for value in shown if value is not None}, reverse=True)
+    places: dict[float | None, int] = {value: n for n, value in enumerate(ordered[:2], start=1)}
+    return [
+        replace(one, place=places.get(value, 0)) for one, value in zip(entries, shown, strict=True)
+    ]
+
+
+def _from_best(entries: Sequence[Entry], cells: Sequence[Evidence]) -> list[Tested | None]:
+    medians = [(one.spread.median, -n) for n, one in enumerate(entries) if one.spread]
+    if not medians:
+        return [None] * len(entries)
+    best = -max(medians)[1]
+    found: dict[int, Comparison] = {}
+    for number, evidence in enumerate(cells):
+        if number != best and evidence.values:
+            compared = compare(evidence, cells[best])
+            if isinstance(compared, Comparison):
+                found[number] = compared
+    corrected = dict(zip(found, holm([one.p for one in found.values()]), strict=True))
+    return [
+        Tested(found[n], corrected[n], corrected[n] < LEVEL) if n in found else None
+        for n in range(len(entries))
+    ]
+
+
+def _intervals(cells: Sequence[Evidence]) -> list[Interval | None]:
+    """Return every cell's interval; cells with the same number of examples share the draws."""
+    found: dict[int, Interval | None] = {}
+    sizes: dict[int, dict[int, Evidence]] = {}
+    for number, evidence in enumerate(cells):
+        if evidence.examples is None:
+            found[number] = seed_interval(evidence.values)
+        else:
+            sizes.setdefault(evidence.examples.shape[1], {})[number] = evidence
+    for own in sizes.values():
+        scores = {str(n): one.examples for n, one in own.items() if one.examples is not None}
+        found |= {int(name): one for name, one in example_intervals(scores).items()}
+    return [found[number] for number in range(len(cells))]
+
+
+def _ranks(lines: Sequence[Line], columns: Sequence[Column]) -> Ranks | None:
+    return ranks(
+        {
+            line.name: {
+                column.heading: round(entry.spread.median, 2)
+                for column, entry in zip(columns, line.entries, strict=True)
+                if entry.spread is not None
+            }
+            for line in lines
+        }
+    )
+
+
+def _count(row: Row, kind: str) -> int | None:
+    """Return the row's number of parameters; where tasks differ (a search), the greatest."""
+    runs = [run for cell in row.cells.values() for run in cell.finished]
+    counts = [run.matrices if kind == "matrices" else run.trainable for run in runs]
+    return max((count for count in counts if count is not None), default=None)
+
+
+def _group(layout: Layout | None, method: str) -> int:
+    if layout is None:
+        return 0
+    group = layout.group_of(method)
+    return len(layout.methods) if group is None else group
+
+
+def _backbone_label(panel: Panel, rows: Sequence[Row]) -> str:
+    for row in rows:
+        for cell in row.cells.values():
+            for run in (*cell.finished, *cell.failed, *cell.unfinished):
+                label = dict(run.config.get("backbone") or {}).get("label")
+                return str(label or label_of("backbones", panel.backbone))
+    return label_of("backbones", panel.backbone)
+
+
+def _index(order: Sequence[str], name: str) -> int:
+    return order.index(name) if name in order else len(order)

@@ -1,0 +1,168 @@
+"""Reports from hand-made records, against answers worked by hand."""
+
+import pytest
+
+from pedro_bench.reporting.build import reports
+from pedro_bench.reporting.load import load
+from pedro_bench.reporting.report import Column
+from tests.unit.reporting.runs import five, run
+
+LLAMA = {"backbone": "llama2_7b", "data": "hub"}
+
+
+def built(folder):
+    return reports(load(folder))
+
+
+def shown(section):
+    return {
+        line.name: [
+            (entry.spread.median if entry.spread else None, entry.place, entry.status)
+            for entry in line.entries
+        ]
+        for line in section.lines
+    }
+
+
+def test_best_and_second_by_column_with_ties_missing_seeds_and_failures(tmp_path):
+    five(tmp_path, "pedro", "boolq", 81.004)
+    five(tmp_path, "lora", "boolq", 81.001)
+    five(tmp_path, "ia3", "boolq", 79.5)
+    run(tmp_path, "pedro", "sst2", 0, 90.0)
+    run(tmp_path, "pedro", "sst2", 1, 91.0)
+    run(tmp_path, "lora", "sst2", 0, status="failed", metrics={}, error="out of memory.")
+    run(tmp_path, "ia3", "sst2", 0, status="running", metrics={})
+    (report,) = built(tmp_path)
+    (section,) = report.sections
+    assert section.columns == (Column("boolq", "BoolQ", "acc"), Column("sst2", "SST-2", "acc"))
+    assert shown(section) == {
+        "ia3": [(79.5, 2, "finished"), (None, 0, "unfinished")],
+        "lora": [(81.001, 1, "finished"), (None, 0, "failed")],
+        "pedro": [(81.004, 1, "finished"), (90.5, 1, "partial")],
+    }
+    assert report.missing == ("ia3 on sst2", "lora on sst2")
+    assert report.notes == (
+        "Begun and not finished: ia3 on sst2, seed 0.",
+        "Failed: lora on sst2, seed 0: out of memory.",
+        "Fewer than 5 seeds: pedro on sst2 has 2.",
+    )
+
+
+def test_a_paper_table_with_two_backbones_is_one_report_in_the_papers_order(tmp_path):
+    five(tmp_path, "pedro", "boolq", 83.0, suite="table5", backbone="gemma_2b", data="hub")
+    five(tmp_path, "pedro", "boolq", 91.0, suite="table5", backbone="llama2_13b", data="hub")
+    five(tmp_path, "lora", "boolq", 90.5, suite="table5", backbone="llama2_13b", data="hub")
+    (report,) = built(tmp_path)
+    assert report.name == "table5--hub"
+    assert [section.backbone for section in report.sections] == ["llama2_13b", "gemma_2b"]
+    large, small = report.sections
+    assert [line.method for line in large.lines] == ["ia3", "lora", "adalora", "pedro"]
+    assert [column.heading for column in large.columns] == ["BoolQ (acc)", "SQuAD"]
+    assert shown(large)["pedro"][0] == (91.0, 1, "finished")
+    assert shown(large)["lora"][0] == (90.5, 2, "finished")
+    assert shown(small)["pedro"][0] == (83.0, 1, "finished")
+    assert "adalora on squad (gemma_2b)" in report.missing
+    assert len(report.missing) == 16 - 3
+    differences = [section.lines[3].entries[0].difference for section in (large, small)]
+    assert differences == pytest.approx([91.0 - 91.3, 83.0 - 83.5])
+    assert large.lines[3].entries[0].published.source == "PEDRO, Table 5"
+
+
+def test_the_comparison_with_the_best_is_corrected_within_its_column(tmp_path):
+    # d of lora is 100, 0, 0, 0 in both seeds: mean 25, variance of the mean 2500 / 4 = 625, t = 1.
+    # No variance among seeds, so three degrees of freedom: p = 0.391. ia3 answers as pedro: p = 1.
+    rows = {"pedro": [100.0] * 4, "lora": [0.0, 100.0, 100.0, 100.0], "ia3": [100.0] * 4}
+    for method, row in rows.items():
+        for seed in range(2):
+            run(tmp_path, method, seed=seed, score=sum(row) / 4, examples=row)
+    (report,) = built(tmp_path)
+    ia3, lora, pedro = (line.entries[0] for line in report.sections[0].lines)
+    assert ia3.from_best is None  # the first of two that share the best median
+    assert (ia3.place, pedro.place, lora.place) == (1, 1, 2)
+    assert lora.from_best.comparison.p == pytest.approx(0.3910022)
+    assert lora.from_best.p == pytest.approx(2 * 0.3910022)
+    assert lora.from_best.comparison.examples == 4
+    assert (pedro.from_best.p, pedro.from_best.separates) == (1.0, False)
+    assert pedro.interval.examples == 4
+
+
+def test_a_claim_is_decided_or_said_to_be_open(tmp_path):
+    for seed in range(5):
+        for method, score in (("pedro", 90.0), ("lora", 80.0), ("ia3", 89.99), ("bitfit", 99.0)):
+            value = score + 0.1 * seed
+            run(tmp_path, method, seed=seed, score=value, suite="table1", **LLAMA)
+    (report,) = built(tmp_path)
+    found = {(one.other, one.task): one for one in report.sections[0].verdicts}
+    assert len(found) == 10 * 7
+    assert found["LoRA", "BoolQ"].verdict == "supported"
+    assert found["bitfit", "BoolQ"].verdict == "contradicted"
+    assert found["(IA)$^3$", "BoolQ"].verdict == "not separable"
+    open_claim = found["AdaLoRA", "BoolQ"]
+    assert open_claim.verdict == "not testable"
+    assert open_claim.reason == "no finished run of adalora on boolq"
+    assert found["LoRA", "SQuAD"].reason == "no finished run of pedro on squad"
+    tested = found["LoRA", "BoolQ"].tested
+    assert tested.comparison.difference == pytest.approx(10.0)
+    assert tested.p == pytest.approx(min(1, 3 * tested.comparison.p))
+
+
+def test_comparable_means_within_the_margin(tmp_path):
+    for seed in range(5):
+        for method, score in (("pedro", 90.0), ("full_ft", 90.2)):
+            value = score + 0.01 * seed
+            run(tmp_path, method, seed=seed, score=value, suite="table1", **LLAMA)
+            wide = score + 5.0 * (method == "full_ft") + 0.01 * seed
+            run(tmp_path, method, "squad", seed, wide, suite="table1", **LLAMA)
+            loose = score + 4.0 * seed
+            run(tmp_path, method, "sst2", seed, loose, suite="table1", **LLAMA)
+    (report,) = built(tmp_path)
+    found = {
+        one.task: one.verdict for one in report.sections[0].verdicts if one.kind == "comparable"
+    }
+    assert found["BoolQ"] == "supported"
+    assert found["SQuAD"] == "contradicted"
+    assert found["SST-2"] == "not separable"
+
+
+def test_sizes_nearest_in_parameters_are_compared(tmp_path):
+    sizes = (("pedro", 12, 900), ("lora", 4, 1000), ("lora", 8, 2000), ("pedro", 24, 1800))
+    for method, r, matrices in sizes:
+        parameters = {"matrices": matrices, "trainable": matrices, "total": 10**6}
+        five(tmp_path, method, r=r, parameters=parameters, suite="figure3", **LLAMA)
+    (report,) = built(tmp_path)
+    pairs = {
+        (one.method, one.other) for one in report.sections[0].verdicts if one.tested is not None
+    }
+    assert pairs == {("PEDRO (r=12)", "LoRA (r=4)"), ("PEDRO (r=24)", "LoRA (r=8)")}
+
+
+def test_micro_tables_are_marked_and_take_no_difference_from_published_numbers(tmp_path):
+    five(tmp_path, suite="micro_table4")
+    five(tmp_path, suite="table4", **LLAMA)
+    micro, large = built(tmp_path)
+    assert micro.name == "micro_table4--micro--micro"
+    assert "micro results" in micro.caption
+    assert "micro results" not in large.caption
+    cell, other = micro.sections[0].lines[0].entries[0], large.sections[0].lines[0].entries[0]
+    assert (cell.published.printed, cell.difference) == ("87.4", None)
+    assert other.difference == pytest.approx(80.0 - 87.4)
+
+
+def test_ranks_and_parameters(tmp_path):
+    parameters = {"matrices": 8945664, "trainable": 9560448, "total": 6738415616}
+    for task, score in (("boolq", 80.0), ("sst2", 90.0)):
+        five(tmp_path, "pedro", task, score, parameters=parameters)
+        five(tmp_path, "lora", task, score - 1)
+    (report,) = built(tmp_path)
+    lora, pedro = report.sections[0].lines
+    assert dict(report.sections[0].ranks.average) == {"lora": 2.0, "pedro": 1.0}
+    assert (pedro.matrices, pedro.trainable, lora.matrices) == (8945664, 9560448, None)
+
+
+def test_uncommitted_code_is_told_by_cell(tmp_path):
+    run(tmp_path, seed=0, environment={"dirty": True})
+    run(tmp_path, seed=1, environment={"dirty": False})
+    run(tmp_path, seed=2, environment={"dirty": None})
+    (report,) = built(tmp_path)
+    assert "Uncommitted code: pedro on boolq (1 of 3 runs)." in report.notes
+    assert report.sections[0].lines[0].entries[0].dirty == 1

@@ -1,0 +1,69 @@
+import pytest
+
+from pedro_bench.reporting.comparison import Comparison
+from pedro_bench.reporting.evidence import compare, evidence_of
+from pedro_bench.reporting.stored import read_runs
+from tests.unit.reporting.runs import run
+
+TWO = ([100.0, 0.0, 100.0], [100.0, 100.0, 100.0])
+
+
+def cell(folder, method="pedro", rows=TWO, **changes):
+    paths = [
+        run(folder, method, seed=seed, score=sum(one) / len(one), examples=one, **changes)
+        for seed, one in enumerate(rows)
+    ]
+    return paths, read_runs(paths)
+
+
+def test_scores_of_examples_by_seed_in_order_of_rows(tmp_path):
+    paths, runs = cell(tmp_path, splits={"test": {"rows": 3, "fingerprint": "ab"}})
+    found = evidence_of(runs, "acc")
+    assert found.examples.tolist() == [list(one) for one in TWO]
+    assert (found.values, found.test_rows, found.reason) == ((200 / 3, 100.0), "ab", "")
+    assert paths[0] != paths[1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.unlink(), "the predictions of seed 0 are gone"),
+        (lambda path: path.write_text("{}\n"), "of seed 0 are not those that were recorded"),
+    ],
+)
+def test_what_cannot_be_had_is_said(tmp_path, spoil, reason):
+    paths, runs = cell(tmp_path)
+    spoil(next((tmp_path / "runs/main/predictions").glob("*seed0*")))
+    found = evidence_of(runs, "acc")
+    assert found.examples is None
+    assert reason in found.reason
+    assert len(found.values) == 2
+    assert len(paths) == 2
+
+
+def test_other_metrics_and_predictions_without_scores_have_no_examples(tmp_path):
+    _, runs = cell(tmp_path, metrics={"test": {"acc": 80.0, "mcc": 0.6}})
+    assert evidence_of(runs, "mcc").reason == "examples have no mcc of their own"
+    assert evidence_of([], "acc").values == ()
+    none = read_runs([run(tmp_path, "ia3", seed=seed) for seed in range(2)])
+    assert evidence_of(none, "acc").reason == "predictions were not recorded"
+
+
+def test_predictions_without_scores(tmp_path):
+    paths = [run(tmp_path, seed=seed, examples=[None, None]) for seed in range(2)]
+    found = evidence_of(read_runs(paths), "acc")
+    assert found.reason == "predictions hold no scores of single examples"
+
+
+def test_a_comparison_uses_examples_only_where_both_answered_the_same(tmp_path):
+    same = {"splits": {"test": {"rows": 3, "fingerprint": "ab"}}}
+    other = {"splits": {"test": {"rows": 3, "fingerprint": "cd"}}}
+    a = evidence_of(cell(tmp_path, **same)[1], "acc")
+    b = evidence_of(cell(tmp_path, "lora", **same)[1], "acc")
+    c = evidence_of(cell(tmp_path, "ia3", **other)[1], "acc")
+    paired, apart = compare(a, b), compare(a, c)
+    assert isinstance(paired, Comparison)
+    assert isinstance(apart, Comparison)
+    assert (paired.examples, apart.examples) == (3, 0)
+    one = evidence_of(read_runs([run(tmp_path, "red")]), "acc")
+    assert compare(a, one) == "a comparison needs two finished seeds of each method"
