@@ -2,8 +2,8 @@
 
 Every method is tried with the same few values on the same two tasks, one seed each. The two values with the
 lowest geometric mean of best dev losses get two more seeds, because at rates near too high a seed may fall
-to chance; the better of the two over all three seeds is the one for `micro_lr` in the method's YAML. Trials
-are ordinary records of the suite `micro_lr`; those that have finished are not run again.
+to chance; the better of the two by the medians over three seeds is the one for `micro_lr` in the method's
+YAML. Trials are ordinary records of the suite `micro_lr`; those that have finished are not run again.
 
     python scripts/micro_learning_rates.py --methods pedro lora ia3 full_ft
 """
@@ -52,9 +52,9 @@ def dev_losses(
     ]
 
 
-def mean(losses: Mapping[str, Sequence[float]]) -> float:
-    """Return the geometric mean over tasks and seeds."""
-    return statistics.geometric_mean([loss for task in TASKS for loss in losses[task]])
+def merit(losses: Mapping[str, Sequence[float]]) -> float:
+    """Return the geometric mean over tasks of the median over seeds: tables show medians too."""
+    return statistics.geometric_mean([statistics.median(losses[task]) for task in TASKS])
 
 
 def lines_of(method: str, arguments: argparse.Namespace) -> list[str]:
@@ -64,9 +64,9 @@ def lines_of(method: str, arguments: argparse.Namespace) -> list[str]:
         return {task: dev_losses(method, task, value, seeds, arguments) for task in TASKS}
 
     losses = {value: trial(value, FINAL_SEEDS[:1]) for value in VALUES}
-    finalists = sorted(VALUES, key=lambda value: mean(losses[value]))[:NUM_FINALISTS]
+    finalists = sorted(VALUES, key=lambda value: merit(losses[value]))[:NUM_FINALISTS]
     losses |= {value: trial(value, FINAL_SEEDS) for value in finalists}
-    best = min(finalists, key=lambda value: mean(losses[value]))
+    best = min(finalists, key=lambda value: merit(losses[value]))
     rows = []
     for task in TASKS:
         cells = [" ".join(f"{loss:.3f}" for loss in losses[value][task]) for value in VALUES]
