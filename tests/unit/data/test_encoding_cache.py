@@ -11,7 +11,7 @@ from pedro_bench.data.encoding import encode
 from pedro_bench.data.encoding_cache import Limits, encode_cached, key_of
 from pedro_bench.protocols.task import Example, Part
 
-LIMITS = Limits(12, with_answers=True)
+LIMITS = Limits(10, with_answers=True)
 
 
 def make(vocabulary="abcdefgh"):
@@ -49,7 +49,7 @@ def test_a_second_call_reads_the_same_encoding(tmp_path, counted):
     first = encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
     assert (first.truncated, first.lost_answers, first.uncut) == (1, 1, {1: 26})
     second = encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
-    assert second == first == encode(make(), EXAMPLES, max_length=12, with_answers=True)
+    assert second == first == encode(make(), EXAMPLES, max_length=10, with_answers=True)
     assert len(counted) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
@@ -58,7 +58,7 @@ def test_whatever_decides_the_encoding_changes_the_key():
     keys = {key_of(make(), EXAMPLES, LIMITS), key_of(make("abcdefgh"), EXAMPLES, LIMITS)}
     assert len(keys) == 1
     keys.add(key_of(make("hgfedcba"), EXAMPLES, LIMITS))
-    for limits in (Limits(11, True), Limits(12, False), Limits(12, True, 3)):
+    for limits in (Limits(9, True), Limits(10, False), Limits(10, True, 3)):
         keys.add(key_of(make(), EXAMPLES, limits))
     first = EXAMPLES[0]
     for changed in (
@@ -92,4 +92,4 @@ def test_a_folder_that_cannot_be_written_only_means_no_cache(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     found = encode_cached(make(), EXAMPLES, LIMITS, blocked / "cache")
-    assert found == encode(make(), EXAMPLES, max_length=12, with_answers=True)
+    assert found == encode(make(), EXAMPLES, max_length=10, with_answers=True)
