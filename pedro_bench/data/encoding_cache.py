@@ -7,6 +7,7 @@ changed file, template, tokenizer or program never finds an old entry. Entries a
 one is made again. Removing the folder is always safe.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -113,6 +114,7 @@ def _read(path: Path) -> Encoding | None:
 def _write(path: Path, found: Encoding) -> None:
     """Keep an entry, whole or not at all."""
     import numpy
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     rows = found.encoded
@@ -133,8 +135,9 @@ def _write(path: Path, found: Encoding) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, beside, metadata={"facts": json.dumps(facts)})
         beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
+    except (OSError, SafetensorError):
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def _digest(flat: dict[str, bytes], facts: dict[str, Any]) -> str:
