@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pedro_bench.cli.options import outside_options
-from pedro_bench.errors import ConfigError, PedroBenchError
+from pedro_bench.errors import ConfigError, PedroBenchError, near_match
 
 DONE, RUN_FAILED, BAD_INPUT = 0, 1, 2
 INTERRUPTED = 130
@@ -49,6 +49,20 @@ def one_sentence(error: BaseException) -> str:
 def logs_to_stderr() -> contextlib.AbstractContextManager[Any]:
     """Send what libraries print to standard error, so that standard output holds results only."""
     return contextlib.redirect_stdout(sys.stderr)
+
+
+def split_flags(arguments: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return the arguments without flags.
+
+    Raises:
+        ConfigError: If a flag is not a known one.
+    """
+    for argument in arguments:
+        if argument.startswith("-") and argument not in known:
+            raise ConfigError(
+                f"a flag must be a known one, got {argument!r}.{near_match(argument, known)}"
+            )
+    return [argument for argument in arguments if not argument.startswith("-")]
 
 
 def is_main_process() -> bool:

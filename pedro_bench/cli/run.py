@@ -11,6 +11,7 @@ from pedro_bench.cli.command import (
 )
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.folders import check_folders
+from pedro_bench.cli.grids import refuse_grid
 from pedro_bench.cli.show import runs_as_json, show_runs
 
 
@@ -20,6 +21,7 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad, before anything heavy is imported or written.
     """
+    refuse_grid(arguments)
     settings = settings_of(arguments)
     check_folders(settings)
     from pedro_bench import experiment  # imports torch only when a run is due

@@ -26,8 +26,9 @@ from pedro_bench.cli.command import (
     one_sentence,
     print_json,
 )
-from pedro_bench.cli.compose import HYDRA_VERSION_BASE, Combination, Sweep, sweep_of
+from pedro_bench.cli.compose import GRID, HYDRA_VERSION_BASE, Combination, Sweep
 from pedro_bench.cli.folders import check_folders
+from pedro_bench.cli.grids import sweeps_of
 from pedro_bench.cli.options import conf_folder, make_importable
 from pedro_bench.cli.show import runs_as_json, show_jobs
 from pedro_bench.errors import PedroBenchError
@@ -39,25 +40,31 @@ def multirun(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If any combination is bad, before the first job starts.
     """
-    sweep = sweep_of(arguments)
-    for combination in sweep.combinations:
+    sweeps = sweeps_of(arguments)
+    for combination in (one for sweep in sweeps for one in sweep.combinations):
         check_folders(combination.settings)
     from pedro_bench import experiment  # here, since it takes longer to import than to refuse
 
     planned = [
         [Path(place) for _, place, _ in experiment.plan(combination.settings)]
+        for sweep in sweeps
         for combination in sweep.combinations
     ]
-    settings = sweep.combinations[0].settings
+    settings = sweeps[0].combinations[0].settings
     folder = Path(settings.output_dir) / "multirun" / time.strftime("%Y%m%d-%H%M%S")
     folder = folder.with_name(f"{folder.name}-{os.getpid()}").absolute()
+    folders = [folder.with_name(f"{folder.name}-{part}") for part in range(len(sweeps))]
     with logs_to_stderr():
-        _launch(sweep, folder)
+        for sweep, own in zip(sweeps, folders, strict=True):
+            _launch(sweep, own)
+    ended = [
+        (combination, own / f"job{number}.json")
+        for sweep, own in zip(sweeps, folders, strict=True)
+        for number, combination in enumerate(sweep.combinations)
+    ]
     jobs = [
-        _outcome(combination, places, folder / f"job{number}.json")
-        for number, (combination, places) in enumerate(
-            zip(sweep.combinations, planned, strict=True)
-        )
+        _outcome(combination, places, path)
+        for (combination, path), places in zip(ended, planned, strict=True)
     ]
     failed = sum(job["status"] != "finished" for job in jobs)
     if settings.output == "json":
@@ -76,8 +83,9 @@ def job(config: DictConfig) -> None:
         make_importable(Path(str(place).removeprefix("file://")))
     errors: list[str] = []
     try:
-        plain = OmegaConf.to_container(config, resolve=True)
-        experiment.run(settings_from(dict(plain)))  # type: ignore[arg-type]
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        own = {key: value for key, value in plain.items() if key != GRID}
+        experiment.run(settings_from(own))
     except PedroBenchError as error:
         errors.append(one_sentence(error))
     except Exception as error:  # noqa: BLE001 - told in the summary; the other jobs go on

@@ -128,7 +128,7 @@ def sample_text(tested: Tested) -> str:
 def _rows(
     report: Report, cell: Callable[[Entry], Text], *, with_parameters: bool = False
 ) -> tuple[GridRow, ...]:
-    rows = []
+    rows: list[GridRow] = []
     for section in report.sections:
         if len(report.sections) > 1:
             rows.append(GridRow((Text(section.label),), has_rule=bool(rows)))
@@ -237,7 +237,8 @@ def _published(report: Report, of: str) -> Block:
 
 
 def _ranks(report: Report, of: str) -> Block:
-    rows, notes = [], []
+    rows: list[GridRow] = []
+    notes: list[str] = []
     for section in report.sections:
         if section.ranks is None:
             continue
@@ -267,7 +268,8 @@ def _rank_note(section: Section) -> str:
 
 
 def _claims(report: Report, of: str) -> Block:
-    rows, notes = [], []
+    rows: list[GridRow] = []
+    notes: list[str] = []
     for section in report.sections:
         tested = [one for one in section.verdicts if one.tested is not None]
         if tested and len(report.sections) > 1:

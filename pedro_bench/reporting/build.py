@@ -71,7 +71,8 @@ def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Sectio
         source = layout.backbones[0]
     extra = layout.published if layout else ()
     shown = [Column(task, task, metric) for task, metric in extra]
-    lines, cells = [], {}
+    lines: list[Line] = []
+    cells: dict[tuple[int, int], Evidence] = {}
     for row in _with_missing(rows, layout):
         for place, column in enumerate(columns):
             cell = row.cells.get(column.task, _EMPTY)

@@ -85,9 +85,9 @@ def published_of(paper: str, table: str) -> dict[tuple[str, str, str, str], Publ
 
 def _score(place: str, row: list[str]) -> PublishedScore:
     try:
-        *names, value, deviation = row
+        paper, table, backbone, method, params, task, metric, printed, deviation = row
+        float(printed)  # what is no number raises here
         spread = float(deviation) if deviation else None
-        float(value)  # what is no number raises here
-        return PublishedScore(*names, value, spread)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise DataError(f"{place} must hold names, a value and a deviation, got {row}.") from error
+    return PublishedScore(paper, table, backbone, method, params, task, metric, printed, spread)

@@ -1,0 +1,114 @@
+"""Costs: what a run will take, from a model of arithmetic and memory, where no record tells.
+
+Time: a training token costs 4 N floating-point operations (2 N forward, 2 N back through frozen
+weights), or 6 N where all N weights are trained; a token that is only read costs 2 N. Rows are the
+official ones, or those of the micro world. Examples have the mean length of the seven tasks that the
+PEDRO paper reports, or the micro world's; the most steps are taken, since nobody knows when training
+stops early. RATES are operations a second: 40% of an A40's 150e12 in bfloat16, and what the embedded
+backbone reaches on a CPU core.
+
+Memory: the weights; 16 bytes for each trainable parameter (value, gradient and AdamW's two moments in
+float32, 12 where the weights themselves are trained); for each token of a forward pass 34 times the
+hidden size in every layer at two bytes a number (Korthikanti et al. 2022, without the attention matrix,
+which is not kept), and its logits with their gradient in float32.
+
+Both are good to a factor of two or three: to tell minutes from days, and what fits from what does not.
+"""
+
+import math
+from dataclasses import dataclass
+
+from pedro_bench.experiment.identity import resolve_device
+from pedro_bench.protocols.settings import Settings
+
+RATES = {"cpu": 4e10, "cuda": 6e13}
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Rows of the splits, and tokens of a mean example."""
+
+    train: int
+    dev: int
+    test: int
+    tokens: int
+
+
+_MICRO = _Sizes(train=4000, dev=400, test=800, tokens=60)
+_OFFICIAL_TOKENS = 279
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run will take.
+
+    Attributes:
+        seconds: Wall time of training and scoring.
+        peak_bytes: Peak memory.
+        source: Where the numbers come from.
+    """
+
+    seconds: float
+    peak_bytes: float
+    source: str
+
+
+def modelled_cost(settings: Settings) -> Cost:
+    """Estimate one seed's run from sizes alone.
+
+    Raises:
+        PedroBenchError: If the backbone's configuration cannot be found.
+    """
+    device = resolve_device(settings.device).partition(":")[0]
+    shape = settings.backbone.shape()
+    trained = settings.method.count(shape).trainable
+    is_full = trained >= shape.num_parameters
+    seconds = _operations(settings, shape.num_parameters, is_full=is_full) / RATES[device]
+    wide = device == "cpu" or getattr(settings.backbone, "dtype", None) == "float32"
+    number_bytes = 4 if wide else 2
+    state = trained * (12 if is_full else 16)
+    portion = _portion(settings) * min(_sizes(settings).tokens, settings.trainer.max_length)
+    kept = 34 * shape.hidden_size * number_bytes / 2
+    layers = shape.num_layers * kept
+    if settings.trainer.gradient_checkpointing:
+        layers = shape.num_layers * shape.hidden_size * number_bytes + kept
+    activations = portion * (layers + 8 * shape.vocab_size)
+    return Cost(seconds, shape.num_parameters * number_bytes + state + activations, "model")
+
+
+def most_steps(settings: Settings) -> int:
+    """Return the most optimiser steps that a run can take."""
+    steps = math.ceil(_sizes(settings).train / _batch(settings)) * int(settings.trainer.num_epochs)
+    bound: int | None = settings.trainer.max_steps
+    return steps if bound is None else min(steps, bound)
+
+
+def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
+    """Return the floating-point operations of training, of every dev loss, and of the test set."""
+    trainer, sizes, steps = settings.trainer, _sizes(settings), most_steps(settings)
+    length = min(sizes.tokens, int(trainer.max_length))
+    training = steps * _batch(settings) * length * (6 if is_full else 4)
+    dev = steps // int(trainer.eval_every_steps) * sizes.dev * length * 2
+    answer = int(settings.evaluation.num_beams) * settings.task.max_new_tokens
+    return float(size * (training + dev + sizes.test * (length + answer) * 2))
+
+
+def _sizes(settings: Settings) -> _Sizes:
+    """Return rows and lengths, as far as they are known without reading the data."""
+    if settings.data.name == "micro":
+        return _MICRO
+    task = settings.task
+    train, validation = task.official_rows
+    if task.split_rule == "halves":
+        return _Sizes(train, validation // 2, validation - validation // 2, _OFFICIAL_TOKENS)
+    return _Sizes(train - task.dev_rows, task.dev_rows, validation, _OFFICIAL_TOKENS)
+
+
+def _batch(settings: Settings) -> int:
+    return int(settings.trainer.resolved_batch_size(settings.task.official_rows[0]))
+
+
+def _portion(settings: Settings) -> int:
+    """Return the examples of one forward pass of training."""
+    own: int | None = settings.trainer.micro_batch_size
+    return _batch(settings) if own is None else own

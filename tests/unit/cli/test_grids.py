@@ -1,0 +1,118 @@
+"""Experiments: their grids, what typed values leave of them, and what they need."""
+
+import re
+
+import pytest
+
+from pedro_bench.cli.command import guarded
+from pedro_bench.cli.compose import configuration_of
+from pedro_bench.cli.grids import _chosen, afterwards, refuse_grid, sweeps_of
+from pedro_bench.cli.options import conf_folder, options
+from pedro_bench.cli.run import run
+from pedro_bench.errors import ConfigError
+from pedro_bench.reporting.layouts import layouts
+
+PARTS = [
+    {"method": ("pedro", "lora"), "method.r": ("3", "6")},
+    {"method": ("full_ft",), "backbone.dtype": ("float32",)},
+]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ({}, PARTS),
+        ({"task": ("boolq",)}, PARTS),
+        ({"method": ("lora",)}, [{"method": ("lora",), "method.r": ("3", "6")}]),
+        ({"method": ("full_ft",)}, [PARTS[1]]),
+        ({"method": ("mine",)}, [{"method": ("mine",), "method.r": ("3", "6")}]),
+        ({"method": ("mine", "full_ft")}, [{**PARTS[0], "method": ("mine",)}, PARTS[1]]),
+        ({"method.r": ("24",)}, [{**PARTS[0], "method.r": ("24",)}, PARTS[1]]),
+    ],
+)
+def test_a_typed_value_chooses_or_joins_the_first_part(typed, expected):
+    assert _chosen(PARTS, typed) == expected
+
+
+def test_every_experiment_says_how_it_is_run_and_which_suite_it_fills():
+    for name in options("experiment"):
+        text = (conf_folder() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+        assert re.search(rf"#   python -m pedro_bench(\.cli\.\w+| -m \+experiment={name}\n)", text)
+        assert re.search(rf"^suite: {name}$", text, flags=re.MULTILINE)
+        assert "task:" in text or "command:" in text
+
+
+def test_every_table_has_its_experiment_and_its_methods():
+    for name, layout in layouts().items():
+        text = (conf_folder() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+        words = set(re.findall(r"[a-z0-9_]+", text))
+        assert {method for group in layout.methods for method in group} <= words
+        assert {task for task, _ in layout.columns} <= words
+        assert set(layout.backbones) <= words
+
+
+def test_the_micro_grid_of_table_4_is_composed():
+    (sweep,) = sweeps_of(["+experiment=micro_table4", "method=pedro,pedro_5"])
+    chosen = [(one.settings.task.name, one.settings.method.name) for one in sweep.combinations]
+    assert chosen == [
+        (task, method) for task in ("boolq", "squad") for method in ("pedro", "pedro_5")
+    ]
+    settings = sweep.combinations[0].settings
+    assert (settings.suite, settings.backbone.name, settings.data.name, settings.trainer.name) == (
+        "micro_table4",
+        "micro",
+        "micro",
+        "micro",
+    )
+    assert settings.seeds == (0, 1, 2, 3, 4)
+    assert "grid" not in settings.resolved_config
+
+
+def test_parts_have_settings_of_their_own():
+    sweeps = sweeps_of(["+experiment=table1", "method=lora,full_ft", "task=boolq"])
+    lora, full = (sweep.combinations[0] for sweep in sweeps)
+    assert (lora.settings.method.name, lora.settings.backbone.dtype) == ("lora", None)
+    assert (full.settings.method.name, full.settings.backbone.dtype) == ("full_ft", "float32")
+    assert full.settings.backbone.name == "llama2_7b"
+    assert full.settings.trainer.name == "paper"
+    assert "method=full_ft" in full.overrides
+
+
+def test_sizes_of_figure_3_differ_by_method():
+    chosen = ["method=ia3", "method.r=4,256", "task=boolq"]
+    (sweep,) = sweeps_of(["+experiment=micro_figure3", *chosen])
+    assert [one.settings.method.r for one in sweep.combinations] == [4, 256]
+    with pytest.raises(ConfigError, match="must leave something of experiment=micro_figure3"):
+        sweeps_of(["+experiment=micro_figure3", "method=ia3", "method.r=3"])
+
+
+def test_what_does_not_exist_here_is_named_in_one_sentence():
+    with pytest.raises(
+        ConfigError, match=r"experiment=red_table3 .*no backbone t5_none and no "
+    ) as error:
+        sweeps_of(["+experiment=red_table3", "backbone=t5_none"])
+    assert "\n" not in str(error.value)
+
+
+def test_an_experiment_of_another_command_names_it():
+    with pytest.raises(ConfigError, match=r"made by python -m pedro_bench\.cli\.efficiency backb"):
+        sweeps_of(["+experiment=table3"])
+    with pytest.raises(ConfigError, match="measures and trains nothing"):
+        refuse_grid(["+experiment=table3"])
+
+
+def test_a_grid_is_not_run_as_one_configuration(capsys):
+    assert guarded(run, ["+experiment=table4"]) == 2
+    assert "write python -m pedro_bench -m +experiment=table4." in capsys.readouterr().err
+
+
+def test_what_makes_the_table_afterwards():
+    assert afterwards(["+experiment=table2"])[0] == (
+        "python -m pedro_bench.cli.instruct run=RECORD suite=mt_bench"
+    )
+    assert afterwards(["method=pedro"]) == []
+
+
+def test_the_grid_cannot_be_typed():
+    with pytest.raises(ConfigError, match=r"grid\.parts must be left to experiments, got 'grid\.p"):
+        configuration_of(["grid.parts=3"])

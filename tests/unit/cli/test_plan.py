@@ -1,0 +1,88 @@
+"""The plan of a grid: what is there, what is missing, and what it will take."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pedro_bench import experiment, records
+from pedro_bench.cli.command import guarded
+from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.plan import _duration, _Earlier, plan
+from pedro_bench.records import RunRecord
+
+GRID = ["method=lora", "task=copa", "device=cpu"]
+
+
+def planned(capsys, *arguments):
+    assert plan([*arguments, "output=json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def write(settings, seed, **changes):
+    (path,) = [place for number, place, _ in experiment.plan(settings) if number == seed]
+    fields = {
+        "key": path.stem.split("--")[3],
+        "status": "finished",
+        "method": settings.method.name,
+        "task": settings.task.name,
+        "backbone": "micro",
+        "data": "micro",
+        "suite": settings.suite,
+        "seed": seed,
+        "config": settings.resolved_config,
+        "main_metric": "acc",
+        "metrics": {"test": {"acc": 80.0}},
+        "timing": {"train_seconds": 20.0, "test_seconds": 5.0},
+        "memory": {"peak_bytes": 10**9, "of": "process"},
+        "environment": {"device": "cpu"},
+        "started": "2026-01-01T00:00:00+00:00",
+        **changes,
+    }
+    assert records.write(RunRecord(**fields), settings.results_dir) == Path(path)
+
+
+def test_counts_and_costs_from_records(tmp_path, capsys):
+    where = f"results_dir={tmp_path}"
+    settings = settings_of([*GRID, where])
+    write(settings, 0)
+    write(settings, 1, timing={"train_seconds": 30.0, "test_seconds": 5.0})
+    write(settings, 2, status="failed", metrics={}, error="out of memory.")
+    write(settings, 3, status="running", metrics={})
+    found = planned(capsys, *GRID, where)
+    counts = {name: found[name] for name in ("runs", "finished", "missing", "failed", "running")}
+    assert counts == {"runs": 5, "finished": 2, "missing": 1, "failed": 1, "running": 1}
+    assert (found["seconds"], found["peak_bytes"]) == (3 * 30.0, 10**9)
+    assert found["jobs"][0]["from"] == "records of this method and task"
+    earlier = _Earlier(str(tmp_path))
+    ia3 = replace(settings, method=replace(settings.method, name="ia3"))
+    assert earlier.cost(ia3).source == "records of this task"
+    elsewhere = replace(ia3, task=replace(settings.task, name="squad"))
+    assert earlier.cost(elsewhere).source == "records of this backbone"
+    longer = {**settings.resolved_config, "trainer": {"max_steps": 300}}
+    assert earlier.cost(replace(settings, resolved_config=longer)) is None
+    assert earlier.cost(replace(settings, backbone=replace(settings.backbone, name="x"))) is None
+
+
+def test_an_experiment_for_people(tmp_path, capsys):
+    arguments = ["-m", "+experiment=micro_table4", "method=pedro", f"results_dir={tmp_path}"]
+    assert plan([*arguments, "device=cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert "10 runs: 0 finished, 10 missing, 0 failed, 0 running." in shown
+    assert "To do, one after another: about " in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_experiment_lacks_is_told_here_too(capsys):
+    assert guarded(plan, ["+experiment=red_table1", "method=none_such"]) == 2
+    assert "error: experiment=red_table1 must name what this version has" in capsys.readouterr().err
+    assert guarded(plan, ["--fast"]) == 2
+    assert "a flag must be a known one, got '--fast'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5 s"), (90, "1.5 min"), (7200, "2.0 h"), (172800, "2.0 days")]
+)
+def test_durations(seconds, text):
+    assert _duration(seconds) == text
