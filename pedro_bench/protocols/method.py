@@ -78,8 +78,8 @@ class Method(ABC):
         name: The YAML's name; stands in records and file names.
         label: Name as printed in tables (LaTeX).
         lr: Learning rate of this method under any trainer, or None for the trainer's. Above 0.
-        micro_lr: Learning rate that suits the embedded micro backbone; used by `trainer=micro` alone,
-            and only while `lr` is None. Above 0, or None for the trainer's.
+        micro_lr: Learning rate that suits the embedded micro backbone; used where neither `lr` nor the
+            trainer names one (`trainer=micro`). Above 0, or None where none was measured.
         bilevel: Where batches for the `architecture` parameter group come from; see BILEVEL_CHOICES.
         architecture_lr: Learning rate of the `architecture` group under bilevel training, or None for
             the trainer's `architecture_lr` (and where that is null too, the weights' rate). Above 0.

@@ -18,7 +18,7 @@ SMALL_TASK_ROWS = 10_000
 """Official training rows below which the paper's batch is 16 and not 128."""
 
 _CANNOT_MOVE_A_NUMBER = frozenset(
-    {"name", "label", "checkpoint_every_steps", "gradient_checkpointing", "uses_micro_lr"}
+    {"name", "label", "checkpoint_every_steps", "gradient_checkpointing", "untuned_lr"}
 )
 
 
@@ -29,7 +29,9 @@ class TrainerConfig:
     Attributes:
         name: The YAML's name; stands in records.
         label: Name as printed in tables.
-        lr: Learning rate, unless the method brings its own (`method.lr` wins). Above 0.
+        lr: Learning rate, unless the method brings its own (`method.lr` wins). Above 0, or null for the
+            method's `micro_lr`: for the embedded backbone.
+        untuned_lr: With `lr` null, the rate of methods without a `micro_lr`. Above 0.
         weight_decay: AdamW's decay of matrices; vectors, biases and scalars are never decayed.
         beta1: AdamW's decay rate of the first moment, in [0, 1).
         beta2: AdamW's decay rate of the second moment, in [0, 1).
@@ -51,12 +53,12 @@ class TrainerConfig:
         architecture_lr: Learning rate of the `architecture` group under bilevel training, or null
             for that of the weights.
         architecture_weight_decay: AdamW's decay of the `architecture` group under bilevel training.
-        uses_micro_lr: Whether a method's `micro_lr` stands in for `lr`: for the embedded backbone.
     """
 
     name: str = "paper"
     label: str = "paper"
-    lr: float = 1e-4
+    lr: float | None = 1e-4
+    untuned_lr: float | None = None
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
@@ -76,7 +78,6 @@ class TrainerConfig:
     checkpoint_every_steps: int | None = None
     architecture_lr: float | None = None
     architecture_weight_decay: float = 0.0
-    uses_micro_lr: bool = False
 
     def __post_init__(self) -> None:
         checks.text("trainer.name", self.name)
@@ -94,10 +95,10 @@ class TrainerConfig:
         self._check_numbers()
         checks.choice("trainer.precision", self.precision, PRECISIONS)
         checks.flag("trainer.gradient_checkpointing", self.gradient_checkpointing)
-        checks.flag("trainer.uses_micro_lr", self.uses_micro_lr)
 
     def _check_numbers(self) -> None:
-        checks.number("trainer.lr", self.lr, above=0)
+        checks.number("trainer.lr", self.lr, above=0, optional=True)
+        checks.number("trainer.untuned_lr", self.untuned_lr, above=0, optional=self.lr is not None)
         checks.number("trainer.architecture_lr", self.architecture_lr, above=0, optional=True)
         checks.number("trainer.weight_decay", self.weight_decay, least=0)
         checks.number("trainer.architecture_weight_decay", self.architecture_weight_decay, least=0)
@@ -118,12 +119,9 @@ class TrainerConfig:
         return 16 if official_train_rows < SMALL_TASK_ROWS else 128
 
     def resolved_lr(self, method: Method) -> float:
-        """Return the rate in force: `method.lr`, else its `micro_lr` where asked, else `lr`."""
-        if method.lr is not None:
-            return method.lr
-        if self.uses_micro_lr and method.micro_lr is not None:
-            return method.micro_lr
-        return self.lr
+        """Return the rate in force: `method.lr`, else `lr`, else the method's `micro_lr` or ours."""
+        rates = (method.lr, self.lr, method.micro_lr, self.untuned_lr)
+        return next(rate for rate in rates if rate is not None)
 
     def resolved_architecture_lr(self, method: Method) -> float:
         """Return the rate of the `architecture` group: the method's own, else ours, else the weights'."""

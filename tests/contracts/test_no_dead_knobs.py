@@ -152,8 +152,8 @@ class Outcomes:
             train=rows(24, 1),
             dev=rows(8, 2),
             config=TrainerConfig(
-                lr=2e-2,
-                uses_micro_lr=True,
+                lr=None,
+                untuned_lr=2e-2,
                 warmup_ratio=0.0,
                 num_epochs=steps,
                 max_steps=steps,

@@ -47,8 +47,9 @@ def test_micro_yaml_is_short(conf: Any) -> None:
     assert micro.resolved_batch_size(87_599) == 16
 
 
-def test_methods_own_learning_rate_wins(lora: Any) -> None:
-    plain, micro = TrainerConfig(lr=1e-3), TrainerConfig(lr=1e-3, uses_micro_lr=True)
+def test_the_learning_rate_in_force(lora: Any) -> None:
+    """`method.lr` wins, then what the trainer says; `micro_lr` only where the trainer says nothing."""
+    plain, micro = TrainerConfig(lr=1e-3), TrainerConfig(lr=None, untuned_lr=2e-3)
     rates = {
         (own, small): [
             config.resolved_lr(replace(lora, lr=own, micro_lr=small)) for config in (plain, micro)
@@ -57,7 +58,7 @@ def test_methods_own_learning_rate_wins(lora: Any) -> None:
         for small in (None, 7e-3)
     }
     assert rates == {
-        (None, None): [1e-3, 1e-3],
+        (None, None): [1e-3, 2e-3],
         (None, 7e-3): [1e-3, 7e-3],
         (5e-2, None): [5e-2, 5e-2],
         (5e-2, 7e-3): [5e-2, 5e-2],
@@ -76,8 +77,8 @@ def test_key_holds_what_moves_a_number_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr": 0}, r"trainer\.lr must be a number above 0, got 0\."),
-        ({"lr": "fast"}, r"trainer\.lr must be a number above 0, got 'fast'\."),
+        ({"lr": 0}, r"trainer\.lr must be a number above 0 or null, got 0\."),
+        ({"lr": "fast"}, r"trainer\.lr must be a number above 0 or null, got 'fast'\."),
         ({"batch_size": 0}, r"trainer\.batch_size must be .* at least 1 or null, got 0\."),
         ({"patience": None}, r"trainer\.patience must be a whole number of at least 1, got None\."),
         ({"max_steps": 2.5}, r"trainer\.max_steps must be a whole number .*, got 2\.5\."),
