@@ -15,7 +15,7 @@ from pedro_bench.evaluation.config import (
     LikelihoodConfig,
 )
 from pedro_bench.evaluation.decoding import generate
-from pedro_bench.evaluation.ranking import rank
+from pedro_bench.evaluation.ranking import Continue, rank
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example, Task
 
@@ -44,6 +44,7 @@ def predict(
     prompts: Sequence[Encoded],
     config: AnyEvaluation,
     *,
+    continued: Continue | None = None,
     progress: Progress | None = None,
 ) -> Prediction:
     """Answer every example and score the answers.
@@ -54,6 +55,7 @@ def predict(
         examples: The examples, with their gold answers.
         prompts: The same examples, encoded, in the same order.
         config: Whether and how to generate and to rank.
+        continued: Tokenises candidates as answers of their prompts; needed where they are ranked.
         progress: Called after each batch with the numbers of finished and of all prompts.
 
     Raises:
@@ -62,10 +64,13 @@ def predict(
     """
     ranked = None
     if isinstance(config, LikelihoodConfig | BothConfig):
+        if continued is None:
+            raise TypeError("predict needs `continued` where candidates are ranked")
         ranked = rank(
             adapted,
             examples,
             prompts,
+            continued,
             length_normalised=config.length_normalised,
             batch_size=config.batch_size,
             progress=progress,

@@ -5,15 +5,17 @@
 Equal scores go to the candidate that stands first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pedro_bench.data.encoding import continuation_ids
 from pedro_bench.errors import DataError
 from pedro_bench.evaluation.batches import Adapted, Progress
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example
+
+Continue = Callable[[Sequence[tuple[str, str]]], Sequence[Sequence[int]]]
+"""Turns pairs of prompt and answer into the ids that each answer adds, its end included."""
 
 _CHUNK = 256
 """Examples ranked at once; bounds the memory that their pairs take."""
@@ -23,6 +25,7 @@ def rank(
     adapted: Adapted,
     examples: Sequence[Example],
     prompts: Sequence[Encoded],
+    continued: Continue,
     *,
     length_normalised: bool,
     batch_size: int,
@@ -34,6 +37,7 @@ def rank(
         adapted: The adapted model.
         examples: Examples with candidates.
         prompts: The same examples, encoded, in the same order; their answers are not looked at.
+        continued: Tokenises candidates as answers of their prompts.
         length_normalised: Whether a log-likelihood is divided by the number of tokens it sums up.
         batch_size: Pairs scored together; does not change any result.
         progress: Called after each part with the numbers of finished and of all examples.
@@ -45,21 +49,22 @@ def rank(
     answers: list[str] = []
     for start in range(0, len(examples), _CHUNK):
         part = slice(start, start + _CHUNK)
-        answers += _rank(adapted, examples[part], prompts[part], length_normalised, batch_size)
+        pairs = _pairs(examples[part], prompts[part], continued)
+        sums = loglikelihood(adapted, pairs, batch_size=batch_size)
+        lengths = [len(pair.answer_ids) if length_normalised else 1 for pair in pairs]
+        scores = [score / length for score, length in zip(sums, lengths, strict=True)]
+        answers += _likeliest(examples[part], scores)
         if progress is not None:
             progress(len(answers), len(examples))
     return answers
 
 
-def _rank(
-    adapted: Adapted,
-    examples: Sequence[Example],
-    prompts: Sequence[Encoded],
-    length_normalised: bool,
-    batch_size: int,
-) -> list[str]:
+def _pairs(
+    examples: Sequence[Example], prompts: Sequence[Encoded], continued: Continue
+) -> list[Encoded]:
+    """Return each prompt with each of its candidates as answer."""
     texts = [(one.prompt, word) for one in examples for word in one.candidates]
-    found = iter(continuation_ids(adapted.backbone.tokenizer, texts))
+    found = iter(continued(texts))
     pairs: list[Encoded] = []
     for example, prompt in zip(examples, prompts, strict=True):
         if not example.candidates:
@@ -67,13 +72,13 @@ def _rank(
                 f"an example must have candidates to be ranked, got none: {example.prompt[:60]!r}."
             )
         pairs += [replace(prompt, answer_ids=tuple(next(found))) for _ in example.candidates]
-    sums = loglikelihood(adapted, pairs, batch_size=batch_size)
-    scores = iter(
-        score / len(pair.answer_ids) if length_normalised else score
-        for score, pair in zip(sums, pairs, strict=True)
-    )
-    answers = []
+    return pairs
+
+
+def _likeliest(examples: Sequence[Example], scores: Sequence[float]) -> list[str]:
+    answers, start = [], 0
     for example in examples:
-        values = [next(scores) for _ in example.candidates]
+        values = scores[start : start + len(example.candidates)]
         answers.append(example.candidates[values.index(max(values))])
+        start += len(values)
     return answers

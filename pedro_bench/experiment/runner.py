@@ -10,12 +10,12 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.data.encoding import Encoding
+from pedro_bench.data.encoding import Encoding, continuation_ids
 from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import Splits, load_splits
 from pedro_bench.errors import PedroBenchError, TrainingError
@@ -132,7 +132,14 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
     started = time.perf_counter()
     examples = prepared.splits["test"].examples
     encoded = prepared.encodings["test"].encoded
-    found = predict(adapted, settings.task, examples, encoded, settings.evaluation)
+    found = predict(
+        adapted,
+        settings.task,
+        examples,
+        encoded,
+        settings.evaluation,
+        continued=partial(continuation_ids, adapted.backbone.tokenizer),
+    )
     predictions = records.predictions_path(path)
     content = prediction_lines(settings.task, found, examples)
     if _is_main():

@@ -1,5 +1,7 @@
 """Ranking candidates: equal to comparing log-softmaxes by hand, normalised by length or not."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -35,6 +37,10 @@ def copa(model):
     return settings.task, examples, prompts
 
 
+def continued(model):
+    return partial(continuation_ids, model.backbone.tokenizer)
+
+
 def by_hand(bare, example, *, normalised):
     """Score each candidate with the bare network, one sequence at a time."""
     tokenizer, scores = bare.tokenizer, []
@@ -63,7 +69,10 @@ def test_the_likeliest_candidate_is_chosen(model, bare, copa, normalised):
     )
     options = {"length_normalised": normalised}
     for batch_size in (1, 64):
-        assert rank(model, examples, prompts, batch_size=batch_size, **options) == expected
+        assert (
+            rank(model, examples, prompts, continued(model), batch_size=batch_size, **options)
+            == expected
+        )
 
 
 def test_length_normalisation_favours_long_candidates(model, bare):
@@ -74,7 +83,9 @@ def test_length_normalisation_favours_long_candidates(model, bare):
     even = by_hand(bare, example, normalised=True)
     assert plain[0] > plain[1]
     for values, normalised in ((plain, False), (even, True)):
-        found = rank(model, [example], prompts, length_normalised=normalised, batch_size=4)
+        found = rank(
+            model, [example], prompts, continued(model), length_normalised=normalised, batch_size=4
+        )
         assert found == [words[values.index(max(values))]]
 
 
@@ -90,14 +101,28 @@ def test_an_example_without_candidates_is_refused(model):
     example = Example((Part("Answer:"),), "a", ("a",), "x")
     prompts = encode(model.backbone.tokenizer, [example], max_length=64, with_answers=False).encoded
     with pytest.raises(DataError, match=r"must have candidates to be ranked, got none: 'Answer:'"):
-        rank(model, [example], prompts, length_normalised=False, batch_size=4)
+        rank(model, [example], prompts, continued(model), length_normalised=False, batch_size=4)
 
 
 def test_both_records_generation_and_ranking_side_by_side(model, copa):
     task, examples, prompts = copa
-    ranked = predict(model, task, examples, prompts, LikelihoodConfig(name="likelihood"))
+    ranked = predict(
+        model,
+        task,
+        examples,
+        prompts,
+        LikelihoodConfig(name="likelihood"),
+        continued=continued(model),
+    )
     written = predict(model, task, examples, prompts, EvaluationConfig(name="g", num_beams=1))
-    both = predict(model, task, examples, prompts, BothConfig(name="both", num_beams=1))
+    both = predict(
+        model,
+        task,
+        examples,
+        prompts,
+        BothConfig(name="both", num_beams=1),
+        continued=continued(model),
+    )
     assert both.answers == written.answers
     assert both.ranked == ranked.answers == ranked.texts
     assert both.scores == {
