@@ -49,7 +49,7 @@ def alone(task: str, root: str, cache: str) -> str:
 
 
 def write_rows(root: Path) -> None:
-    """Write rows of SQuAD's form, as large and as many as SQuAD's and ReCoRD's together are not."""
+    """Write rows of the form of SQuAD, each of CHARACTERS characters."""
     chance = random.Random(0)
     words = [
         f"{chance.choice('bcdfglmnprst')}{chance.choice('aeiou')}{n % 97}" for n in range(4000)
