@@ -33,11 +33,13 @@ Examples:
   python -m pedro_bench method=lora method.r=8 task=squad 'seeds=[0]' output=json
   python -m pedro_bench method=pedro task=sst2 data=files data.root=DIR
   python -m pedro_bench -m method=pedro method.r=3,6,12,24
+  python -m pedro_bench -m +experiment=micro_table4
 
 Other commands (each as python -m pedro_bench.cli.<name>):
   inspect  what the model sees: splits, an example, token lengths
   instruct MMLU, BBH and MT-Bench of an instruction-tuned run
   params   parameters of every method on a backbone; budget=8.9e6 sizes each
+  plan     what a grid holds, and what time and memory it will take
   score    scores predictions of any system
   tables   tables from records
 

@@ -5,18 +5,19 @@ examples. The difference of the mean scores has two sources of chance, and a cla
 survive both: other seeds, and other test examples.
 
     difference = mean of A - mean of B
-    variance   = var(seed means of A) / S_A + var(seed means of B) / S_B + var(d) / n
+    variance   = var(seed means of A) / S_A + var(seed means of B) / S_B + var(d) / n - R_A - R_B
     d_i        = mean over A's seeds of the score of example i, less the same of B (the pairing)
+    R          = what is left of a method's scores without their seed and example means (mean square,
+                 (S - 1)(n - 1) degrees of freedom) / (S n): it is in the first terms and in the last
 
-The ratio difference / sqrt(variance) is compared with Student's t whose degrees of freedom are
-Satterthwaite's. With no variance among seeds it is the paired t test over examples; with no scores of
-single examples it is Welch's t test over seeds.
+The variance is taken as no less than that of either source alone. The ratio difference / sqrt(variance)
+is compared with Student's t whose degrees of freedom are Satterthwaite's. With no variance among seeds
+it is the paired t test over examples; with no scores of single examples it is Welch's t test over seeds.
 
 Why not the usual two: a sign-flip test over examples takes the trained models as they are, so another
 five seeds overturn it; a bootstrap of seeds and examples draws from five seeds, which understates their
-variance. `scripts/test_calibration.py` measured both on methods that do not differ: at the 5% level they
-call a difference far too often where seeds matter, this test does not (docs/statistics.md). Part of the
-noise counts in both terms, which errs on the side of no difference.
+variance. `scripts/calibration.py` measured both on methods that do not differ: at the 5% level they
+call a difference far too often where seeds matter, this test does not (docs/statistics.md).
 """
 
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ def compare_examples(a: NDArray[np.float64], b: NDArray[np.float64]) -> Comparis
         (_variance_of_mean(b.mean(axis=1)), len(b) - 1),
         (_variance_of_mean(paired), len(paired) - 1),
     ]
-    return _comparison(float(paired.mean()), terms, (len(a), len(b)), len(paired))
+    counted_twice = _residual(a) + _residual(b)
+    return _comparison(float(paired.mean()), terms, (len(a), len(b)), len(paired), counted_twice)
 
 
 def compare_seeds(a: Sequence[float], b: Sequence[float]) -> Comparison:
@@ -97,14 +99,27 @@ def _variance_of_mean(values: NDArray[np.float64]) -> float:
     return float(np.var(values, ddof=1)) / len(values)
 
 
+def _residual(scores: NDArray[np.float64]) -> float:
+    """Return the part of a mean's variance that is neither the seeds' nor the examples'."""
+    rest = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
+    seeds, examples = scores.shape
+    return float((rest**2).sum() / ((seeds - 1) * (examples - 1) * seeds * examples))
+
+
 def _comparison(
-    difference: float, terms: Sequence[tuple[float, int]], seeds: tuple[int, int], examples: int
+    difference: float,
+    terms: Sequence[tuple[float, int]],
+    seeds: tuple[int, int],
+    examples: int,
+    counted_twice: float = 0.0,
 ) -> Comparison:
-    variance = sum(term for term, _ in terms)
+    of_seeds, of_examples = sum(term for term, _ in terms[:2]), sum(term for term, _ in terms[2:])
+    variance = max(of_seeds + of_examples - counted_twice, of_seeds, of_examples)
     if variance == 0:  # every seed and every example agree
         p = 0.0 if difference else 1.0
         return Comparison(difference, difference, difference, p, seeds, examples)
     freedom = variance**2 / sum(term**2 / degrees for term, degrees in terms)
+    freedom = max(freedom, float(min(degrees for term, degrees in terms if term > 0)))
     error = variance**0.5
     p = 2 * float(special.stdtr(freedom, -abs(difference) / error))
     reach = float(special.stdtrit(freedom, 0.975)) * error

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import pedro_bench
-from pedro_bench.cli.compose import settings_of, split_extra, sweep_of
+from pedro_bench.cli.compose import settings_of, split_extra
+from pedro_bench.cli.grids import sweeps_of
 from pedro_bench.instruct.request import DEFAULTS as INSTRUCT_KEYS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -17,6 +18,7 @@ MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 OWN_KEYS = {
     "instruct": dict(INSTRUCT_KEYS),
     "inspect": {"tokens": True, "output": "text"},
+    "plan": {},
     "params": {"method": None, "budget": None, "output": "text"},
     "score": {"split": "test", "predictions": None, "output": "text"},
     "tables": {"results_dir": "", "tables_dir": "", "table": None, "suite": None, "output": "text"},
@@ -49,9 +51,9 @@ def test_the_readmes_commands_compose(module, arguments):
         assert (REPOSITORY / "pedro_bench" / "cli" / f"{name}.py").is_file()
         values, others = split_extra(arguments, OWN_KEYS[name])
         assert set(values) == set(OWN_KEYS[name])
-        settings_of(others)
+        assert sweeps_of(others) if name == "plan" else settings_of(others)
     elif "-m" in arguments:
-        assert sweep_of([word for word in arguments if word != "-m"]).combinations
+        assert sweeps_of([word for word in arguments if word != "-m"])[0].combinations
     else:
         assert settings_of([word for word in arguments if not word.startswith("--")])
 

@@ -9,17 +9,29 @@ from pedro_bench.reporting.comparison import compare_examples, compare_seeds, ho
 
 def test_two_by_two_by_hand():
     # Seed means of a: 50, 100; of b: 50, 50. d = 100-50, 50-50 = 50, 0.
-    # Variances of the means: 1250/2 = 625, 0, 1250/2 = 625: sum 1250, difference 25.
-    # Degrees of freedom: 1250^2 / (625^2 + 0 + 625^2) = 2; t = 25 / sqrt(1250) = 1/sqrt(2).
-    # With two degrees of freedom p = 1 - t / sqrt(t^2 + 2) = 1 - sqrt(0.2).
+    # Variances of the means: 1250/2 = 625 and 0 over seeds, 1250/2 = 625 over examples. Residuals of
+    # a are 25 four times (2500 / 4 = 625), of b 50 (2500): 1250 - 3125 is less than either source, so
+    # 625 stands. t = 25 / 25 = 1 with one degree of freedom: p = 1 - 2/pi arctan(1) = 1/2.
     a = np.array([[100.0, 0.0], [100.0, 100.0]])
     b = np.array([[0.0, 100.0], [100.0, 0.0]])
     found = compare_examples(a, b)
     assert found.difference == 25.0
-    assert found.p == pytest.approx(1 - 0.2**0.5)
+    assert found.p == pytest.approx(0.5)
     assert (found.seeds, found.examples) == ((2, 2), 2)
-    reach = stats.t.ppf(0.975, 2) * 1250**0.5
+    reach = stats.t.ppf(0.975, 1) * 25
     assert (found.low, found.high) == pytest.approx((25 - reach, 25 + reach))
+
+
+def test_what_counts_in_both_sources_is_taken_off_once():
+    # Seed means of a: 80, 40 (variance 800, of the mean 400); of b: 0, 0. d: 100, 100, 100, 0, 0 with
+    # 50 off where one seed fails: 100, 100, 50, 50, 0; variance 1750, of the mean 350.
+    a = np.array([[100.0, 100.0, 100.0, 100.0, 0.0], [100.0, 100.0, 0.0, 0.0, 0.0]])
+    # Residuals: the seeds differ by 40 on average, by 0, 0, 100, 100, 0 in fact: 2 x (3 x 20^2 +
+    # 2 x 30^2) = 6000, / (1 x 4) = 1500, / (2 x 5) = 150.
+    found = compare_examples(a, a * 0)
+    variance = 400 + 350 - 150
+    freedom = variance**2 / (400**2 / 1 + 350**2 / 4)
+    assert found.p == pytest.approx(2 * stats.t.sf(60 / variance**0.5, freedom))
 
 
 def test_without_seeds_that_differ_it_is_the_paired_t_test():
