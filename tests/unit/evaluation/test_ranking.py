@@ -94,7 +94,7 @@ def test_candidates_are_encoded_like_answers(model, copa):
     tokenizer = model.backbone.tokenizer
     whole = encode(tokenizer, examples, max_length=256, with_answers=True).encoded
     alone = continuation_ids(tokenizer, [(one.prompt, one.answer) for one in examples])
-    assert [list(row.answer_ids) for row in whole] == alone
+    assert [list(row.answer_ids) for row in whole] == [list(ids) for ids in alone]
 
 
 def test_an_example_without_candidates_is_refused(model):
