@@ -87,9 +87,7 @@ def test_sizes_of_figure_3_differ_by_method():
 
 
 def test_what_does_not_exist_here_is_named_in_one_sentence():
-    with pytest.raises(
-        ConfigError, match=r"experiment=red_table3 .*no backbone t5_none and no "
-    ) as error:
+    with pytest.raises(ConfigError, match=r"experiment=red_table3 .*no backbone t5_none") as error:
         sweeps_of(["+experiment=red_table3", "backbone=t5_none"])
     assert "\n" not in str(error.value)
 
