@@ -2,8 +2,8 @@
 
 The number is trained as text, rounded to a step (for STS-B, 0.2 as in T5), and scored against the
 official value by Pearson's and Spearman's correlation. An answer that is no number of the scale
-counts as the scale's far end from the gold, so that it is never a help, and is reported as
-`invalid`.
+counts as one step below the scale's lower end, whatever the gold is, and is reported as `invalid`:
+answers that are no numbers at all correlate with nothing.
 """
 
 import math
@@ -123,11 +123,7 @@ class Regression(Task):
         check_lengths(len(predictions), len(examples))
         golds = [float(example.golds[0]) for example in examples]
         found: list[Any] = [self._number(text) for text in predictions]
-        middle = (self.least + self.most) / 2
-        given = [
-            number if number is not None else (self.least if gold > middle else self.most)
-            for number, gold in zip(found, golds, strict=True)
-        ]
+        given = [self.least - self.step if number is None else number for number in found]
         return {
             "pearson": pearson(given, golds),
             "spearman": spearman(given, golds),

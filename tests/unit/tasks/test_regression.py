@@ -1,4 +1,5 @@
 import pytest
+from scipy import stats
 
 from pedro_bench.errors import ConfigError
 
@@ -16,11 +17,21 @@ def test_training_answers_stand_on_the_grid(make_task, label, answer):
     assert float(example.golds[0]) == float(label)
 
 
-def test_an_answer_off_the_scale_is_the_far_end(make_task):
+def test_an_answer_off_the_scale_is_below_it(make_task):
+    task = make_task("stsb")
+    examples = [task.example({**ROW, "label": label}) for label in (0.0, 1.0, 5.0, 4.0)]
+    off = task.score(["9.0", "1.0", "none", "4.0"], examples)
+    assert off["invalid"] == 50.0
+    assert off["pearson"] == pytest.approx(
+        100 * stats.pearsonr([-0.2, 1, -0.2, 4], [0, 1, 5, 4])[0]
+    )
+
+
+def test_answers_off_the_scale_alone_correlate_with_nothing(make_task):
     task = make_task("stsb")
     examples = [task.example({**ROW, "label": label}) for label in (0.0, 1.0, 5.0)]
-    off = task.score(["9.0", "1.0", "none"], examples)
-    assert off == task.score(["5.0", "1.0", "0.0"], examples) | {"invalid": pytest.approx(200 / 3)}
+    off = task.score(["9.0", "none", ""], examples)
+    assert off == {"pearson": 0.0, "spearman": 0.0, "invalid": 100.0}
 
 
 def test_extraction_reads_the_number_at_the_start(make_task):
