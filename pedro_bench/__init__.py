@@ -2,6 +2,7 @@
 
     python -m pedro_bench method=pedro task=boolq        trains, evaluates and records five seeds
     pedro_bench.load("results/runs/main/<record>.json")  gives a trained model to generate with
+    pedro_bench.serve({"anna": "<record>.json", …})      many trained adapters on one backbone
 
 Importing the package imports nothing heavy.
 """
@@ -10,11 +11,11 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "serve"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load` (and with it torch) only when it is asked for."""
-    if name == "load":
-        return import_module("pedro_bench.experiment").load
+    """Import `load` and `serve` (and with them torch) only when they are asked for."""
+    if name in ("load", "serve"):
+        return getattr(import_module("pedro_bench.experiment"), name)
     raise AttributeError(f"module 'pedro_bench' has no attribute {name!r}")

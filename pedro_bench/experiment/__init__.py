@@ -3,11 +3,12 @@
     plan(settings)        which runs are finished; imports no torch
     run(settings)         trains, scores and records what is not
     load(record)          gives a finished run back to generate with
+    serve({name: record}) many finished runs as tenants of one backbone
 
 Everything heavy is imported when the first run that is due needs it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ from pedro_bench.protocols.settings import Settings
 
 if TYPE_CHECKING:
     from pedro_bench.experiment.saved import SavedRun
+    from pedro_bench.serving import AdapterBank
 
-__all__ = ["load", "plan", "run"]
+__all__ = ["load", "plan", "run", "serve"]
 
 MISSING = "missing"
 """Status in a plan of a run without a record."""
@@ -100,6 +102,28 @@ def load(path: str | Path, *, device: str = "auto") -> "SavedRun":
     from pedro_bench.experiment.saved import load_run
 
     return load_run(Path(path), device=device)
+
+
+def serve(
+    runs: Mapping[str, str | Path], *, device: str = "auto", store: str = "backbone"
+) -> "AdapterBank":
+    """Load finished runs of one method on one backbone as tenants of an adapter bank.
+
+    Args:
+        runs: Tenant's name -> a record's JSON file, or the run's folder under `output_dir`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        store: `backbone`: adapters lie on the backbone's device; `cpu`: in main memory.
+
+    Raises:
+        RecordError: If a run is not finished, or its adapter is gone or damaged.
+        BackboneError: If the runs were not trained on one and the same backbone.
+        InjectionError: If the method cannot serve many tenants; the message says why.
+        ConfigError: If `runs` is empty, or the runs trained different methods.
+    """
+    from pedro_bench.experiment.tenants import open_bank
+
+    paths = {tenant: Path(path) for tenant, path in runs.items()}
+    return open_bank(paths, device=device, store=store)
 
 
 def _has_predictions(path: Path) -> bool:

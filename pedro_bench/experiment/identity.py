@@ -26,6 +26,7 @@ PACKAGE = Path(__file__).parent.parent
 
 _SHARED = ("nn", "training", "evaluation", "data", "metrics", "protocols")
 _MOVES_NO_NUMBER = {
+    "nn/tenant_blocks.py",
     "training/tracking.py",
     "training/progress.py",
     "training/failures.py",

@@ -114,14 +114,7 @@ def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None
 
 def load_run(path: Path, *, device: str) -> SavedRun:
     """Load a run from its record or its working folder; see `pedro_bench.experiment.load`."""
-    folder = path if path.is_dir() else _folder_of(path)
-    try:
-        saved = read_folder(folder / _ADAPTER)
-    except DamagedFolderError as error:
-        raise RecordError(
-            f"a finished run must have its adapter in {folder / _ADAPTER}, got a folder in which "
-            f"{error}: run it again with rerun=true."
-        ) from error
+    saved = read_saved(path)
     config = dict(saved.state["config"])
     backbone = build_group("backbone", config["backbone"]).load(device=resolve_device(device))
     if backbone.revision != saved.state["backbone_revision"]:
@@ -133,6 +126,22 @@ def load_run(path: Path, *, device: str) -> SavedRun:
     adapted.load_adapter_state(saved.tensors["adapter"])
     adapted.eval()
     return SavedRun(adapted, config)
+
+
+def read_saved(path: Path) -> Saved:
+    """Read a finished run's adapter from its record or its working folder, without the backbone.
+
+    Raises:
+        RecordError: If the run is not finished, or its adapter is gone or damaged.
+    """
+    folder = path if path.is_dir() else _folder_of(path)
+    try:
+        return read_folder(folder / _ADAPTER)
+    except DamagedFolderError as error:
+        raise RecordError(
+            f"a finished run must have its adapter in {folder / _ADAPTER}, got a folder in which "
+            f"{error}: run it again with rerun=true."
+        ) from error
 
 
 def _folder_of(path: Path) -> Path:

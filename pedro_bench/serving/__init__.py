@@ -1,0 +1,6 @@
+"""Serving: many tenants' adapters of one method on one backbone, mixed in every batch."""
+
+from pedro_bench.serving.bank import AdapterBank, BankMemory
+from pedro_bench.serving.tenant import TenantAdapter
+
+__all__ = ["AdapterBank", "BankMemory", "TenantAdapter"]

@@ -1,0 +1,116 @@
+"""Attach a method for many tenants: the method's own `attach`, with tenant forms of its blocks.
+
+The method asks for roles and wires hooks exactly as for one adapter. Only `Injection.add` differs: it
+answers with the block's tenant form (`nn.tenant_blocks`), so no method is named here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pedro_bench.errors import InjectionError
+from pedro_bench.nn.tenant_blocks import TenantBlock, tenant_block
+from pedro_bench.protocols.backbone import BackboneShape, Site
+from pedro_bench.protocols.method import Injection, Method, ParameterCount
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForTenants(Method):
+    """A method whose blocks serve many tenants; it has no parameters of its own.
+
+    Attributes:
+        inner: The method.
+        blocks: Block path -> tenant form, filled when it is attached.
+    """
+
+    inner: Method
+    blocks: dict[str, TenantBlock] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, method: Method) -> "ForTenants":
+        """Wrap a method."""
+        return cls(name=method.name, label=method.label, inner=method)
+
+    @property
+    def num_positions(self) -> int:
+        """As the method's."""
+        return self.inner.num_positions
+
+    def count(self, shape: BackboneShape) -> ParameterCount:
+        """Return what each tenant trained."""
+        return self.inner.count(shape)
+
+    def attach(self, injection: Injection) -> None:
+        """Attach the method with the tenant forms of its blocks.
+
+        Raises:
+            InjectionError: If the method cannot serve many tenants; the message says why.
+        """
+        # The templates' random starts are thrown away, so they leave no trace in the caller's stream.
+        with torch.random.fork_rng(devices=[]):
+            self.inner.attach(_TenantInjection(injection, self.inner.name, self.blocks))
+
+
+class _TenantInjection:
+    """`protocols.method.Injection` that turns every added block into its tenant form."""
+
+    def __init__(
+        self, injection: Injection, method_name: str, blocks: dict[str, TenantBlock]
+    ) -> None:
+        self._injection = injection
+        self._method_name = method_name
+        self._blocks = blocks
+
+    @property
+    def shape(self) -> BackboneShape:
+        """Sizes of the backbone."""
+        return self._injection.shape
+
+    def sites(self, roles: Sequence[str]) -> list[Site]:
+        """Every place of the roles."""
+        return self._injection.sites(roles)
+
+    def add(self, name: str, module: nn.Module) -> Any:
+        """Register the block's tenant form and return it.
+
+        Raises:
+            InjectionError: If it has none.
+        """
+        try:
+            block = tenant_block(module)
+        except InjectionError as error:
+            raise InjectionError(
+                f"method {self._method_name!r} must be made of blocks that serve many tenants to be "
+                f"held in a bank, got {type(module).__name__}, which acts for one adapter only."
+            ) from error
+        block.path = name
+        self._blocks[name] = block
+        return self._injection.add(name, block)
+
+    def on_input(self, site: Site, change: Callable[[Tensor], Tensor | None]) -> None:
+        """As for one adapter."""
+        self._injection.on_input(site, change)
+
+    def on_arguments(
+        self, site: Site, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> None:
+        """As for one adapter."""
+        self._injection.on_arguments(site, change)
+
+    def on_output(self, site: Site, change: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """As for one adapter."""
+        self._injection.on_output(site, change)
+
+    def train_backbone(self, selects: Callable[[str], bool]) -> None:
+        """Refuse: tenants share the backbone's weights.
+
+        Raises:
+            InjectionError: Always.
+        """
+        raise InjectionError(
+            f"method {self._method_name!r} must leave the backbone's weights alone to be held in a "
+            "bank, got one that trains them: tenants share one backbone."
+        )

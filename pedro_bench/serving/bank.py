@@ -1,0 +1,320 @@
+"""Adapter bank: N trained adapters of one method on one backbone; every batch may mix tenants.
+
+Each sequence gets the text it would get with its tenant's adapter alone. Tenants come and go while others
+generate: a generation holds the tensors it began with. Batches of one bank run one after another.
+"""
+
+import difflib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pedro_bench import checks
+from pedro_bench.data.encoding import encode
+from pedro_bench.errors import BackboneError, ConfigError, InjectionError
+from pedro_bench.evaluation import decoding
+from pedro_bench.evaluation.batches import Progress, by_length
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.tenant_blocks import TenantContext, Tensors
+from pedro_bench.protocols.backbone import LoadedBackbone
+from pedro_bench.protocols.batch import Batch, Encoded
+from pedro_bench.protocols.method import Method
+from pedro_bench.protocols.task import Example, Part
+from pedro_bench.serving.attaching import ForTenants
+from pedro_bench.serving.tenant import TenantAdapter, acting_settings
+
+STORES = ("backbone", "cpu")
+"""Where tenants' tensors lie: on the backbone's device, or in main memory, from where those of a batch
+are fetched once for each batch."""
+
+_Held = Mapping[str, Tensors]
+
+
+@dataclass(frozen=True)
+class BankMemory:
+    """What the tenants of a bank take.
+
+    Attributes:
+        tenants: Their number.
+        bytes_per_tenant: Bytes of each one's tensors (all tenants have the same shapes); 0 without any.
+        device: Where they lie.
+    """
+
+    tenants: int
+    bytes_per_tenant: int
+    device: str
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all tenants' tensors, the backbone not counted."""
+        return self.tenants * self.bytes_per_tenant
+
+
+class AdapterBank:
+    """Many tenants on one backbone.
+
+    Args:
+        backbone: The loaded backbone; it carries no other method until `close`.
+        method: What every tenant trained.
+        store: One of STORES.
+        max_length: Most tokens of prompt and answer together.
+
+    Raises:
+        InjectionError: If the method cannot serve many tenants, with the reason, or the backbone
+            carries a method already.
+    """
+
+    def __init__(
+        self,
+        backbone: LoadedBackbone,
+        method: Method,
+        *,
+        store: str = "backbone",
+        max_length: int = 2048,
+    ) -> None:
+        checks.choice("store", store, STORES)
+        checks.integer("max_length", max_length)
+        self.backbone = backbone
+        self.method = method
+        self.max_length = max_length
+        self._device = backbone.device if store == "backbone" else torch.device("cpu")
+        wrapped = ForTenants.of(method)
+        self._adapted = AdaptedModel(backbone, wrapped)
+        self._adapted.eval()
+        self._blocks = wrapped.blocks
+        self._adapters: dict[str, _Held] = {}
+        self._turn = threading.Lock()
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Names of all tenants, in the order they came."""
+        return tuple(self._adapters)
+
+    def add(self, tenant: str, adapter: TenantAdapter) -> None:
+        """Take a tenant in; others may be generating.
+
+        Raises:
+            ConfigError: If the name is taken or not a text, or another method was trained.
+            BackboneError: If it was trained on another backbone.
+            InjectionError: If its tensors are not those of the method on this backbone.
+        """
+        checks.text("tenant", tenant)
+        if tenant in self._adapters:
+            raise ConfigError(
+                f"tenant must be a new name, got {tenant!r}, which the bank has: remove it first."
+            )
+        self._check(tenant, adapter)
+        held: dict[str, Tensors] = {}
+        for path, block in self._blocks.items():
+            own = {name: adapter.tensors[f"{path}.{name}"] for name in block.expected}
+            prepared = block.prepare(own)
+            held[path] = {
+                name: tensor.detach().to(self._device, copy=True)
+                for name, tensor in prepared.items()
+            }
+        self._adapters[tenant] = held  # one step: a batch sees the tenant whole or not at all
+
+    def remove(self, tenant: str) -> None:
+        """Let a tenant go; generations that began with it end with it.
+
+        Raises:
+            ConfigError: If the bank has no such tenant.
+        """
+        self._find(tenant)
+        self._adapters.pop(tenant, None)
+
+    def memory(self) -> BankMemory:
+        """Return what the tenants take."""
+        first = next(iter(self._adapters.values()), {})
+        size = sum(row.nbytes for tensors in first.values() for row in tensors.values())
+        return BankMemory(len(self._adapters), size, str(self._device))
+
+    def generate(
+        self,
+        requests: Sequence[tuple[str, str]],
+        *,
+        num_beams: int = 3,
+        max_new_tokens: int = 16,
+        batch_size: int = 32,
+    ) -> list[str]:
+        """Answer prompts of any tenants, mixed.
+
+        Args:
+            requests: (tenant, prompt) for each; prompts without trailing space.
+            num_beams: Beams of each prompt; 1 is greedy decoding.
+            max_new_tokens: Longest answer, in tokens.
+            batch_size: Prompts decoded together.
+
+        Returns:
+            The answers without leading space, in the order of `requests`.
+
+        Raises:
+            ConfigError: If a tenant is unknown.
+            DataError: If a prompt is longer than `max_length`.
+        """
+        examples = [
+            Example(parts=(Part(prompt),), answer="", golds=("",), identity=prompt)
+            for _, prompt in requests
+        ]
+        encoded = encode(
+            self.backbone.tokenizer,
+            examples,
+            max_length=self.max_length,
+            with_answers=False,
+            max_new_tokens=max_new_tokens,
+        ).encoded
+        texts = self.generate_encoded(
+            [tenant for tenant, _ in requests],
+            encoded,
+            num_beams=num_beams,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+        )
+        return [text.strip() for text in texts]
+
+    def generate_encoded(
+        self,
+        tenants: Sequence[str],
+        prompts: Sequence[Encoded],
+        *,
+        num_beams: int,
+        max_new_tokens: int,
+        batch_size: int,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """As `generate`, of prompts that are token ids already; the text is as the tokenizer has it.
+
+        Args:
+            tenants: Whose each prompt is.
+            prompts: One for each of `tenants`.
+            num_beams: As in `generate`.
+            max_new_tokens: As in `generate`.
+            batch_size: As in `generate`.
+            progress: Called after each batch with the numbers of finished and of all prompts.
+
+        Raises:
+            ConfigError: If a tenant is unknown.
+        """
+        held = {tenant: self._find(tenant) for tenant in tenants}
+        texts = [""] * len(prompts)
+        done = 0
+        for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
+            batch = [prompts[row] for row in rows]
+            view = _Mixed(self._adapted, [tenants[row] for row in rows], held, batch)
+            with self._turn:  # decoding sets modes and settings of the one model for its time
+                answers = decoding.generate(
+                    view,
+                    batch,
+                    num_beams=num_beams,
+                    max_new_tokens=max_new_tokens,
+                    batch_size=len(batch),
+                )
+            for row, answer in zip(rows, answers, strict=True):
+                texts[row] = answer
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(prompts))
+        return texts
+
+    def context(self, prompt_mask_BT: Tensor, tenants: Sequence[str]) -> TenantContext:
+        """Make the context of one generation of your own: `with bank.context(mask, names).active():`.
+
+        Args:
+            prompt_mask_BT: True at prompt tokens.
+            tenants: Whose each example is.
+
+        Raises:
+            ConfigError: If a tenant is unknown, or their number is not that of the examples.
+        """
+        held = {tenant: self._find(tenant) for tenant in tenants}
+        return _context(prompt_mask_BT.to(self.backbone.device), tenants, held)
+
+    def close(self) -> None:
+        """Take the method out of the backbone again, bit for bit; tenants are forgotten."""
+        self._adapted.remove()
+        self._adapters.clear()
+
+    def _find(self, tenant: str) -> _Held:
+        held = self._adapters.get(tenant)
+        if held is None:
+            close = difflib.get_close_matches(str(tenant), self._adapters, n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(
+                f"tenant must be one of the bank's {len(self._adapters)}, got {tenant!r}.{hint}"
+            )
+        return held
+
+    def _check(self, tenant: str, adapter: TenantAdapter) -> None:
+        if adapter.backbone_revision != self.backbone.revision:
+            raise BackboneError(
+                f"tenant {tenant!r} must have been trained on the bank's backbone "
+                f"{self.backbone.name!r} ({self.backbone.revision}), got an adapter of "
+                f"{adapter.backbone_revision}."
+            )
+        own, given = acting_settings(self.method), acting_settings(adapter.method)
+        for name in (*own, *given):
+            if own.get(name) != given.get(name):
+                raise ConfigError(
+                    f"tenant {tenant!r} must have trained the bank's method {self.method.name!r}, got "
+                    f"{adapter.method.name!r} with {name}={given.get(name)!r} where the bank has "
+                    f"{own.get(name)!r}: open another bank for it."
+                )
+        expected = {
+            f"{path}.{name}": shape
+            for path, block in self._blocks.items()
+            for name, shape in block.expected.items()
+        }
+        found = {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()}
+        wrong = sorted(name for name, _ in expected.items() ^ found.items())
+        if wrong:
+            raise InjectionError(
+                f"tenant {tenant!r} must bring the tensors of method {self.method.name!r} on backbone "
+                f"{self.backbone.name!r}, got a difference in {wrong[0]!r}."
+            )
+
+
+class _Mixed:
+    """One batch of a bank as decoding sees it: an adapted model whose context knows the tenants."""
+
+    def __init__(
+        self,
+        adapted: AdaptedModel,
+        tenants: Sequence[str],
+        held: Mapping[str, _Held],
+        prompts: Sequence[Encoded],
+    ) -> None:
+        self.backbone = adapted.backbone
+        self._adapted = adapted
+        self._tenants = tenants
+        self._held = held
+        self._lengths = [len(prompt.prompt_ids) for prompt in prompts]
+
+    def modules(self) -> Iterator[nn.Module]:
+        """All modules, the backbone's included."""
+        return self._adapted.modules()
+
+    def context(self, prompt_mask_BT: Tensor) -> TenantContext:
+        """Make the context of the batch; its rows stand as the batch was given, longest first."""
+        assert prompt_mask_BT.sum(1).tolist() == self._lengths
+        return _context(prompt_mask_BT, self._tenants, self._held)
+
+    def answer_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As an adapted model's; within a context of the caller's own."""
+        return self._adapted.answer_logits(batch)
+
+
+def _context(
+    prompt_mask_BT: Tensor, tenants: Sequence[str], held: Mapping[str, _Held]
+) -> TenantContext:
+    if len(tenants) != prompt_mask_BT.shape[0]:
+        raise ConfigError(
+            f"tenants must name one for each of the {prompt_mask_BT.shape[0]} examples, got "
+            f"{len(tenants)}."
+        )
+    distinct = list(dict.fromkeys(tenants))
+    place = {tenant: index for index, tenant in enumerate(distinct)}
+    index_B = torch.tensor([place[tenant] for tenant in tenants], device=prompt_mask_BT.device)
+    return TenantContext(prompt_mask_BT, index_B, [held[tenant] for tenant in distinct])

@@ -1,0 +1,38 @@
+"""What one tenant brings: trained tensors, and what they were trained on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.method import Method
+from pedro_bench.protocols.settings import describe
+
+
+@dataclass(frozen=True)
+class TenantAdapter:
+    """A trained adapter.
+
+    Attributes:
+        method: The method that was trained.
+        backbone_revision: `LoadedBackbone.revision` of the backbone it was trained on.
+        tensors: As `AdaptedModel.adapter_state` gives them.
+    """
+
+    method: Method
+    backbone_revision: str
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, adapted: AdaptedModel) -> "TenantAdapter":
+        """Copy the adapter out of an adapted model."""
+        return cls(adapted.method, adapted.backbone.revision, adapted.adapter_state())
+
+
+def acting_settings(method: Method) -> dict[str, Any]:
+    """Return the settings that decide what a trained adapter does: not names, not learning rates."""
+    common = {part.name for part in fields(Method)}
+    described: dict[str, Any] = describe(method)
+    return {name: value for name, value in described.items() if name not in common}

@@ -1,0 +1,210 @@
+"""Many tenants in one batch: every sequence as with its tenant's adapter alone."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from pedro_bench.errors import BackboneError, ConfigError, ContextError, InjectionError
+from pedro_bench.evaluation.decoding import generate
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.serving import AdapterBank, TenantAdapter
+from tests.tiny import METHOD_NAMES, build_method
+
+SERVED = [
+    name
+    for name in METHOD_NAMES
+    if build_method(name).__class__.__name__ in ("Pedro", "Ia3", "BitFit", "Red", "Lora")
+]
+REFUSED = sorted(set(METHOD_NAMES) - set(SERVED))
+LENGTHS = (5, 2, 9, 1, 7, 3, 12, 4)
+TENANTS = ("anna", "ben", "anna", "cleo", "ben", "cleo", "anna", "ben")
+
+
+def make_prompts(lengths: Sequence[int] = LENGTHS) -> list[Encoded]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        Encoded(tuple(torch.randint(4, 35, (n,), generator=generator).tolist()), (), index)
+        for index, n in enumerate(lengths)
+    ]
+
+
+def open_bank(backbone: Any, name: str, adapters: dict[str, Any]) -> AdapterBank:
+    bank = AdapterBank(backbone, build_method(name))
+    for tenant, adapter in adapters.items():
+        bank.add(tenant, adapter)
+    return bank
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("name", SERVED)
+def test_a_mixed_batch_gives_each_the_text_it_gets_alone(
+    name: str, num_beams: int, load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+) -> None:
+    prompts = make_prompts()
+    options: dict[str, Any] = {"num_beams": num_beams, "max_new_tokens": 6}
+    adapters, expected = {}, [""] * len(prompts)
+    backbone = load_tiny()
+    for seed, tenant in enumerate(dict.fromkeys(TENANTS)):
+        adapted = make_tenant(name, seed, backbone)
+        adapters[tenant] = TenantAdapter.of(adapted)
+        for row in [row for row, own in enumerate(TENANTS) if own == tenant]:
+            expected[row] = generate(adapted, [prompts[row]], batch_size=1, **options)[0]
+        adapted.remove()
+    bank = open_bank(backbone, name, adapters)
+    for batch_size in (len(TENANTS), 3):
+        found = bank.generate_encoded(TENANTS, prompts, batch_size=batch_size, **options)
+        assert found == expected
+    for tenant in bank.tenants:
+        assert expected != bank.generate_encoded(
+            [tenant] * len(prompts), prompts, batch_size=len(prompts), **options
+        ), "tenants must differ to be told apart"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_methods_are_refused_with_the_reason(
+    name: str, load_tiny: Callable[..., Any]
+) -> None:
+    backbone = load_tiny()
+    reason = "which acts for one adapter only|tenants share one backbone"
+    with pytest.raises(InjectionError, match=f"method '{name}' must .* bank, got .*({reason})"):
+        AdapterBank(backbone, build_method(name))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.model.modules())
+
+
+@pytest.mark.parametrize("name", ["pedro", "lora", "bitfit"])
+def test_tenants_come_and_go_while_others_generate(
+    name: str, load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+) -> None:
+    """Between two decoding steps one tenant leaves, another comes; a third's name is given anew."""
+    backbone = load_tiny()
+    adapters = {}
+    for seed, tenant in enumerate(("anna", "ben", "cleo")):
+        adapted = make_tenant(name, seed, backbone)
+        adapters[tenant] = TenantAdapter.of(adapted)
+        adapted.remove()
+    late = adapters.pop("cleo")
+    bank = open_bank(backbone, name, adapters)
+    tenants, prompts = ("anna", "ben", "anna"), make_prompts((5, 7, 3))
+    options: dict[str, Any] = {"num_beams": 3, "max_new_tokens": 6, "batch_size": 2}
+    expected = bank.generate_encoded(tenants, prompts, **options)
+    calls = []
+
+    def act(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            bank.remove("anna")
+            bank.add("cleo", late)
+            bank.remove("ben")
+            bank.add("ben", late)
+
+    handle = backbone.decoder.register_forward_hook(act)
+    assert bank.generate_encoded(tenants, prompts, **options) == expected
+    handle.remove()
+    assert len(calls) > 3
+    assert bank.tenants == ("cleo", "ben")
+    with pytest.raises(ConfigError, match=r"tenant must be one of the bank's 2, got 'anna'"):
+        bank.generate_encoded(tenants, prompts, **options)
+    new = bank.generate_encoded(("ben", "cleo"), prompts[:2], **options)
+    other = make_tenant(name, 2)
+    options.pop("batch_size")
+    assert new == [generate(other, [one], batch_size=1, **options)[0] for one in prompts[:2]]
+
+
+def test_a_thousand_pedro_tenants_on_one_backbone(
+    load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+) -> None:
+    backbone = load_tiny()
+    adapted = make_tenant("pedro", 0, backbone)
+    start = TenantAdapter.of(adapted)
+    adapted.remove()
+    bank = AdapterBank(backbone, start.method)
+    tensors_of = {}
+    for seed in range(1000):
+        generator = torch.Generator().manual_seed(seed)
+        tensors_of[seed] = {
+            key: value + 0.2 * torch.randn(value.shape, generator=generator)
+            for key, value in start.tensors.items()
+        }
+        bank.add(f"tenant {seed}", TenantAdapter(start.method, backbone.revision, tensors_of[seed]))
+    chosen = [0, *range(991, 1000)]
+    prompts = make_prompts([5] * len(chosen))
+    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 4}
+    found = bank.generate_encoded(
+        [f"tenant {seed}" for seed in chosen], prompts, batch_size=len(chosen), **options
+    )
+    memory = bank.memory()
+    assert memory.tenants == 1000
+    count = start.method.count(backbone.shape).trainable
+    assert memory.bytes_per_tenant == 4 * count
+    assert memory.total_bytes == 4000 * count
+    bank.close()
+    adapted = AdaptedModel(backbone, start.method)
+    adapted.eval()
+    for seed, prompt, text in zip(chosen, prompts, found, strict=True):
+        adapted.load_adapter_state(tensors_of[seed])
+        assert generate(adapted, [prompt], batch_size=1, **options) == [text]
+
+
+def test_tenants_kept_in_main_memory_give_the_same(
+    load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+) -> None:
+    backbone = load_tiny()
+    adapted = make_tenant("ia3", 0, backbone)
+    adapter = TenantAdapter.of(adapted)
+    adapted.remove()
+    bank = AdapterBank(backbone, adapter.method, store="cpu")
+    bank.add("anna", adapter)
+    assert bank.memory().device == "cpu"
+    widths = sum(tensors["vector"].numel() for tensors in bank._adapters["anna"].values())
+    assert bank.memory().bytes_per_tenant == 4 * widths, "a factored vector is kept multiplied out"
+    with pytest.raises(ConfigError, match="store must be one of the known words, got 'disk'"):
+        AdapterBank(backbone, adapter.method, store="disk")
+
+
+def test_wrong_uses_are_refused(
+    load_tiny: Callable[..., Any], make_tenant: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    backbone = load_tiny()
+    adapted = make_tenant("pedro", 0, backbone)
+    adapter = TenantAdapter.of(adapted)
+    with pytest.raises(InjectionError, match="one method at a time, got 'pedro' on top of 'pedro'"):
+        AdapterBank(backbone, adapter.method)
+    adapted.remove()
+    bank = AdapterBank(backbone, adapter.method)
+    bank.add("anna", adapter)
+    with pytest.raises(ConfigError, match=r"got 'ana'\. Did you mean 'anna'\?"):
+        bank.remove("ana")
+    with pytest.raises(ConfigError, match="tenant must be a new name, got 'anna'"):
+        bank.add("anna", adapter)
+    with pytest.raises(ConfigError, match="tenant must be a text, not empty, got ''"):
+        bank.add("", adapter)
+    elsewhere = TenantAdapter(adapter.method, "sha256:other", adapter.tensors)
+    with pytest.raises(
+        BackboneError, match="'ben' must have been trained on .* got an adapter of sha"
+    ):
+        bank.add("ben", elsewhere)
+    other = TenantAdapter(build_method("pedro_1"), backbone.revision, adapter.tensors)
+    with pytest.raises(ConfigError, match="got 'pedro_1' with pooling='mean' where .* 'last'"):
+        bank.add("ben", other)
+    tensors = dict(adapter.tensors)
+    tensors["layers.0.generator.down"] = tensors["layers.0.generator.down"][1:]
+    short = TenantAdapter(adapter.method, backbone.revision, tensors)
+    with pytest.raises(InjectionError, match="got a difference in 'layers.0.generator.down'"):
+        bank.add("ben", short)
+    with pytest.raises(ConfigError, match="one for each of the 3 examples, got 1"):
+        bank.context(make_batch().prompt_mask_BT, ["anna"])
+    with pytest.raises(ContextError, match="must be called within its bank's context"):
+        bank._adapted(make_batch())
+    assert bank.tenants == ("anna",)
+
+
+def test_the_callers_random_stream_is_left_alone(load_tiny: Callable[..., Any]) -> None:
+    backbone = load_tiny()
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    torch.manual_seed(4)
+    AdapterBank(backbone, build_method("lora"))
+    assert torch.equal(torch.rand(3), expected)

@@ -1,0 +1,82 @@
+"""Finished runs' saved adapters as tenants: the same text as each run gives alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pedro_bench
+from pedro_bench.backbones.llama import Llama
+from pedro_bench.errors import BackboneError, ConfigError, RecordError
+from pedro_bench.experiment.saved import save_adapter
+from pedro_bench.experiment.tenants import saved_adapter
+from pedro_bench.protocols.settings import describe
+from pedro_bench.records import RunRecord
+
+
+@pytest.fixture
+def save_run(
+    tmp_path: Path, tiny_folders: dict[str, Path], make_tenant: Callable[..., Any]
+) -> Callable[..., Path]:
+    """A function that leaves the working folder of a finished run."""
+
+    def save(method: str, seed: int, family: str = "llama") -> Path:
+        config = Llama(name="tiny", label="tiny", path=str(tiny_folders[family]))
+        adapted = make_tenant(method, seed, config.load(device="cpu"))
+        folder = tmp_path / f"{method}-{family}-{seed}"
+        record = RunRecord(
+            key="0" * 12,
+            status="finished",
+            method=method,
+            task="boolq",
+            backbone="tiny",
+            data="micro",
+            suite="main",
+            seed=seed,
+            config={
+                "backbone": describe(config),
+                "trainer": {"max_length": 64},
+                "task": {"max_new_tokens": 4},
+                "evaluation": {"num_beams": 3},
+            },
+            main_metric="accuracy",
+            started="2026-01-01T00:00:00+00:00",
+        )
+        save_adapter(folder, adapted, record)
+        return folder
+
+    return save
+
+
+def test_finished_runs_are_served_together(save_run: Callable[..., Path]) -> None:
+    runs = {"anna": save_run("pedro", 0), "ben": save_run("pedro", 1)}
+    prompts = ["the cat sat on the mat", "who lives in Oslo", "a dog"]
+    requests = [("ben", prompts[0]), ("anna", prompts[1]), ("ben", prompts[2])]
+    alone = {tenant: pedro_bench.load(path, device="cpu") for tenant, path in runs.items()}
+    bank = pedro_bench.serve(runs, device="cpu")
+    for num_beams in (1, 3):
+        expected = [
+            alone[tenant].generate([prompt], num_beams=num_beams, max_new_tokens=5)[0]
+            for tenant, prompt in requests
+        ]
+        assert bank.generate(requests, num_beams=num_beams, max_new_tokens=5) == expected
+    bank.add("cleo", saved_adapter(save_run("pedro", 2)))
+    assert bank.tenants == ("anna", "ben", "cleo")
+
+
+def test_what_does_not_fit_together_is_refused(
+    save_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    runs = {"anna": save_run("lora", 0)}
+    with pytest.raises(BackboneError, match="'ben' must have been trained on the bank's backbone"):
+        pedro_bench.serve(runs | {"ben": save_run("lora", 0, "gemma")}, device="cpu")
+    with pytest.raises(
+        ConfigError, match="'ben' must have trained the bank's method 'lora', got 'ia3'"
+    ):
+        pedro_bench.serve(runs | {"ben": save_run("ia3", 0)}, device="cpu")
+    with pytest.raises(ConfigError, match="runs must name at least one tenant"):
+        pedro_bench.serve({}, device="cpu")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordError, match="must have its adapter in"):
+        pedro_bench.serve({"anna": tmp_path / "empty"}, device="cpu")
