@@ -8,13 +8,14 @@ of this process's processor time.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from pedro_bench import records
 from pedro_bench.reporting.build import reports
@@ -87,8 +88,9 @@ def write_all(folder: Path, count: int) -> int:
         content = invented(suite, method, task, seed)
         place = {name: content[name] for name in ("method", "task", "backbone", "key", "seed")}
         path = records.record_path(folder, suite, **place)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size = path.write_bytes(json.dumps(content, indent=1).encode())
+        if seed == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        size = path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
     return size
 
 

@@ -14,10 +14,10 @@ The variance is taken as no less than that of either source alone. The ratio dif
 is compared with Student's t whose degrees of freedom are Satterthwaite's. With no variance among seeds
 it is the paired t test over examples; with no scores of single examples it is Welch's t test over seeds.
 
-Why not the usual two: a sign-flip test over examples takes the trained models as they are, so another
-five seeds overturn it; a bootstrap of seeds and examples draws from five seeds, which understates their
-variance. `scripts/calibration.py` measured both on methods that do not differ: at the 5% level they
-call a difference far too often where seeds matter, this test does not (docs/statistics.md).
+Why not the usual two: a sign-flip test over examples takes the trained models as they are, and calls up
+to a third of equal methods different where seeds matter; a bootstrap of seeds and examples draws from
+five seeds and counts the noise of single answers twice, which leaves it blind where seeds hardly differ.
+`scripts/calibration.py` measures all three (docs/statistics.md).
 """
 
 from collections.abc import Sequence
