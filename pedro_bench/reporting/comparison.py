@@ -103,7 +103,8 @@ def _residual(scores: NDArray[np.float64]) -> float:
     """Return the part of a mean's variance that is neither the seeds' nor the examples'."""
     rest = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     seeds, examples = scores.shape
-    return float((rest**2).sum() / ((seeds - 1) * (examples - 1) * seeds * examples))
+    squares = float(np.square(rest).sum())
+    return squares / float((seeds - 1) * (examples - 1) * seeds * examples)
 
 
 def _comparison(

@@ -131,7 +131,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
 
 def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             found = _DECODER.decode(file.read())
         if not _is_sound(found, path):
             raise msgspec.ValidationError("a field has a value that the schema does not allow")
