@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking,instruct]'
 	touch $(STAMP)
 
-.PHONY: help install run test test-slow check lint format type layers micro-table docs tables clean
+.PHONY: help install run test test-slow check lint format type layers micro-table docs tables figures clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ docs: $(STAMP) ## documents agree with the disk
 
 tables: $(STAMP) ## results/runs -> results/tables, from records alone
 	$(BIN)/python -m pedro_bench.cli.tables $(ARGS)
+
+figures: $(STAMP) ## results/runs -> results/figures, from records and what lies beside them
+	$(BIN)/python -m pedro_bench.cli.figures $(ARGS)
 
 clean: ## remove caches and working files; records stay
 	rm -rf outputs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

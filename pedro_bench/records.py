@@ -199,6 +199,11 @@ def write(record: RunRecord, results_dir: str | Path) -> Path:
 
 
 def write_text(path: Path, content: str) -> None:
+    """Write a text file whole, in UTF-8; see `write_bytes`."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole: beside its target, synced, then renamed.
 
     What a killed process of this machine left half-written beside the target is removed.
@@ -213,7 +218,7 @@ def write_text(path: Path, content: str) -> None:
         for left in path.parent.glob(f"{glob.escape(begun)}*.part"):
             if not _is_alive(left.name.removeprefix(begun).removesuffix(".part")):
                 left.unlink(missing_ok=True)
-        with beside.open("w", encoding="utf-8") as file:
+        with beside.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

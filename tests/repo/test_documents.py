@@ -16,6 +16,14 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 OWN_KEYS = {
+    "figures": {
+        "results_dir": "",
+        "figures_dir": "",
+        "table": None,
+        "suite": None,
+        "run": None,
+        "output": "text",
+    },
     "instruct": dict(INSTRUCT_KEYS),
     "inspect": {"tokens": True, "output": "text"},
     "plan": {},
