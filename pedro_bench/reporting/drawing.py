@@ -27,7 +27,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 _PANEL = (3.3, 2.6)
 """Inches of one panel."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8.0,
     "axes.titlesize": 8.5,
     "axes.grid": True,

@@ -6,6 +6,7 @@ curve_figure        loss on the dev split over training
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ def activation_figure(run: Run, activations: Activations, *, is_micro: bool) -> 
     )
     x = np.linspace(-_FIT_RANGE, _FIT_RANGE, 161)
     layers = shown_layers(max(activations.layers))
-    drawn = [
+    drawn: list[tuple[str, Any, dict[str, Any]]] = [
         ("GELU", gelu(x), {"color": "0.65", "linestyle": "-", "linewidth": 3.0}),
         ("initial fit", rational(x, activations.initial), {"color": "0.0", "linestyle": ":"}),
     ]
