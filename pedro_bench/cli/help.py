@@ -36,6 +36,7 @@ Examples:
   python -m pedro_bench -m +experiment=micro_table4
 
 Other commands (each as python -m pedro_bench.cli.<name>):
+  efficiency  speed and memory of generation, method against method
   figures  training curves, scores by parameters, learned activations
   inspect  what the model sees: splits, an example, token lengths
   instruct MMLU, BBH and MT-Bench of an instruction-tuned run

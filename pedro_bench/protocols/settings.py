@@ -82,7 +82,7 @@ class Settings:
                 f"{self.evaluation.name!r}: only closed sets of answers can be ranked."
             )
         _check_seeds(self.seeds)
-        _check_device(self.device)
+        check_device(self.device)
 
     @property
     def max_tokens(self) -> int:
@@ -222,7 +222,12 @@ def _check_seeds(seeds: tuple[Any, ...]) -> None:
         )
 
 
-def _check_device(device: Any) -> None:
+def check_device(device: Any) -> None:
+    """Require a name of a device.
+
+    Raises:
+        ConfigError: If it is none.
+    """
     index = device.removeprefix("cuda:") if isinstance(device, str) else ""
     numbered = isinstance(device, str) and device.startswith("cuda:") and index.isdecimal()
     if device not in ("auto", "cpu", "cuda") and not numbered:

@@ -9,6 +9,7 @@ import pytest
 import pedro_bench
 from pedro_bench.cli.compose import settings_of, split_extra
 from pedro_bench.cli.grids import sweeps_of
+from pedro_bench.efficiency.request import DEFAULTS as EFFICIENCY_KEYS
 from pedro_bench.instruct.request import DEFAULTS as INSTRUCT_KEYS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -16,6 +17,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 OWN_KEYS = {
+    "efficiency": dict(EFFICIENCY_KEYS),
     "figures": {
         "results_dir": "",
         "figures_dir": "",

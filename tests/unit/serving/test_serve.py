@@ -41,6 +41,7 @@ def save_run(
                 "evaluation": {"num_beams": 3},
             },
             main_metric="accuracy",
+            metrics={"test": {"accuracy": 50.0}},
             started="2026-01-01T00:00:00+00:00",
         )
         save_adapter(folder, adapted, record)

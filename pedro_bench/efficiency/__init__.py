@@ -1,0 +1,1 @@
+"""Efficiency: speed and memory of generation, method against method in one run (Table 3)."""

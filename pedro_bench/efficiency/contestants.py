@@ -1,0 +1,168 @@
+"""Contestants: the bare backbone, an adapted one, a bank of tenants, and peft's mixed batch of LoRA.
+
+Each is put on the one backbone for the time of a `with` block and gives `generate`, which passes what it
+needs to Transformers' own search. Adapters are random, far from their starts, so nothing is skipped; none
+is ever merged into the weights.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pedro_bench.errors import ConfigError
+from pedro_bench.methods.lora import Lora
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.backbone import LoadedBackbone
+from pedro_bench.protocols.context import PromptContext
+from pedro_bench.protocols.method import Method
+from pedro_bench.serving import AdapterBank, TenantAdapter
+
+PEER = "peft_lora"
+"""Name of peft's mixed batch in rows and records."""
+
+_NOISE = 0.02
+"""Standard deviation of what is added to every trained tensor."""
+
+Generate = Callable[..., Tensor]
+"""`generate(mask_BT, **options for Transformers' generate)`."""
+
+
+@contextmanager
+def bare(backbone: LoadedBackbone) -> Iterator[Generate]:
+    """The backbone without a method and without a hook."""
+
+    def generate(mask_BT: Tensor, **options: Any) -> Tensor:
+        made: Tensor = backbone.model.generate(attention_mask=mask_BT.long(), **options)
+        return made
+
+    yield generate
+
+
+@contextmanager
+def adapted(backbone: LoadedBackbone, method: Method, seed: int) -> Iterator[Generate]:
+    """One adapter of a method."""
+    with _seeded(backbone.device, seed):
+        model = AdaptedModel(backbone, method)
+        try:
+            _randomise(model.adapter)
+            model.eval()
+            yield _within(backbone, model.context)
+        finally:
+            model.remove()
+
+
+@contextmanager
+def bank(backbone: LoadedBackbone, method: Method, tenants: int, seed: int) -> Iterator[Generate]:
+    """A bank in which the sequences of a batch belong to one tenant after another."""
+    with _seeded(backbone.device, seed):
+        template = AdaptedModel(backbone, method)
+        start = TenantAdapter.of(template)
+        template.remove()
+        held = AdapterBank(backbone, method)
+        try:
+            names = [f"tenant {index}" for index in range(tenants)]
+            for name in names:
+                tensors = {
+                    key: _noisy(tensor.to(backbone.device)) for key, tensor in start.tensors.items()
+                }
+                held.add(name, TenantAdapter(method, start.backbone_revision, tensors))
+
+            def context(mask_BT: Tensor) -> PromptContext:
+                return held.context(mask_BT, [names[row % tenants] for row in range(len(mask_BT))])
+
+            yield _within(backbone, context)
+        finally:
+            held.close()
+
+
+@contextmanager
+def peer(backbone: LoadedBackbone, method: Lora, tenants: int, seed: int) -> Iterator[Generate]:
+    """Peft's LoRA on the same weights, with `adapter_names` for each sequence of a batch."""
+    import peft
+
+    paths = {site.path.rpartition(".")[2] for role in method.roles for site in backbone.sites(role)}
+    names = [f"tenant_{index}" for index in range(tenants)]
+    config = peft.LoraConfig(
+        r=method.r, lora_alpha=method.alpha, target_modules=sorted(paths), task_type="CAUSAL_LM"
+    )
+    with _seeded(backbone.device, seed):
+        model = peft.get_peft_model(backbone.model, config, adapter_name=names[0])
+        try:
+            for name in names[1:]:
+                model.add_adapter(name, config)
+            with torch.no_grad():
+                for path, tensor in model.named_parameters():
+                    if "lora_" in path:
+                        tensor.copy_(_noisy(tensor))
+            model.eval()
+
+            def generate(mask_BT: Tensor, **options: Any) -> Tensor:
+                chosen = [names[row % tenants] for row in range(len(mask_BT))]
+                beams = options["generation_config"].num_beams
+                # peft repeats the names for beams only where it is told of them by this argument.
+                told = {"num_beams": beams} if beams > 1 else {}
+                made: Tensor = model.generate(
+                    attention_mask=mask_BT.long(), adapter_names=chosen, **told, **options
+                )
+                return made
+
+            yield generate
+        finally:
+            model.unload()
+            for name in ("peft_config", "_hf_peft_config_loaded"):
+                backbone.model.__dict__.pop(name, None)
+            backbone.model.requires_grad_(False)
+
+
+def has_peft() -> bool:
+    """Whether peft is installed."""
+    return find_spec("peft") is not None
+
+
+def check_peer() -> None:
+    """Require peft, which is no part of an ordinary installation.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    if not has_peft():
+        raise ConfigError(
+            "peft must be installed to compare tenants with its mixed batches of LoRA, got none: "
+            "install the extra dev, or leave lora out of methods."
+        )
+
+
+def _within(backbone: LoadedBackbone, context: Callable[[Tensor], PromptContext]) -> Generate:
+    """Return a `generate` that runs in a context of its own each time."""
+
+    def generate(mask_BT: Tensor, **options: Any) -> Tensor:
+        with context(mask_BT).active() as active:
+            if options["generation_config"].num_beams > 1:
+                active.expand(options["generation_config"].num_beams)
+            made: Tensor = backbone.model.generate(attention_mask=mask_BT.long(), **options)
+        return made
+
+    return generate
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed PyTorch, and give the caller's random streams back afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@torch.no_grad()
+def _randomise(adapter: nn.Module) -> None:
+    for parameter in adapter.parameters():
+        parameter.copy_(_noisy(parameter))
+
+
+def _noisy(tensor: Tensor) -> Tensor:
+    return tensor + _NOISE * torch.randn_like(tensor)

@@ -1,0 +1,83 @@
+"""Meter: time with the device brought to a stop, the highest memory, the memory's bandwidth."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria
+
+_COPY_BYTES = {"cuda": 2**31, "cpu": 2**28}
+_COPIES = 7
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+def now(device: torch.device) -> float:
+    """Return the time in seconds after everything given to the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin anew to watch the highest memory (on other systems than Linux, a CPU's goes on)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _CLEAR.exists():
+        _CLEAR.write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Return the highest memory since `reset_peak`: the GPU's tensors, or this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if _STATUS.exists():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def bandwidth(device: torch.device) -> float:
+    """Return bytes per second, read and written, of the fastest of several large copies."""
+    size = _COPY_BYTES[device.type]
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    fastest = float("inf")
+    for _ in range(_COPIES):
+        started = now(device)
+        target.copy_(source)
+        fastest = min(fastest, now(device) - started)
+    return 2 * size / fastest
+
+
+def read_bytes(model: Any) -> int:
+    """Return the bytes of weights that one decoding step reads: all but the embedding's other rows."""
+    weights = {id(one): one for one in model.parameters()}
+    whole = sum(one.nbytes for one in weights.values())
+    embedding = model.get_input_embeddings().weight
+    tied = model.get_output_embeddings().weight is embedding
+    return whole if tied else whole - embedding.nbytes
+
+
+class FirstToken(StoppingCriteria):  # type: ignore[misc]  # the base class is Any to the checker
+    """Notes when the first token of a generation is there; stops nothing.
+
+    Attributes:
+        at: Time in seconds, None before.
+    """
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Any, **options: Any) -> Tensor:
+        """Return for each row that it is not done."""
+        if self.at is None:
+            self.at = now(input_ids.device)
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)

@@ -1,0 +1,94 @@
+"""The command that makes Table 3: rows as JSON, and what is refused before torch is imported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pedro_bench.cli.command import BAD_INPUT, DONE, guarded
+from pedro_bench.cli.efficiency import efficiency
+
+SMALL = [
+    "backbone=causal_lm",
+    "data=micro",
+    "trainer=micro",
+    "repeats=1",
+    "prompts=2",
+    "new_tokens=3",
+    "prompt_tokens=6",
+]
+
+
+def command(folder: Path, results: Path, *arguments: str) -> list[str]:
+    return [*SMALL, f"backbone.path={folder}", f"results_dir={results}", *arguments]
+
+
+@pytest.mark.parametrize("lengths", ["paper", "task"])
+def test_rows_as_json(
+    lengths: str, tiny_folders: dict[str, Path], tmp_path: Path, capsys: Any
+) -> None:
+    arguments = command(
+        tiny_folders["llama"],
+        tmp_path,
+        "methods=[none,pedro]",
+        "beams=[1,2]",
+        "method.r=3",
+        "task=boolq",
+        f"lengths={lengths}",
+        "output=json",
+    )
+    assert guarded(efficiency, arguments) == DONE
+    found = json.loads(capsys.readouterr().out)
+    rows = found["rows"]
+    assert [(row["method"], row["beams"], row["tenants"]) for row in rows] == [
+        ("none", 1, 1),
+        ("pedro", 1, 1),
+        ("none", 2, 1),
+        ("pedro", 2, 1),
+    ]
+    assert all(row["tokens_per_second"] > 0 and row["peak_bytes"] > 0 for row in rows)
+    assert all(Path(path).is_file() for path in found["records"])
+
+
+def test_a_table_for_people(tiny_folders: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
+    arguments = command(tiny_folders["llama"], tmp_path, "methods=none", "beams=1")
+    assert guarded(efficiency, arguments) == DONE
+    out = capsys.readouterr().out
+    assert "tokens/s" in out
+    assert "none" in out
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        (
+            "methods=[pedr]",
+            "method must be one of the known options, got 'pedr'. Did you mean 'pedro'?",
+        ),
+        ("method=lora", "methods must name what is compared, got 'method=lora'"),
+        ("beams=[0]", "beams must be a whole number of at least 1, got 0"),
+        ("output=xml", "output must be text or json, got 'xml'"),
+        ("device=gpu", "device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(
+    argument: str, sentence: str, tiny_folders: dict[str, Path], tmp_path: Path, capsys: Any
+) -> None:
+    arguments = command(tiny_folders["llama"], tmp_path / "results", argument)
+    assert guarded(efficiency, arguments) == BAD_INPUT
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_bad_input_imports_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from pedro_bench.cli.command import guarded\n"
+        "from pedro_bench.cli.efficiency import efficiency\n"
+        "assert guarded(efficiency, ['methods=[pedr]']) == 2\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

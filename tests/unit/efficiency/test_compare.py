@@ -1,0 +1,143 @@
+"""A whole comparison on a tiny backbone: turns, rows, records, and what is not measured twice."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from pedro_bench import records
+from pedro_bench.backbones.llama import Llama
+from pedro_bench.efficiency import contestants
+from pedro_bench.efficiency.compare import Comparison, compare
+from pedro_bench.efficiency.request import DEFAULTS, request_of
+from pedro_bench.errors import InjectionError
+from tests.tiny import build_method
+
+SMALL = {"repeats": 2, "warmup": 1, "prompts": 2, "prompt_tokens": 6, "new_tokens": 3}
+
+
+@pytest.fixture
+def make_comparison(tiny_folders: dict[str, Path], tmp_path: Path) -> Callable[..., Comparison]:
+    """A function that makes a comparison: `make_comparison(methods=["lora"], tenants=[3])`."""
+
+    def make(rerun: bool = False, **own: Any) -> Comparison:
+        request = request_of({**DEFAULTS, **SMALL, **own})
+        return Comparison(
+            request,
+            {name: None if name == "none" else build_method(name) for name in request.methods},
+            Llama(name="tiny", label="tiny", path=str(tiny_folders["llama"])),
+            None,
+            {"name": "paper_lengths"},
+            "cpu",
+            str(tmp_path),
+            rerun,
+        )
+
+    return make
+
+
+def test_methods_take_turns_and_leave_records(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    comparison = make_comparison(methods=["none", "pedro"], beams=[1, 2])
+    found = compare(comparison, told.append)
+    assert [line.split(": ")[1].split(",")[0] for line in told] == ["none", "pedro"] * 4
+    assert [(row["method"], row["beams"]) for row in found["rows"]] == [
+        ("none", 1),
+        ("pedro", 1),
+        ("none", 2),
+        ("pedro", 2),
+    ]
+    for row in found["rows"]:
+        assert (row["sequences"], row["tenants"], row["mixed"]) == (1, 1, False)
+        assert 0 < row["slowest"] <= row["tokens_per_second"] <= row["fastest"]
+        assert row["first_token_seconds"] > 0 < row["seconds_per_token"]
+        assert row["peak_bytes"] > 0 < row["bandwidth_share"]
+    record = records.read(found["records"][0])
+    assert len(found["records"]) == 8
+    assert (record.suite, record.method, record.task) == ("efficiency", "none", "generate_beam1")
+    assert record.timing["new_tokens"] == 6
+    assert record.timing["bandwidth_bytes_per_second"] == found["bandwidth_bytes_per_second"]
+    told.clear()
+    assert compare(comparison, told.append) == found
+    assert not told, "a finished comparison is not measured again"
+    (tmp_path / found["records"][3]).unlink()
+    compare(comparison, told.append)
+    assert len(told) == 8, "ratios are of one run, so all is measured anew"
+
+
+def test_tenants_stand_beside_one_tenant_and_the_peer(
+    make_comparison: Callable[..., Comparison],
+) -> None:
+    told: list[str] = []
+    found = compare(
+        make_comparison(methods=["lora", "ia3"], beams=[1], tenants=[1, 3], repeats=1),
+        told.append,
+    )
+    rows = [(r["method"], r["sequences"], r["tenants"], r["mixed"]) for r in found["rows"]]
+    assert rows == [
+        ("lora", 1, 1, False),
+        ("ia3", 1, 1, False),
+        ("lora", 1, 1, True),
+        ("ia3", 1, 1, True),
+        ("peft_lora", 1, 1, True),
+        ("lora", 3, 1, False),
+        ("lora", 3, 3, True),
+        ("ia3", 3, 1, False),
+        ("ia3", 3, 3, True),
+        ("peft_lora", 3, 3, True),
+    ]
+    assert len(set(found["records"])) == len(rows)
+
+
+def test_a_method_that_serves_no_tenants_is_refused_before_measuring(
+    make_comparison: Callable[..., Comparison],
+) -> None:
+    told: list[str] = []
+    with pytest.raises(InjectionError, match="method 'lpt' must be made of blocks"):
+        compare(make_comparison(methods=["lpt"], tenants=[2]), told.append)
+    assert not told
+
+
+@pytest.mark.parametrize("name", ["adapted", "bank", "peer"])
+def test_a_contestant_acts_and_leaves_the_backbone_as_it_was(
+    name: str, load_tiny: Callable[..., Any]
+) -> None:
+    backbone = load_tiny()
+    before, stream = backbone.fingerprint(), torch.get_rng_state()
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    method = build_method("lora")
+    tenants = () if name == "adapted" else (2,)
+    options: dict[str, Any] = {
+        "input_ids": ids,
+        "generation_config": GenerationConfig(
+            num_beams=1,
+            max_new_tokens=2,
+            pad_token_id=0,
+            return_dict_in_generate=True,
+            output_logits=True,
+        ),
+    }
+    with contestants.bare(backbone) as generate:
+        plain = generate(torch.ones_like(ids).bool(), **options).logits[0]
+    with getattr(contestants, name)(backbone, method, *tenants, seed=0) as generate:
+        changed = generate(torch.ones_like(ids).bool(), **options).logits[0]
+    with contestants.bare(backbone) as generate:
+        after = generate(torch.ones_like(ids).bool(), **options).logits[0]
+    assert not torch.allclose(plain, changed, atol=1e-6)
+    assert torch.equal(plain, after)
+    assert backbone.fingerprint() == before
+    assert torch.equal(torch.get_rng_state(), stream)
+    assert not any(p.requires_grad for p in backbone.model.parameters())
+
+
+def test_the_peer_searches_with_beams(make_comparison: Callable[..., Comparison]) -> None:
+    told: list[str] = []
+    found = compare(
+        make_comparison(methods=["lora"], beams=[2], tenants=[2], repeats=1), told.append
+    )
+    assert [row["method"] for row in found["rows"]] == ["lora", "lora", "lora", "peft_lora"]

@@ -1,0 +1,107 @@
+"""Ratios of the benchmarks, from rows and records made by hand."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pedro_bench import records
+from pedro_bench.records import RunRecord
+
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
+
+
+@pytest.fixture
+def load_script(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+    def load(name: str) -> ModuleType:
+        sys.modules.pop(name, None)
+        return __import__(name)
+
+    return load
+
+
+def write_record(root: Path, method: str, repeat: int, speed: float) -> str:
+    record = RunRecord(
+        key="0" * 12,
+        status="finished",
+        method=method,
+        task="generate_beam1",
+        backbone="tiny",
+        data="paper_lengths",
+        suite="efficiency",
+        seed=repeat,
+        config={},
+        main_metric="tokens_per_second",
+        metrics={"test": {"tokens_per_second": speed}},
+        started="2026-01-01T00:00:00+00:00",
+    )
+    return str(records.write(record, root))
+
+
+def test_a_ratio_is_the_median_of_the_ratios_within_repeats(load_script, tmp_path):
+    script = load_script("benchmark_generation")
+    speeds = {"none": (10.0, 20.0, 40.0), "pedro": (9.0, 20.0, 20.0)}
+    rows = [
+        {"method": name, "beams": 1, "sequences": 1, "tenants": 1, "mixed": False, "repeats": 3}
+        for name in speeds
+    ]
+    paths = [
+        write_record(tmp_path, name, repeat, speed)
+        for name, own in speeds.items()
+        for repeat, speed in enumerate(own)
+    ]
+    found = {"rows": rows, "records": paths}
+    made = script.ratio(found, {"method": "pedro"}, {"method": "none"})
+    assert made == {"ratio": 0.9, "lowest": 0.5, "highest": 1.0}
+
+
+def test_the_headline_takes_mixed_rows_from_the_part_on_tenants(load_script):
+    script = load_script("benchmark_gpu")
+
+    def row(method: str, speed: float, *, tenants: int = 1, mixed: bool = False) -> dict:
+        return {
+            "method": method,
+            "beams": 1,
+            "tenants": tenants,
+            "mixed": mixed,
+            "tokens_per_second": speed,
+        }
+
+    found = {
+        "table3": {"rows": [row("lora", 20.0), row("pedro", 30.0)]},
+        "tenants": {
+            "rows": [
+                row("pedro", 1.0),
+                row("pedro", 600.0, tenants=64, mixed=True),
+                row("peft_lora", 200.0, tenants=64, mixed=True),
+            ]
+        },
+    }
+    assert script.headline(found) == {
+        "pedro / lora, beams 1": 1.5,
+        "pedro / peft's lora, 64 tenants": 3.0,
+    }
+    assert script.headline({"table3": {"stopped": "…"}, "tenants": {"stopped": "…"}}) == {}
+
+
+def test_a_part_that_takes_too_long_is_stopped_and_named(load_script):
+    script = load_script("benchmark_gpu")
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert "longer than the 0 seconds" in script.run(sleeping, 0.2)["stopped"]
+    assert script.run(sleeping, 0) == {"stopped": "no time was left"}
+    failing = [sys.executable, "-c", "raise SystemExit(3)"]
+    assert script.run(failing, 60) == {"stopped": "it ended with exit code 3"}
+    printing = [sys.executable, "-c", f"print({json.dumps(json.dumps({'rows': []}))})"]
+    assert script.run(printing, 60) == {"rows": []}
+
+
+def test_every_part_of_the_gpu_script_is_a_command_that_is_there(load_script):
+    script = load_script("benchmark_gpu")
+    made = script.parts("results", script.BACKBONE)
+    assert list(made) == ["table3", "training", "tenants"]
+    assert Path(made["training"][1]).is_file()
+    assert "device=cuda" in made["table3"]
