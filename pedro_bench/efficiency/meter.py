@@ -60,10 +60,10 @@ def bandwidth(device: torch.device) -> float:
 def read_bytes(model: Any) -> int:
     """Return the bytes of weights that one decoding step reads: all but the embedding's other rows."""
     weights = {id(one): one for one in model.parameters()}
-    whole = sum(one.nbytes for one in weights.values())
+    whole = sum(int(one.nbytes) for one in weights.values())
     embedding = model.get_input_embeddings().weight
     tied = model.get_output_embeddings().weight is embedding
-    return whole if tied else whole - embedding.nbytes
+    return whole if tied else whole - int(embedding.nbytes)
 
 
 class FirstToken(StoppingCriteria):  # type: ignore[misc]  # the base class is Any to the checker

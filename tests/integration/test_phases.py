@@ -107,7 +107,7 @@ def test_every_phase_trains_afresh_and_the_record_is_of_the_last(
     assert record["notes"][-1] == "Training ended after 2 steps, at the last step."
     assert settings.tracking.steps == [1, 2, 3, 4, 5, 6]
     assert len(settings.tracking.ends) == 1
-    (folder,) = (tmp_path / "outputs").glob("*/*")
+    (folder,) = (tmp_path / "outputs").glob("*/*--seed*")
     assert {path.name for path in folder.glob("phase-*")} == {"phase-0", "phase-1", "phase-2"}
     assert not list(folder.glob("phase-*/checkpoint-*"))
 
