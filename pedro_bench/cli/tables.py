@@ -1,7 +1,8 @@
-"""`python -m pedro_bench.cli.tables`: results/runs -> results/tables, as .tex, .md and .csv.
+"""`python -m pedro_bench.cli.tables`: results/runs -> results/tables, as .tex, .md, .csv and a page.
 
 One table for each suite, backbone and data source, a table of a paper with all its backbones;
 `table=table1` (or `suite=main`, or a list of them) asks for some.
+`report.html`, which opens in any browser without a network, shows all that were asked for.
 """
 
 import sys
@@ -18,9 +19,11 @@ from pedro_bench.reporting.build import reports
 from pedro_bench.reporting.delimited import comma_separated
 from pedro_bench.reporting.latex import latex
 from pedro_bench.reporting.markdown import markdown
+from pedro_bench.reporting.page import page
 from pedro_bench.reporting.report import Report
 
 _DEFAULTS = {**DEFAULTS, "tables_dir": None, "output": "text"}
+PAGE = "report.html"
 _FORMATS = {".tex": latex, ".md": markdown, ".csv": comma_separated}
 
 
@@ -36,6 +39,8 @@ def tables(arguments: Sequence[str]) -> int:
     check_folder("tables_dir", folder)
     built = reports(recorded(own))
     written = [path for table in built for path in _write(table, folder)]
+    write_text(folder / PAGE, page(built))
+    written.append(folder / PAGE)
     _report(built, written, as_json=own["output"] == "json")
     return DONE
 

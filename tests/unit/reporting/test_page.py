@@ -1,0 +1,155 @@
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from pedro_bench.reporting.build import reports
+from pedro_bench.reporting.load import load
+from pedro_bench.reporting.page import page
+from tests.unit.reporting.runs import five, run
+
+EVIL = '</script><script>alert("x")</script>'
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Elements(html.parser.HTMLParser):
+    """Collects (tag, attributes) and what was left open."""
+
+    VOID = frozenset({"meta", "input", "line", "circle"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.open, self.texts = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def of(self, tag, **attributes):
+        keys = {key.replace("_", "-"): value for key, value in attributes.items()}
+        return [a for t, a in self.found if t == tag and keys.items() <= a.items()]
+
+
+@pytest.fixture
+def results(tmp_path):
+    made = {"timing": {"tokens_per_second": 100.0}, "suite": "micro_table1"}
+    history = [{"step": step, "dev_loss": 1 / step} for step in (1, 2, 4)]
+    five(tmp_path, score=80.0, parameters={"matrices": 9000}, history=history, **made)
+    five(tmp_path, "lora", score=70.0, parameters={"matrices": 5000}, history=history, **made)
+    environment = {"dirty": True}
+    run(tmp_path, "ia3", score=60.0, environment=environment, parameters={"matrices": 7000}, **made)
+    run(tmp_path, "ia3", "sst2", status="failed", error=f"bad {EVIL}", metrics={}, **made)
+    return tmp_path
+
+
+def page_of(results_dir):
+    return page(reports(load(results_dir)))
+
+
+def test_the_page_is_whole_needs_no_network_and_escapes_what_records_bring(results):
+    text = page_of(results)
+    elements = Elements(text)
+    assert elements.open == []
+    assert "alert(" in text and EVIL not in text
+    assert len(elements.of("script")) == 1
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!#)|url\(|@import""", text)
+    assert (
+        "default-src 'none'"
+        in elements.of("meta", http_equiv="Content-Security-Policy")[0]["content"]
+    )
+    assert text == page_of(results)
+
+
+def test_scores_with_their_doubts_the_published_number_and_the_mark(results):
+    text = page_of(results)
+    elements = Elements(text)
+    rows = [one["data-method"] for one in elements.of("tr") if "data-method" in one]
+    assert {"pedro", "lora", "ia3", "full_ft"} <= set(rows)
+    assert elements.of("td", data_task="boolq", data_value="80.0")[0]["class"] == "finished"
+    assert elements.of("td", data_task="boolq", data_value="60.0")[0]["class"] == "partial dirty"
+    assert elements.of("td", data_task="sst2", **{"class": "failed"})
+    assert "n=1, 1 dirty" in text and "1 failed" in text and "paper 88.1" in text
+    assert "Failed: ia3 on sst2, seed 0: bad &lt;/script&gt;" in text
+    assert "No finished run: full_ft on boolq." in text
+    assert '<span class="micro">micro results</span>' in text
+
+
+def test_charts_hold_one_mark_for_each_run_and_the_unbeaten(results):
+    elements = Elements(page_of(results))
+    kinds = [one["data-kind"] for one in elements.of("figure")]
+    assert kinds == ["curves", "parameters", "speed"]
+    assert len(elements.of("polyline", data_method="pedro", **{"class": "faint"})) == 5
+    assert len(elements.of("polyline", data_method="pedro", **{"class": "curve"})) == 1
+    assert len(elements.of("circle")) == 6
+    by_parameters = elements.of("polyline", **{"class": "front"})[0]["points"].split()
+    assert len(by_parameters) == 2  # LoRA with 5000 and PEDRO with 9000; (IA)^3 is beaten
+    x, y = (float(one) for one in by_parameters[-1].split(","))
+    first_x, first_y = (float(one) for one in by_parameters[0].split(","))
+    assert x > first_x and y < first_y
+
+
+def test_a_loss_of_zero_and_a_run_without_anything_to_draw(tmp_path):
+    run(tmp_path, history=[{"step": 1, "dev_loss": 0.0}])
+    run(tmp_path, "lora")
+    assert [one["data-kind"] for one in Elements(page_of(tmp_path)).of("figure")] == ["curves"]
+
+
+CLICKS = """
+<script>
+const scores = document.querySelector("table.scores");
+const column = [...scores.tHead.rows[0].cells].findIndex((cell) => cell.textContent.startsWith("BoolQ"));
+const isSeen = (one) => one.getClientRects().length > 0;
+const order = () => [...scores.tBodies[0].rows].slice(0, 3).map((row) => row.dataset.method);
+const seen = (selector) => [...document.querySelectorAll(selector)].filter(isSeen).length;
+const found = {};
+scores.tHead.rows[0].cells[column].click(); found.down = order();
+scores.tHead.rows[0].cells[column].click(); found.up = order();
+scores.tHead.rows[0].cells[1].click(); found.size = order();
+found.before = [seen("circle"), seen("figure")];
+document.querySelector('[data-filter=method][value=pedro]').click();
+found.method = [seen("circle"), seen("tr[data-method=pedro]")];
+document.querySelector('[data-filter=task][value=boolq]').click();
+found.task = [seen("figure"), seen("td[data-task=boolq]"), seen("th[data-task=sst2]") > 0];
+document.querySelector('[data-all=true]').click();
+found.after = [seen("circle"), seen("figure")];
+document.title = JSON.stringify(found);
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)")
+def test_sorting_and_filters_in_a_browser(results, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(page_of(results).replace("</body>", f"{CLICKS}</body>"))
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    done = subprocess.run(
+        [CHROMIUM, *flags, "--dump-dom", file.as_uri()], capture_output=True, text=True, check=True
+    )
+    title = re.search(r"<title>(.*?)</title>", done.stdout, flags=re.DOTALL).group(1)
+    found = json.loads(title)
+    assert found["down"] == ["pedro", "lora", "ia3"]
+    assert found["up"] == ["ia3", "lora", "pedro"]
+    assert found["size"] == ["pedro", "ia3", "lora"]
+    assert found["before"] == found["after"] == [6, 3]
+    assert found["method"] == [4, 0]
+    assert found["task"] == [0, 0, True]
