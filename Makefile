@@ -10,10 +10,10 @@ ARGS ?=
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(SYSTEM_PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking,instruct]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking,instruct,notebooks]'
 	touch $(STAMP)
 
-.PHONY: help install run test test-slow check lint format type layers micro-table docs tables figures clean
+.PHONY: help install run test test-slow check lint format type layers micro-table docs tables figures notebooks clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ tables: $(STAMP) ## results/runs -> results/tables, from records alone
 
 figures: $(STAMP) ## results/runs -> results/figures, from records and what lies beside them
 	$(BIN)/python -m pedro_bench.cli.figures $(ARGS)
+
+notebooks: $(STAMP) ## execute the notebooks on tiny data
+	$(BIN)/python -m pytest -m "slow or not slow" tests/integration/test_notebooks.py $(ARGS)
 
 clean: ## remove caches and working files; records stay
 	rm -rf outputs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
