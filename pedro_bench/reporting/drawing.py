@@ -73,7 +73,7 @@ def panels(count: int, title: str, *, columns: int = 3) -> tuple[Figure, list[Ax
     axes = list(grid.flat)
     for spare in axes[count:]:
         spare.remove()
-    width = int(32 * across)
+    width = 48 * across
     figure.suptitle("\n".join(_wrapped(title, width)), fontsize=8.5)
     return figure, axes[:count]
 
