@@ -30,6 +30,8 @@ from pedro_bench.protocols.settings import build_group, check_device
 from pedro_bench.protocols.task import Task
 
 _MEBIBYTE = 2**20
+_WIDE = 140
+"""Columns of the table where standard output is no terminal."""
 
 
 def efficiency(arguments: Sequence[str]) -> int:
@@ -108,7 +110,7 @@ def _workload(
 
 
 def _show(found: Mapping[str, Any]) -> None:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
     speed = found["bandwidth_bytes_per_second"] / 1e9
     title = f"{found['backbone']} on {found['device']}; a copy moves {speed:.1f} GB/s"
     console.print(title, markup=False, highlight=False)
