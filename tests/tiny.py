@@ -43,27 +43,28 @@ def make_tokenizer() -> Any:
     )
 
 
+SIZES: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+"""A model with grouped-query attention, in the words of its `config.json`."""
+
+
 def save_tiny(folder: Path, family: str = "llama", **sizes: Any) -> Path:
     """Save a tiny random model with grouped-query attention and its tokenizer; return the folder."""
     import torch
     from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig
 
     torch.manual_seed(0)
-    options: dict[str, Any] = {
-        "vocab_size": 64,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 256,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-        "initializer_range": 0.2,
-    }
-    options.update(sizes)
+    options = {**SIZES, "max_position_embeddings": 256, "initializer_range": 0.2, **sizes}
     make = {"llama": LlamaConfig, "gemma": GemmaConfig}[family]
     model = AutoModelForCausalLM.from_config(make(**options))
     model.save_pretrained(folder)
@@ -89,6 +90,16 @@ def pad_left(batch: Any) -> Any:
         roll(batch.labels_BT),
         batch.indices,
     )
+
+
+def rows_of(batch: Any) -> list[tuple[list[int], int]]:
+    """Return each example's ids without padding, and how many of them are the prompt's."""
+    return [
+        (ids[real].tolist(), int(prompt.sum()))
+        for ids, real, prompt in zip(
+            batch.input_ids_BT, batch.attention_mask_BT, batch.prompt_mask_BT, strict=True
+        )
+    ]
 
 
 def build_method(name: str, **changes: Any) -> Any:

@@ -26,23 +26,12 @@ def fetch_snapshot(repository: str, revision: str) -> Path:
     Raises:
         BackboneError: If it is neither cached nor can be downloaded; with the remedy.
     """
-    from huggingface_hub import snapshot_download
-
     cached = _cached_snapshot(repository, revision)
     if cached is not None:
         return cached
+    folder = _download(repository, revision, _WANTED)
     try:
-        folder = snapshot_download(
-            repository,
-            revision=revision,
-            allow_patterns=_WANTED,
-            ignore_patterns=_UNWANTED,
-            etag_timeout=_WAIT_SECONDS,
-        )
-    except Exception as error:
-        raise _explained(error, repository, revision) from error
-    try:
-        weight_files(Path(folder))
+        weight_files(folder)
     except BackboneError as error:
         raise BackboneError(
             f"{_place(repository, revision)} must have all its safetensors weights in the local "
@@ -50,7 +39,7 @@ def fetch_snapshot(repository: str, revision: str) -> Path:
             "network (and unset HF_HUB_OFFLINE) to complete it, or choose a revision with "
             "safetensors weights."
         ) from error
-    return Path(folder)
+    return folder
 
 
 def fetch_tokenizer(repository: str, revision: str) -> Path:
@@ -59,16 +48,25 @@ def fetch_tokenizer(repository: str, revision: str) -> Path:
     Raises:
         BackboneError: If it is neither cached nor can be downloaded; with the remedy.
     """
-    from huggingface_hub import snapshot_download
-
     cached = _cached_snapshot(repository, revision)
     if cached is not None:
         return cached
+    return _download(repository, revision, _WANTED_FOR_TEXT)
+
+
+def _download(repository: str, revision: str, wanted: list[str]) -> Path:
+    """Download the files of a snapshot that match, and return its folder.
+
+    Raises:
+        BackboneError: If that fails; with the remedy.
+    """
+    from huggingface_hub import snapshot_download
+
     try:
         folder = snapshot_download(
             repository,
             revision=revision,
-            allow_patterns=_WANTED_FOR_TEXT,
+            allow_patterns=wanted,
             ignore_patterns=_UNWANTED,
             etag_timeout=_WAIT_SECONDS,
         )

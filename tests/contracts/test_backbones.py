@@ -13,24 +13,13 @@ from pedro_bench.backbones.llama import Llama
 from pedro_bench.backbones.shapes import CONVENTIONS
 from pedro_bench.protocols.backbone import LINEAR_ROLES, ROLES, Backbone
 from pedro_bench.protocols.settings import build_group
+from tests import tiny
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 YAMLS = sorted(CONF.rglob("*.yaml"))
 FAMILIES = sorted({*CONVENTIONS, "olmo2", "granite", "cohere", "stablelm"})
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-    "initializer_range": 0.1,
-}
+SIZES = {**tiny.SIZES, "initializer_range": 0.1}
 
 
 @pytest.fixture(scope="module")

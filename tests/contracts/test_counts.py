@@ -11,7 +11,7 @@ import transformers
 from pedro_bench.backbones.llama import Llama
 from pedro_bench.cli.budget import nearest_size, size_field
 from pedro_bench.nn.adapted_model import AdaptedModel
-from tests.tiny import METHOD_NAMES, build_method
+from tests.tiny import METHOD_NAMES, SIZES, build_method
 
 SHAPES: dict[str, dict[str, Any]] = {
     "grouped_queries": {"model_type": "llama"},
@@ -24,19 +24,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     "four_norms_a_layer": {"model_type": "gemma2"},
 }
 """What differs from a Llama with grouped-query attention, in the words of its `config.json`."""
-
-SIZES: dict[str, Any] = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
 
 SIZED = [
     name

@@ -11,7 +11,7 @@ from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
-from tests.tiny import build_method, pad_left
+from tests.tiny import build_method, pad_left, rows_of
 
 TOKENS = 3
 LENGTHS = ((6, 3), (4, 2), (9, 1), (1, 4))
@@ -30,15 +30,6 @@ def reference_logits(backbone: Any, infix_PD: Tensor, ids: list[int], prompt: in
     whole = torch.cat([embedded_TD[:prompt], infix_PD, embedded_TD[prompt:]])
     logits = backbone.model(inputs_embeds=whole[None], use_cache=False).logits[0]
     return logits[prompt + TOKENS - 1 : -1]
-
-
-def rows_of(batch: Any) -> list[tuple[list[int], int]]:
-    return [
-        (ids[real].tolist(), int(prompt.sum()))
-        for ids, real, prompt in zip(
-            batch.input_ids_BT, batch.attention_mask_BT, batch.prompt_mask_BT, strict=True
-        )
-    ]
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma"])

@@ -18,7 +18,7 @@ from pedro_bench.errors import InjectionError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
-from tests.tiny import build_method, pad_left, save_tiny
+from tests.tiny import build_method, pad_left, rows_of, save_tiny
 
 LAYERS = 4
 TOKENS = 4
@@ -106,15 +106,6 @@ def reference_logits(
         h = layer_output(h, own, config)
     h = rms_norm(h[TOKENS:], weights["model.norm.weight"], config.rms_norm_eps)
     return h @ weights["lm_head.weight"].t()
-
-
-def rows_of(batch: Any) -> list[tuple[list[int], int]]:
-    return [
-        (ids[real].tolist(), int(prompt.sum()))
-        for ids, real, prompt in zip(
-            batch.input_ids_BT, batch.attention_mask_BT, batch.prompt_mask_BT, strict=True
-        )
-    ]
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

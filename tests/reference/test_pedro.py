@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pedro_bench.nn.adapted_model import AdaptedModel
+from tests.reference.plain_llama import rms_norm, rotate
 from tests.tiny import build_method, pad_left
 
 ROLE_ORDER = {
@@ -25,19 +26,6 @@ ROLE_ORDER = {
     "pedro_6": ("q", "v", "up"),
     "pedro_7": ("q", "v", "up"),
 }
-
-
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return weight * x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps)
-
-
-def rotate(x_THd: Tensor, theta: float) -> Tensor:
-    tokens, _, width = x_THd.shape
-    frequencies = theta ** (-torch.arange(0, width, 2).double() / width)
-    angles = torch.outer(torch.arange(tokens).double(), frequencies).to(x_THd)
-    cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
-    first, second = x_THd.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
 def activation(name: str, layer: int, layers: int, g: dict[str, Tensor], x: Tensor) -> Tensor:
