@@ -10,7 +10,6 @@ one is made again. Removing the folder is always safe.
 import contextlib
 import hashlib
 import json
-import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ from typing import Any
 
 from pedro_bench.data import encoding
 from pedro_bench.data.encoding import EncodedRows, Encoding, Ids, encode
+from pedro_bench.errors import RecordError
 from pedro_bench.protocols.task import Example
+from pedro_bench.records import write_bytes
 
 _PARTS = ("prompts", "prompt_lengths", "answers", "answer_lengths", "uncut")
 
@@ -114,8 +115,7 @@ def _read(path: Path) -> Encoding | None:
 def _write(path: Path, found: Encoding) -> None:
     """Keep an entry, whole or not at all."""
     import numpy
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     rows = found.encoded
     if not isinstance(rows, EncodedRows):
@@ -130,14 +130,8 @@ def _write(path: Path, found: Encoding) -> None:
     facts: dict[str, Any] = {"truncated": found.truncated, "lost_answers": found.lost_answers}
     facts["sha256"] = _digest(flat, facts)
     tensors = {name: numpy.frombuffer(content, dtype="<i4") for name, content in flat.items()}
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, beside, metadata={"facts": json.dumps(facts)})
-        beside.replace(path)
-    except (OSError, SafetensorError):
-        with contextlib.suppress(OSError):
-            beside.unlink()
+    with contextlib.suppress(RecordError):
+        write_bytes(path, save(tensors, metadata={"facts": json.dumps(facts)}))
 
 
 def _digest(flat: dict[str, bytes], facts: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The cache of encodings: same result, never an old one, never a damaged one."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -93,3 +94,17 @@ def test_a_folder_that_cannot_be_written_only_means_no_cache(tmp_path):
     blocked.write_text("")
     found = encode_cached(make(), EXAMPLES, LIMITS, blocked / "cache")
     assert found == encode(make(), EXAMPLES, max_length=10, with_answers=True)
+
+
+def test_what_a_killed_process_left_is_cleared_when_the_entry_is_made_again(tmp_path):
+    child = os.fork()
+    if not child:
+        os.fsync = lambda file: os._exit(9)  # as killed, after the content and before the rename
+        encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    (left,) = tmp_path.iterdir()
+    assert left.suffix == ".part"
+    encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
+    (entry,) = tmp_path.iterdir()
+    assert entry.suffix == ".safetensors"
