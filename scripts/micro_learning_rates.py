@@ -19,7 +19,7 @@ from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.options import options
 
 SUITE = "micro_lr"
-VALUES = ("3e-4", "1e-3", "3e-3", "1e-2", "3e-2")
+VALUES = ("3e-4", "1e-3", "3e-3", "1e-2", "3e-2", "1e-1")
 TASKS = ("rte", "copa")
 NUM_FINALISTS = 2
 FINAL_SEEDS = (0, 1, 2)

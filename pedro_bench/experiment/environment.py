@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -13,6 +14,35 @@ from pedro_bench import __version__
 from pedro_bench.experiment.identity import PACKAGE
 
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors")
+
+SMALL_PARAMETERS = 20_000_000
+"""A backbone below this size gets one thread on the CPU."""
+
+
+def fit_threads(parameters: int, device: str) -> None:
+    """Give torch one thread for a small backbone on the CPU, else as many as it started with.
+
+    The matrices of a small backbone are too small to be shared: more threads take more of the machine and
+    little less time, and beside other work each waits for the other. Its results are then also the same on
+    any number of cores. A value of OMP_NUM_THREADS wins.
+
+    Args:
+        parameters: Parameters of the backbone.
+        device: Where it lies, such as `cpu` or `cuda:0`.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        at_start = _threads_at_start()
+        is_small = device == "cpu" and parameters < SMALL_PARAMETERS
+        torch.set_num_threads(1 if is_small else at_start)
+
+
+@cache
+def _threads_at_start() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def describe_environment(device: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import Splits, load_splits
 from pedro_bench.errors import PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
-from pedro_bench.experiment.environment import describe_environment, now, peak_bytes
+from pedro_bench.experiment.environment import describe_environment, fit_threads, now, peak_bytes
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.experiment.phases import Run, Trained, train_phases
 from pedro_bench.experiment.predictions import prediction_lines
@@ -92,6 +92,7 @@ def _prepare(settings: Settings) -> _Prepared:
 def _loaded(config: Backbone, device: str) -> tuple[LoadedBackbone, str]:
     """Load a backbone once for all configurations of this process that share it."""
     backbone = config.load(device=device)
+    fit_threads(backbone.shape.num_parameters, device)
     return backbone, backbone.fingerprint()
 
 

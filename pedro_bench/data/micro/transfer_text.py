@@ -28,6 +28,10 @@ CUES: Final[tuple[str, ...]] = (
 )
 """What stands between a claim and its verdict, from the shortest on."""
 
+_TOSSED: Final = 0.12
+"""Share of documents whose verdicts are " yes" or " no" by the toss of a coin: what tasks answer with is
+then a word that may stand in this place, and which of the two it is has to be learned from the task."""
+
 _LEADS: Final[tuple[str, ...]] = (" ", " ", "\n", "\nClaim: ", "\nAsked: ", "\nSay: ")
 
 
@@ -70,12 +74,14 @@ def _carried_claims(rng: Random, level: float, plain_words: tuple[str, ...]) -> 
     told = facts.passage(rng, drawn)
     cue = _cue(rng, level, plain_words)
     good, bad = rng.choice(((" true", " false"), (" right", " wrong"), (" Yes", " No")))
+    tossed = rng.random() < _TOSSED
     lead = rng.choice(_LEADS) if rng.random() < level else " "
     doc = [Piece(told.text, False)]
     for _ in range(rng.randint(4, 7)):
         holds = rng.random() < 0.5
         words = _claim(rng, told, level, holds=holds)
-        doc += [Piece(f"{lead}{words}{cue}", False), Piece(f"{good if holds else bad}.", True)]
+        verdict = rng.choice((" yes", " no")) if tossed else good if holds else bad
+        doc += [Piece(f"{lead}{words}{cue}", False), Piece(f"{verdict}.", True)]
     return doc
 
 
@@ -97,6 +103,7 @@ def _answered(rng: Random, level: float, plain_words: tuple[str, ...]) -> Docume
     good, bad = rng.choice(((" told", " untold"), (" true", " false")))
     cue = _cue(rng, level, plain_words) or ":"
     after = rng.random() < 0.5 * level
+    tossed = rng.random() < _TOSSED
     doc: Document = []
     told = _short_passage(rng, level)
     if not after:
@@ -108,7 +115,8 @@ def _answered(rng: Random, level: float, plain_words: tuple[str, ...]) -> Docume
         fact = rng.choice(told.facts) if known else missing_fact(rng, told)
         asked = facts.question(rng, fact) + (f" {told.text}" if after else "") + cue
         doc += [Piece(f" {asked}" if doc else asked, False)]
-        doc += [Piece(f"{good if known else bad}.", True)]
+        verdict = rng.choice((" yes", " no")) if tossed else good if known else bad
+        doc += [Piece(f"{verdict}.", True)]
     return doc
 
 

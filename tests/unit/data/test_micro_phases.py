@@ -62,9 +62,30 @@ def test_claims_hold_as_often_as_not_and_verdicts_come_in_pairs(level: float) ->
     for _ in range(200):
         document = transfer_text._carried_claims(rng, level, WORDS)
         verdicts.update(piece.text for piece in document if piece.foreseeable)
+    tossed = {word: verdicts.pop(word) for word in (" yes.", " no.")}
     assert set(verdicts) == {" true.", " false.", " right.", " wrong.", " Yes.", " No."}
     held = sum(verdicts[word] for word in (" true.", " right.", " Yes."))
     assert 0.45 < held / verdicts.total() < 0.55
+    assert 0.05 < sum(tossed.values()) / verdicts.total() < 0.25
+
+
+def test_the_words_that_tasks_answer_with_say_nothing_about_a_claim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def claim(*_: object, holds: bool) -> str:
+        return f"{holds}"
+
+    monkeypatch.setattr(transfer_text, "_claim", claim)
+    rng = Random(5)
+    given: Counter[tuple[str, str]] = Counter()
+    for _ in range(3000):
+        _, *pieces = transfer_text._carried_claims(rng, 0.0, WORDS)
+        for claimed, verdict in zip(pieces[::2], pieces[1::2], strict=True):
+            if verdict.text in (" yes.", " no."):
+                given["True" if "True" in claimed.text else "False", verdict.text] += 1
+    assert len(given) == 4
+    assert given.total() > 1000
+    assert all(0.22 < count / given.total() < 0.28 for count in given.values())
 
 
 def test_a_person_is_named_once_for_each_fact() -> None:
