@@ -56,13 +56,15 @@ def _show_tokens(name: str, report: Mapping[str, Any], max_length: int) -> None:
     for each in report["histogram"]:
         bar = "#" * -(-30 * each["rows"] // highest)
         print(f"    up to {each['most']:>6} {each['rows']:>8} rows  {bar}")
+    if report["cut_answers"]:
+        print(f"    {report['cut_answers']} answers are cut at their end to fit")
     if report["truncated"]:
         rows = ", ".join(map(str, report["truncated_rows"]))
         print(
             f"    {report['truncated']} rows are longer than {max_length} tokens (the first: {rows});"
             f" {report['tokens_cut']} tokens are cut, {report['lost_answers']} answers lost"
         )
-    else:
+    elif not report["cut_answers"]:
         print(f"    nothing is longer than {max_length} tokens")
 
 

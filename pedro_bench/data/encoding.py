@@ -69,12 +69,14 @@ class Encoding:
         truncated: Examples whose prompt was shortened to fit.
         lost_answers: Those of them whose gold answer was in the prompt before and no longer is.
         uncut: Row -> tokens of its prompt before it was shortened, for those examples.
+        cut_answers: Examples whose answer was cut at its end, its end-of-sequence token with it.
     """
 
     encoded: Sequence[Encoded]
     truncated: int
     lost_answers: int
     uncut: Mapping[int, int] = field(default_factory=dict)
+    cut_answers: int = 0
 
 
 def encode(
@@ -87,7 +89,9 @@ def encode(
 ) -> Encoding:
     """Turn examples into token ids of at most `max_length`.
 
-    Only parts that can shrink are shortened, from their end.
+    An open-ended answer that does not fit behind its prompt is cut at its end, to a quarter of
+    `max_length` at the least. Otherwise only parts of the prompt that can shrink are shortened, from
+    their end.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
@@ -102,6 +106,8 @@ def encode(
     """
     coder = _Coder(tokenizer)
     prompts, answers = coder.encode(examples, with_answers)
+    whole = [len(answer) for answer in answers]
+    _fit_answers(examples, prompts, answers, max_length)
     room = [max_length - max(len(answer), max_new_tokens) for answer in answers]
     long = {
         row: _Cut(row, examples[row], len(prompts[row]) - room[row])
@@ -115,7 +121,9 @@ def encode(
     while cuts:
         for cut in cuts:
             cut.shorten(max_length)
-        tried = coder.encode([cut.example for cut in cuts], with_answers)
+        shorter = [cut.example for cut in cuts]
+        tried = coder.encode(shorter, with_answers)
+        _fit_answers(shorter, *tried, max_length)
         for cut, prompt, answer in zip(cuts, *tried, strict=True):
             prompts[cut.row], answers[cut.row] = prompt, answer
             cut.excess = len(prompt) + max(len(answer), max_new_tokens) - max_length
@@ -125,7 +133,17 @@ def encode(
         for row, example in enumerate(examples)
         if row in long
     )
-    return Encoding(EncodedRows(prompts, answers), len(long), lost, uncut)
+    cut_answers = sum(len(a) < length for a, length in zip(answers, whole, strict=True))
+    return Encoding(EncodedRows(prompts, answers), len(long), lost, uncut, cut_answers)
+
+
+def _fit_answers(
+    examples: Sequence[Example], prompts: list[Ids], answers: list[Ids], max_length: int
+) -> None:
+    """Cut open-ended answers that do not fit behind their prompts."""
+    for row, example in enumerate(examples):
+        if example.open_ended and len(prompts[row]) + len(answers[row]) > max_length:
+            answers[row] = answers[row][: max(max_length - len(prompts[row]), max_length // 4)]
 
 
 def continuation_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Ids]:

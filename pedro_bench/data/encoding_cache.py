@@ -23,6 +23,7 @@ from pedro_bench.errors import RecordError
 from pedro_bench.protocols.task import Example
 from pedro_bench.records import write_bytes
 
+_COUNTS = ("truncated", "lost_answers", "cut_answers")
 _PARTS = ("prompts", "prompt_lengths", "answers", "answer_lengths", "uncut")
 
 
@@ -67,7 +68,7 @@ def key_of(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> str:
     digest.update(f"{tokenizer.eos_token_id} {limits}".encode())
     for one in examples:
         parts = [[part.text, part.can_shrink] for part in one.parts]
-        line = json.dumps([parts, one.answer, one.golds if one.extractive else None])
+        line = json.dumps([parts, one.answer, one.golds if one.extractive else None, one.open_ended])
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 
@@ -106,9 +107,8 @@ def _read(path: Path) -> Encoding | None:
             _split(tables["prompts"], tables["prompt_lengths"]),
             _split(tables["answers"], tables["answer_lengths"]),
         ),
-        int(facts["truncated"]),
-        int(facts["lost_answers"]),
-        dict(zip(uncut[::2], uncut[1::2], strict=True)),
+        uncut=dict(zip(uncut[::2], uncut[1::2], strict=True)),
+        **{name: int(facts[name]) for name in _COUNTS},
     )
 
 
@@ -127,7 +127,7 @@ def _write(path: Path, found: Encoding) -> None:
         "answer_lengths": array("i", map(len, rows.answers)).tobytes(),
         "uncut": array("i", [n for pair in found.uncut.items() for n in pair]).tobytes(),
     }
-    facts: dict[str, Any] = {"truncated": found.truncated, "lost_answers": found.lost_answers}
+    facts: dict[str, Any] = {name: getattr(found, name) for name in _COUNTS}
     facts["sha256"] = _digest(flat, facts)
     tensors = {name: numpy.frombuffer(content, dtype="<i4") for name, content in flat.items()}
     with contextlib.suppress(RecordError):
@@ -135,7 +135,7 @@ def _write(path: Path, found: Encoding) -> None:
 
 
 def _digest(flat: dict[str, bytes], facts: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps([facts["truncated"], facts["lost_answers"]]).encode())
+    digest = hashlib.sha256(json.dumps([facts[name] for name in _COUNTS]).encode())
     for name in _PARTS:
         digest.update(name.encode() + flat[name])
     return digest.hexdigest()

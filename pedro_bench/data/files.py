@@ -83,7 +83,7 @@ class FilesSource(DataSource):
             split: find_split(folder, split, task.name, task.validation_split) for split in wanted
         }
         for split, paths in found.items():
-            stands_in = split == "validation" and self.holdout is not None
+            stands_in = split == "validation" and self.may_lack_validation(task)
             if not paths and not stands_in:
                 raise DataError(_absent(folder, split))
         return {split: paths for split, paths in found.items() if paths}

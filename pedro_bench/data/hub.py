@@ -28,7 +28,7 @@ class HubSource(DataSource):
         if task.split_rule == "given":
             wanted["test"] = "test"
         for split, name in wanted.items():
-            stands_in = split == "validation" and self.holdout is not None
+            stands_in = split == "validation" and self.may_lack_validation(task)
             if name not in loaded and not stands_in:
                 remedy = (
                     " or give data.holdout=0.2 to let train rows stand in for it"

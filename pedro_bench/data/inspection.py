@@ -27,7 +27,7 @@ def inspect_task(
         `splits` (rows and fingerprint of each), `example` (the first train example), `tokens`
         (for each split, before any cut: lengths of prompts and answers, a histogram of both
         together; examples that truncation would touch with the first of their rows, the tokens it
-        would cut, and the answers it would lose; null without a tokenizer), `twins_removed` and
+        would cut, and the answers it would lose or cut short; null without a tokenizer), `twins_removed` and
         `notes`.
 
     Raises:
@@ -86,6 +86,7 @@ def _token_report(
             length - len(encoding.encoded[row].prompt_ids) for row, length in encoding.uncut.items()
         ),
         "lost_answers": encoding.lost_answers,
+        "cut_answers": encoding.cut_answers,
     }
 
 

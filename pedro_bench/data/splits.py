@@ -7,6 +7,8 @@ YAML):
     holdout          `dev_rows` train rows become dev; the official validation rows are test
     from_validation  `dev_rows` of the official validation rows become dev, or half of them where
                      that is less; the others are test (RED's rule for GLUE)
+    train_only       the release has train rows alone: `dev_rows` of them stand in for the validation
+                     rows, and then as under `holdout`
     given            the source brings all three
 
 Rows with equal prompts are twins and never stand in two splits: twins among the rows to be divided
@@ -98,7 +100,8 @@ def make_splits(
     Args:
         task: Says how a row becomes an example, and which rule holds.
         raw: Official split name -> rows; all of train, dev and test are taken as given.
-        holdout: Share of train that stands in for an absent validation split, or None.
+        holdout: Share of train that stands in for an absent validation split, or None; under
+            `train_only` None means `dev_rows` of them, or a quarter where that is less.
         seed: Seed of the division.
 
     Raises:
@@ -106,8 +109,9 @@ def make_splits(
     """
     pools = {name: _examples(task, rows) for name, rows in raw.items()}
     notes: list[str] = []
-    if "train" in pools and not {"validation", "dev", "test"} & set(pools) and holdout is not None:
-        pools["train"], pools["validation"] = _stand_in(pools["train"], holdout, seed)
+    stands_in = holdout is not None or task.split_rule == "train_only"
+    if stands_in and set(pools) == {"train"}:
+        pools["train"], pools["validation"] = _stand_in(pools["train"], holdout, task, seed)
         notes.append(
             f"{len(pools['validation'])} train rows stand in for the absent validation split."
         )
@@ -191,9 +195,12 @@ def _divide(
     return [*rest, *shared], dev, validation
 
 
-def _stand_in(train: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+def _stand_in(
+    train: list[Example], share: float | None, task: Task, seed: int
+) -> tuple[list[Example], list[Example]]:
     """Return what is left of train, and the rows that stand in for validation."""
-    taken, rest = draw(train, round(share * len(train)), seed, "stand-in")
+    size = min(task.dev_rows, len(train) // 4) if share is None else round(share * len(train))
+    taken, rest = draw(train, size, seed, "stand-in")
     return rest, taken
 
 

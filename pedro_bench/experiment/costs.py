@@ -101,6 +101,8 @@ def _sizes(settings: Settings) -> _Sizes:
     train, validation = task.official_rows
     if task.split_rule == "halves":
         return _Sizes(train, validation // 2, validation - validation // 2, _OFFICIAL_TOKENS)
+    if task.split_rule == "train_only":
+        return _Sizes(train - 2 * task.dev_rows, task.dev_rows, task.dev_rows, _OFFICIAL_TOKENS)
     return _Sizes(train - task.dev_rows, task.dev_rows, validation, _OFFICIAL_TOKENS)
 
 

@@ -214,6 +214,11 @@ def _notes(prepared: _Prepared) -> list[str]:
                 f"{found.truncated} of {len(found.encoded)} {name} prompts were shortened to fit into "
                 f"{limit} tokens{lost}."
             )
+        if found.cut_answers:
+            notes.append(
+                f"{found.cut_answers} of {len(found.encoded)} {name} answers were cut at their end to "
+                f"fit into {limit} tokens."
+            )
     return notes
 
 

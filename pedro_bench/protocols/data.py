@@ -33,7 +33,7 @@ class DataSource(ABC):
     Attributes:
         name: The YAML's name; stands in records.
         holdout: Share of the train rows that stands in for an absent validation split, above 0 and
-            at most 0.5; None stops the run where that split is absent.
+            at most 0.5; None stops the run where that split is absent, unless the release has none.
     """
 
     name: str
@@ -42,6 +42,10 @@ class DataSource(ABC):
     def __post_init__(self) -> None:
         checks.text("data.name", self.name)
         checks.number("data.holdout", self.holdout, above=0, most=0.5, optional=True)
+
+    def may_lack_validation(self, task: Task) -> bool:
+        """Whether train rows may stand in for validation rows that are not there."""
+        return self.holdout is not None or task.split_rule == "train_only"
 
     @abstractmethod
     def read(self, task: Task) -> dict[str, list[Located]]:

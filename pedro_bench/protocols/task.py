@@ -35,6 +35,7 @@ class Example:
         identity: What makes two rows twins (a digest of all prompt fields, white space and case folded).
         candidates: The closed set of answers, where there is one (label words, choices); else empty.
         extractive: Whether the answer is to be found in the prompt, so that cutting can lose it.
+        open_ended: Whether the answer is a text of any length, whose end may be cut in training.
     """
 
     parts: tuple[Part, ...]
@@ -43,6 +44,7 @@ class Example:
     identity: str
     candidates: tuple[str, ...] = ()
     extractive: bool = False
+    open_ended: bool = False
 
     @property
     def prompt(self) -> str:
@@ -50,13 +52,14 @@ class Example:
         return "".join(part.text for part in self.parts)
 
 
-SPLIT_RULES = ("halves", "holdout", "from_validation", "given")
+SPLIT_RULES = ("halves", "holdout", "from_validation", "train_only", "given")
 """How official train and validation rows become train, dev and test (SPEC of the protocol, section 4).
 
 `halves`: the official validation rows are cut in half (dev, test); for under 10,000 official train rows.
 `holdout`: `dev_rows` train rows become dev, the official validation rows are the test set.
 `from_validation`: the official validation rows are cut: `dev_rows` of them are dev and the rest test,
     halves where that would be fewer (RED's rule for GLUE, with 1,000 dev rows).
+`train_only`: the release has train rows alone; `dev_rows` of them are the test set, and as many dev.
 `given`: the data set brings train, dev and test itself.
 """
 
@@ -70,7 +73,7 @@ class Task(ABC):
         label: Name as printed in tables.
         version: Raised whenever prompt, splits or metric change; enters the key of a run.
         split_rule: One of SPLIT_RULES, from the official sizes.
-        dev_rows: Rows of dev under `holdout` and `from_validation`.
+        dev_rows: Rows of dev under `holdout`, `from_validation` and `train_only`.
         official_rows: Official (train, validation) row counts, for `inspect` and the batch-size rule.
         hub_id: Data set on the Hub, with `hub_config` and a pinned `hub_revision`.
         max_new_tokens: Longest answer that is generated, in tokens.

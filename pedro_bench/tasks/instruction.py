@@ -5,7 +5,7 @@ response measured here tells apart methods on short responses, such as those of 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from pedro_bench import checks
@@ -25,7 +25,8 @@ class Instruction(Task):
         prompt: Template for rows that have an input.
         prompt_without_input: Template for rows whose input is empty.
         input_field: The field that may be empty.
-        shrinkable: The field that may be cut from its end where there is an input, or None.
+        shrinkable: The field that may be cut from its end where there is an input; without one the last
+            field of the prompt may. None: no field may.
         answer_field: Field that holds the response.
         aliases: Field -> other names of it in other releases.
     """
@@ -57,7 +58,9 @@ class Instruction(Task):
 
     @property
     def _short_template(self) -> PromptTemplate:
-        return parse_template("task.prompt_without_input", self.prompt_without_input, None)
+        alone = parse_template("task.prompt_without_input", self.prompt_without_input, None)
+        last = alone.fields[-1] if alone.fields and self.shrinkable is not None else None
+        return replace(alone, shrinkable=last)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -76,7 +79,8 @@ class Instruction(Task):
         }
         chosen = template if values[self.input_field] else self._short_template
         answer = text_of(row, self.answer_field, self.aliases, may_be_empty=True)
-        return Example(chosen.parts(values), answer, (answer,), identity_of(values))
+        parts, identity = chosen.parts(values), identity_of(values)
+        return Example(parts, answer, (answer,), identity, open_ended=True)
 
     def extract(self, text: str, example: Example) -> str:
         """Return the whole generated text, stripped: responses may have several lines."""

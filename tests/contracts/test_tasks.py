@@ -41,8 +41,8 @@ def test_the_yaml_is_complete(name: str, task: Task) -> None:
     assert task.name == name
     assert task.version >= 1
     assert build_group("task", describe(task)) == task
-    train, _ = task.official_rows
-    by_size = "halves" if train < 10_000 else "holdout"
+    train, validation = task.official_rows
+    by_size = "halves" if train < 10_000 else "holdout" if validation else "train_only"
     assert task.split_rule in (by_size, "from_validation", "given")
 
 

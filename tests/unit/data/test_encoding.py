@@ -178,3 +178,26 @@ def test_micro_tasks_fit_their_backbone(make_task: Callable[..., Any]) -> None:
     encoding = encode(make("bytes"), splits.dev.examples, max_length=512, with_answers=True)
     assert (encoding.truncated, encoding.lost_answers) == (0, 0)
     assert len(encoding.encoded) == splits.dev.rows
+
+
+def test_an_open_ended_answer_is_cut_at_its_end_before_its_prompt_is(tokenizer: Any) -> None:
+    long, short = example("The cat", TEXTS[0], open_ended=True), example("The cat", open_ended=True)
+    whole, other = encode(tokenizer, [long, short], max_length=400, with_answers=True).encoded
+    limit = len(whole.prompt_ids) + max(len(other.answer_ids), len(whole.answer_ids) - 2)
+    found = encode(tokenizer, [long, short], max_length=limit, with_answers=True)
+    kept = limit - len(whole.prompt_ids)
+    assert found.encoded[0].prompt_ids == whole.prompt_ids
+    assert found.encoded[0].answer_ids == whole.answer_ids[:kept]
+    assert found.encoded[1] == other
+    assert (found.cut_answers, found.truncated) == (1, 0)
+
+
+def test_where_both_are_long_a_quarter_is_left_to_the_open_ended_answer(tokenizer: Any) -> None:
+    given = [example(" ".join(TEXTS * 9), " ".join(TEXTS * 9), open_ended=True)]
+    limit = 2 * len(tokenizer(given[0].parts[1].text)["input_ids"])
+    found = encode(tokenizer, given, max_length=limit, with_answers=True)
+    (row,) = found.encoded
+    assert len(row.answer_ids) == limit // 4
+    assert len(row.prompt_ids) <= limit - limit // 4
+    assert (found.cut_answers, found.truncated) == (1, 1)
+    assert encode(tokenizer, given, max_length=limit, with_answers=False).cut_answers == 0

@@ -31,6 +31,7 @@ EXAMPLES = [
     example("a b c"),
     example(" ".join("abcdefgh" * 3), "h", extractive=True),
     example("", ""),
+    example("a", " ".join("abcdefgh" * 2), open_ended=True),
 ]
 
 
@@ -49,6 +50,7 @@ def counted(monkeypatch):
 def test_a_second_call_reads_the_same_encoding(tmp_path, counted):
     first = encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
     assert (first.truncated, first.lost_answers, first.uncut) == (1, 1, {1: 26})
+    assert first.cut_answers == 1
     second = encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
     assert second == first == encode(make(), EXAMPLES, max_length=10, with_answers=True)
     assert len(counted) == 1
@@ -67,13 +69,14 @@ def test_whatever_decides_the_encoding_changes_the_key():
         replace(first, parts=(Part("a b c"), Part(" ? :"))),
         replace(first, parts=(Part("a b", can_shrink=True), Part(" c ? :"))),
         replace(first, extractive=True),
+        replace(first, open_ended=True),
     ):
         keys.add(key_of(make(), [changed, *EXAMPLES[1:]], LIMITS))
     keys.add(key_of(make(), EXAMPLES[::-1], LIMITS))
     ending = make()
     ending.eos_token = "a"
     keys.add(key_of(ending, EXAMPLES, LIMITS))
-    assert len(keys) == 1 + 1 + 3 + 4 + 1 + 1
+    assert len(keys) == 1 + 1 + 3 + 5 + 1 + 1
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])

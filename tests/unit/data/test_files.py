@@ -84,6 +84,11 @@ def test_absent_validation_names_what_is_there_and_the_remedy(tmp_path, make_tas
     assert set(source(tmp_path, holdout=0.25).read(task)) == {"train"}
 
 
+def test_a_release_of_train_rows_alone_needs_no_validation_file(tmp_path, make_task):
+    lay(tmp_path / "sst2", train_jsonl=ROWS)
+    assert set(source(tmp_path).read(make_task("sst2", split_rule="train_only"))) == {"train"}
+
+
 def test_absent_train_cannot_be_stood_in_for(tmp_path, make_task):
     lay(tmp_path / "sst2", dev_jsonl=ROWS)
     with pytest.raises(DataError, match=r"hold a train file named train\* .*got dev.jsonl: add"):

@@ -1,5 +1,7 @@
 """The Hub's path, tried offline: `load_dataset` takes a local folder in place of a Hub id."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -45,6 +47,8 @@ def test_absent_split(dataset_folder, make_task):
     ):
         HubSource(name="hub").read(task)
     assert set(HubSource(name="hub", holdout=0.2).read(task)) == {"train"}
+    lacking = replace(task, split_rule="train_only")
+    assert set(HubSource(name="hub").read(lacking)) == {"train"}
 
 
 @pytest.mark.parametrize("revision", [None, "main", "abc123"])

@@ -118,6 +118,18 @@ def test_holdout_share_stands_in_for_absent_validation(make_task, rule, expected
     assert splits.notes[0] == "20 train rows stand in for the absent validation split."
 
 
+@pytest.mark.parametrize(
+    ("rows_in", "holdout", "expected"),
+    [(100, None, [90, 5, 5]), (12, None, [7, 2, 3]), (100, 0.2, [75, 5, 20])],
+)
+def test_a_release_of_train_rows_alone_gives_dev_and_test(make_task, rows_in, holdout, expected):
+    task = make_task("sst2", split_rule="train_only", dev_rows=5)
+    splits = make_splits(task, {"train": numbered("t", rows_in)}, holdout=holdout)
+    assert [splits[name].rows for name in ("train", "dev", "test")] == expected
+    told = f"{expected[2]} train rows stand in for the absent validation split."
+    assert splits.notes[0] == told
+
+
 def test_unneeded_holdout_is_noted(make_task):
     raw = {"train": numbered("t", 8), "validation": numbered("v", 4)}
     splits = make_splits(make_task("sst2", split_rule="halves"), raw, holdout=0.2)

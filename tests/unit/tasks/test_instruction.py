@@ -26,3 +26,14 @@ def test_a_response_may_have_several_lines(make_task):
 def test_both_prompts_must_have_the_same_fields_but_the_input(make_task):
     with pytest.raises(ConfigError, match=r"task.prompt_without_input must have .* less 'input'"):
         make_task("alpaca", prompt_without_input="Task: {input}\nResponse:")
+
+
+@pytest.mark.parametrize(
+    ("shrinkable", "given", "cut"),
+    [("input", "x", ["x"]), ("input", "", ["Say hello."]), (None, "x", []), (None, "", [])],
+)
+def test_the_last_field_may_be_cut_unless_nothing_may(make_task, shrinkable, given, cut):
+    task = make_task("alpaca", shrinkable=shrinkable)
+    example = task.example({"instruction": "Say hello.", "input": given, "output": "Hello."})
+    assert [part.text for part in example.parts if part.can_shrink] == cut
+    assert example.open_ended
