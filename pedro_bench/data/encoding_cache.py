@@ -68,7 +68,9 @@ def key_of(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> str:
     digest.update(f"{tokenizer.eos_token_id} {limits}".encode())
     for one in examples:
         parts = [[part.text, part.can_shrink] for part in one.parts]
-        line = json.dumps([parts, one.answer, one.golds if one.extractive else None, one.open_ended])
+        line = json.dumps(
+            [parts, one.answer, one.golds if one.extractive else None, one.open_ended]
+        )
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 

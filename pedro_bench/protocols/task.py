@@ -130,6 +130,11 @@ class Task(ABC):
         """Whether every example brings its closed set of answers, so that likelihood can rank it."""
         return False
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The closed set of answers that all rows share; empty where there is none."""
+        return ()
+
     def scored_examples(self, examples: Sequence[Example]) -> list[Example]:
         """Return the test split's examples as the official script scores them (as they are)."""
         return list(examples)

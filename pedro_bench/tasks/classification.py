@@ -100,6 +100,11 @@ class Classification(Task):
             template.parts(values), word, (word,), identity_of(values), candidates=self.label_words
         )
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The label words."""
+        return self.label_words
+
     def _label_word(self, row: Row) -> str:
         value = value_of(row, self.label_field, self.aliases)
         word = self.labels.get(str(value).strip().casefold())

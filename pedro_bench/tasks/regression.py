@@ -80,6 +80,11 @@ class Regression(Task):
         steps = round((self.most - self.least) / self.step)
         return tuple(self._text(self.least + step * self.step) for step in range(steps + 1))
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The numbers of the grid."""
+        return self.grid
+
     def example(self, row: Row) -> Example:
         """Fill in the prompt; the answer is rounded, the gold is the official value."""
         template = self.template
