@@ -5,42 +5,37 @@ YAML. An answer outside the label words is counted as wrong and reported as `inv
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import match_candidate
-from pedro_bench.data.fields import plain_lists, shown, text_of, value_of
-from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
+from pedro_bench.data.fields import shown, value_of
+from pedro_bench.data.prompt import identity_of
+from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.metrics.classification import accuracy, check_lengths, f1, invalid
 from pedro_bench.metrics.correlation import matthews
-from pedro_bench.protocols.task import Example, Row, Task
+from pedro_bench.protocols.task import Example, Row
 
 METRICS = ("acc", "f1", "matthews")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification(Task):
+class Classification(PromptedTask):
     """One text or a pair of texts, and a label.
 
     Attributes:
-        prompt: Template with a `{field}` for every text field.
-        shrinkable: The field that may be cut from its end to fit the length limit, or None.
         labels: Official spelling of the label (as text, case folded) -> label word.
         label_field: Field that holds the label.
-        aliases: Field -> other names of it in other releases.
         metrics: What is measured, the main metric first: `acc`; for two label words also `f1` and
             `matthews`, of the class that the last label word stands for. An answer outside the
             label words counts for the class that is wrong.
     """
 
-    prompt: str
     labels: Mapping[str, str]
-    shrinkable: str | None = None
     label_field: str = "label"
-    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     metrics: Sequence[str] = ("acc",)
 
@@ -48,7 +43,6 @@ class Classification(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
         checks.text("task.label_field", self.label_field)
         labels: Any = self.labels
         if not isinstance(labels, Mapping) or len(set(labels.values())) < 2:
@@ -57,7 +51,6 @@ class Classification(Task):
             checks.text("task.labels", word)
         folded = {str(spelling).casefold(): word for spelling, word in labels.items()}
         object.__setattr__(self, "labels", folded)
-        self.template  # noqa: B018 - checks the prompt
         self._check_metrics()
 
     def _check_metrics(self) -> None:
@@ -76,28 +69,26 @@ class Classification(Task):
         """The first of the metrics."""
         return self.metrics[0]
 
-    @property
-    def template(self) -> PromptTemplate:
-        """The parsed prompt."""
-        return parse_template("task.prompt", self.prompt, self.shrinkable)
-
     @cached_property
     def label_words(self) -> tuple[str, ...]:
         """The label words, each once."""
         return tuple(dict.fromkeys(self.labels.values()))
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """Fields of the prompt and of the label."""
-        return (*self.template.fields, self.label_field)
+    def gold_field(self) -> str:
+        """The field of `task.label_field`."""
+        return self.label_field
 
     def example(self, row: Row) -> Example:
         """Fill in the prompt and look up the label word."""
-        template = self.template
-        values = {name: text_of(row, name, self.aliases) for name in template.fields}
+        values = self.texts(row)
         word = self._label_word(row)
         return Example(
-            template.parts(values), word, (word,), identity_of(values), candidates=self.label_words
+            self.template.parts(values),
+            word,
+            (word,),
+            identity_of(values),
+            candidates=self.label_words,
         )
 
     @property

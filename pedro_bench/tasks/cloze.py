@@ -1,21 +1,22 @@
 """Cloze: a statement with a placeholder, filled by an entity that the text names (ReCoRD)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import match_candidate
-from pedro_bench.data.fields import plain_lists, shown, text_of, texts_of
-from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
+from pedro_bench.data.fields import shown, text_of, texts_of
+from pedro_bench.data.prompt import identity_of
+from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.metrics.classification import invalid
 from pedro_bench.metrics.question_answering import f1_em
-from pedro_bench.protocols.task import Example, Row, Task
+from pedro_bench.protocols.task import Example, Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cloze(Task):
+class Cloze(PromptedTask):
     """A text, the entities in it, a statement with a placeholder, and the entities that fill it.
 
     Attributes:
@@ -24,24 +25,18 @@ class Cloze(Task):
         query_field: Field that holds the statement.
         entities_field: Field that holds the list of entities, or None for rows without one: the
             answers are then open, and the prompt does without the list.
-        shrinkable: The field that may be cut from its end to fit the length limit, or None.
         answers_field: Field that holds the gold answers; training uses the first one.
-        aliases: Field -> other names of it in other releases.
     """
 
-    prompt: str
     placeholder: str = "@placeholder"
     query_field: str = "query"
     entities_field: str | None = "entities"
-    shrinkable: str | None = None
     answers_field: str = "answers"
-    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     main_metric: ClassVar[str] = "f1_em"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
         checks.text("task.placeholder", self.placeholder)
         checks.text("task.answers_field", self.answers_field)
         lists = [] if self.entities_field is None else [self.entities_field]
@@ -53,30 +48,18 @@ class Cloze(Task):
                 )
 
     @property
-    def template(self) -> PromptTemplate:
-        """The parsed prompt."""
-        return parse_template("task.prompt", self.prompt, self.shrinkable)
-
-    @property
     def is_closed(self) -> bool:
         """Whether the entities are given."""
         return self.entities_field is not None
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """Fields of the prompt and of the answers."""
-        return (*self.template.fields, self.answers_field)
+    def gold_field(self) -> str:
+        """The field of `task.answers_field`."""
+        return self.answers_field
 
     def example(self, row: Row) -> Example:
         """Fill in the prompt; the entities, where given, are the closed set of answers."""
-        template = self.template
-        entities = self._entities(row)
-        values = {
-            name: ", ".join(entities)
-            if name == self.entities_field
-            else text_of(row, name, self.aliases)
-            for name in template.fields
-        }
+        values = self.texts(row)
         if self.placeholder not in values[self.query_field]:
             raise DataError(
                 f"field {self.query_field!r} must hold {self.placeholder!r}, got "
@@ -84,13 +67,22 @@ class Cloze(Task):
             )
         golds = texts_of(row, self.answers_field, self.aliases)
         return Example(
-            template.parts(values),
+            self.template.parts(values),
             golds[0],
             golds,
             identity_of(values),
-            candidates=entities,
+            candidates=self._entities(row),
             extractive=True,
         )
+
+    def texts(self, row: Row) -> dict[str, str]:
+        """Return the texts that fill the prompt; the list of entities with commas."""
+        return {
+            name: ", ".join(self._entities(row))
+            if name == self.entities_field
+            else text_of(row, name, self.aliases)
+            for name in self.template.fields
+        }
 
     def _entities(self, row: Row) -> tuple[str, ...]:
         if self.entities_field is None:

@@ -6,61 +6,48 @@ as the E2E challenge's script scores them. Rows of other splits are grouped the 
 are scored: the first prediction of each meaning counts.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import first_line
-from pedro_bench.data.fields import plain_lists, text_of
-from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
+from pedro_bench.data.fields import text_of
+from pedro_bench.data.prompt import identity_of
+from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.metrics.captions import caption_rouge_l, cider
 from pedro_bench.metrics.classification import check_lengths
 from pedro_bench.metrics.meteor import meteor
 from pedro_bench.metrics.mteval import bleu, nist
-from pedro_bench.protocols.task import Example, Row, Task
+from pedro_bench.protocols.task import Example, Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataToText(Task):
+class DataToText(PromptedTask):
     """A meaning representation and a text that says it.
 
     Attributes:
-        prompt: Template with a `{field}` for every text field.
-        shrinkable: The field that may be cut from its end to fit the length limit, or None.
         answer_field: Field that holds the text.
-        aliases: Field -> other names of it in other releases.
     """
 
-    prompt: str
-    shrinkable: str | None = None
     answer_field: str = "ref"
-    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     main_metric: ClassVar[str] = "bleu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
         checks.text("task.answer_field", self.answer_field)
-        self.template  # noqa: B018 - checks the prompt
 
     @property
-    def template(self) -> PromptTemplate:
-        """The parsed prompt."""
-        return parse_template("task.prompt", self.prompt, self.shrinkable)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Fields of the prompt and of the text."""
-        return (*self.template.fields, self.answer_field)
+    def gold_field(self) -> str:
+        """The field of `task.answer_field`."""
+        return self.answer_field
 
     def example(self, row: Row) -> Example:
         """Fill in the prompt; line feeds within a text become spaces."""
-        template = self.template
-        values = {name: text_of(row, name, self.aliases) for name in template.fields}
+        values = self.texts(row)
         answer = " ".join(text_of(row, self.answer_field, self.aliases).split())
-        return Example(template.parts(values), answer, (answer,), identity_of(values))
+        return Example(self.template.parts(values), answer, (answer,), identity_of(values))
 
     def scored_examples(self, examples: Sequence[Example]) -> list[Example]:
         """Return each meaning once, in order, with all its texts as references."""

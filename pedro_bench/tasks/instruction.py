@@ -4,45 +4,40 @@ Responses to real instructions are judged elsewhere (MT-Bench, MMLU, BBH); the o
 response measured here tells apart methods on short responses, such as those of the micro world.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pedro_bench import checks
-from pedro_bench.data.fields import plain_lists, text_of
+from pedro_bench.data.fields import text_of
 from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
+from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError
 from pedro_bench.metrics.overlap import rouge_l
 from pedro_bench.metrics.question_answering import best_over_golds, exact_match
-from pedro_bench.protocols.task import Example, Row, Task
+from pedro_bench.protocols.task import Example, Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instruction(Task):
+class Instruction(PromptedTask):
     """An instruction with an optional input, and its response.
 
     Attributes:
-        prompt: Template for rows that have an input.
+        prompt: Template for rows that have an input. Its `shrinkable` field may be cut, and in the other
+            prompt then the last one.
         prompt_without_input: Template for rows whose input is empty.
         input_field: The field that may be empty.
-        shrinkable: The field that may be cut from its end where there is an input; without one the last
-            field of the prompt may. None: no field may.
         answer_field: Field that holds the response.
-        aliases: Field -> other names of it in other releases.
     """
 
-    prompt: str
     prompt_without_input: str
     input_field: str = "input"
-    shrinkable: str | None = None
     answer_field: str = "output"
-    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     main_metric: ClassVar[str] = "rouge_l"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
         checks.text("task.answer_field", self.answer_field)
         with_input, without = set(self.template.fields), set(self._short_template.fields)
         if with_input != without | {self.input_field} or self.input_field in without:
@@ -52,32 +47,30 @@ class Instruction(Task):
             )
 
     @property
-    def template(self) -> PromptTemplate:
-        """The parsed prompt with an input."""
-        return parse_template("task.prompt", self.prompt, self.shrinkable)
-
-    @property
     def _short_template(self) -> PromptTemplate:
         alone = parse_template("task.prompt_without_input", self.prompt_without_input, None)
         last = alone.fields[-1] if alone.fields and self.shrinkable is not None else None
         return replace(alone, shrinkable=last)
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """Fields of the prompt and of the response; the input's may be empty."""
-        return (*self.template.fields, self.answer_field)
+    def gold_field(self) -> str:
+        """The field of `task.answer_field`."""
+        return self.answer_field
+
+    def texts(self, row: Row) -> dict[str, str]:
+        """Return the texts that fill the prompt; the input may be empty."""
+        return {
+            name: text_of(row, name, self.aliases, may_be_empty=name == self.input_field)
+            for name in self.template.fields
+        }
 
     def example(self, row: Row) -> Example:
         """Fill in the prompt, without its input line where the input is empty.
 
         A response may be empty, as a few official ones are: the model is to end at once.
         """
-        template = self.template
-        values = {
-            name: text_of(row, name, self.aliases, may_be_empty=name == self.input_field)
-            for name in template.fields
-        }
-        chosen = template if values[self.input_field] else self._short_template
+        values = self.texts(row)
+        chosen = self.template if values[self.input_field] else self._short_template
         answer = text_of(row, self.answer_field, self.aliases, may_be_empty=True)
         parts, identity = chosen.parts(values), identity_of(values)
         return Example(parts, answer, (answer,), identity, open_ended=True)

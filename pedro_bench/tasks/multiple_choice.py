@@ -6,39 +6,34 @@ from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import fold, match_candidate
-from pedro_bench.data.fields import plain_lists, shown, text_of, value_of
-from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
+from pedro_bench.data.fields import plain_lists, shown, value_of
+from pedro_bench.data.prompt import identity_of
+from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.metrics.classification import accuracy, invalid
-from pedro_bench.protocols.task import Example, Row, Task
+from pedro_bench.protocols.task import Example, Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultipleChoice(Task):
+class MultipleChoice(PromptedTask):
     """A text, choices in fields of their own, and the number of the right choice.
 
     Attributes:
         prompt: Template with a `{field}` for every text field and every choice.
         choices: Fields that hold the choices, in the order in which the label counts them from 0.
-        shrinkable: The field that may be cut from its end to fit the length limit, or None.
         words: Field -> the only words it may hold (such as `question`: cause, effect).
         label_field: Field that holds the number of the right choice.
-        aliases: Field -> other names of it in other releases.
     """
 
-    prompt: str
     choices: Sequence[str]
-    shrinkable: str | None = None
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     label_field: str = "label"
-    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     main_metric: ClassVar[str] = "acc"
     is_closed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
         object.__setattr__(self, "words", plain_lists("task.words", self.words))
         object.__setattr__(self, "choices", tuple(self.choices))
         checks.text("task.label_field", self.label_field)
@@ -54,19 +49,13 @@ class MultipleChoice(Task):
                 )
 
     @property
-    def template(self) -> PromptTemplate:
-        """The parsed prompt."""
-        return parse_template("task.prompt", self.prompt, self.shrinkable)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Fields of the prompt and of the label."""
-        return (*self.template.fields, self.label_field)
+    def gold_field(self) -> str:
+        """The field of `task.label_field`."""
+        return self.label_field
 
     def example(self, row: Row) -> Example:
         """Fill in the prompt; the answer is the right choice's text."""
-        template = self.template
-        values = {name: text_of(row, name, self.aliases) for name in template.fields}
+        values = self.texts(row)
         for name, known in self.words.items():
             if values[name] not in known:
                 raise DataError(
@@ -77,7 +66,7 @@ class MultipleChoice(Task):
             raise DataError(f"fields {', '.join(self.choices)} must differ, got {shown(choices)}.")
         answer = choices[self._number(row)]
         return Example(
-            template.parts(values), answer, (answer,), identity_of(values), candidates=choices
+            self.template.parts(values), answer, (answer,), identity_of(values), candidates=choices
         )
 
     def _number(self, row: Row) -> int:

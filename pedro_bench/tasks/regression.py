@@ -8,50 +8,44 @@ answers that are no numbers at all correlate with nothing.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import first_line
-from pedro_bench.data.fields import plain_lists, shown, text_of, value_of
-from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
+from pedro_bench.data.fields import shown, value_of
+from pedro_bench.data.prompt import identity_of
+from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.metrics.classification import check_lengths
 from pedro_bench.metrics.correlation import pearson, spearman
-from pedro_bench.protocols.task import Example, Row, Task
+from pedro_bench.protocols.task import Example, Row
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression(Task):
+class Regression(PromptedTask):
     """A pair of texts, and a number that says how they relate.
 
     Attributes:
-        prompt: Template with a `{field}` for every text field.
         least: Lower end of the scale.
         most: Upper end of the scale, above `least`.
         step: What numbers are rounded to for training; the scale is a whole number of steps.
-        shrinkable: The field that may be cut from its end to fit the length limit, or None.
         label_field: Field that holds the number.
-        aliases: Field -> other names of it in other releases.
     """
 
-    prompt: str
     least: float
     most: float
     step: float
-    shrinkable: str | None = None
     label_field: str = "label"
-    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     main_metric: ClassVar[str] = "pearson"
     is_closed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
         checks.text("task.label_field", self.label_field)
         checks.number("task.least", self.least)
         checks.number("task.most", self.most, above=self.least)
@@ -62,17 +56,11 @@ class Regression(Task):
                 "task.step must divide the scale from task.least to task.most, got "
                 f"{self.step!r} for {self.least!r} to {self.most!r}."
             )
-        self.template  # noqa: B018 - checks the prompt
 
     @property
-    def template(self) -> PromptTemplate:
-        """The parsed prompt."""
-        return parse_template("task.prompt", self.prompt, self.shrinkable)
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Fields of the prompt and of the number."""
-        return (*self.template.fields, self.label_field)
+    def gold_field(self) -> str:
+        """The field of `task.label_field`."""
+        return self.label_field
 
     @property
     def grid(self) -> tuple[str, ...]:
@@ -87,8 +75,7 @@ class Regression(Task):
 
     def example(self, row: Row) -> Example:
         """Fill in the prompt; the answer is rounded, the gold is the official value."""
-        template = self.template
-        values = {name: text_of(row, name, self.aliases) for name in template.fields}
+        values = self.texts(row)
         given = value_of(row, self.label_field, self.aliases)
         number = self._number(str(given).strip())
         if isinstance(given, bool) or number is None:
@@ -99,7 +86,7 @@ class Regression(Task):
         steps = math.floor((number - self.least) / self.step + 0.5)
         answer = self._text(self.least + steps * self.step)
         return Example(
-            template.parts(values),
+            self.template.parts(values),
             answer,
             (repr(number),),
             identity_of(values),
