@@ -11,18 +11,16 @@ import argparse
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pedro_bench import experiment
 from pedro_bench.cli.compose import settings_of
-from pedro_bench.data.encoding import encode
+from pedro_bench.data.encoding import continuation_ids, encode
 from pedro_bench.data.micro import TASKS
 from pedro_bench.data.splits import Splits, load_splits
-from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.protocols.task import Example
 
 METHODS = ("full_ft", "pedro", "lora")
 SUITE = "micro_table1"
@@ -44,14 +42,13 @@ def frozen(settings: Settings, splits: Splits) -> tuple[float, float | None]:
     """Score the backbone as it is; an untrained LoRA equals it exactly.
 
     Returns:
-        The main metric of what it writes, and where the answers are a closed set, how often (in
-        percent) it finds the right one the likeliest of them.
+        The main metric of what it writes, and where the answers are a closed set, the same of the answer
+        that it finds the likeliest.
     """
     from pedro_bench.evaluation.prediction import predict
     from pedro_bench.nn.adapted_model import AdaptedModel
 
     backbone = settings.backbone.load(device="cpu")
-    adapted = AdaptedModel(backbone, settings.method)
     examples = splits.test.examples
     encoded = encode(
         backbone.tokenizer,
@@ -60,31 +57,16 @@ def frozen(settings: Settings, splits: Splits) -> tuple[float, float | None]:
         with_answers=False,
         max_new_tokens=settings.task.max_new_tokens,
     ).encoded
-    found = predict(adapted, settings.task, examples, encoded, settings.evaluation)
-    written = found.scores[settings.task.main_metric]
-    if not all(example.candidates for example in examples):
-        return written, None
-    return written, ranked(adapted, examples, encoded)
-
-
-def ranked(adapted: Any, examples: Sequence[Example], encoded: Sequence[Encoded]) -> float:
-    """Share of examples, in percent, whose right answer is the likeliest of the candidates."""
-    from pedro_bench.evaluation.likelihood import loglikelihood
-
-    tokenizer = adapted.backbone.tokenizer
-    pairs, owners = [], []
-    for row, (example, prompt) in enumerate(zip(examples, encoded, strict=True)):
-        for candidate in example.candidates:
-            ids = tokenizer(f" {candidate}", add_special_tokens=False).input_ids
-            pairs.append(replace(prompt, answer_ids=tuple(ids)))
-            owners.append((row, candidate))
-    best: dict[int, tuple[float, str]] = {}
-    scores = loglikelihood(adapted, pairs, batch_size=64)
-    for (row, candidate), score in zip(owners, scores, strict=True):
-        if row not in best or score > best[row][0]:
-            best[row] = (score, candidate)
-    right = sum(best[row][1] in example.golds for row, example in enumerate(examples))
-    return 100 * right / len(examples)
+    found = predict(
+        AdaptedModel(backbone, settings.method),
+        settings.task,
+        examples,
+        encoded,
+        settings.evaluation,
+        continued=partial(continuation_ids, backbone.tokenizer),
+    )
+    metric = settings.task.main_metric
+    return found.scores[metric], found.scores.get(f"likelihood_{metric}")
 
 
 def scores_of(arguments: Sequence[str], metric: str) -> list[float]:
@@ -109,6 +91,8 @@ def row_of(task: str, options: argparse.Namespace) -> dict[str, Any]:
     splits = load_splits(settings.task, settings.data)
     metric = settings.task.main_metric
     row: dict[str, Any] = {"task": task, "metric": metric, "majority": majority(settings, splits)}
+    if settings.task.is_closed:
+        settings = settings_of(["method=lora", "evaluation=both", *shared])
     row["frozen"], row["ranked"] = frozen(settings, splits)
     for method in METHODS:
         row[method] = scores_of([f"method={method}", *shared], metric)
