@@ -1,16 +1,19 @@
 """Print the ratios of generation speed that are promised on a CPU, all from one run.
 
-    python scripts/benchmark_generation.py            4 layers x 1024, random weights, about ten minutes
-    python scripts/benchmark_generation.py --repeats 3 --prompts 2 --tenants 16
+    python scripts/benchmark_generation.py            4 layers x 1024, random weights
+    python scripts/benchmark_generation.py --beams 1 --tenants 1 --decoding plain static compiled
+    python scripts/benchmark_generation.py --beams 1 --methods pedro --prompts 1 --tenants 16
 
 Ratios: PEDRO to the bare backbone (target 0.97), PEDRO to unmerged LoRA (above 1), a mixed batch of
-tenants to the same batch of one tenant (0.95), and a bank of LoRA tenants to peft's mixed batch. Each is
-the median over repeats of the ratio within one repeat, where both took their turns one after the other.
+tenants to the same batch of one tenant (0.95), a bank of LoRA tenants to peft's mixed batch, and fast
+steps to plain ones. Each is the median over repeats of the ratio within one repeat, where both took their
+turns one after the other.
 """
 
 import argparse
 import json
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,43 +55,59 @@ def backbone_arguments(shape: dict[str, Any]) -> list[str]:
 
 
 def ratio(found: dict[str, Any], above: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
-    """Return the median over repeats of the ratio of two rows, and its lowest and highest value.
+    """Return the median over repeats of the ratio of two rows' speeds, and its lowest and highest value.
 
     Args:
         found: What `compare` returned.
         above: Fields that choose the row above the line, such as `{"method": "pedro", "beams": 1}`.
         below: Likewise below the line.
+
+    Returns:
+        The ratio by the clock, and `of_processor_time`: the same by this process's processor time.
     """
-    speeds = _speeds(found)
-    pairs = zip(speeds[_place(found, above)], speeds[_place(found, below)], strict=True)
-    ratios = [one / other for one, other in pairs]
-    return {"ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+    samples = _samples(found)
+    pairs = list(zip(samples[_place(found, above)], samples[_place(found, below)], strict=True))
+    ratios = [one[0] / other[0] for one, other in pairs]
+    return {
+        "ratio": statistics.median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "of_processor_time": statistics.median(other[1] / one[1] for one, other in pairs),
+    }
 
 
 def ratios(found: dict[str, Any], beams: Sequence[int], size: int) -> dict[str, Any]:
-    """Return every promised ratio by its name."""
+    """Return every ratio of which both rows were measured, by its name."""
+    plain = {"sequences": 1, "tenants": 1, "mixed": False, "decoding": "plain"}
+    mixed = {"sequences": size, "tenants": size, "mixed": True}
 
     def row(method: str, count: int, **others: Any) -> dict[str, Any]:
-        plain = {"sequences": 1, "tenants": 1, "mixed": False}
         return {"method": method, "beams": count, **plain, **others}
 
-    made = {}
+    asked = {}
     for count in beams:
-        bare, pedro, lora = (row(name, count) for name in ("none", "pedro", "lora"))
-        made[f"pedro / bare, beams {count}"] = ratio(found, pedro, bare)
-        made[f"pedro / lora, beams {count}"] = ratio(found, pedro, lora)
-        if size < 2:
-            continue
-        mixed = {"sequences": size, "tenants": size, "mixed": True}
-        for method in ("pedro", "lora"):
-            made[f"{method}: {size} tenants mixed / one tenant, beams {count}"] = ratio(
-                found, row(method, count, **mixed), row(method, count, sequences=size)
+        for how in dict.fromkeys(one["decoding"] for one in found["rows"]):
+            bare, pedro, lora = (
+                row(name, count, decoding=how) for name in ("none", "pedro", "lora")
             )
-        for method in ("pedro", "lora"):
-            made[f"{method} / peft's lora, {size} tenants mixed, beams {count}"] = ratio(
-                found, row(method, count, **mixed), row("peft_lora", count, **mixed)
-            )
-    return made
+            asked[f"pedro / bare, beams {count}, {how}"] = (pedro, bare)
+            asked[f"pedro / lora, beams {count}, {how}"] = (pedro, lora)
+            if how != "plain":
+                asked[f"{how} pedro / plain pedro, beams {count}"] = (pedro, row("pedro", count))
+            for method in ("pedro", "lora"):
+                many = row(method, count, decoding=how, **mixed)
+                one = row(method, count, decoding=how, sequences=size)
+                peer = row("peft_lora", count, **mixed)
+                asked[f"{method}: {size} tenants / one tenant, beams {count}, {how}"] = (many, one)
+                asked[f"{method} / peft's lora, {size} tenants, beams {count}, {how}"] = (
+                    many,
+                    peer,
+                )
+    return {
+        name: ratio(found, above, below)
+        for name, (above, below) in asked.items()
+        if above != below and _is_there(found, above) and _is_there(found, below)
+    }
 
 
 def measure(arguments: Sequence[str], **own: Any) -> dict[str, Any]:
@@ -116,18 +135,19 @@ def measure(arguments: Sequence[str], **own: Any) -> dict[str, Any]:
         rerun=True,
     )
     with logs_to_stderr():
-        return compare(comparison, tell=print)
+        return compare(comparison, tell=show)
 
 
-def _speeds(found: dict[str, Any]) -> list[list[float]]:
-    """Return each row's speeds, repeat by repeat."""
+def _samples(found: dict[str, Any]) -> list[list[tuple[float, float]]]:
+    """Return each row's tokens a second and processor seconds, repeat by repeat."""
     paths = iter(found["records"])
+    read = [[records.read(Path(next(paths))) for _ in range(row["repeats"])] for row in found["rows"]]
     return [
         [
-            records.read(Path(next(paths))).metrics["test"]["tokens_per_second"]
-            for _ in range(row["repeats"])
+            (one.metrics["test"]["tokens_per_second"], one.timing["processor_seconds"])
+            for one in group
         ]
-        for row in found["rows"]
+        for group in read
     ]
 
 
@@ -139,26 +159,44 @@ def _place(found: dict[str, Any], fields: dict[str, Any]) -> int:
     )
 
 
+def _is_there(found: dict[str, Any], fields: dict[str, Any]) -> bool:
+    return any(
+        all(row[name] == value for name, value in fields.items()) for row in found["rows"]
+    )
+
+
+def show(line: str) -> None:
+    """Print progress where it does not mix with the result."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=3)
+    parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 3])
     parser.add_argument(
         "--tenants", type=int, default=16, help="sequences of a mixed batch; 1: none"
     )
+    parser.add_argument("--methods", nargs="+", default=["none", "lora", "pedro"])
+    parser.add_argument("--decoding", nargs="+", default=["plain"])
     parser.add_argument("--results", default="results")
     parser.add_argument("overrides", nargs="*", help="another backbone, such as backbone=llama2_7b")
     given = parser.parse_args()
     chosen = given.overrides or backbone_arguments(SHAPE)
     found = measure(
         [*chosen, f"results_dir={given.results}"],
-        methods=["none", "lora", "pedro"],
+        methods=given.methods,
+        decoding=given.decoding,
         beams=given.beams,
         tenants=[given.tenants] if given.tenants > 1 else [],
         repeats=given.repeats,
         prompts=given.prompts,
+        warmup=given.warmup,
     )
     made = ratios(found, given.beams, given.tenants)
     print(json.dumps({"device": found["device"], "ratios": made, "rows": found["rows"]}, indent=1))

@@ -93,7 +93,7 @@ def ours(backbone: LoadedBackbone, method: Any, rows: Sequence[Encoded], batch: 
 def theirs(backbone: LoadedBackbone, method: Any, rows: Sequence[Encoded], batch: int) -> Measured:
     """Train with Hugging Face Trainer + peft."""
     import peft
-    from transformers import Trainer, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     paths = {site.path.rpartition(".")[2] for role in method.roles for site in backbone.sites(role)}
     config = peft.LoraConfig(
@@ -121,6 +121,7 @@ def theirs(backbone: LoadedBackbone, method: Any, rows: Sequence[Encoded], batch
         trainer = Trainer(
             model=model, args=arguments, train_dataset=list(rows), data_collator=_padded
         )
+        trainer.remove_callback(PrinterCallback)  # standard output holds the result alone
         meter.reset_peak(backbone.device)
         started = meter.now(backbone.device)
         trainer.train()

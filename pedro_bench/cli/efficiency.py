@@ -5,6 +5,7 @@ Speed and memory of generation, method against method in one run; `none` is the 
     methods=[none,lora,ia3,pedro]   what takes turns
     beams=[1,3]                     beams of each prompt
     tenants=[1,4,16,64]             also batches in which every sequence is another tenant's, beside peft's
+    decoding=[plain,compiled]       steps of Transformers' loop, and compiled ones over a static cache
     repeats=5 warmup=1 prompts=10   how often, and how much each time
     lengths=paper                   prompts of 278.6 and answers of 32.5 tokens in the mean
     lengths=task task=… data=…      prompts and answers of a test split
@@ -115,13 +116,14 @@ def _show(found: Mapping[str, Any]) -> None:
     title = f"{found['backbone']} on {found['device']}; a copy moves {speed:.1f} GB/s"
     console.print(title, markup=False, highlight=False)
     table = Table()
-    for name in ("method", "beams", "sequences", "tenants"):
+    for name in ("method", "decoding", "beams", "sequences", "tenants"):
         table.add_column(name)
     for name in ("tokens/s", "spread", "first token", "step", "of limit", "peak"):
         table.add_column(name, justify="right")
     for row in found["rows"]:
         table.add_row(
             row["method"] + (" (mixed)" if row["mixed"] else ""),
+            row["decoding"],
             str(row["beams"]),
             str(row["sequences"]),
             str(row["tenants"]),

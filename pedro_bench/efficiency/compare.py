@@ -64,7 +64,9 @@ def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, An
             is short.
     """
     request = comparison.request
-    chosen = entries(comparison.methods, request.beams, request.tenants)
+    chosen = entries(
+        comparison.methods, request.beams, request.tenants, request.decoding
+    )
     if any(entry.name == contestants.PEER for entry in chosen):
         contestants.check_peer()
     device = resolve_device(comparison.device)
@@ -178,6 +180,7 @@ def _row(entry: Entry, found: Sequence[RunRecord]) -> dict[str, Any]:
         "sequences": entry.sequences,
         "tenants": entry.tenants,
         "mixed": entry.is_mixed,
+        "decoding": entry.decoding,
         "tokens_per_second": float(statistics.median(speeds)),
         "slowest": min(speeds),
         "fastest": max(speeds),
@@ -220,6 +223,8 @@ def _path(comparison: Comparison, entry: Entry, key: str, repeat: int) -> Path:
 def _task(entry: Entry) -> str:
     """Return what stands where a task does: `generate_beam3`, or with its batch."""
     name = f"generate_beam{entry.beams}"
+    if entry.decoding != "plain":
+        name = f"{name}_{entry.decoding}"
     if entry.is_mixed:
         return f"{name}_tenants{entry.tenants}"
     return name if entry.sequences == 1 else f"{name}_batch{entry.sequences}"

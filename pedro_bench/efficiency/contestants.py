@@ -7,6 +7,7 @@ is ever merged into the weights.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,19 +28,28 @@ PEER = "peft_lora"
 _NOISE = 0.02
 """Standard deviation of what is added to every trained tensor."""
 
-Generate = Callable[..., Tensor]
-"""`generate(mask_BT, **options for Transformers' generate)`."""
+
+@dataclass(frozen=True)
+class Generate:
+    """`generate(mask_BT, **options for Transformers' generate)`.
+
+    Attributes:
+        run: What is called.
+        modules: All modules whose weights it reads.
+    """
+
+    run: Callable[..., Tensor]
+    modules: tuple[nn.Module, ...]
+
+    def __call__(self, mask_BT: Tensor, **options: Any) -> Tensor:
+        """Return prompts with what was generated, (B, T)."""
+        return self.run(mask_BT, **options)
 
 
 @contextmanager
 def bare(backbone: LoadedBackbone) -> Iterator[Generate]:
     """The backbone without a method and without a hook."""
-
-    def generate(mask_BT: Tensor, **options: Any) -> Tensor:
-        made: Tensor = backbone.model.generate(attention_mask=mask_BT.long(), **options)
-        return made
-
-    yield generate
+    yield Generate(_within(backbone, PromptContext), tuple(backbone.model.modules()))
 
 
 @contextmanager
@@ -50,7 +60,7 @@ def adapted(backbone: LoadedBackbone, method: Method, seed: int) -> Iterator[Gen
         try:
             _randomise(model.adapter)
             model.eval()
-            yield _within(backbone, model.context)
+            yield Generate(_within(backbone, model.context), tuple(model.modules()))
         finally:
             model.remove()
 
@@ -74,7 +84,7 @@ def bank(backbone: LoadedBackbone, method: Method, tenants: int, seed: int) -> I
             def context(mask_BT: Tensor) -> PromptContext:
                 return held.context(mask_BT, [names[row % tenants] for row in range(len(mask_BT))])
 
-            yield _within(backbone, context)
+            yield Generate(_within(backbone, context), tuple(backbone.model.modules()))
         finally:
             held.close()
 
@@ -110,7 +120,7 @@ def peer(backbone: LoadedBackbone, method: Lora, tenants: int, seed: int) -> Ite
                 )
                 return made
 
-            yield generate
+            yield Generate(generate, tuple(model.modules()))
         finally:
             model.unload()
             for name in ("peft_config", "_hf_peft_config_loaded"):
@@ -136,7 +146,9 @@ def check_peer() -> None:
         )
 
 
-def _within(backbone: LoadedBackbone, context: Callable[[Tensor], PromptContext]) -> Generate:
+def _within(
+    backbone: LoadedBackbone, context: Callable[[Tensor], PromptContext]
+) -> Callable[..., Tensor]:
     """Return a `generate` that runs in a context of its own each time."""
 
     def generate(mask_BT: Tensor, **options: Any) -> Tensor:

@@ -3,6 +3,7 @@
 Legend: B sequences, T tokens of the padded prompt.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pedro_bench.errors import TrainingError
 from pedro_bench.evaluation.batches import padded
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.method import Method
+from pedro_bench.serving.fast_decoding import FastDecoder, stepping
 
 _WARM_TOKENS = 4
 
@@ -34,6 +36,7 @@ class Entry:
         sequences: Prompts in a batch.
         tenants: Tenants that they belong to: 1, or as many as `sequences`.
         is_mixed: Whether tenants are served from a bank or by the peer, be it one.
+        decoding: One of `request.DECODINGS`; the peer's is always plain.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Entry:
     sequences: int = 1
     tenants: int = 1
     is_mixed: bool = False
+    decoding: str = "plain"
 
     def on(self, backbone: LoadedBackbone, seed: int) -> AbstractContextManager[Generate]:
         """Put the contestant on the backbone for the time of a `with` block."""
@@ -64,6 +68,7 @@ class Sample:
         step_seconds: Mean time of each further step.
         new_tokens: Generated tokens, of the answers alone (beams that lose do not count).
         peak_bytes: Highest memory: of the GPU, or of the process.
+        processor_seconds: Processor time of this process, of all of its threads, over `seconds`.
     """
 
     seconds: float
@@ -71,6 +76,7 @@ class Sample:
     step_seconds: float
     new_tokens: int
     peak_bytes: int
+    processor_seconds: float
 
     @property
     def tokens_per_second(self) -> float:
@@ -79,7 +85,10 @@ class Sample:
 
 
 def entries(
-    methods: dict[str, Method | None], beams: Sequence[int], tenants: Sequence[int]
+    methods: dict[str, Method | None],
+    beams: Sequence[int],
+    tenants: Sequence[int],
+    decodings: Sequence[str] = ("plain",),
 ) -> list[Entry]:
     """Return all contestants, in the order they take turns.
 
@@ -88,16 +97,25 @@ def entries(
     """
     found = []
     for count in beams:
-        found += [Entry(name, method, count) for name, method in methods.items()]
+        for how in decodings:
+            found += [Entry(name, own, count, decoding=how) for name, own in methods.items()]
         for size in tenants:
-            for name, method in methods.items():
-                if size > 1:
-                    found.append(Entry(name, method, count, size))
-                if name != BARE:
-                    found.append(Entry(name, method, count, size, size, is_mixed=True))
+            for how in decodings:
+                found += _batches(methods, count, size, how)
             if "lora" in methods:
                 peer = methods["lora"]
                 found.append(Entry(contestants.PEER, peer, count, size, size, is_mixed=True))
+    return found
+
+
+def _batches(methods: dict[str, Method | None], beams: int, size: int, how: str) -> list[Entry]:
+    """Return the batches of one size: of one tenant, and mixed."""
+    found = []
+    for name, method in methods.items():
+        if size > 1:
+            found.append(Entry(name, method, beams, size, decoding=how))
+        if name != BARE:
+            found.append(Entry(name, method, beams, size, size, is_mixed=True, decoding=how))
     return found
 
 
@@ -117,11 +135,19 @@ def samples(
         TrainingError: If the device runs out of memory; the message names the entry.
     """
     taken: list[list[Sample]] = [[] for _ in chosen]
+    longest = max(len(item.ids) for item in items) + max(item.new_tokens for item in items)
+    decoders = [
+        None
+        if entry.decoding == "plain"
+        else FastDecoder(backbone, entry.decoding, least_slots=longest)
+        for entry in chosen
+    ]
     for repeat in range(repeats):
-        for entry, found in zip(chosen, taken, strict=True):
-            found.append(_sample(backbone, entry, items, warmup=warmup, seed=seed))
+        for entry, decoder, found in zip(chosen, decoders, taken, strict=True):
+            found.append(_sample(backbone, entry, items, decoder, warmup=warmup, seed=seed))
             tell(
-                f"repeat {repeat + 1} of {repeats}: {entry.name}, beams {entry.beams}, sequences "
+                f"repeat {repeat + 1} of {repeats}: {entry.name}, {entry.decoding}, beams "
+                f"{entry.beams}, sequences "
                 f"{entry.sequences}, tenants {entry.tenants}: {found[-1].tokens_per_second:.1f} "
                 "tokens/s"
             )
@@ -130,19 +156,32 @@ def samples(
 
 @torch.no_grad()
 def _sample(
-    backbone: LoadedBackbone, entry: Entry, items: Sequence[Item], *, warmup: int, seed: int
+    backbone: LoadedBackbone,
+    entry: Entry,
+    items: Sequence[Item],
+    decoder: FastDecoder | None,
+    *,
+    warmup: int,
+    seed: int,
 ) -> Sample:
     whole = entry.sequences > 1 or entry.is_mixed
     batches = [batch_of(items, entry.sequences)] if whole else [[item] for item in items]
+    most = max(item.new_tokens for batch in batches for item in batch)
     device = backbone.device
-    times: list[tuple[float, float]] = []
     try:
-        with _plain_settings(backbone.model), entry.on(backbone, seed) as generate:
-            for index in range(warmup):
+        with (
+            _plain_settings(backbone.model),
+            entry.on(backbone, seed) as generate,
+            stepping(decoder, generate.modules, max_new_tokens=most),
+        ):
+            # Where steps are compiled, the first warm-up compiles them.
+            for index in range(warmup if decoder is None else max(1, warmup)):
                 short = [Item(one.ids, _WARM_TOKENS) for one in batches[index % len(batches)]]
                 _timed(backbone, generate, short, entry.beams)
             meter.reset_peak(device)
+            before = time.process_time()
             times = [_timed(backbone, generate, batch, entry.beams) for batch in batches]
+            processor = time.process_time() - before
             peak = meter.peak_bytes(device)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
@@ -158,6 +197,7 @@ def _sample(
         step_seconds=(seconds - firsts) / steps,
         new_tokens=sum(item.new_tokens for batch in batches for item in batch),
         peak_bytes=peak,
+        processor_seconds=processor,
     )
 
 

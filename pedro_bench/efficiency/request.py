@@ -11,6 +11,9 @@ from pedro_bench.records import check_name
 LENGTHS = ("paper", "task")
 """Where lengths come from: drawn around the paper's means, or the test split of `task`."""
 
+DECODINGS = ("plain", "static", "compiled")
+"""How steps are taken, as in `serving.fast_decoding`."""
+
 BARE = "none"
 """Name of the backbone without a method."""
 
@@ -18,6 +21,7 @@ DEFAULTS: Mapping[str, Any] = {
     "methods": [BARE, "lora", "ia3", "pedro"],
     "beams": [1, 3],
     "tenants": [],
+    "decoding": ["plain"],
     "repeats": 5,
     "warmup": 1,
     "prompts": 10,
@@ -39,6 +43,7 @@ class Request:
         beams: Distinct numbers of beams, each at least 1.
         tenants: Distinct sizes of batches in which every sequence belongs to a tenant of its own, each
             at least 1; empty for none.
+        decoding: Distinct ones of DECODINGS.
         repeats: How often everything is measured, one method after the other; at least 1.
         warmup: Prompts generated before each measurement, not counted; at least 0.
         prompts: Prompts of one measurement, one after the other; at least 1.
@@ -52,6 +57,7 @@ class Request:
     methods: tuple[str, ...]
     beams: tuple[int, ...]
     tenants: tuple[int, ...]
+    decoding: tuple[str, ...]
     repeats: int
     warmup: int
     prompts: int
@@ -64,6 +70,9 @@ class Request:
     def __post_init__(self) -> None:
         _distinct("methods", self.methods)
         _distinct("beams", self.beams)
+        _distinct("decoding", self.decoding)
+        for one in self.decoding:
+            checks.choice("decoding", one, DECODINGS)
         for key, values in (("beams", self.beams), ("tenants", self.tenants)):
             for value in values:
                 checks.integer(key, value)
@@ -85,7 +94,7 @@ def request_of(values: Mapping[str, Any]) -> Request:
     Raises:
         ConfigError: If a value is out of range.
     """
-    listed = {name: _listed(values[name]) for name in ("methods", "beams", "tenants")}
+    listed = {name: _listed(values[name]) for name in ("methods", "beams", "tenants", "decoding")}
     return Request(**{**values, **listed})
 
 

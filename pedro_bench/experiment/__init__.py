@@ -88,12 +88,13 @@ def run(
     return found
 
 
-def load(path: str | Path, *, device: str = "auto") -> "SavedRun":
+def load(path: str | Path, *, device: str = "auto", decoding: str = "plain") -> "SavedRun":
     """Load a finished run: its backbone with the trained adapter.
 
     Args:
         path: A record's JSON file, or the run's folder under `output_dir`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        decoding: `plain`, or `static` or `compiled` for fast steps (docs/serving.md).
 
     Raises:
         RecordError: If the run is not finished, or its adapter is gone or damaged.
@@ -101,11 +102,15 @@ def load(path: str | Path, *, device: str = "auto") -> "SavedRun":
     """
     from pedro_bench.experiment.saved import load_run
 
-    return load_run(Path(path), device=device)
+    return load_run(Path(path), device=device, decoding=decoding)
 
 
 def serve(
-    runs: Mapping[str, str | Path], *, device: str = "auto", store: str = "backbone"
+    runs: Mapping[str, str | Path],
+    *,
+    device: str = "auto",
+    store: str = "backbone",
+    decoding: str = "plain",
 ) -> "AdapterBank":
     """Load finished runs of one method on one backbone as tenants of an adapter bank.
 
@@ -113,6 +118,7 @@ def serve(
         runs: Tenant's name -> a record's JSON file, or the run's folder under `output_dir`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         store: `backbone`: adapters lie on the backbone's device; `cpu`: in main memory.
+        decoding: `plain`, or `static` or `compiled` for fast steps (docs/serving.md).
 
     Raises:
         RecordError: If a run is not finished, or its adapter is gone or damaged.
@@ -123,7 +129,7 @@ def serve(
     from pedro_bench.experiment.tenants import open_bank
 
     paths = {tenant: Path(path) for tenant, path in runs.items()}
-    return open_bank(paths, device=device, store=store)
+    return open_bank(paths, device=device, store=store, decoding=decoding)
 
 
 def _has_predictions(path: Path) -> bool:

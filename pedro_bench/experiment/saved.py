@@ -18,6 +18,7 @@ from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.protocols.task import Example, Part
 from pedro_bench.records import RunRecord
+from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
 
 _ADAPTER = "adapter"
@@ -32,7 +33,10 @@ class SavedRun:
         adapted: The adapted model, in evaluation mode.
     """
 
-    def __init__(self, adapted: AdaptedModel, config: dict[str, Any]) -> None:
+    def __init__(
+        self, adapted: AdaptedModel, config: dict[str, Any], decoding: str = "plain"
+    ) -> None:
+        self._decoder = decoder_for(adapted.backbone, decoding)
         self.adapted = adapted
         self._config = config
 
@@ -71,9 +75,10 @@ class SavedRun:
             self.tokenizer, examples, max_length=limit, with_answers=False, max_new_tokens=room
         ).encoded
         beams = num_beams or int(self._config["evaluation"].get("num_beams", DEFAULT_BEAMS))
-        texts = generate(
-            self.adapted, encoded, num_beams=beams, max_new_tokens=room, batch_size=batch_size
-        )
+        with stepping(self._decoder, self.adapted.modules(), max_new_tokens=room):
+            texts = generate(
+                self.adapted, encoded, num_beams=beams, max_new_tokens=room, batch_size=batch_size
+            )
         return [text.strip() for text in texts]
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]], batch_size: int = 32) -> list[float]:
@@ -112,7 +117,7 @@ def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None
     write_folder(folder / _ADAPTER, Saved(header, state, {"adapter": adapted.adapter_state()}))
 
 
-def load_run(path: Path, *, device: str) -> SavedRun:
+def load_run(path: Path, *, device: str, decoding: str) -> SavedRun:
     """Load a run from its record or its working folder; see `pedro_bench.experiment.load`."""
     saved = read_saved(path)
     config = dict(saved.state["config"])
@@ -125,7 +130,7 @@ def load_run(path: Path, *, device: str) -> SavedRun:
     adapted = AdaptedModel(backbone, build_group("method", saved.state["method"]))
     adapted.load_adapter_state(saved.tensors["adapter"])
     adapted.eval()
-    return SavedRun(adapted, config)
+    return SavedRun(adapted, config, decoding)
 
 
 def read_saved(path: Path) -> Saved:

@@ -23,7 +23,9 @@ def saved_adapter(path: Path) -> TenantAdapter:
     return _adapter(read_saved(path))
 
 
-def open_bank(runs: Mapping[str, Path], *, device: str, store: str) -> AdapterBank:
+def open_bank(
+    runs: Mapping[str, Path], *, device: str, store: str, decoding: str
+) -> AdapterBank:
     """Load runs as tenants; see `pedro_bench.experiment.serve`."""
     if not runs:
         raise ConfigError("runs must name at least one tenant and its run, got none.")
@@ -39,6 +41,7 @@ def open_bank(runs: Mapping[str, Path], *, device: str, store: str) -> AdapterBa
             tokens_left(int(one.state["config"]["trainer"]["max_length"]), method)
             for one in saved.values()
         ),
+        decoding=decoding,
     )
     try:
         for tenant, one in saved.items():

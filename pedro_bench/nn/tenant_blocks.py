@@ -104,7 +104,7 @@ class TenantVector(TenantBlock):
 
     def forward(self) -> Tensor:
         """Return the vectors (B, 1, O) in float32."""
-        return self.kept(_tenant_context().prompt_mask_BT.device)["vector"].unsqueeze(1)
+        return self.kept(_tenant_context().state[_TENANTS].device)["vector"].unsqueeze(1)
 
 
 class TenantUpdate(TenantBlock):

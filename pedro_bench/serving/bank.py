@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from pedro_bench import checks
 from pedro_bench.data.encoding import encode
 from pedro_bench.errors import BackboneError, ConfigError, InjectionError
-from pedro_bench.evaluation import decoding
 from pedro_bench.evaluation.batches import Progress, by_length
+from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.tenant_blocks import TenantContext, Tensors
 from pedro_bench.protocols.backbone import LoadedBackbone
@@ -24,6 +24,7 @@ from pedro_bench.protocols.batch import Batch, Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.task import Example, Part
 from pedro_bench.serving.attaching import ForTenants
+from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.serving.tenant import TenantAdapter, acting_settings
 
 STORES = ("backbone", "cpu")
@@ -61,6 +62,7 @@ class AdapterBank:
         method: What every tenant trained.
         store: One of STORES.
         max_length: Most tokens of prompt and answer together.
+        decoding: One of `fast_decoding.DECODINGS`.
 
     Raises:
         InjectionError: If the method cannot serve many tenants, with the reason, or the backbone
@@ -74,6 +76,7 @@ class AdapterBank:
         *,
         store: str = "backbone",
         max_length: int = 2048,
+        decoding: str = "plain",
     ) -> None:
         checks.choice("store", store, STORES)
         checks.integer("max_length", max_length)
@@ -81,6 +84,7 @@ class AdapterBank:
         self.method = method
         self.max_length = max_length
         self._device = backbone.device if store == "backbone" else torch.device("cpu")
+        self._decoder = decoder_for(backbone, decoding)
         wrapped = ForTenants.of(method)
         self._adapted = AdaptedModel(backbone, wrapped)
         self._adapted.eval()
@@ -204,8 +208,9 @@ class AdapterBank:
         for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
             batch = [prompts[row] for row in rows]
             view = _Mixed(self._adapted, [tenants[row] for row in rows], held, batch)
-            with self._turn:  # decoding sets modes and settings of the one model for its time
-                answers = decoding.generate(
+            steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
+            with self._turn, steps:  # decoding sets modes and settings of the one model for its time
+                answers = generate(
                     view,
                     batch,
                     num_beams=num_beams,

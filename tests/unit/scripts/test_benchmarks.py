@@ -37,6 +37,7 @@ def write_record(root: Path, method: str, repeat: int, speed: float) -> str:
         config={},
         main_metric="tokens_per_second",
         metrics={"test": {"tokens_per_second": speed}},
+        timing={"processor_seconds": 1 / speed},
         started="2026-01-01T00:00:00+00:00",
     )
     return str(records.write(record, root))
@@ -46,7 +47,15 @@ def test_a_ratio_is_the_median_of_the_ratios_within_repeats(load_script, tmp_pat
     script = load_script("benchmark_generation")
     speeds = {"none": (10.0, 20.0, 40.0), "pedro": (9.0, 20.0, 20.0)}
     rows = [
-        {"method": name, "beams": 1, "sequences": 1, "tenants": 1, "mixed": False, "repeats": 3}
+        {
+            "method": name,
+            "decoding": "plain",
+            "beams": 1,
+            "sequences": 1,
+            "tenants": 1,
+            "mixed": False,
+            "repeats": 3,
+        }
         for name in speeds
     ]
     paths = [
@@ -56,7 +65,9 @@ def test_a_ratio_is_the_median_of_the_ratios_within_repeats(load_script, tmp_pat
     ]
     found = {"rows": rows, "records": paths}
     made = script.ratio(found, {"method": "pedro"}, {"method": "none"})
-    assert made == {"ratio": 0.9, "lowest": 0.5, "highest": 1.0}
+    expected = {"ratio": 0.9, "lowest": 0.5, "highest": 1.0, "of_processor_time": 0.9}
+    assert made == pytest.approx(expected)
+    assert script.ratios(found, [1], 4) == {"pedro / bare, beams 1, plain": made}
 
 
 def test_the_headline_takes_mixed_rows_from_the_part_on_tenants(load_script):

@@ -1,0 +1,195 @@
+"""Fast decoding: the same search, with static steps in place of the model's forward.
+
+    decoder = FastDecoder(adapted.backbone, "compiled")
+    with decoder.replacing(adapted.modules(), max_new_tokens=16):
+        decoding.generate(adapted, …, max_new_tokens=16)
+
+Within the `with` block Transformers' own search, greedy or with beams, runs as always: the first forward of a
+generation is the model's, with an ordinary cache; every later one is a step over tensors that never move
+(`static_step`), plain, compiled, or recorded as a CUDA graph (`step_graphs`). The plain path stays the
+reference; in float32 both give the same tokens.
+
+Rows are rounded up to a power of two and slots to a step of 64, 96, 128, 192, …: few shapes, each of which is
+compiled once, whatever batches follow.
+
+Legend: B rows, T tokens of the padded prompt.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from pedro_bench import checks
+from pedro_bench.errors import ConfigError
+from pedro_bench.protocols.backbone import LoadedBackbone
+from pedro_bench.protocols.context import current_context
+from pedro_bench.serving.static_step import StaticStep
+from pedro_bench.serving.step_graphs import Graph, Program, compiled, recorded, weights_of
+
+DECODINGS = ("plain", "static", "compiled")
+"""`plain`: Transformers' loop and cache; `static`: static steps, recorded on a GPU; `compiled`: both."""
+
+_FEWEST_SLOTS = 64
+
+
+@dataclass
+class _Shape:
+    """A step of one shape, its graph, and the weights that it is bound to."""
+
+    step: StaticStep
+    graph: Graph | None = None
+    weights: list[Tensor] = field(default_factory=list)
+
+
+class FastDecoder:
+    """Static steps for one method on one backbone, kept from batch to batch.
+
+    Args:
+        backbone: The backbone.
+        decoding: `static` or `compiled`.
+        least_slots: Fewest tokens of prompt and answer together that there is room for. Who knows the
+            longest prompts gives their number, and everything has one shape.
+        backend: Of `torch.compile`.
+    """
+
+    def __init__(
+        self,
+        backbone: LoadedBackbone,
+        decoding: str,
+        *,
+        least_slots: int = 1,
+        backend: Any = "inductor",
+    ) -> None:
+        checks.choice("decoding", decoding, DECODINGS[1:])
+        checks.integer("least_slots", least_slots)
+        self._backbone = backbone
+        self._decoding = decoding
+        self._least_slots = least_slots
+        self._backend = backend
+        self._shapes: dict[tuple[int, int], _Shape] = {}
+
+    @property
+    def num_compiled(self) -> int:
+        """Shapes that were compiled so far."""
+        return sum(shape.graph is not None for shape in self._shapes.values())
+
+    @contextmanager
+    def replacing(self, modules: Iterable[nn.Module], *, max_new_tokens: int) -> Iterator[None]:
+        """Let the model take static steps for the time of a `with` block.
+
+        Args:
+            modules: Of the model and of the method attached to it; the same method every time.
+            max_new_tokens: Most tokens of an answer generated within the block.
+        """
+        model = self._backbone.model
+        weights = weights_of(modules)
+        plain, own = model.forward, model.__dict__.get("forward")
+        active: StaticStep | None = None
+
+        def forward(**inputs: Any) -> Any:
+            nonlocal active
+            if active is not None and inputs["past_key_values"] is active.cache:
+                logits_BV = active(inputs["input_ids"])
+                return CausalLMOutputWithPast(
+                    logits=logits_BV[:, None], past_key_values=active.cache
+                )
+            output = plain(**inputs)
+            mask_BT = inputs["attention_mask"]
+            active = self._begin(output.past_key_values, mask_BT, max_new_tokens, weights)
+            output.past_key_values = active.cache
+            return output
+
+        model.forward = forward
+        try:
+            yield
+        finally:
+            del model.forward
+            if own is not None:
+                model.forward = own
+
+    def _begin(
+        self, cache: Any, mask_BT: Tensor, max_new_tokens: int, weights: list[Tensor]
+    ) -> StaticStep:
+        """Return the step that goes on from a cache that prompts filled."""
+        rows, length = mask_BT.shape
+        layers = [(layer.keys, layer.values) for layer in cache.layers]
+        state = current_context().state
+        slots = max(length + max_new_tokens, self._least_slots)
+        key = (rounded_rows(rows), rounded_slots(slots))
+        if key not in self._shapes:
+            self._check_window(key[1])
+            self._shapes[key] = _Shape(StaticStep(self._backbone, *key, layers, state))
+        shape = self._shapes[key]
+        if not _are_same(shape.weights, weights):
+            shape.step.install(lambda step: self._program(shape, step, weights))
+            shape.weights = weights
+        shape.step.load(layers, state, mask_BT)
+        return shape.step
+
+    def _program(self, shape: _Shape, step: Program, weights: list[Tensor]) -> Program:
+        """Return what runs in place of a step: with these weights, compiled if asked."""
+        if self._decoding == "static":
+            return recorded(step, self._backbone.device)
+        tensors = [*shape.step.tensors(), *weights]
+        if shape.graph is None:
+            shape.graph = compiled(step, tensors, self._backend)
+        graph = shape.graph
+        return recorded(lambda: graph(*tensors), self._backbone.device)
+
+    def _check_window(self, num_slots: int) -> None:
+        """Refuse caches longer than a sliding window, beyond which layers forget tokens.
+
+        Raises:
+            ConfigError: If the window is shorter.
+        """
+        config = self._backbone.model.config.get_text_config(decoder=True)
+        window = getattr(config, "sliding_window", None)
+        if window is not None and num_slots > window:
+            raise ConfigError(
+                f"decoding must be plain where prompt and answer exceed the sliding window of {window} "
+                f"tokens of backbone {self._backbone.name!r}, got {self._decoding!r} with "
+                f"{num_slots} slots."
+            )
+
+
+def decoder_for(backbone: LoadedBackbone, decoding: str) -> FastDecoder | None:
+    """Return a decoder, or None for plain decoding.
+
+    Raises:
+        ConfigError: If `decoding` is not one of DECODINGS.
+    """
+    checks.choice("decoding", decoding, DECODINGS)
+    return None if decoding == "plain" else FastDecoder(backbone, decoding)
+
+
+def stepping(
+    decoder: FastDecoder | None, modules: Iterable[nn.Module], *, max_new_tokens: int
+) -> AbstractContextManager[None]:
+    """Return `decoder.replacing(…)`, or without a decoder a block in which nothing is replaced."""
+    if decoder is None:
+        return nullcontext()
+    return decoder.replacing(modules, max_new_tokens=max_new_tokens)
+
+
+def rounded_rows(rows: int) -> int:
+    """Return the next power of two."""
+    return 1 << (rows - 1).bit_length()
+
+
+def rounded_slots(slots: int) -> int:
+    """Return the next of 64, 96, 128, 192, 256, 384, …."""
+    size = _FEWEST_SLOTS
+    while size < slots:
+        if size * 3 // 2 >= slots:
+            return size * 3 // 2
+        size *= 2
+    return size
+
+
+def _are_same(some: list[Tensor], others: list[Tensor]) -> bool:
+    """Whether two lists hold the very same tensors."""
+    return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))

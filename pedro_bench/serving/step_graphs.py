@@ -1,0 +1,60 @@
+"""Make a step fast: trace it into a graph of tensor operations, compile the graph, record it on a GPU.
+
+The step is traced by running it once (`make_fx`), so contexts, hooks and caches may be ordinary Python. All
+tensors, the weights included, are arguments of the graph: nothing is folded into it, it can be bound to the
+tensors of another adapter of the same method, and it is compiled once.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+Program = Callable[[], None]
+Graph = Callable[..., Any]
+
+_WARM_UPS = 3
+"""Runs before a recording, in which libraries take their workspaces."""
+
+
+def weights_of(modules: Iterable[nn.Module]) -> list[Tensor]:
+    """Return every parameter and buffer of some modules, shared ones once, always in the same order."""
+    found: dict[int, Tensor] = {}
+    for module in modules:
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None:
+                found.setdefault(id(tensor), tensor)
+    return list(found.values())
+
+
+@torch.no_grad()
+def compiled(step: Program, tensors: Sequence[Tensor], backend: Any) -> Graph:
+    """Trace a step that reads and writes some tensors; return it as a function of them.
+
+    Args:
+        step: Runs once here.
+        tensors: All that it uses, each once.
+        backend: As in `torch.compile`.
+    """
+    graph = make_fx(lambda *_: step())(*tensors)
+    made: Graph = torch.compile(graph, fullgraph=True, dynamic=False, backend=backend)
+    return made
+
+
+def recorded(program: Program, device: torch.device) -> Program:
+    """Record a program's kernels as a CUDA graph and return its replay; on a CPU, return the program."""
+    if device.type != "cuda":
+        return program
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UPS):
+            program()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        program()
+    replay: Program = graph.replay
+    return replay

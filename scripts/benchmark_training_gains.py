@@ -1,0 +1,161 @@
+"""Print what each single measure of training brings: everything as it is, then one measure left out.
+
+    python scripts/benchmark_training_gains.py        4 layers x 1024, random weights, BoolQ-like lengths
+
+Forward and backward passes of LoRA on the same rows, in turn within each repeat, the median ratio of the
+time without a measure to that with all of them:
+
+- loss on answers only: the head is applied where an answer's token is predicted; without, everywhere
+- batches by length: without, rows go together as they come
+- causal kernel: right padding needs no mask; without, the mask is built and passed
+- frozen weights left alone: without, gradients of all backbone weights are computed as well
+- fused optimiser: one kernel for all of AdamW; without, PyTorch's default, which is what the loop uses
+
+A compiled step is not among them: batches by length have another width nearly every time, and each width
+would be compiled anew.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from benchmark_generation import SHAPE, backbone_arguments, show
+from benchmark_training import make_rows
+from torch import Tensor
+
+from pedro_bench.cli.compose import side_by_side
+from pedro_bench.data.batching import collate, training_batches
+from pedro_bench.experiment.identity import resolve_device
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
+from pedro_bench.protocols.settings import build_group
+
+Settings = dict[str, Any]
+
+
+def head_everywhere(adapted: AdaptedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """As `AdaptedModel.answer_logits`, with logits at every position, most of them thrown away."""
+    hidden_BTD = adapted._hidden(batch)
+    logits_BTV = adapted.backbone.head(hidden_BTD[:, :-1].flatten(0, 1))
+    labels_N = batch.labels_BT[:, 1:].flatten()
+    is_answer_N = labels_N != IGNORED
+    return logits_BTV[is_answer_N], labels_N[is_answer_N]
+
+
+@contextmanager
+def gradients_everywhere(adapted: AdaptedModel) -> Iterator[None]:
+    """Let the backbone's weights take part in the backward pass."""
+    weights = [one for one in adapted.model.parameters() if not one.requires_grad]
+    for one in weights:
+        one.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for one in weights:
+            one.requires_grad_(False)
+            one.grad = None
+
+
+def without(measure: str, adapted: AdaptedModel) -> AbstractContextManager[Any]:
+    """Return a block in which one measure is left out."""
+    if measure == "loss on answers only":
+        return patch.object(AdaptedModel, "answer_logits", head_everywhere)
+    if measure == "causal kernel":
+        return patch.object(Batch, "is_right_padded", False)
+    if measure == "frozen weights left alone":
+        return gradients_everywhere(adapted)
+    return nullcontext()
+
+
+MEASURES = ("loss on answers only", "batches by length", "causal kernel", "frozen weights left alone")
+
+
+def passes(adapted: AdaptedModel, rows: Sequence[Encoded], batches: list[list[int]]) -> float:
+    """Return the seconds of forward and backward passes over batches of rows."""
+    device = adapted.backbone.device
+    started = time.perf_counter()
+    for indices in batches:
+        batch = collate([rows[index] for index in indices], 0, "right").to(device)
+        loss, num_tokens = adapted(batch)
+        (loss / num_tokens).backward()
+        for one in adapted.model.parameters():
+            one.grad = None
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def optimiser_seconds(adapted: AdaptedModel, steps: int, **options: Any) -> float:
+    """Return the seconds of one optimiser step."""
+    own = [one for one in adapted.adapter.parameters() if one.requires_grad]
+    optimiser = torch.optim.AdamW(own, lr=1e-4, **options)
+    for one in own:
+        one.grad = torch.full_like(one, 1e-3)
+    optimiser.step()
+    started = time.perf_counter()
+    for _ in range(steps):
+        optimiser.step()
+    return (time.perf_counter() - started) / steps
+
+
+def ratios(
+    seconds: dict[str, list[float]], of: Callable[[float, float], float]
+) -> dict[str, dict[str, float]]:
+    """Return median, lowest and highest ratio of each entry to `all measures`, repeat by repeat."""
+    made = {}
+    for name, found in seconds.items():
+        pairs = [of(one, whole) for one, whole in zip(found, seconds["all measures"], strict=True)]
+        made[name] = {"ratio": statistics.median(pairs), "lowest": min(pairs), "highest": max(pairs)}
+    return made
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("overrides", nargs="*", help="another backbone, such as backbone=llama2_7b")
+    given = parser.parse_args()
+    config, built = side_by_side("method", ["lora"], given.overrides or backbone_arguments(SHAPE))
+    device = resolve_device(config["device"])
+    backbone = build_group("backbone", config["backbone"]).load(device=device)
+    adapted = AdaptedModel(backbone, build_group("method", built["lora"]))
+    adapted.train()
+    rows = make_rows(given.steps * given.batch, backbone.shape.vocab_size, seed=0)
+    grouped = training_batches([len(row) for row in rows], given.batch, seed=0, epoch=0)
+    as_they_come = [
+        list(range(start, start + given.batch)) for start in range(0, len(rows), given.batch)
+    ]
+    passes(adapted, rows, grouped[:1])
+    seconds: dict[str, list[float]] = {"all measures": [], **{name: [] for name in MEASURES}}
+    for repeat in range(given.repeats):
+        for name, found in seconds.items():
+            batches = as_they_come if name == "batches by length" else grouped
+            with without(name, adapted):
+                found.append(passes(adapted, rows, batches))
+            show(f"repeat {repeat + 1} of {given.repeats}: {name} {found[-1]:.2f} s")
+    plain = optimiser_seconds(adapted, 10)
+    fused = optimiser_seconds(adapted, 10, fused=True)
+    whole = statistics.median(seconds["all measures"]) / len(grouped)
+    shown = {
+        "device": device,
+        "time without / with": ratios(seconds, lambda one, other: one / other),
+        "optimiser": {
+            "share of a step": plain / (whole + plain),
+            "time default / fused": plain / fused,
+        },
+    }
+    print(json.dumps(shown, indent=1))
+
+
+if __name__ == "__main__":
+    main()

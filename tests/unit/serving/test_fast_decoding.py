@@ -1,0 +1,171 @@
+"""Static and compiled steps give the tokens of the plain path, alone and mixed, and compile once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from pedro_bench.errors import ConfigError, InjectionError
+from pedro_bench.evaluation.decoding import generate
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.serving import AdapterBank, FastDecoder, TenantAdapter
+from pedro_bench.serving.fast_decoding import rounded_rows, rounded_slots
+from tests.tiny import METHOD_NAMES, build_method
+
+UNSUITED = ("infix_tuning",)
+LENGTHS = (5, 2, 9, 1, 7, 3, 12, 4)
+TENANTS = ("anna", "ben", "anna", "cleo", "ben", "cleo", "anna", "ben")
+
+
+class CountingBackend:
+    """A backend of `torch.compile` that runs graphs as they are, and counts them."""
+
+    def __init__(self) -> None:
+        self.num_graphs = 0
+
+    def __call__(self, graph: Any, inputs: Any) -> Any:
+        self.num_graphs += 1
+        return graph.forward
+
+
+def make_prompts(lengths: tuple[int, ...] = LENGTHS, seed: int = 0) -> list[Encoded]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        Encoded(tuple(torch.randint(4, 35, (n,), generator=generator).tolist()), (), index)
+        for index, n in enumerate(lengths)
+    ]
+
+
+def answers(adapted: Any, decoder: FastDecoder | None, beams: int, **options: Any) -> list[str]:
+    prompts = options.pop("prompts", None) or make_prompts()
+    options = {"num_beams": beams, "max_new_tokens": 6, "batch_size": 3, **options}
+    if decoder is None:
+        return generate(adapted, prompts, **options)
+    with decoder.replacing(adapted.modules(), max_new_tokens=options["max_new_tokens"]):
+        return generate(adapted, prompts, **options)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHOD_NAMES) - set(UNSUITED)))
+def test_static_steps_give_the_tokens_of_the_plain_path(
+    name: str, tiny_backbone: Any, make_tenant: Callable[..., Any]
+) -> None:
+    adapted = make_tenant(name, 1, tiny_backbone)
+    decoder = FastDecoder(tiny_backbone, "static")
+    for beams in (1, 3):
+        expected = answers(adapted, None, beams)
+        assert len(set(expected)) > 1
+        assert answers(adapted, decoder, beams) == expected
+    assert "forward" not in vars(tiny_backbone.model)
+
+
+@pytest.mark.parametrize("name", UNSUITED)
+def test_a_method_whose_steps_look_at_the_prompt_is_refused(
+    name: str, tiny_backbone: Any, make_tenant: Callable[..., Any]
+) -> None:
+    adapted = make_tenant(name, 1, tiny_backbone)
+    with pytest.raises(InjectionError, match="decoding must be plain .* got one that reads 'num_c"):
+        answers(adapted, FastDecoder(tiny_backbone, "static"), 1)
+    assert answers(adapted, None, 1), "the model's own forward is back"
+
+
+@pytest.mark.parametrize("name", ["pedro", "lora", "ia3"])
+def test_compiled_steps_are_compiled_once_and_give_the_same_tokens(
+    name: str, tiny_backbone: Any, make_tenant: Callable[..., Any]
+) -> None:
+    backend = CountingBackend()
+    decoder = FastDecoder(tiny_backbone, "compiled", least_slots=32, backend=backend)
+    for seed in (1, 2):  # another adapter of the method: the same graph, other weights
+        adapted = make_tenant(name, seed, tiny_backbone)
+        for prompts in (make_prompts(), make_prompts((3, 20, 11, 2), seed=seed)):
+            expected = answers(adapted, None, 1, prompts=prompts)
+            assert answers(adapted, decoder, 1, prompts=prompts) == expected
+        adapted.remove()
+    assert backend.num_graphs == 2, "one for batches of three and four, one for the last of two"
+
+
+def test_beams_are_compiled_too(tiny_backbone: Any, make_tenant: Callable[..., Any]) -> None:
+    adapted = make_tenant("pedro", 1, tiny_backbone)
+    backend = CountingBackend()
+    decoder = FastDecoder(tiny_backbone, "compiled", backend=backend)
+    assert answers(adapted, decoder, 3, batch_size=4) == answers(adapted, None, 3, batch_size=4)
+    assert backend.num_graphs == 1
+
+
+@pytest.mark.parametrize("decoding", ["static", "compiled"])
+@pytest.mark.parametrize("name", ["pedro", "lora", "bitfit"])
+def test_mixed_tenants_get_the_text_they_get_alone(
+    name: str,
+    decoding: str,
+    tiny_backbone: Any,
+    make_tenant: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompts, expected = make_prompts(), [""] * len(LENGTHS)
+    adapters = {}
+    for seed, tenant in enumerate(dict.fromkeys(TENANTS)):
+        adapted = make_tenant(name, seed, tiny_backbone)
+        adapters[tenant] = TenantAdapter.of(adapted)
+        for row in [row for row, own in enumerate(TENANTS) if own == tenant]:
+            expected[row] = answers(adapted, None, 1, prompts=[prompts[row]])[0]
+        adapted.remove()
+    bank = AdapterBank(tiny_backbone, build_method(name), decoding=decoding)
+    backend = CountingBackend()
+    monkeypatch.setattr(bank._decoder, "_backend", backend)
+    for tenant, adapter in adapters.items():
+        bank.add(tenant, adapter)
+    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 6}
+    for size in (8, 4):
+        assert bank.generate_encoded(TENANTS, prompts, batch_size=size, **options) == expected
+    one = bank.generate_encoded(["ben"] * 8, prompts, batch_size=8, **options)
+    assert [one[row] for row in (1, 4, 7)] == [expected[row] for row in (1, 4, 7)]
+    assert backend.num_graphs == (2 if decoding == "compiled" else 0)
+
+
+@pytest.mark.slow
+def test_the_default_compiler_gives_the_same_tokens(
+    tiny_backbone: Any, make_tenant: Callable[..., Any]
+) -> None:
+    adapted = make_tenant("pedro", 1, tiny_backbone)
+    decoder = FastDecoder(tiny_backbone, "compiled")
+    options: dict[str, Any] = {"batch_size": 8, "max_new_tokens": 12}
+    assert answers(adapted, decoder, 1, **options) == answers(adapted, None, 1, **options)
+
+
+def test_a_step_leaves_no_trace_in_the_model(
+    tiny_backbone: Any, make_tenant: Callable[..., Any]
+) -> None:
+    before = tiny_backbone.fingerprint()
+    adapted = make_tenant("pedro", 1, tiny_backbone)
+    answers(adapted, FastDecoder(tiny_backbone, "compiled", backend=CountingBackend()), 1)
+    adapted.remove()
+    assert tiny_backbone.fingerprint() == before
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in tiny_backbone.model.modules())
+
+
+def test_shapes_are_few() -> None:
+    assert [rounded_rows(rows) for rows in (1, 2, 3, 5, 16)] == [1, 2, 4, 8, 16]
+    assert [rounded_slots(slots) for slots in (1, 64, 65, 97, 311, 385)] == [
+        64,
+        64,
+        96,
+        128,
+        384,
+        512,
+    ]
+
+
+def test_what_cannot_be_is_refused(
+    tiny_backbone: Any, make_tenant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="decoding must be one of the known words, got 'plain'"):
+        FastDecoder(tiny_backbone, "plain")
+    with pytest.raises(ConfigError, match="got 'compild'. Did you mean 'compiled'"):
+        AdapterBank(tiny_backbone, build_method("pedro"), decoding="compild")
+    adapted = AdaptedModel(tiny_backbone, build_method("lora"))
+    monkeypatch.setattr(
+        tiny_backbone.model.config, "sliding_window", 32, raising=False
+    )
+    with pytest.raises(ConfigError, match="sliding window of 32 tokens .* got 'static' with 64"):
+        answers(adapted, FastDecoder(tiny_backbone, "static"), 1)
