@@ -141,7 +141,9 @@ def measure(arguments: Sequence[str], **own: Any) -> dict[str, Any]:
 def _samples(found: dict[str, Any]) -> list[list[tuple[float, float]]]:
     """Return each row's tokens a second and processor seconds, repeat by repeat."""
     paths = iter(found["records"])
-    read = [[records.read(Path(next(paths))) for _ in range(row["repeats"])] for row in found["rows"]]
+    read = [
+        [records.read(Path(next(paths))) for _ in range(row["repeats"])] for row in found["rows"]
+    ]
     return [
         [
             (one.metrics["test"]["tokens_per_second"], one.timing["processor_seconds"])
@@ -160,9 +162,7 @@ def _place(found: dict[str, Any], fields: dict[str, Any]) -> int:
 
 
 def _is_there(found: dict[str, Any], fields: dict[str, Any]) -> bool:
-    return any(
-        all(row[name] == value for name, value in fields.items()) for row in found["rows"]
-    )
+    return any(all(row[name] == value for name, value in fields.items()) for row in found["rows"])
 
 
 def show(line: str) -> None:

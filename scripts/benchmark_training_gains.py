@@ -3,7 +3,8 @@
     python scripts/benchmark_training_gains.py        4 layers x 1024, random weights, BoolQ-like lengths
 
 Forward and backward passes of LoRA on the same rows, in turn within each repeat, the median ratio of the
-time without a measure to that with all of them:
+time without a measure to that with all of them (on a CPU, of the process's own processor time, which
+neighbours on a shared machine disturb less):
 
 - loss on answers only: the head is applied where an answer's token is predicted; without, everywhere
 - batches by length: without, rows go together as they come
@@ -31,12 +32,11 @@ from torch import Tensor
 
 from pedro_bench.cli.compose import side_by_side
 from pedro_bench.data.batching import collate, training_batches
+from pedro_bench.efficiency import meter
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
 from pedro_bench.protocols.settings import build_group
-
-Settings = dict[str, Any]
 
 
 def head_everywhere(adapted: AdaptedModel, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -73,22 +73,30 @@ def without(measure: str, adapted: AdaptedModel) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-MEASURES = ("loss on answers only", "batches by length", "causal kernel", "frozen weights left alone")
+MEASURES = (
+    "loss on answers only",
+    "batches by length",
+    "causal kernel",
+    "frozen weights left alone",
+)
 
 
 def passes(adapted: AdaptedModel, rows: Sequence[Encoded], batches: list[list[int]]) -> float:
     """Return the seconds of forward and backward passes over batches of rows."""
     device = adapted.backbone.device
-    started = time.perf_counter()
+    started = now(device)
     for indices in batches:
         batch = collate([rows[index] for index in indices], 0, "right").to(device)
         loss, num_tokens = adapted(batch)
         (loss / num_tokens).backward()
         for one in adapted.model.parameters():
             one.grad = None
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    return now(device) - started
+
+
+def now(device: torch.device) -> float:
+    """Return the processor's seconds on a CPU, elsewhere the clock's after all work is done."""
+    return time.process_time() if device.type == "cpu" else meter.now(device)
 
 
 def optimiser_seconds(adapted: AdaptedModel, steps: int, **options: Any) -> float:
@@ -98,10 +106,10 @@ def optimiser_seconds(adapted: AdaptedModel, steps: int, **options: Any) -> floa
     for one in own:
         one.grad = torch.full_like(one, 1e-3)
     optimiser.step()
-    started = time.perf_counter()
+    started = now(adapted.backbone.device)
     for _ in range(steps):
         optimiser.step()
-    return (time.perf_counter() - started) / steps
+    return (now(adapted.backbone.device) - started) / steps
 
 
 def ratios(
@@ -111,7 +119,11 @@ def ratios(
     made = {}
     for name, found in seconds.items():
         pairs = [of(one, whole) for one, whole in zip(found, seconds["all measures"], strict=True)]
-        made[name] = {"ratio": statistics.median(pairs), "lowest": min(pairs), "highest": max(pairs)}
+        made[name] = {
+            "ratio": statistics.median(pairs),
+            "lowest": min(pairs),
+            "highest": max(pairs),
+        }
     return made
 
 

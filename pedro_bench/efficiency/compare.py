@@ -64,9 +64,7 @@ def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, An
             is short.
     """
     request = comparison.request
-    chosen = entries(
-        comparison.methods, request.beams, request.tenants, request.decoding
-    )
+    chosen = entries(comparison.methods, request.beams, request.tenants, request.decoding)
     if any(entry.name == contestants.PEER for entry in chosen):
         contestants.check_peer()
     device = resolve_device(comparison.device)

@@ -23,9 +23,7 @@ def saved_adapter(path: Path) -> TenantAdapter:
     return _adapter(read_saved(path))
 
 
-def open_bank(
-    runs: Mapping[str, Path], *, device: str, store: str, decoding: str
-) -> AdapterBank:
+def open_bank(runs: Mapping[str, Path], *, device: str, store: str, decoding: str) -> AdapterBank:
     """Load runs as tenants; see `pedro_bench.experiment.serve`."""
     if not runs:
         raise ConfigError("runs must name at least one tenant and its run, got none.")

@@ -18,6 +18,7 @@ Legend: B rows, T tokens of the padded prompt.
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 from torch import Tensor, nn
@@ -90,6 +91,7 @@ class FastDecoder:
         plain, own = model.forward, model.__dict__.get("forward")
         active: StaticStep | None = None
 
+        @wraps(plain)  # by the signature `generate` sees that one position's logits are enough
         def forward(**inputs: Any) -> Any:
             nonlocal active
             if active is not None and inputs["past_key_values"] is active.cache:

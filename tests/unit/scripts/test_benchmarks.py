@@ -80,10 +80,12 @@ def test_the_headline_takes_mixed_rows_from_the_part_on_tenants(load_script):
             "tenants": tenants,
             "mixed": mixed,
             "tokens_per_second": speed,
+            "bandwidth_share": speed / 100,
         }
 
     found = {
         "table3": {"rows": [row("lora", 20.0), row("pedro", 30.0)]},
+        "compiled": {"rows": [row("none", 80.0), row("pedro", 60.0)]},
         "tenants": {
             "rows": [
                 row("pedro", 1.0),
@@ -94,6 +96,8 @@ def test_the_headline_takes_mixed_rows_from_the_part_on_tenants(load_script):
     }
     assert script.headline(found) == {
         "pedro / lora, beams 1": 1.5,
+        "compiled pedro / compiled bare": 0.75,
+        "compiled pedro, share of the bandwidth limit": 0.6,
         "pedro / peft's lora, 64 tenants": 3.0,
     }
     assert script.headline({"table3": {"stopped": "…"}, "tenants": {"stopped": "…"}}) == {}
@@ -113,6 +117,27 @@ def test_a_part_that_takes_too_long_is_stopped_and_named(load_script):
 def test_every_part_of_the_gpu_script_is_a_command_that_is_there(load_script):
     script = load_script("benchmark_gpu")
     made = script.parts("results", script.BACKBONE)
-    assert list(made) == ["table3", "training", "tenants"]
+    assert list(made) == ["table3", "compiled", "training", "tenants"]
+    assert "decoding=[compiled]" in made["compiled"]
     assert Path(made["training"][1]).is_file()
     assert "device=cuda" in made["table3"]
+
+
+@pytest.mark.slow
+def test_the_gpu_script_runs_to_its_end_on_a_cpu(load_script, tmp_path, monkeypatch, capsys):
+    script = load_script("benchmark_gpu")
+    places = [f"--results={tmp_path}", f"--out={tmp_path / 'gpu.json'}"]
+    backbone = ["backbone=micro", "device=cpu"]
+    monkeypatch.setattr(sys, "argv", ["benchmark_gpu.py", "--small", *places, *backbone])
+    script.main()
+    assert set(json.loads(capsys.readouterr().out)) == {
+        "pedro / lora, beams 1",
+        "pedro / lora, beams 3",
+        "compiled pedro / compiled bare",
+        "compiled pedro, share of the bandwidth limit",
+        "pedro / peft's lora, 2 tenants",
+        "lora / peft's lora, 2 tenants",
+    }
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert not any("stopped" in part for part in found.values())
+    assert set(found["training"]["trained"]) == {"lora, peer", "lora", "pedro"}
