@@ -188,9 +188,12 @@ def main() -> None:
     shown = {}
     for name, found in taken.items():
         pairs = list(zip(found, taken["lora, peer"], strict=True))
+        speeds = [b.seconds / a.seconds for a, b in pairs]
         shown[name] = {
             "tokens_per_second": tokens / statistics.median(one.seconds for one in found),
-            "times the peer's speed": statistics.median(b.seconds / a.seconds for a, b in pairs),
+            "times the peer's speed": statistics.median(speeds),
+            "lowest": min(speeds),
+            "highest": max(speeds),
             "of the peer's memory": statistics.median(
                 a.peak_bytes / b.peak_bytes for a, b in pairs
             ),

@@ -123,6 +123,20 @@ def test_every_part_of_the_gpu_script_is_a_command_that_is_there(load_script):
     assert "device=cuda" in made["table3"]
 
 
+def test_a_measure_is_compared_within_its_repeat(load_script):
+    script = load_script("benchmark_training_gains")
+    seconds = {"all measures": [1.0, 2.0], "causal kernel": [1.5, 2.0]}
+    made = script.ratios(seconds, lambda one, other: one / other)
+    assert made["causal kernel"] == {"ratio": 1.25, "lowest": 1.0, "highest": 1.5}
+    assert made["all measures"]["ratio"] == 1.0
+
+
+def test_finished_keys_are_all_found_again(load_script):
+    found = load_script("benchmark_overhead").skip(3)
+    assert found["keys"] == 3
+    assert 0 < found["processor_seconds"]
+
+
 @pytest.mark.slow
 def test_the_gpu_script_runs_to_its_end_on_a_cpu(load_script, tmp_path, monkeypatch, capsys):
     script = load_script("benchmark_gpu")
