@@ -94,6 +94,23 @@ def test_tenants_stand_beside_one_tenant_and_the_peer(
     assert len(set(found["records"])) == len(rows)
 
 
+def test_fast_steps_stand_beside_plain_ones(make_comparison: Callable[..., Comparison]) -> None:
+    told: list[str] = []
+    comparison = make_comparison(
+        methods=["none", "pedro"], beams=[1], decoding=["plain", "static"], repeats=1
+    )
+    found = compare(comparison, told.append)
+    assert [(row["method"], row["decoding"]) for row in found["rows"]] == [
+        ("none", "plain"),
+        ("pedro", "plain"),
+        ("none", "static"),
+        ("pedro", "static"),
+    ]
+    last = records.read(found["records"][-1])
+    assert last.task == "generate_beam1_static"
+    assert last.timing["processor_seconds"] > 0
+
+
 def test_a_method_that_serves_no_tenants_is_refused_before_measuring(
     make_comparison: Callable[..., Comparison],
 ) -> None:

@@ -4,14 +4,19 @@ from typing import Any
 
 import pytest
 
-from pedro_bench.efficiency.request import DEFAULTS, request_of
+from pedro_bench.efficiency.request import DECODINGS, DEFAULTS, request_of
 from pedro_bench.errors import ConfigError
+from pedro_bench.serving import fast_decoding
 
 
 def test_one_value_stands_for_a_list() -> None:
     request = request_of({**DEFAULTS, "methods": "pedro", "beams": 1, "tenants": 4})
     assert (request.methods, request.beams, request.tenants) == (("pedro",), (1,), (4,))
     assert (request.prompt_tokens, request.new_tokens) == (278.6, 32.5)
+
+
+def test_decodings_are_those_of_serving() -> None:
+    assert DECODINGS == fast_decoding.DECODINGS
 
 
 @pytest.mark.parametrize(
@@ -21,6 +26,7 @@ def test_one_value_stands_for_a_list() -> None:
         ("methods", ["lora", "lora"], "methods must list distinct values"),
         ("beams", [0], "beams must be a whole number of at least 1, got 0"),
         ("tenants", [2, 2], "tenants must be distinct numbers"),
+        ("decoding", "compild", "got 'compild'. Did you mean 'compiled'"),
         ("repeats", 0, "repeats must be a whole number of at least 1, got 0"),
         ("prompts", True, "prompts must be a whole number of at least 1, got True"),
         ("lengths", "papers", "got 'papers'. Did you mean 'paper'"),

@@ -60,6 +60,14 @@ def test_static_steps_give_the_tokens_of_the_plain_path(
     assert "forward" not in vars(tiny_backbone.model)
 
 
+def test_another_family_takes_static_steps(
+    load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+) -> None:
+    backbone = load_tiny("gemma")
+    adapted = make_tenant("pedro", 1, backbone)
+    assert answers(adapted, FastDecoder(backbone, "static"), 3) == answers(adapted, None, 3)
+
+
 @pytest.mark.parametrize("name", UNSUITED)
 def test_a_method_whose_steps_look_at_the_prompt_is_refused(
     name: str, tiny_backbone: Any, make_tenant: Callable[..., Any]

@@ -66,6 +66,18 @@ def test_finished_runs_are_served_together(save_run: Callable[..., Path]) -> Non
     assert bank.tenants == ("anna", "ben", "cleo")
 
 
+def test_fast_decoding_gives_the_same_text(save_run: Callable[..., Path]) -> None:
+    runs = {"anna": save_run("pedro", 0), "ben": save_run("pedro", 1)}
+    prompts = ["the cat sat on the mat", "who lives in Oslo", "a dog"]
+    expected = pedro_bench.load(runs["anna"], device="cpu").generate(prompts, max_new_tokens=5)
+    fast = pedro_bench.load(runs["anna"], device="cpu", decoding="static")
+    assert fast.generate(prompts, max_new_tokens=5) == expected
+    bank = pedro_bench.serve(runs, device="cpu", decoding="static")
+    requests = [("anna", prompts[0]), ("ben", prompts[1]), ("anna", prompts[2])]
+    found = bank.generate(requests, max_new_tokens=5)
+    assert [found[0], found[2]] == [expected[0], expected[2]]
+
+
 def test_what_does_not_fit_together_is_refused(
     save_run: Callable[..., Path], tmp_path: Path
 ) -> None:
