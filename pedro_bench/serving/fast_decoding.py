@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -100,7 +101,7 @@ class FastDecoder:
                     logits=logits_BV[:, None], past_key_values=active.cache
                 )
             output = plain(**inputs)
-            mask_BT = inputs["attention_mask"]
+            mask_BT = inputs.get("attention_mask")
             active = self._begin(output.past_key_values, mask_BT, max_new_tokens, weights)
             output.past_key_values = active.cache
             return output
@@ -114,11 +115,13 @@ class FastDecoder:
                 model.forward = own
 
     def _begin(
-        self, cache: Any, mask_BT: Tensor, max_new_tokens: int, weights: list[Tensor]
+        self, cache: Any, mask_BT: Tensor | None, max_new_tokens: int, weights: list[Tensor]
     ) -> StaticStep:
-        """Return the step that goes on from a cache that prompts filled."""
-        rows, length = mask_BT.shape
+        """Return the step that goes on from a cache that prompts filled; no mask means no padding."""
         layers = [(layer.keys, layer.values) for layer in cache.layers]
+        rows, _, length, _ = layers[0][0].shape
+        if mask_BT is None:
+            mask_BT = torch.ones(rows, length, dtype=torch.bool, device=self._backbone.device)
         state = current_context().state
         slots = max(length + max_new_tokens, self._least_slots)
         key = (rounded_rows(rows), rounded_slots(slots))

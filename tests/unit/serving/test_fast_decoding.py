@@ -57,6 +57,7 @@ def test_static_steps_give_the_tokens_of_the_plain_path(
         expected = answers(adapted, None, beams)
         assert len(set(expected)) > 1
         assert answers(adapted, decoder, beams) == expected
+        assert answers(adapted, decoder, beams, batch_size=1) == expected, "without any padding"
     assert "forward" not in vars(tiny_backbone.model)
 
 
