@@ -1,7 +1,7 @@
 """Print what a run costs beside training and evaluation, and how long finished keys take to skip.
 
     python scripts/benchmark_overhead.py              one micro run of five seeds, and 1,000 finished keys
-    python scripts/benchmark_overhead.py --parts start skip
+    python scripts/benchmark_overhead.py --parts start,skip
     python scripts/benchmark_overhead.py --parts run method=lora task=rte 'seeds=[0,1,2]'
 
 Targets: time outside of training and evaluation under 5% of a micro run; 1,000 finished keys skipped in
@@ -117,16 +117,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="+", default=["start", "skip", "run"])
+    parser.add_argument("--parts", default="start,skip,run", help="which, separated by commas")
     parser.add_argument("--keys", type=int, default=1000)
     parser.add_argument("overrides", nargs="*", help="of the run, in place of PEDRO on BoolQ")
     given = parser.parse_args()
+    asked = given.parts.split(",")
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "start": start,
         "skip": lambda: skip(given.keys),
         "run": lambda: share_outside(given.overrides),
     }
-    print(json.dumps({name: parts[name]() for name in given.parts}, indent=1))
+    if unknown := set(asked) - set(parts):
+        parser.error(f"--parts must be of {', '.join(parts)}, got {sorted(unknown)}")
+    print(json.dumps({name: parts[name]() for name in asked}, indent=1))
 
 
 if __name__ == "__main__":
