@@ -1,0 +1,311 @@
+"""Leases: workers that share a results folder divide its runs without locks and without clocks.
+
+    <results_dir>/runs/<suite>/leases/<stem of the record>.<generation>
+
+The file of the highest generation says who holds a run. Every change of hands is the exclusive creation
+of the next generation, which one worker alone can win, whether it takes a free run, one of a worker that
+died, or gives its own back; so nothing is ever deleted that somebody may still rely on. A holder counts
+up a number in its file; whoever waits watches that number with a clock of its own, and takes the run
+once the number has stood still for the holder's lease. Clocks of two machines are never compared, so
+they may be wrong or jump. On the holder's own machine its death is seen at once. `flock` is not used:
+all that is asked of a shared file system is that two exclusive creations of one name cannot both
+succeed, and that a file opened anew shows what was written.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pedro_bench.errors import RecordError
+
+FOLDER = "leases"
+BEATS_PER_LEASE = 6
+"""How often a holder counts up within a lease; so many beats must be missed before it counts as dead."""
+
+_WIDTH = 12
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process: where it can be looked for, and a random word that no other has.
+
+    Attributes:
+        host: Name of its machine.
+        boot: What tells this start of this machine, and this container on it, from all others.
+        pid: Its process number.
+        birth: When it was started, in ticks since the machine's start.
+        word: Random.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    birth: str
+    word: str
+
+    @classmethod
+    def here(cls) -> "Owner":
+        """Return an owner that stands for this process."""
+        return cls(socket.gethostname(), _boot(), os.getpid(), _birth(os.getpid()), _word())
+
+    def is_dead(self) -> bool:
+        """Whether it is known to be gone; of a process of another machine nothing is known."""
+        is_here = bool(self.boot) and (self.host, self.boot) == (socket.gethostname(), _boot())
+        return is_here and _birth(self.pid) != self.birth
+
+
+@dataclass(frozen=True)
+class _State:
+    """What stands in the file of the highest generation; 0 where there is none."""
+
+    generation: int
+    owner: Owner | None = None
+    seconds: float = 0.0
+    beat: str = ""
+    is_free: bool = True
+
+
+class Lease:
+    """A run held by this process; another thread shows that it lives.
+
+    Args:
+        path: The lease's file.
+        on_loss: Called once from that thread if another worker has taken the run.
+    """
+
+    def __init__(self, path: Path, state: _State, on_loss: Callable[[], None] | None) -> None:
+        self._path, self._state, self._on_loss = path, state, on_loss
+        self._is_over = threading.Event()
+        self.is_lost = False
+        self._thread = threading.Thread(target=self._live, name="lease", daemon=True)
+        self._thread.start()
+
+    def release(self, *, is_done: bool) -> None:
+        """Give the run back.
+
+        Args:
+            is_done: Whether its record is finished: nobody will need it again, and no trace is left.
+        """
+        self._is_over.set()
+        self._thread.join()
+        folder, stem = self._path.parent, self._path.stem
+        generation = self._state.generation
+        if is_done:
+            _remove(folder, stem, generation)
+            with contextlib.suppress(OSError):  # others hold runs, or make the folder anew
+                folder.rmdir()
+        elif not self.is_lost and _create(_file(folder, stem, generation + 1), _content(None, 0)):
+            _remove(folder, stem, generation)
+
+    def _live(self) -> None:
+        beat = 0
+        while not self._is_over.wait(self._state.seconds / BEATS_PER_LEASE):
+            beat += 1
+            try:
+                self.is_lost = not self._beat(beat)
+            except OSError:  # a file system that is away for a while: tried again
+                continue
+            if self.is_lost:
+                if self._on_loss is not None:
+                    self._on_loss()
+                return
+
+    def _beat(self, beat: int) -> bool:
+        """Count up; return whether the run is still this process's."""
+        if _newest(self._path.parent, self._path.stem) > self._state.generation:
+            return False
+        try:
+            with self._path.open("r+b") as file:
+                file.write(f"{beat:0{_WIDTH}d}".encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            return False
+        return True
+
+
+class Leases:
+    """What a worker knows of the leases of one suite: which it may take, and which it watches.
+
+    Args:
+        suite_folder: The folder of the suite's records.
+        seconds: After how many seconds without a sign of life this worker's own leases lapse.
+        clock: Gives seconds that never go back; only differences count.
+    """
+
+    def __init__(
+        self, suite_folder: Path, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.folder = suite_folder / FOLDER
+        self.seconds = seconds
+        self._clock = clock
+        self._watched: dict[str, tuple[tuple[int, str], float]] = {}
+
+    def take(self, stem: str, on_loss: Callable[[], None] | None = None) -> Lease | None:
+        """Take a run that is free or whose holder is dead; return None if another worker has it.
+
+        Args:
+            stem: Stem of the run's record.
+            on_loss: Called from another thread if the run is taken away.
+
+        Raises:
+            RecordError: If the folder cannot be written.
+        """
+        try:
+            held = self._take(stem)
+        except OSError as error:
+            raise RecordError(
+                f"folder {self.folder} must be writable, got {error.strerror or error}: choose "
+                "another folder with results_dir=…."
+            ) from error
+        if held is None:
+            return None
+        return Lease(_file(self.folder, stem, held.generation), held, on_loss)
+
+    def _take(self, stem: str) -> _State | None:
+        """Create the next generation of a run that may be taken."""
+        state = self._state(stem)
+        if not (state.is_free or self._is_dead(stem, state)):
+            return None
+        held = _State(state.generation + 1, Owner.here(), self.seconds, is_free=False)
+        path = _file(self.folder, stem, held.generation)
+        if not _create(path, _content(held.owner, self.seconds)) or _read(path).owner != held.owner:
+            return None
+        if _newest(self.folder, stem) > held.generation:
+            return None  # a run given back just now, and taken by a third
+        _remove(self.folder, stem, state.generation)
+        self._watched.pop(stem, None)
+        return held
+
+    def can_be_taken(self, stem: str) -> bool:
+        """Whether `take` would try: the run is free, or its holder is dead as far as was watched."""
+        state = self._state(stem)
+        return state.is_free or self._is_dead(stem, state)
+
+    def holder(self, stem: str) -> str | None:
+        """Return who holds a run, as `host:pid`, or None where it is free."""
+        state = self._state(stem)
+        if state.is_free:
+            return None
+        return f"{state.owner.host}:{state.owner.pid}" if state.owner else "another worker"
+
+    def clear(self, stems: set[str]) -> None:
+        """Remove what killed workers left of runs that are finished, and the folder if it is empty."""
+        for path in _files(self.folder):
+            if path.stem in stems:
+                state = _read(path)
+                if state.is_free or (state.owner is not None and state.owner.is_dead()):
+                    path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def _state(self, stem: str) -> _State:
+        newest = _newest(self.folder, stem)
+        return _read(_file(self.folder, stem, newest)) if newest else _State(0)
+
+    def _is_dead(self, stem: str, state: _State) -> bool:
+        """Whether a holder is gone, or has shown no sign of life for its lease while watched."""
+        if state.owner is not None and state.owner.is_dead():
+            return True
+        now, sign = self._clock(), (state.generation, state.beat)
+        seen, since = self._watched.setdefault(stem, (sign, now))
+        if seen != sign:
+            self._watched[stem] = (sign, now)
+            return False
+        return now - since >= (state.seconds or self.seconds)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except FileNotFoundError:
+        return
+    yield from (folder / name for name in names if name.rpartition(".")[2].isdecimal())
+
+
+def _file(folder: Path, stem: str, generation: int) -> Path:
+    return folder / f"{stem}.{generation}"
+
+
+def _newest(folder: Path, stem: str) -> int:
+    """Return the highest generation of a run, or 0."""
+    return max((int(p.suffix[1:]) for p in _files(folder) if p.stem == stem), default=0)
+
+
+def _remove(folder: Path, stem: str, generation: int) -> None:
+    """Remove all generations up to one; those are nobody's any more."""
+    for path in _files(folder):
+        if path.stem == stem and int(path.suffix[1:]) <= generation:
+            path.unlink(missing_ok=True)
+
+
+def _content(owner: Owner | None, seconds: float) -> bytes:
+    """Return a lease's text: the beat, of a fixed width, and who holds the run."""
+    body: dict[str, Any] = {"owner": None if owner is None else vars(owner), "seconds": seconds}
+    return f"{0:0{_WIDTH}d}{json.dumps(body)}\n".encode()
+
+
+def _create(path: Path, content: bytes) -> bool:
+    """Create a file that must not exist yet; return whether this process did it."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, 0o644)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:  # the folder was removed in between by the last who held a run in it
+        return False
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _read(path: Path) -> _State:
+    """Read a lease; one that is half-written is held by somebody unknown."""
+    generation = int(path.suffix[1:])
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (
+        FileNotFoundError
+    ):  # given up just now: whoever creates the next generation holds the run
+        return _State(generation)
+    try:
+        body = json.loads(text[_WIDTH:])
+        owner = None if body["owner"] is None else Owner(**body["owner"])
+        return _State(generation, owner, float(body["seconds"]), text[:_WIDTH], owner is None)
+    except (ValueError, KeyError, TypeError):
+        return _State(generation, beat=text[:_WIDTH], is_free=False)
+
+
+def _boot() -> str:
+    """Return what tells this start of this machine, and this container, from all others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _birth(pid: int) -> str:
+    """Return when a process of this machine was started, or nothing if it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _word() -> str:
+    return secrets.token_hex(8)
