@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking,instruct,notebooks]'
 	touch $(STAMP)
 
-.PHONY: help install run test test-slow check lint format type layers micro-table docs tables figures notebooks clean
+.PHONY: help install run test test-slow test-faults check lint format type layers micro-table docs tables figures notebooks clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(STAMP) ## the test suite, on both cores, without a network
 
 test-slow: $(STAMP) ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" $(ARGS)
+
+test-faults: $(STAMP) ## every fault, the slow ones too; writes the table of docs/reliability.md
+	$(BIN)/python -m pytest -m "fault and not gpu and not network" --write-faults docs/reliability.md $(ARGS)
 
 check: lint type layers docs ## lint, types, layers and documents
 

@@ -5,6 +5,7 @@
     ├── DataError        a data file, row or split is wrong             exit code 2
     ├── BackboneError    a backbone is missing, gated or unsuitable     exit code 2
     ├── RecordError      a record or results folder is wrong            exit code 2
+    │   └── DamagedRecordError   a record is cut short or was changed
     ├── InjectionError   a method cannot be attached to a backbone      exit code 2
     ├── ContextError     an adapted model is used in a way that would be wrong
     ├── TrainingError    a run broke down while running                 exit code 1
@@ -38,6 +39,10 @@ class BackboneError(PedroBenchError):
 
 class RecordError(PedroBenchError):
     """A record cannot be read or written, or lacks a field."""
+
+
+class DamagedRecordError(RecordError):
+    """A record is not what was written: cut short, or changed by another tool."""
 
 
 class InjectionError(PedroBenchError):

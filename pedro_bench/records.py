@@ -20,7 +20,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.errors import RecordError, near_match
+from pedro_bench.errors import DamagedRecordError, RecordError, near_match
 
 SCHEMA = 1
 """Raised when a field changes its meaning; readers refuse what they do not know."""
@@ -250,14 +250,40 @@ def read(path: str | Path) -> RunRecord:
         reason = error.strerror or error
         raise RecordError(f"record {path} must be readable, got {reason}.") from error
     except ValueError as error:
-        raise RecordError(f"record {path} must be JSON, got {error}.") from error
+        raise DamagedRecordError(f"record {path} must be JSON, got {error}.") from error
     if not isinstance(content, dict):
-        raise RecordError(f"record {path} must be a JSON object, got {type(content).__name__}.")
-    _check(f"record {path}", content)
-    record = RunRecord(**content)
+        kind = type(content).__name__
+        raise DamagedRecordError(f"record {path} must be a JSON object, got {kind}.")
+    if content.get("schema", SCHEMA) != SCHEMA:
+        raise RecordError(f"record {path} must have schema {SCHEMA}, got {content['schema']!r}.")
+    try:
+        _check(f"record {path}", content)
+        record = RunRecord(**content)
+    except RecordError as error:
+        raise DamagedRecordError(str(error)) from error
     if record.stem != path.stem:
-        raise RecordError(f"record {path} must lie in a file named {record.stem}.json.")
+        raise DamagedRecordError(f"record {path} must lie in a file named {record.stem}.json.")
     return record
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged record, so that its run can be done again and nothing is thrown away.
+
+    Returns:
+        Where it lies now.
+
+    Raises:
+        RecordError: If the folder cannot be written.
+    """
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        path.replace(aside)
+    except FileNotFoundError:  # another worker was quicker
+        pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise RecordError(f"record {path} must be writable, got {reason}.") from error
+    return aside
 
 
 def find(results_dir: str | Path, suite: str | None = None) -> list[Path]:

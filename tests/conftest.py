@@ -10,7 +10,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
+from tests.faults import FaultTable
 from tests.tiny import pad_left, save_tiny
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-faults", metavar="FILE", help="write the table of faults into a document"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    place = config.getoption("--write-faults")
+    if place is not None:
+        config.pluginmanager.register(FaultTable(config.rootpath / place), "fault-table")
 
 
 @pytest.fixture(scope="session")

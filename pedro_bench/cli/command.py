@@ -3,12 +3,16 @@
 import contextlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 from pedro_bench.cli.options import outside_options
 from pedro_bench.errors import ConfigError, PedroBenchError, near_match
+from pedro_bench.training.interruption import Interrupted
 
 DONE, RUN_FAILED, BAD_INPUT = 0, 1, 2
 INTERRUPTED = 130
@@ -28,17 +32,34 @@ def guarded(body: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
     # the speed. It counts only before torch is imported, and a value from outside wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with outside_options(arguments) as others:
+        with ends_on_sigterm(), outside_options(arguments) as others:
             return body(others)
     except PedroBenchError as error:
         sys.stderr.write(f"error: {one_sentence(error)}\n")
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write("interrupted: the same command goes on where this one stopped.\n")
-        return INTERRUPTED
+        return error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+@contextlib.contextmanager
+def ends_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the body as Ctrl-C does, so that it leaves nothing half-done."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise Interrupted("SIGTERM came.", 128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def one_sentence(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -44,9 +45,16 @@ _FROM_OMEGACONF = (ValueError, TypeError, AttributeError, AssertionError)
 
 @dataclass(frozen=True)
 class Combination:
-    """One job of a sweep: the overrides that tell it from the others, and what they build."""
+    """One job of a sweep.
+
+    Attributes:
+        overrides: Those that tell it from the others, as shown.
+        arguments: All of them, for Hydra.
+        settings: What they build.
+    """
 
     overrides: tuple[str, ...]
+    arguments: tuple[str, ...]
     settings: Settings
 
 
@@ -55,7 +63,7 @@ class Sweep:
     """A multirun, every combination of it checked.
 
     Attributes:
-        arguments: Overrides for Hydra, normalised.
+        arguments: Overrides that all jobs share, those of Hydra's own node included, normalised.
         combinations: The jobs, in Hydra's order.
     """
 
@@ -161,9 +169,19 @@ def sweep_of(arguments: Sequence[str], shown: Sequence[str] = ()) -> Sweep:
             raise ConfigError(f"a sweep must list its values, got: {error}.") from error
         composed: dict[tuple[str, ...], dict[str, Any]] = {}
         combinations = tuple(_combination(job, several, composed) for job in jobs)
-    # A grid of an experiment's YAML is handed on like typed sweeps, so that Hydra's jobs are ours.
-    arguments = (*_search_path(), *swept, *normal, "hydra.sweeper.params=null")
-    return Sweep(arguments, combinations)
+    return Sweep(tuple(fixed), combinations)
+
+
+@contextmanager
+def launcher_config(arguments: Sequence[str]) -> Iterator[tuple[ConfigLoader, DictConfig]]:
+    """Compose what a Hydra launcher starts with, and keep Hydra ready for the time of a `with` block.
+
+    Args:
+        arguments: A sweep's overrides that have one value, and of Hydra's own node.
+    """
+    with _composer():
+        config = _compose(["hydra.mode=MULTIRUN", *arguments])
+        yield GlobalHydra.instance().config_loader(), config
 
 
 def split_extra(
@@ -329,7 +347,8 @@ def _combination(
     except ConfigError as error:
         place = f" (in the combination {' '.join(shown)})" if shown else ""
         raise ConfigError(f"{error}{place}") from error
-    return Combination(shown, settings)
+    arguments = tuple(one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/")))
+    return Combination(shown, arguments, settings)
 
 
 def _assembled(

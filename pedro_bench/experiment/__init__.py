@@ -8,29 +8,37 @@
 Everything heavy is imported when the first run that is due needs it.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import records
 from pedro_bench.experiment.identity import run_key
+from pedro_bench.experiment.sharing import Claims, agreed_due, status_of
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.training.interruption import Interrupted
 
 if TYPE_CHECKING:
     from pedro_bench.experiment.saved import SavedRun
     from pedro_bench.serving import AdapterBank
 
-__all__ = ["load", "plan", "run", "serve"]
+__all__ = ["Worked", "due_of", "load", "plan", "run", "serve", "work"]
+
+_logger = logging.getLogger(__name__)
 
 MISSING = "missing"
-"""Status in a plan of a run without a record."""
+"""Status in a plan of a run without a record, or with a damaged one."""
 
 
 def plan(settings: Settings) -> list[tuple[int, Path, str]]:
     """Return (seed, path of the record, status) for every seed; the status is a record's, or MISSING.
 
     Raises:
-        PedroBenchError: If data or backbone cannot be identified, or a record cannot be read.
+        PedroBenchError: If data or backbone cannot be identified, or a record cannot be read or is
+            of another schema.
     """
     key = run_key(settings)
     planned = []
@@ -44,48 +52,109 @@ def plan(settings: Settings) -> list[tuple[int, Path, str]]:
             key=key,
             seed=seed,
         )
-        status = records.read(path).status if path.is_file() else MISSING
-        planned.append((seed, path, status))
+        planned.append((seed, path, status_of(path) or MISSING))
     return planned
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What a worker found or did.
+
+    Attributes:
+        records: The records that are there, in order of the seeds.
+        left: Paths of the records of due runs that other workers have.
+    """
+
+    records: list[dict[str, Any]]
+    left: tuple[Path, ...]
 
 
 def run(
     settings: Settings, *, on_record: Callable[[dict[str, Any]], None] | None = None
 ) -> list[dict[str, Any]]:
-    """Train, score and record every seed that has no finished record; return all records.
+    """Train, score and record every seed that is due, and wait for those that other workers have.
+
+    Returns:
+        The records that are there, in order of the seeds.
+
+    Raises:
+        PedroBenchError: If the configuration cannot be run at all.
+    """
+    return work(settings, on_record=on_record).records
+
+
+def work(
+    settings: Settings,
+    *,
+    on_record: Callable[[dict[str, Any]], None] | None = None,
+    waits: bool = True,
+) -> Worked:
+    """Train, score and record every seed that is due and free.
 
     What is wrong before the first training step (data, backbone, method) raises and leaves nothing
-    behind; what goes wrong later becomes a `failed` record, and the next seed goes on.
+    behind; what goes wrong later becomes a `failed` record, and the next seed goes on, or with
+    `settings.fail_fast` none. A run that another worker has is left to it; if that worker dies, it is
+    done here.
 
     Args:
         settings: One configuration.
         on_record: Called with each record as soon as it is known.
+        waits: Whether to wait for runs that other workers have.
 
     Raises:
         PedroBenchError: If the configuration cannot be run at all.
     """
     planned = plan(settings)
-    due = [
+    claims = Claims(settings, agreed_due(due_of(settings, planned)))
+    made: dict[int, dict[str, Any]] = {}
+    try:
+        for record in _done(settings, claims, waits=waits):
+            made[record["seed"]] = record
+            if on_record is not None:
+                on_record(record)
+            if settings.fail_fast and record["status"] == "failed":
+                claims.left.clear()
+                break
+    finally:
+        claims.give_back()
+    claims.leases.clear({path.stem for _, path, status in planned if status == "finished"})
+    for seed, path, _ in planned:
+        if seed not in made and status_of(path) is not None:
+            made[seed] = records.read(path).as_dict()
+            if on_record is not None:
+                on_record(made[seed])
+    found = [made[seed] for seed in settings.seeds if seed in made]
+    return Worked(found, tuple(path for _, path in claims.left))
+
+
+def due_of(settings: Settings, planned: list[tuple[int, Path, str]]) -> list[tuple[int, Path]]:
+    """Return seed and path of the runs that a command would do, of those that were planned."""
+    if settings.retry:
+        return [(seed, path) for seed, path, status in planned if status == "failed"]
+    return [
         (seed, path)
         for seed, path, status in planned
         if settings.rerun or status != "finished" or not _has_predictions(path)
     ]
-    made = {}
-    if due:
-        from pedro_bench.experiment.runner import run_seeds
 
-        for record in run_seeds(settings, due):
-            made[record["seed"]] = record
-            if on_record is not None:
-                on_record(record)
-    found = []
-    for seed, path, _ in planned:
-        if seed not in made:
-            made[seed] = records.read(path).as_dict()
-            if on_record is not None:
-                on_record(made[seed])
-        found.append(made[seed])
-    return found
+
+def _done(settings: Settings, claims: Claims, *, waits: bool) -> Iterator[dict[str, Any]]:
+    """Yield the record of every run that this worker gets to do."""
+    while True:
+        try:
+            first = next(claims, None)
+            if first is not None:
+                from pedro_bench.experiment.runner import run_seeds
+
+                yield from run_seeds(settings, chain([first], claims))
+        except Interrupted:
+            if not claims.is_lost:
+                raise
+            _logger.warning("a run was taken over by another worker and is left to it.")
+            continue
+        if not (waits and claims.left):
+            return
+        claims.wait()
 
 
 def load(path: str | Path, *, device: str = "auto", decoding: str = "plain") -> "SavedRun":

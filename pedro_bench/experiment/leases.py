@@ -96,8 +96,13 @@ class Lease:
         """
         self._is_over.set()
         self._thread.join()
-        folder, stem = self._path.parent, self._path.stem
-        generation = self._state.generation
+        with contextlib.suppress(
+            OSError
+        ):  # a disk that is full or gone: the lease lapses by itself
+            self._end(is_done=is_done)
+
+    def _end(self, *, is_done: bool) -> None:
+        folder, stem, generation = self._path.parent, self._path.stem, self._state.generation
         if is_done:
             _remove(folder, stem, generation)
             with contextlib.suppress(OSError):  # others hold runs, or make the folder anew
@@ -267,6 +272,9 @@ def _create(path: Path, content: bytes) -> bool:
     try:
         os.write(descriptor, content)
         os.fsync(descriptor)
+    except OSError:  # a full disk: nobody shall wait for this one
+        path.unlink(missing_ok=True)
+        raise
     finally:
         os.close(descriptor)
     return True

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import RunRecord
-from pedro_bench.training.checkpoint import remove_checkpoints, restart
+from pedro_bench.training.checkpoint import restart
 
 _logger = logging.getLogger(__name__)
 
@@ -47,12 +47,13 @@ class _Prepared:
     device: str
 
 
-def run_seeds(settings: Settings, due: Sequence[tuple[int, Path]]) -> Iterator[dict[str, Any]]:
+def run_seeds(settings: Settings, due: Iterable[tuple[int, Path]]) -> Iterator[dict[str, Any]]:
     """Train, score and record each seed; yield its record, finished or failed.
 
     Args:
         settings: One configuration.
-        due: Seed and path of the record, for each run to do.
+        due: Seed and path of the record, for each run to do; the next is asked for when the one
+            before is recorded.
 
     Raises:
         PedroBenchError: If data, backbone or method do not fit; before anything is written.
@@ -122,8 +123,8 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         if adapted is not None:
             adapted.remove()
     _write(record, settings)
-    if record.status == "finished" and _is_main():
-        remove_checkpoints(folder)
+    if record.status == "finished" and _is_main() and not settings.keep_checkpoints:
+        restart(folder)
     return record
 
 

@@ -27,6 +27,17 @@ GROUPS = ("method", "task", "backbone", "data", "trainer", "evaluation", "tracki
 ROOT_KEYS = ("seeds", "suite", "results_dir", "output_dir", "output", "rerun", "device")
 """Parts of a configuration that are plain values."""
 
+WORK_KEYS: Mapping[str, Any] = {
+    "retry": False,
+    "fail_fast": False,
+    "keep_checkpoints": False,
+    "lease_seconds": 120,
+}
+"""Plain values that only say how runs are worked off: no part of what is recorded. With defaults."""
+
+SHORTEST_LEASE = 3
+"""Seconds; a holder shows six times within a lease that it lives."""
+
 OUTPUTS = ("text", "json")
 
 
@@ -49,7 +60,11 @@ class Settings:
         output: `text` or `json`.
         rerun: Whether finished keys run again.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        resolved_config: All of this as plain JSON types, defaults included, for `build_settings`.
+        retry: Whether only failed runs are due.
+        fail_fast: Whether the first failed run ends the command.
+        keep_checkpoints: Whether a finished run's checkpoints stay beside its adapter.
+        lease_seconds: How long a worker may show no sign of life before another takes its run.
+        resolved_config: All but the last four as plain JSON types, defaults included, for `build_settings`.
     """
 
     method: Method
@@ -66,6 +81,10 @@ class Settings:
     output: str
     rerun: bool
     device: str
+    retry: bool
+    fail_fast: bool
+    keep_checkpoints: bool
+    lease_seconds: float
     resolved_config: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -75,7 +94,13 @@ class Settings:
         checks.text("results_dir", self.results_dir)
         checks.text("output_dir", self.output_dir)
         checks.choice("output", self.output, OUTPUTS)
-        checks.flag("rerun", self.rerun)
+        for key in ("rerun", "retry", "fail_fast", "keep_checkpoints"):
+            checks.flag(key, getattr(self, key))
+        checks.number("lease_seconds", self.lease_seconds, least=SHORTEST_LEASE)
+        if self.rerun and self.retry:
+            raise ConfigError(
+                "rerun must be false with retry=true, got true: finished runs or failed ones are meant."
+            )
         if self.evaluation.ranks and not self.task.is_closed:
             raise ConfigError(
                 f"evaluation must be generation for task {self.task.name!r}, got "
@@ -114,16 +139,18 @@ def build_settings(config: Mapping[str, Any]) -> Settings:
     """Build every group of a configuration and check its root keys.
 
     Args:
-        config: Plain mapping with exactly GROUPS and ROOT_KEYS; `seeds` may be a single number.
+        config: Plain mapping with exactly GROUPS and ROOT_KEYS, and any of WORK_KEYS; `seeds` may be
+            a single number.
 
     Raises:
         ConfigError: If a key is unknown or missing, or a value is outside its range.
     """
-    known = (*GROUPS, *ROOT_KEYS)
+    required = (*GROUPS, *ROOT_KEYS)
+    known = (*required, *WORK_KEYS)
     for key in config:
         if key not in known:
             raise ConfigError(f"{key} must be a known key, got {key!r}.{near_match(key, known)}")
-    for key in known:
+    for key in required:
         if key not in config:
             raise ConfigError(f"{key} must be given, got nothing.")
     built = {group: build_group(group, config[group]) for group in GROUPS}
@@ -132,7 +159,8 @@ def build_settings(config: Mapping[str, Any]) -> Settings:
     values["seeds"] = tuple(seeds) if isinstance(seeds, list | tuple) else (seeds,)
     resolved = {group: describe(instance) for group, instance in built.items()}
     resolved |= values | {"seeds": list(values["seeds"])}
-    return Settings(**built, **values, resolved_config=resolved)
+    work = {key: config.get(key, default) for key, default in WORK_KEYS.items()}
+    return Settings(**built, **values, **work, resolved_config=resolved)
 
 
 def build_group(key: str, config: Any) -> Any:

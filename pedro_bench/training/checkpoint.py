@@ -73,14 +73,8 @@ def phase_folder(folder: Path, phase: int) -> Path:
     return folder / f"phase-{phase}"
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Remove all phases' checkpoints of a finished run; the best adapters stay."""
-    for checkpoint in folder.glob("phase-*/checkpoint-*"):
-        shutil.rmtree(checkpoint)
-
-
 def restart(folder: Path) -> None:
-    """Remove all phases' checkpoints and best adapters, so that the run starts afresh."""
+    """Remove all phases' checkpoints and best adapters: the run is finished, or starts afresh."""
     for phase in folder.glob("phase-*"):
         shutil.rmtree(phase)
 

@@ -19,6 +19,7 @@ from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identit
 from pedro_bench.training.config import TrainerConfig
 from pedro_bench.training.early_stopping import EarlyStopping
 from pedro_bench.training.failures import is_out_of_memory, out_of_memory, require_finite
+from pedro_bench.training.interruption import interruption
 from pedro_bench.training.learner import Learner
 from pedro_bench.training.loop_state import LoopState
 from pedro_bench.training.optimiser import (
@@ -98,9 +99,13 @@ class TrainingLoop:
         title = f"{self.adapted.method.name} seed {self.seed}"
         is_shown = self.accelerator.is_main_process
         try:
-            with TrainingProgress(title, self.total_steps, is_shown=is_shown) as progress:
+            with (
+                interruption.heeded(),
+                TrainingProgress(title, self.total_steps, is_shown=is_shown) as progress,
+            ):
                 while not self.state.is_finished:
                     self._advance(progress)
+                    self._leave_if_asked()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -141,6 +146,13 @@ class TrainingLoop:
         every = config.checkpoint_every_steps
         if is_evaluated or (every is not None and state.step % every == 0):
             self._save()
+
+    def _leave_if_asked(self) -> None:
+        """Save and leave if any process of this run was interrupted."""
+        if machine.is_any(self.accelerator, interruption.is_asked):
+            if interruption.saves:
+                self._save()
+            interruption.leave()
 
     def _step(self) -> None:
         """One optimiser step of every level, the weights last."""

@@ -32,6 +32,14 @@ def restore(states: Mapping[str, Tensor], accelerator: Accelerator, device: torc
         torch.cuda.set_rng_state(states["cuda"][accelerator.process_index].clone(), device)
 
 
+def is_any(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether a flag is set in any process of the run."""
+    if accelerator.num_processes == 1:
+        return flag
+    flags = accelerator.gather(torch.tensor([flag], dtype=torch.uint8, device=accelerator.device))
+    return bool(flags.any())
+
+
 @contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
     """On a CPU, let PyTorch use deterministic algorithms for the time of a `with` block.

@@ -78,6 +78,8 @@ def read_folder(source: Path) -> Saved:
     """
     body = read_manifest(source)
     for name, digest in body["files"].items():
+        if Path(name).name != name:
+            raise DamagedFolderError(f"{MANIFEST} names {name!r}, which lies in another folder")
         if _digest(source, name) != digest:
             raise DamagedFolderError(f"{name} does not have its checksum")
     tensors = {

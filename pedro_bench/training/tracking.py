@@ -21,6 +21,8 @@ from pedro_bench.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 2.0
+_INIT_SECONDS = 30.0
+"""How long wandb may try to open a run before the run goes on without it."""
 
 
 class Tracker(Protocol):
@@ -123,7 +125,7 @@ class WandbTracking(Tracking):
                 config=dict(config),
                 dir=str(folder),
                 mode=wandb_mode(),  # type: ignore[arg-type]
-                settings=wandb.Settings(silent=True, console="off"),
+                settings=wandb.Settings(silent=True, console="off", init_timeout=_INIT_SECONDS),
             )
             return _WandbTracker(run)
 

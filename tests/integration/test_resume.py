@@ -13,6 +13,7 @@ import torch
 
 from pedro_bench import records
 from pedro_bench.training.saved_folder import read_folder
+from tests.integration.grids import arguments, write_sst2
 
 SCRIPT = Path(__file__).with_name("killed_training.py")
 COMMAND = Path(__file__).with_name("killed_command.py")
@@ -50,6 +51,11 @@ def run_killing(script: Path, *arguments: str | Path) -> int:
     return killed
 
 
+@pytest.mark.fault(
+    what="SIGKILL in training",
+    how="at random times and in the middle of checkpoints, until one attempt comes through",
+    lost="nothing: weights, moments, random states and history are equal bit for bit",
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_again_and_again_the_bits_are_the_same(
     method: str, tiny_folders: dict[str, Path], tmp_path: Path
@@ -78,6 +84,11 @@ def assert_same_last_state(whole: Path, killed: Path) -> None:
     assert first["random"]
 
 
+@pytest.mark.fault(
+    what="SIGKILL of whole commands",
+    how="at random flushes and renames, in search, training, scoring and recording",
+    lost="nothing: records, predictions and adapters are equal bit for bit",
+)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("method", "seeds"), [("pedro", [0, 1]), ("ssp", [0])])
 def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
@@ -114,6 +125,34 @@ def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
     for whole, restarted in zip(*found, strict=True):
         first, second = records.read(whole), records.read(restarted)
         assert first.status == "finished"
+        assert records.comparable(first) == records.comparable(second)
+    assert files_of(tmp_path / "whole") == files_of(tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.fault(
+    what="SIGKILL 30 times over a small grid",
+    how="a multirun of two methods and two seeds, killed at random flushes and renames",
+    lost="nothing: records, predictions and adapters are equal bit for bit",
+)
+def test_a_grid_killed_thirty_times_ends_like_the_uninterrupted_one(
+    tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PEDRO_BENCH_KILLS", "30")
+    grid = ["method=lora,pedro", "trainer.checkpoint_every_steps=1", "seeds=[0,1]"]
+    data = write_sst2(tmp_path / "data")
+    overrides = arguments(tiny_folders["llama"], data, "output=text", *grid)
+    overrides.remove("method=lora")
+    overrides.remove("seeds=[0]")
+    overrides.remove("output=json")
+    assert run_killing(COMMAND, tmp_path, "-m", *overrides) == 30
+    found = [records.find(tmp_path / one / "results") for one in ("whole", "killed")]
+    assert [path.name for path in found[0]] == [path.name for path in found[1]]
+    assert len(found[0]) == 4
+    for whole, restarted in zip(*found, strict=True):
+        first, second = records.read(whole), records.read(restarted)
+        assert first.status == second.status == "finished"
         assert records.comparable(first) == records.comparable(second)
     assert files_of(tmp_path / "whole") == files_of(tmp_path / "killed")
 

@@ -5,6 +5,7 @@ huggingface_hub reads its environment once.
 """
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +28,17 @@ class Refusal(BaseHTTPRequestHandler):
             "gated": (403, "GatedRepo"),
             "missing": (404, "RepoNotFound"),
             "moved": (404, "RevisionNotFound"),
+            "garbage": (200, ""),
+            "broken": (500, ""),
         }[self.path.split("owner/")[1].split("/")[0]]
+        if status == 200:
+            body = b"<html>this is no model</html>"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+            return
         self.send_response(status)
         self.send_header("X-Error-Code", code)
         self.send_header("Content-Length", "0")
@@ -80,7 +91,7 @@ for action, repository in {calls!r}:
         capture_output=True,
         text=True,
         check=True,
-        timeout=100,
+        timeout=300,
     )
     return done.stdout.splitlines()
 
@@ -98,6 +109,11 @@ def test_refusals(hub: str, tmp_path: Path) -> None:
         assert expected[name] in sentence
 
 
+@pytest.mark.fault(
+    what="The Hub without a network",
+    how="no network, with a whole and with an unfinished cache",
+    lost="nothing: the cache is used, or one sentence with the remedy",
+)
 def test_offline_cache(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
     """A whole snapshot needs no network; an unfinished one and an absent one are refused."""
     whole, unfinished = (
@@ -130,3 +146,43 @@ def test_offline_cache(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
         assert sentence.startswith(start)
         assert "unset HF_HUB_OFFLINE" in sentence
         assert "backbone.path=<folder>" in sentence
+
+
+@pytest.mark.fault(
+    what="The Hub answers garbage, or errors",
+    how="a local server with HTML in place of JSON, and with 500",
+    lost="nothing: one sentence with the remedy",
+)
+@pytest.mark.parametrize("name", ["garbage", "broken"])
+def test_nonsense_is_one_sentence(hub: str, tmp_path: Path, name: str) -> None:
+    repository = f"owner/{name}"
+    (sentence,) = use([("fetch_snapshot", repository)], hub, tmp_path, offline=False)
+    assert sentence.startswith(f"backbone.path={repository} at revision {COMMIT[:12]} must be")
+    assert "backbone.path=<folder>" in sentence
+
+
+@pytest.mark.fault(
+    what="The Hub unreachable",
+    how="an address where nobody listens",
+    lost="nothing: one sentence with the remedy",
+)
+def test_unreachable_is_one_sentence(tmp_path: Path) -> None:
+    calls = [(action, "owner/absent") for action in ACTIONS]
+    sentences = use(calls, "http://127.0.0.1:9", tmp_path, offline=False)
+    assert len(sentences) == len(calls)
+    for sentence in sentences:
+        assert "must be in the local cache or reachable" in sentence
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.fault(
+    what="The Hub does not answer",
+    how="a server that takes connections and stays silent",
+    lost="nothing: waits are bounded, then one sentence",
+)
+def test_silence_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        (sentence,) = use([("fetch_config", "owner/slow")], address, tmp_path, offline=False)
+    assert "must be in the local cache or reachable" in sentence

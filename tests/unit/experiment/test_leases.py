@@ -64,6 +64,11 @@ def test_a_run_given_back_unfinished_can_be_taken_again(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault(
+    what="A worker of another machine dies",
+    how="its lease shows no sign of life",
+    lost="nothing: its run is taken once the lease has lapsed",
+)
 def test_a_worker_of_another_machine_is_dead_when_its_number_stands_still(tmp_path):
     path = leave_a_lease_of_another_machine(tmp_path, seconds=120)
     watch = Watch()
@@ -83,6 +88,11 @@ def test_a_worker_of_another_machine_is_dead_when_its_number_stands_still(tmp_pa
     lease.release(is_done=True)
 
 
+@pytest.mark.fault(
+    what="Clock going backwards, or wrong by decades",
+    how="times of lease files 30 years off",
+    lost="nothing: clocks are never compared",
+)
 @pytest.mark.parametrize("years", [-30, 30])
 def test_file_times_do_not_matter(tmp_path, years):
     """The clock of one machine may be wrong by any amount, and go backwards."""
@@ -96,6 +106,11 @@ def test_file_times_do_not_matter(tmp_path, years):
     assert leases.take(RUN) is None
 
 
+@pytest.mark.fault(
+    what="A lease file cut short",
+    how="truncated to four bytes",
+    lost="nothing: it counts as held until it lapses",
+)
 def test_a_lease_cut_short_is_held_by_somebody_until_it_lapses(tmp_path):
     path = leave_a_lease_of_another_machine(tmp_path)
     path.write_text("0000")
@@ -125,6 +140,11 @@ def test_the_holder_shows_that_it_lives_and_learns_that_it_lost(tmp_path):
     assert taken.exists()
 
 
+@pytest.mark.fault(
+    what="A worker of this machine dies",
+    how="SIGKILL while it holds a run",
+    lost="nothing: its run is free at once",
+)
 def test_a_killed_worker_of_this_machine_gives_its_run_back_at_once(tmp_path):
     script = (
         "import sys, time; from pathlib import Path; "
@@ -180,6 +200,11 @@ while left:
 """
 
 
+@pytest.mark.fault(
+    what="Many workers want the same runs",
+    how="four processes, 60 runs, some given back unfinished",
+    lost="nothing: every run is done once",
+)
 @pytest.mark.timeout(300)
 def test_many_workers_do_every_run_once(tmp_path):
     """Every run is done by one of four processes; two at one run at once would be an error."""

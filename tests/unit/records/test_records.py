@@ -123,6 +123,11 @@ def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
         records.write(record(), tmp_path)
 
 
+@pytest.mark.fault(
+    what="A record's write breaks off",
+    how="killed or disk full while it is written",
+    lost="nothing: the old file stays whole",
+)
 def test_a_write_that_breaks_off_leaves_the_old_file_whole(tmp_path):
     # A limit on the size of files stops the write in its middle, as a full disk does.
     script = """

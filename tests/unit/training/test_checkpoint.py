@@ -12,7 +12,6 @@ from pedro_bench.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
     Identity,
-    remove_checkpoints,
     restart,
 )
 from pedro_bench.training.saved_folder import Saved, read_folder, write_folder
@@ -85,6 +84,11 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
+@pytest.mark.fault(
+    what="A checkpoint cut short, a flipped bit, a missing file",
+    how="each done to the newest checkpoint and to its best adapter",
+    lost="nothing but the steps since the checkpoint before; a warning names the file",
+)
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
 @pytest.mark.parametrize(
     "name",
@@ -109,6 +113,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     assert names(store) == ["best-00000020", "checkpoint-00000020"]
 
 
+@pytest.mark.fault(
+    what="All checkpoints damaged",
+    how="every checkpoint is cut short",
+    lost="the run starts afresh; its record is the same",
+)
 def test_with_all_damaged_the_run_starts_afresh(store: CheckpointStore) -> None:
     save(store, 20)
     (store.folder / "checkpoint-00000020" / "state.json").unlink()
@@ -192,6 +201,11 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert names(store) == ["best-00000020", "checkpoint-00000020"]
 
 
+@pytest.mark.fault(
+    what="Disk quota reached while a checkpoint is written",
+    how="RLIMIT_FSIZE of 20 kB",
+    lost="nothing: the last checkpoint stays whole, one sentence",
+)
 def test_a_file_that_cannot_grow_leaves_nothing_half_written(store: CheckpointStore) -> None:
     save(store, 20)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -214,11 +228,9 @@ def test_tensors_that_share_memory_are_written(tmp_path: Path) -> None:
     assert found["turned"].tolist() == whole.T.tolist()
 
 
-def test_finished_runs_are_cleared_and_restarts_begin_with_nothing(
+def test_finished_runs_are_cleared_and_others_restarted_with_nothing(
     store: CheckpointStore, tmp_path: Path
 ) -> None:
     save(store, 20)
-    remove_checkpoints(tmp_path)
-    assert names(store) == ["best-00000020"]
     restart(tmp_path)
     assert list(tmp_path.iterdir()) == []

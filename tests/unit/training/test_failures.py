@@ -52,6 +52,11 @@ def broken(at_call: int, how: str) -> Broken:
     )
 
 
+@pytest.mark.fault(
+    what="Loss not a number",
+    how="a layer gives NaN in a training step, in the first step, in the dev loss",
+    lost="the run fails with the step in its record; the last good checkpoint is kept",
+)
 def test_a_loss_that_is_not_a_number_ends_the_run(
     run_training: Callable[..., Any], short: Callable[..., Any]
 ) -> None:
@@ -66,6 +71,11 @@ def test_a_loss_that_is_not_a_number_ends_the_run(
         run_training(broken(2, "nan"), short(), "third")
 
 
+@pytest.mark.fault(
+    what="Out of memory",
+    how="PyTorch errors of the GPU and the CPU in a forward pass",
+    lost="the run fails and its record names the setting to change",
+)
 @pytest.mark.parametrize(
     ("at_call", "how", "changes", "message"),
     [

@@ -50,6 +50,11 @@ class Failing:
         raise OSError("quota exceeded")
 
 
+@pytest.mark.fault(
+    what="A tracking service fails while a run goes on",
+    how="its log call raises",
+    lost="curves of that service; the record has them",
+)
 def test_a_failure_is_logged_once_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     inner = Failing()
     tracker = GuardedTracker("wandb", inner)
@@ -120,3 +125,23 @@ def test_tensorboard_writes_curves(tmp_path: Path) -> None:
         (1, 1.5),
         (2, 1.25),
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.fault(
+    what="wandb down",
+    how="online mode with a server that nobody answers at",
+    lost="curves on wandb; the run goes on and the record has them",
+)
+def test_a_wandb_that_is_down_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    tracker = WandbTracking().start("pedro--boolq", {"lr": 0.1}, tmp_path)
+    tracker.log({"dev/loss": 1.0}, 1)
+    tracker.finish({"best_step": 1})
+    assert "tracking=wandb failed and is off for the rest of this run" in caplog.text

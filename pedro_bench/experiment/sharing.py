@@ -1,0 +1,145 @@
+"""Sharing: the runs of one configuration that this worker gets, one after another.
+
+A run is taken by a lease (`leases.py`). Whoever has taken one looks at its record again, since another
+worker may have done it in between. With `accelerate launch` the main process takes, and tells the others.
+"""
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pedro_bench import records
+from pedro_bench.errors import DamagedRecordError
+from pedro_bench.experiment.leases import Lease, Leases
+from pedro_bench.protocols.settings import Settings
+from pedro_bench.training.interruption import interruption
+
+LONGEST_PAUSE = 5.0
+"""Seconds between two looks at a run that another worker has."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Claims(Iterator[tuple[int, Path]]):
+    """Iterates over seed and record of the runs that are this worker's; each is held until the next.
+
+    Args:
+        settings: The configuration.
+        due: Seed and path of the record, for each run to do.
+    """
+
+    def __init__(self, settings: Settings, due: Sequence[tuple[int, Path]]) -> None:
+        self.left = list(due)
+        self.settings = settings
+        folder = records.suite_folder(settings.results_dir, settings.suite)
+        self.leases = Leases(folder, settings.lease_seconds)
+        self._seen = {path: _digest(path) for _, path in due}
+        self._held: tuple[int, Path, Lease] | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the run that is held was taken away by another worker, and others may be taken."""
+        is_lost = self._held is not None and self._held[2].is_lost
+        return is_lost and not _is_one_of_several()
+
+    def __next__(self) -> tuple[int, Path]:
+        """Give the run before back and take one that is free; those that others have stay `left`."""
+        self.give_back()
+        seed = self._take() if _is_main() else None
+        seed, left = _agreed((seed, [one for one, _ in self.left]))
+        claims = {one: (one, path) for one, path in self.left}
+        self.left = [claims[one] for one in left if one != seed]
+        if seed is None:
+            raise StopIteration
+        return claims[seed]
+
+    def give_back(self) -> None:
+        """Give back the run that is held, if any; one that was taken away is left to its holder."""
+        if self._held is not None:
+            seed, path, lease = self._held
+            self._held = None
+            lease.release(is_done=is_finished(path))
+            if lease.is_lost:
+                self.left.append((seed, path))
+
+    def wait(self) -> None:
+        """Let other workers go on for a while."""
+        time.sleep(min(self.settings.lease_seconds / 3, LONGEST_PAUSE))
+
+    def _take(self) -> int | None:
+        for seed, path in list(self.left):
+            lease = self.leases.take(path.stem, self._on_loss)
+            if lease is None:
+                continue
+            self._held = (seed, path, lease)
+            if not self._was_done(path):
+                if path.is_file() and status_of(path) is None:
+                    records.set_aside(path)
+                return seed
+            self.give_back()
+            self.left.remove((seed, path))
+        return None
+
+    def _was_done(self, path: Path) -> bool:
+        """Whether another worker has ended this run since it was found to be due."""
+        if _digest(path) == self._seen[path]:
+            return False
+        return status_of(path) in ("finished", "failed")
+
+    @staticmethod
+    def _on_loss() -> None:
+        interruption.ask("another worker has taken the run over.", saves=False)
+
+
+def status_of(path: Path) -> str | None:
+    """Return the status of the record at a path; None where there is none, or a damaged one.
+
+    Raises:
+        RecordError: If it cannot be read.
+    """
+    try:
+        return records.read(path).status if path.is_file() else None
+    except DamagedRecordError as error:
+        _logger.warning("%s The run counts as missing.", error)
+        return None
+
+
+def is_finished(path: Path) -> bool:
+    """Whether the record at a path is that of a finished run."""
+    return status_of(path) == "finished"
+
+
+def agreed_due(due: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
+    """Return the main process's answer in every process."""
+    seeds: Any = _agreed([seed for seed, _ in due])
+    return [claim for claim in due if claim[0] in seeds]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _is_one_of_several() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _agreed(value: Any) -> Any:
+    """Return the main process's value in every process that `accelerate launch` started."""
+    if not _is_one_of_several():
+        return value
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState()
+    return broadcast_object_list([value])[0]

@@ -1,0 +1,93 @@
+"""Interruption: SIGTERM and Ctrl-C end a training at its next step, once its state is saved.
+
+A second signal, or a step that lasts too long, ends it at once; the last checkpoint then stands. Nothing
+here imports torch.
+"""
+
+import _thread
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+GRACE_SECONDS = 7
+"""How long a step may go on after a signal before it is given up."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to leave; its text says by what.
+
+    Args:
+        reason: One sentence.
+        exit_code: What the command shall end with.
+    """
+
+    def __init__(self, reason: str, exit_code: int = 130) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
+
+
+class Interruption:
+    """Whether this process was asked to leave, and whether it may save before."""
+
+    def __init__(self) -> None:
+        self._error: Interrupted | None = None
+        self._saves = True
+        self._patience = threading.Timer(GRACE_SECONDS, _thread.interrupt_main)
+
+    def ask(self, reason: str, *, saves: bool, exit_code: int = 130) -> None:
+        """Ask the training to leave at its next step; may be called from another thread.
+
+        Args:
+            reason: One sentence.
+            saves: Whether it shall save its state before.
+            exit_code: What the command shall end with.
+        """
+        self._saves = saves
+        self._error = Interrupted(reason, exit_code)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the training shall leave."""
+        return self._error is not None
+
+    @property
+    def saves(self) -> bool:
+        """Whether the training shall save before it leaves."""
+        return self._saves
+
+    def leave(self) -> None:
+        """Raise what was asked for.
+
+        Raises:
+            Interrupted: Always.
+        """
+        raise self._error or Interrupted("another process of this run was interrupted.")
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Take signals as questions for the time of a `with` block, whose body asks `is_asked`."""
+        self._error, self._saves = None, True
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {kind: signal.signal(kind, self._take) for kind in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            self._patience.cancel()
+            for kind, handler in before.items():
+                signal.signal(kind, signal.SIG_DFL if handler is None else handler)
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        if self.is_asked:
+            self.leave()
+        self.ask(f"{signal.Signals(number).name} came.", saves=True, exit_code=128 + number)
+        self._patience = threading.Timer(GRACE_SECONDS, _thread.interrupt_main)
+        self._patience.daemon = True
+        self._patience.start()
+
+
+interruption = Interruption()
+"""This process's own."""

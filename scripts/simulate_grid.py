@@ -1,0 +1,140 @@
+"""Simulate a large grid without training: what its records, plans and leases cost, and how that grows.
+
+    python scripts/simulate_grid.py --runs 1000 2000 4000 --workers 200 --latency 0.005
+
+Records are written, listed and read, and the runs are leased by many workers, all with the package's own
+code in a temporary folder. Calls to the file system are counted on the way; a slow one is the count
+times its latency. Prints one line of Markdown for each size.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pedro_bench import records
+from pedro_bench.experiment.leases import Lease, Leases
+from pedro_bench.experiment.sharing import status_of
+from pedro_bench.records import RunRecord
+
+HEAD = (
+    "| runs | write (s) | list (s) | plan (s) | aggregate (s) | lease (s) | calls a lease | "
+    "leasing on the slow system, a run (s) |\n|---:|---:|---:|---:|---:|---:|---:|---:|"
+)
+COUNTED = ("open", "scandir", "unlink", "rmdir", "mkdir", "fsync")
+
+
+def record(number: int) -> RunRecord:
+    """Return the record of a finished run, of a usual size."""
+    history = [{"step": step, "dev_loss": 1.0 / step, "epoch": 0.1} for step in range(1, 21)]
+    return RunRecord(
+        key=f"{number:012x}",
+        status="finished",
+        method="simulated",
+        task="boolq",
+        backbone="none",
+        data="none",
+        suite="simulated",
+        seed=0,
+        config={"trainer": {"lr": 1e-4}, "output_dir": "outputs"},
+        main_metric="accuracy",
+        metrics={"test": {"accuracy": float(number % 100)}},
+        history=history,
+        started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:00:00+00:00",
+    )
+
+
+def timed(action: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the seconds that an action took, and its result."""
+    started = time.perf_counter()
+    result = action()
+    return time.perf_counter() - started, result
+
+
+@contextmanager
+def counted() -> Iterator[dict[str, int]]:
+    """Count calls of `os` that reach the file system; opening through pathlib counts as reading."""
+    counts = dict.fromkeys(COUNTED, 0)
+    before = {name: getattr(os, name) for name in COUNTED}
+
+    def counting(name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            counts[name] += 1
+            return before[name](*arguments, **options)
+
+        return call
+
+    for name in COUNTED:
+        setattr(os, name, counting(name))
+    try:
+        yield counts
+    finally:
+        for name, function in before.items():
+            setattr(os, name, function)
+
+
+def lease_all(folder: Path, stems: list[str], workers: int) -> int:
+    """Let workers take and finish all runs in turn, each holding one; return how often one was taken."""
+    crew = [Leases(folder, 600) for _ in range(workers)]
+    held: list[Lease | None] = [None] * workers
+    left = iter(stems)
+    taken = 0
+    is_open = True
+    while is_open or any(held):
+        is_open = False
+        for number, leases in enumerate(crew):
+            lease = held[number]
+            if lease is not None:
+                lease.release(is_done=True)
+                held[number] = None
+            stem = next(left, None)
+            if stem is not None:
+                held[number] = leases.take(stem)
+                taken += held[number] is not None
+                is_open = True
+    return taken
+
+
+def simulate(runs: int, workers: int, latency: float) -> str:
+    """Return one row of the table."""
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        made = [record(number) for number in range(runs)]
+        writing, paths = timed(lambda: [records.write(one, root) for one in made])
+        listing, found = timed(lambda: records.find(root))
+        planning, _ = timed(lambda: [status_of(path) for path in paths])
+        aggregating, mean = timed(
+            lambda: sum(records.read(path).metrics["test"]["accuracy"] for path in found) / runs
+        )
+        with counted() as counts:
+            stems = [path.stem for path in paths]
+            leasing, taken = timed(lambda: lease_all(root / "suite", stems, workers))
+        if (len(found), taken) != (runs, runs) or not 0 <= mean <= 100:
+            sys.exit(f"{runs} runs must be found and taken once, got {len(found)} and {taken}.")
+    calls = sum(counts.values()) / runs
+    return (
+        f"| {runs} | {writing:.1f} | {listing:.2f} | {planning:.1f} | {aggregating:.1f} | "
+        f"{leasing:.1f} | {calls:.1f} | {calls * latency:.2f} |"
+    )
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--workers", type=int, default=200)
+    parser.add_argument("--latency", type=float, default=0.005, help="seconds a call")
+    options = parser.parse_args()
+    print(HEAD)
+    for runs in options.runs:
+        print(simulate(runs, options.workers, options.latency), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The table of faults in docs/reliability.md, written from the tests that did them and passed."""
+
+from pathlib import Path
+
+import pytest
+
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+HEAD = "| fault | how it is done | what is lost | tests |\n|---|---|---|---|\n"
+
+
+class FaultTable:
+    """A pytest plugin that collects the faults whose tests passed.
+
+    Args:
+        document: The document that holds the table between BEGIN and END.
+    """
+
+    def __init__(self, document: Path) -> None:
+        self.document = document
+        self.faults: dict[str, tuple[str, str, str]] = {}
+        self.results: dict[str, set[str]] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            marker = item.get_closest_marker("fault")
+            if marker is not None:
+                told = marker.kwargs
+                name = item.nodeid.partition("[")[0]
+                self.faults[name] = (told["what"], told["how"], told["lost"])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = report.nodeid.partition("[")[0]
+        if name in self.faults and (report.when == "call" or report.outcome != "passed"):
+            self.results.setdefault(name, set()).add(report.outcome)
+
+    def pytest_sessionfinish(self) -> None:
+        rows = sorted(
+            (*self.faults[name], name)
+            for name, outcomes in self.results.items()
+            if outcomes == {"passed"}
+        )
+        lines = [
+            f"| {what} | {how} | {lost} | `{name.rpartition('/')[2]}` |\n"
+            for what, how, lost, name in rows
+        ]
+        before, _, rest = self.document.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        table = f"{BEGIN}\n{HEAD}{''.join(lines)}{END}"
+        self.document.write_text(f"{before}{table}{after}", encoding="utf-8")
