@@ -44,14 +44,14 @@ def check_grid(folder: Path, tiny: Path, *launcher: str, **environment: str) -> 
 @pytest.mark.timeout(1200)
 @needs("hydra_joblib_launcher")
 def test_joblib(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
-    check_grid(tmp_path, tiny_folders["llama"], "hydra/launcher=joblib")
+    check_grid(tmp_path, tiny_folders["llama"], "hydra/launcher=processes")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @needs("hydra_submitit_launcher")
 def test_submitit_with_its_local_executor(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
-    check_grid(tmp_path, tiny_folders["llama"], "hydra/launcher=submitit_local")
+    check_grid(tmp_path, tiny_folders["llama"], "hydra/launcher=slurm_local")
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_a_ray_cluster_of_two_nodes(tiny_folders: dict[str, Path], tmp_path: Pat
         check_grid(
             tmp_path,
             tiny_folders["llama"],
-            "hydra/launcher=ray",
+            "hydra/launcher=ray_cluster",
             f"hydra.launcher.ray.init.address='{address}'",
             "hydra.launcher.ray.remote.num_gpus=0",
             **own,
@@ -86,9 +86,9 @@ def test_an_absent_launcher_is_one_sentence(tiny_folders: dict[str, Path], tmp_p
     if find_spec("hydra_plugins.hydra_ray_launcher") is not None:
         pytest.skip("hydra_ray_launcher is installed")
     overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
-    code, _, errors = finish(start(tmp_path, *overrides, *GRID, "hydra/launcher=ray"))
+    code, _, errors = finish(start(tmp_path, *overrides, *GRID, "hydra/launcher=ray_cluster"))
     assert code == 2
-    assert errors.startswith("error: hydra/launcher=ray must have the package hydra-ray-launcher")
+    assert errors.startswith("error: hydra/launcher=ray_cluster must have the package hydra-ray-launcher")
     assert not (tmp_path / "outputs").exists()
 
 
