@@ -29,6 +29,7 @@ _MOVES_NO_NUMBER = {
     "nn/tenant_blocks.py",
     "training/tracking.py",
     "training/progress.py",
+    "training/interruption.py",
     "training/failures.py",
     "data/inspection.py",
     "protocols/settings.py",

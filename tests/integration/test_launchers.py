@@ -88,7 +88,9 @@ def test_an_absent_launcher_is_one_sentence(tiny_folders: dict[str, Path], tmp_p
     overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
     code, _, errors = finish(start(tmp_path, *overrides, *GRID, "hydra/launcher=ray_cluster"))
     assert code == 2
-    assert errors.startswith("error: hydra/launcher=ray_cluster must have the package hydra-ray-launcher")
+    assert errors.startswith(
+        "error: hydra/launcher=ray_cluster must have the package hydra-ray-launcher"
+    )
     assert not (tmp_path / "outputs").exists()
 
 
