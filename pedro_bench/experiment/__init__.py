@@ -11,13 +11,20 @@ Everything heavy is imported when the first run that is due needs it.
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import records
 from pedro_bench.experiment.identity import run_key
-from pedro_bench.experiment.sharing import Claims, agreed_due, status_of
+from pedro_bench.experiment.sharing import (
+    Claims,
+    agreed_due,
+    digests,
+    require_plain_processes,
+    status_of,
+)
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.training.interruption import Interrupted
 
@@ -40,20 +47,25 @@ def plan(settings: Settings) -> list[tuple[int, Path, str]]:
         PedroBenchError: If data or backbone cannot be identified, or a record cannot be read or is
             of another schema.
     """
-    key = run_key(settings)
-    planned = []
-    for seed in settings.seeds:
-        path = records.record_path(
-            settings.results_dir,
-            settings.suite,
-            method=settings.method.name,
-            task=settings.task.name,
-            backbone=settings.backbone.name,
-            key=key,
-            seed=seed,
-        )
-        planned.append((seed, path, status_of(path) or MISSING))
-    return planned
+    return _with_status(_places(settings))
+
+
+def _places(settings: Settings) -> list[tuple[int, Path]]:
+    """Return seed and path of the record for every seed."""
+    place = partial(
+        records.record_path,
+        settings.results_dir,
+        settings.suite,
+        method=settings.method.name,
+        task=settings.task.name,
+        backbone=settings.backbone.name,
+        key=run_key(settings),
+    )
+    return [(seed, place(seed=seed)) for seed in settings.seeds]
+
+
+def _with_status(places: list[tuple[int, Path]]) -> list[tuple[int, Path, str]]:
+    return [(seed, path, status_of(path) or MISSING) for seed, path in places]
 
 
 @dataclass(frozen=True)
@@ -104,8 +116,11 @@ def work(
     Raises:
         PedroBenchError: If the configuration cannot be run at all.
     """
-    planned = plan(settings)
-    claims = Claims(settings, agreed_due(due_of(settings, planned)))
+    require_plain_processes()
+    places = _places(settings)
+    seen = digests(path for _, path in places)  # before their statuses: what changes later is seen
+    planned = _with_status(places)
+    claims = Claims(settings, agreed_due(due_of(settings, planned)), seen)
     made: dict[int, dict[str, Any]] = {}
     try:
         for record in _done(settings, claims, waits=waits):

@@ -15,8 +15,6 @@ succeed, and that a file opened anew shows what was written.
 import contextlib
 import json
 import os
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,41 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench.errors import RecordError
+from pedro_bench.experiment.owner import Owner
 
 FOLDER = "leases"
 BEATS_PER_LEASE = 6
 """How often a holder counts up within a lease; so many beats must be missed before it counts as dead."""
 
 _WIDTH = 12
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A process: where it can be looked for, and a random word that no other has.
-
-    Attributes:
-        host: Name of its machine.
-        boot: What tells this start of this machine, and this container on it, from all others.
-        pid: Its process number.
-        birth: When it was started, in ticks since the machine's start.
-        word: Random.
-    """
-
-    host: str
-    boot: str
-    pid: int
-    birth: str
-    word: str
-
-    @classmethod
-    def here(cls) -> "Owner":
-        """Return an owner that stands for this process."""
-        return cls(socket.gethostname(), _boot(), os.getpid(), _birth(os.getpid()), _word())
-
-    def is_dead(self) -> bool:
-        """Whether it is known to be gone; of a process of another machine nothing is known."""
-        is_here = bool(self.boot) and (self.host, self.boot) == (socket.gethostname(), _boot())
-        return is_here and _birth(self.pid) != self.birth
 
 
 @dataclass(frozen=True)
@@ -96,9 +66,7 @@ class Lease:
         """
         self._is_over.set()
         self._thread.join()
-        with contextlib.suppress(
-            OSError
-        ):  # a disk that is full or gone: the lease lapses by itself
+        with contextlib.suppress(OSError):  # a full disk: the lease lapses by itself
             self._end(is_done=is_done)
 
     def _end(self, *, is_done: bool) -> None:
@@ -285,9 +253,7 @@ def _read(path: Path) -> _State:
     generation = int(path.suffix[1:])
     try:
         text = path.read_text(encoding="utf-8")
-    except (
-        FileNotFoundError
-    ):  # given up just now: whoever creates the next generation holds the run
+    except FileNotFoundError:  # given up just now: who creates the next generation holds the run
         return _State(generation)
     try:
         body = json.loads(text[_WIDTH:])
@@ -295,25 +261,3 @@ def _read(path: Path) -> _State:
         return _State(generation, owner, float(body["seconds"]), text[:_WIDTH], owner is None)
     except (ValueError, KeyError, TypeError):
         return _State(generation, beat=text[:_WIDTH], is_free=False)
-
-
-def _boot() -> str:
-    """Return what tells this start of this machine, and this container, from all others."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _birth(pid: int) -> str:
-    """Return when a process of this machine was started, or nothing if it is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
-
-
-def _word() -> str:
-    return secrets.token_hex(8)

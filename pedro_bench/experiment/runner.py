@@ -6,7 +6,6 @@ that not a bit of it has changed.
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,12 +24,14 @@ from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.experiment.phases import Run, Trained, train_phases
 from pedro_bench.experiment.predictions import prediction_lines
 from pedro_bench.experiment.saved import save_adapter
+from pedro_bench.experiment.sharing import is_main
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import RunRecord
 from pedro_bench.training.checkpoint import restart
+from pedro_bench.training.interruption import interruption
 
 _logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         trained = train_phases(run)
         adapted = trained.adapted
         record = _score(prepared, trained, record, path)
-        if _is_main():
+        if is_main():
             save_adapter(folder, adapted, record)
     except Exception as error:  # told in the record; the next seed goes on
         if not isinstance(error, PedroBenchError):
@@ -123,7 +124,7 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         if adapted is not None:
             adapted.remove()
     _write(record, settings)
-    if record.status == "finished" and _is_main() and not settings.keep_checkpoints:
+    if record.status == "finished" and is_main() and not settings.keep_checkpoints:
         restart(folder)
     return record
 
@@ -142,9 +143,10 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
         settings.evaluation,
         continued=partial(continuation_ids, adapted.backbone.tokenizer),
     )
+    interruption.leave_if_asked()
     predictions = records.predictions_path(path)
     content = prediction_lines(settings.task, found, examples)
-    if _is_main():
+    if is_main():
         records.write_text(predictions, content)
     seconds = time.perf_counter() - started
     return replace(
@@ -230,13 +232,8 @@ def _recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(record: RunRecord, settings: Settings) -> None:
-    if _is_main():
+    if is_main():
         records.write(record, settings.results_dir)
-
-
-def _is_main() -> bool:
-    """Whether this process writes, when `accelerate launch` started several."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _sentence(error: BaseException) -> str:

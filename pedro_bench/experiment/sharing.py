@@ -8,18 +8,21 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.errors import DamagedRecordError
+from pedro_bench.errors import ConfigError, DamagedRecordError, RecordError
 from pedro_bench.experiment.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.training.interruption import interruption
 
 LONGEST_PAUSE = 5.0
 """Seconds between two looks at a run that another worker has."""
+
+SPLITTING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+"""What `accelerate launch` sets for processes that shall split a model among themselves."""
 
 _logger = logging.getLogger(__name__)
 
@@ -30,14 +33,17 @@ class Claims(Iterator[tuple[int, Path]]):
     Args:
         settings: The configuration.
         due: Seed and path of the record, for each run to do.
+        seen: What `digests` said before the runs were found to be due.
     """
 
-    def __init__(self, settings: Settings, due: Sequence[tuple[int, Path]]) -> None:
+    def __init__(
+        self, settings: Settings, due: Sequence[tuple[int, Path]], seen: Mapping[Path, str]
+    ) -> None:
         self.left = list(due)
         self.settings = settings
         folder = records.suite_folder(settings.results_dir, settings.suite)
         self.leases = Leases(folder, settings.lease_seconds)
-        self._seen = {path: _digest(path) for _, path in due}
+        self._seen = seen
         self._held: tuple[int, Path, Lease] | None = None
 
     @property
@@ -49,7 +55,7 @@ class Claims(Iterator[tuple[int, Path]]):
     def __next__(self) -> tuple[int, Path]:
         """Give the run before back and take one that is free; those that others have stay `left`."""
         self.give_back()
-        seed = self._take() if _is_main() else None
+        seed = self._take() if is_main() else None
         seed, left = _agreed((seed, [one for one, _ in self.left]))
         claims = {one: (one, path) for one, path in self.left}
         self.left = [claims[one] for one in left if one != seed]
@@ -64,6 +70,7 @@ class Claims(Iterator[tuple[int, Path]]):
             self._held = None
             lease.release(is_done=is_finished(path))
             if lease.is_lost:
+                interruption.forget()
                 self.left.append((seed, path))
 
     def wait(self) -> None:
@@ -102,9 +109,13 @@ def status_of(path: Path) -> str | None:
         RecordError: If it cannot be read.
     """
     try:
-        return records.read(path).status if path.is_file() else None
+        return records.read(path).status
     except DamagedRecordError as error:
         _logger.warning("%s The run counts as missing.", error)
+        return None
+    except RecordError:
+        if path.exists():
+            raise
         return None
 
 
@@ -119,6 +130,11 @@ def agreed_due(due: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
     return [claim for claim in due if claim[0] in seeds]
 
 
+def digests(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return what tells whether records are changed later, by a new run of the same result too."""
+    return {path: _digest(path) for path in paths}
+
+
 def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -126,7 +142,23 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def _is_main() -> bool:
+def require_plain_processes() -> None:
+    """Refuse ways of `accelerate launch` that would split a backbone over processes: nothing here does.
+
+    Raises:
+        ConfigError: If one was asked for.
+    """
+    for name in SPLITTING:
+        if os.environ.get(name, "").lower() in ("1", "true", "yes", "on"):
+            raise ConfigError(
+                f"accelerate launch must start plain processes (--multi_gpu, or --cpu), got {name}="
+                f"{os.environ[name]}: the trained part is small and the frozen backbone is kept whole in "
+                "every process; leave FSDP, DeepSpeed and Megatron out of accelerate's configuration."
+            )
+
+
+def is_main() -> bool:
+    """Whether this process takes runs and writes, when `accelerate launch` started several."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -57,18 +57,36 @@ class Interruption:
         """Whether the training shall save before it leaves."""
         return self._saves
 
+    def forget(self) -> None:
+        """Take back what was asked for: what it was meant for is over."""
+        self._error, self._saves = None, True
+
+    def leave_if_asked(self) -> None:
+        """Leave where nothing has to be saved before.
+
+        Raises:
+            Interrupted: If it was asked for.
+        """
+        if self.is_asked:
+            self.leave()
+
     def leave(self) -> None:
-        """Raise what was asked for.
+        """Raise what was asked for, which is then answered.
 
         Raises:
             Interrupted: Always.
         """
-        raise self._error or Interrupted("another process of this run was interrupted.")
+        error = self._error or Interrupted("another process of this run was interrupted.")
+        self.forget()
+        raise error
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Take signals as questions for the time of a `with` block, whose body asks `is_asked`."""
-        self._error, self._saves = None, True
+        """Take signals as questions for the time of a `with` block, whose body asks `is_asked`.
+
+        Raises:
+            Interrupted: If the body came to its end without an answer.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -79,10 +97,10 @@ class Interruption:
             self._patience.cancel()
             for kind, handler in before.items():
                 signal.signal(kind, signal.SIG_DFL if handler is None else handler)
+        self.leave_if_asked()
 
     def _take(self, number: int, _: FrameType | None) -> None:
-        if self.is_asked:
-            self.leave()
+        self.leave_if_asked()  # the second signal
         self.ask(f"{signal.Signals(number).name} came.", saves=True, exit_code=128 + number)
         self._patience = threading.Timer(GRACE_SECONDS, _thread.interrupt_main)
         self._patience.daemon = True

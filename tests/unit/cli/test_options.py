@@ -5,7 +5,13 @@ import sys
 import pytest
 
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.compose import configuration_of, settings_of, side_by_side, sweep_of
+from pedro_bench.cli.compose import (
+    configuration_of,
+    launcher_config,
+    settings_of,
+    side_by_side,
+    sweep_of,
+)
 from pedro_bench.cli.help import help_text
 from pedro_bench.cli.options import groups, options, outside_options
 from pedro_bench.errors import ConfigError
@@ -56,7 +62,8 @@ def test_a_sweep_and_an_experiment_of_another_folder(folder):
         found = [(one.settings.method.name, one.settings.method.r) for one in sweep.combinations]
         assert sorted(found) == [("lora", 2), ("lora", 5), ("mine", 2), ("mine", 5)]
         assert {one.settings.suite for one in sweep.combinations} == {"small"}
-        assert sweep.arguments[0].startswith("hydra.searchpath=[")
+        with launcher_config(sweep.arguments) as (_, config):
+            assert str(folder) in config.hydra.overrides.hydra[0]
 
 
 def test_two_folders(folder, tmp_path):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.errors import RecordError
-from pedro_bench.experiment.leases import BEATS_PER_LEASE, Leases, Owner
+from pedro_bench.experiment.leases import BEATS_PER_LEASE, Leases
+from pedro_bench.experiment.owner import Owner
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = "lora--sst2--tiny--0123456789ab--seed0"

@@ -1,0 +1,60 @@
+"""Owner: which process holds something, told so that other processes and machines understand it.
+
+A process number alone is not enough: it is used again after a process has ended, it starts anew with the
+machine, and containers count for themselves.
+"""
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process: where it can be looked for, and a random word that no other has.
+
+    Attributes:
+        host: Name of its machine.
+        boot: What tells this start of this machine, and this container on it, from all others.
+        pid: Its process number.
+        birth: When it was started, in ticks since the machine's start.
+        word: Random.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    birth: str
+    word: str
+
+    @classmethod
+    def here(cls) -> "Owner":
+        """Return an owner that stands for this process."""
+        return cls(
+            socket.gethostname(), _boot(), os.getpid(), _birth(os.getpid()), secrets.token_hex(8)
+        )
+
+    def is_dead(self) -> bool:
+        """Whether it is known to be gone; of a process of another machine nothing is known."""
+        is_here = bool(self.boot) and (self.host, self.boot) == (socket.gethostname(), _boot())
+        return is_here and _birth(self.pid) != self.birth
+
+
+def _boot() -> str:
+    """Return what tells this start of this machine, and this container, from all others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _birth(pid: int) -> str:
+    """Return when a process of this machine was started, or nothing if it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
