@@ -4,6 +4,7 @@ Between two seeds the method is taken out of the backbone again, and the backbon
 that not a bit of it has changed.
 """
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -125,7 +126,8 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
             adapted.remove()
     _write(record, settings)
     if record.status == "finished" and is_main() and not settings.keep_checkpoints:
-        restart(folder)
+        with contextlib.suppress(OSError):  # a worker that slept writes there for its last moment
+            restart(folder)
     return record
 
 

@@ -4,10 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+
+from tests.integration.forked import perform
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+_SERVER = get_context("forkserver")
+"""Imports everything once; every process is a fork of it, at a small part of the cost of a new one."""
+_SERVER.set_forkserver_preload(["tests.integration.forked"])
 
 
 def write_sst2(folder: Path) -> Path:
@@ -53,19 +59,64 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def start(folder: Path, *overrides: str, **options: Any) -> subprocess.Popen[str]:
-    """Start `python -m pedro_bench` in a folder."""
+class Forked:
+    """A `python -m pedro_bench` in a fork, to be used like a `Popen`.
+
+    Args:
+        folder: Where it runs.
+        overrides: Its arguments.
+        tmpfs: Options of a tmpfs that it has at `small` in its folder, or None.
+        mebibytes: How much memory it may take beyond what the imports took, or None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *overrides: str,
+        tmpfs: str | None = None,
+        mebibytes: int | None = None,
+    ) -> None:
+        self._folder = folder
+        self._process = _SERVER.Process(
+            target=perform, args=(str(folder), overrides, environment(), tmpfs, mebibytes)
+        )
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, kind: int) -> None:
+        os.kill(self.pid, kind)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("pedro_bench", timeout or 0)
+        output, errors = (self._folder / f"{self.pid}.{kind}" for kind in ("out", "err"))
+        return output.read_text(encoding="utf-8"), errors.read_text(encoding="utf-8")
+
+
+def start(folder: Path, *overrides: str, **variables: str) -> subprocess.Popen[str]:
+    """Start `python -m pedro_bench` in a folder, from nothing."""
     return subprocess.Popen(
-        [*options.pop("before", []), sys.executable, "-m", "pedro_bench", *overrides],
+        [sys.executable, "-m", "pedro_bench", *overrides],
         cwd=folder,
-        env=environment(**options),
+        env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 400) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str] | Forked, seconds: float = 400) -> tuple[int, str, str]:
     """Wait for such a process; return exit code, standard output and error."""
     try:
         output, errors = process.communicate(timeout=seconds)

@@ -14,7 +14,7 @@ from pedro_bench import records
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.experiment import plan
 from pedro_bench.training.saved_folder import read_folder
-from tests.integration.grids import arguments, finish, start, write_sst2
+from tests.integration.grids import Forked, arguments, finish, write_sst2
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -29,7 +29,7 @@ def newest(folder: Path, pattern: str) -> Path | None:
     return max(folder.rglob(pattern), default=None)
 
 
-def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> Path:
+def wait_for(folder: Path, pattern: str, process: Forked) -> Path:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         found = newest(folder, pattern)
@@ -58,7 +58,7 @@ def test_a_signal_saves_and_leaves(
         "trainer.eval_every_steps=100000",
         "trainer.num_epochs=99999",
     ]
-    process = start(tmp_path, *overrides, *endless, "trainer.checkpoint_every_steps=20")
+    process = Forked(tmp_path, *overrides, *endless, "trainer.checkpoint_every_steps=20")
     before = wait_for(tmp_path / "outputs", "checkpoint-*", process)
     process.send_signal(kind)
     sent = time.monotonic()
@@ -83,7 +83,7 @@ def test_a_signal_saves_and_leaves(
     lost="nothing: one trains, the other waits and shows the same record",
 )
 def test_two_processes_on_one_run(overrides: list[str], tmp_path: Path) -> None:
-    both = [start(tmp_path, *overrides, "lease_seconds=30") for _ in range(2)]
+    both = [Forked(tmp_path, *overrides, "lease_seconds=30") for _ in range(2)]
     ends = [finish(process) for process in both]
     assert [code for code, _, _ in ends] == [0, 0], ends
     first, second = (json.loads(output) for _, output, _ in ends)
@@ -106,7 +106,7 @@ def test_a_damaged_record_is_set_aside(
     path.parent.mkdir(parents=True)
     path.write_text('{"schema": 1, "key": "12')
     assert [status for _, _, status in plan(settings_of(overrides))] == ["missing"]
-    code, _, errors = finish(start(tmp_path, *overrides))
+    code, _, errors = finish(Forked(tmp_path, *overrides))
     assert code == 0, errors
     assert records.read(path).status == "finished"
     assert path.with_name(f"{path.name}.damaged").read_text().endswith('"12')
@@ -114,28 +114,14 @@ def test_a_damaged_record_is_set_aside(
     assert [status for _, _, status in plan(settings_of(overrides))] == ["missing"]
 
 
-def mounted(options: str) -> list[str]:
-    """Return what starts a command with an own tmpfs at ./small; skips where that is not allowed."""
-    before = [
-        "unshare",
-        "--mount",
-        "sh",
-        "-c",
-        f'mount -t tmpfs -o {options} tmpfs small && exec "$@"',
-        "-",
-    ]
-    return before
-
-
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    tried = subprocess.run(
-        [*mounted("size=1m"), "true"], cwd=tmp_path, capture_output=True, check=False
-    )
+    """A folder that a command mounts a file system at, where that is allowed."""
+    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
     if tried.returncode != 0:
         pytest.skip("mounting a tmpfs is not allowed here")
+    folder = tmp_path / "small"
+    folder.mkdir()
     return folder
 
 
@@ -145,14 +131,14 @@ def small(tmp_path: Path) -> Path:
     lost="the run fails with the remedy in its record; nothing half-written stays",
 )
 def test_a_full_disk_of_working_files(overrides: list[str], small: Path, tmp_path: Path) -> None:
-    full = start(tmp_path, *overrides, "output_dir=small", before=mounted("size=64k"))
+    full = Forked(tmp_path, *overrides, "output_dir=small", tmpfs="size=64k")
     code, output, errors = finish(full)
     assert code == 1, errors
     [run] = json.loads(output)["runs"]
     assert run["status"] == "failed"
     assert "No space left" in run["error"]
     assert "set output_dir to another disk" in run["error"]
-    code, output, errors = finish(start(tmp_path, *overrides, "output_dir=outputs"))
+    code, output, errors = finish(Forked(tmp_path, *overrides, "output_dir=outputs"))
     assert code == 0, errors
     assert json.loads(output)["runs"][0]["status"] == "finished"
 
@@ -163,7 +149,7 @@ def test_a_full_disk_of_working_files(overrides: list[str], small: Path, tmp_pat
     lost="nothing: one sentence, exit code 2, and the checkpoints stay",
 )
 def test_a_full_disk_of_records(overrides: list[str], small: Path, tmp_path: Path) -> None:
-    full = start(tmp_path, *overrides, "results_dir=small", before=mounted("size=8k"))
+    full = Forked(tmp_path, *overrides, "results_dir=small", tmpfs="size=8k")
     code, _, errors = finish(full)
     assert code == 2, errors
     assert "must be writable, got No space left on device" in errors
@@ -176,7 +162,68 @@ def test_a_full_disk_of_records(overrides: list[str], small: Path, tmp_path: Pat
     lost="nothing: refused in one sentence before the first step, exit code 2",
 )
 def test_read_only_results(overrides: list[str], small: Path, tmp_path: Path) -> None:
-    code, _, errors = finish(start(tmp_path, *overrides, "results_dir=small", before=mounted("ro")))
+    code, _, errors = finish(Forked(tmp_path, *overrides, "results_dir=small", tmpfs="ro"))
     assert code == 2, errors
     assert errors.count("\n") == 1
     assert "results_dir must be a folder that can be written" in errors
+
+
+@pytest.mark.fault(
+    what="Out of memory in earnest",
+    how="RLIMIT_AS 400 MiB above what the imports took, 512 long rows in one pass",
+    lost="the run fails and its record names the setting to change; the next command goes on",
+)
+def test_real_memory_runs_out(overrides: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "data" / "sst2" / "train.jsonl"
+    words = ["good film bad film " * 58, "bad film good film " * 58]
+    rows = [{"sentence": f"{words[i % 2]} {i}", "label": i % 2} for i in range(600)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    large = [*overrides, "trainer.batch_size=512"]
+    code, output, errors = finish(Forked(tmp_path, *large, mebibytes=400))
+    assert code == 1, errors
+    [run] = json.loads(output)["runs"]
+    assert run["status"] == "failed"
+    assert "training must fit into memory, got out of memory at step 1" in run["error"]
+    assert "set trainer.micro_batch_size=256" in run["error"]
+    code, output, errors = finish(Forked(tmp_path, *large, "trainer.micro_batch_size=16"))
+    assert code == 0, errors
+    assert json.loads(output)["runs"][0]["status"] == "finished"
+
+
+@pytest.mark.fault(
+    what="A worker that was only asleep",
+    how="SIGSTOP for longer than its lease, then SIGCONT, while another takes its run",
+    lost="nothing: it leaves the run to the other and shows the same record",
+)
+def test_a_sleeper_leaves_its_run_to_who_took_it(overrides: list[str], tmp_path: Path) -> None:
+    slow = ["trainer.max_steps=600", "trainer.num_epochs=999", "trainer.checkpoint_every_steps=5"]
+    both = [*overrides, *slow, "trainer.eval_every_steps=600", "lease_seconds=4"]
+    sleeper = Forked(tmp_path, *both)
+    wait_for(tmp_path / "outputs", "checkpoint-*", sleeper)
+    sleeper.send_signal(signal.SIGSTOP)
+    taker = Forked(tmp_path, *both)
+    wait_for(tmp_path / "results", "*.2", taker)
+    sleeper.send_signal(signal.SIGCONT)
+    ends = [finish(process) for process in (sleeper, taker)]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert "was taken over by another worker" in ends[0][2]
+    assert json.loads(ends[0][1]) == json.loads(ends[1][1])
+    assert not list((tmp_path / "results").rglob("leases"))
+
+
+@pytest.mark.fault(
+    what="A data-loader worker killed",
+    how="a training command is searched for child processes",
+    lost="nothing: there is none to kill, since batches are made in the training process",
+)
+def test_a_training_has_no_process_to_lose(overrides: list[str], tmp_path: Path) -> None:
+    process = Forked(tmp_path, *overrides, "trainer.max_steps=2000", "trainer.num_epochs=9999")
+    wait_for(tmp_path / "outputs", "checkpoint-*", process)
+    children = [
+        line
+        for path in Path(f"/proc/{process.pid}/task").glob("*/children")
+        for line in path.read_text(encoding="ascii").split()
+    ]
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == 128 + signal.SIGTERM
+    assert children == []

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from pedro_bench import records
+from tests.integration.grids import arguments, environment, finish, start, write_sst2
+
 SCRIPT = Path(__file__).with_name("trained_in_processes.py")
 
 
@@ -43,3 +46,52 @@ def test_two_processes_train_like_one(tiny_folders: dict[str, Path], tmp_path: P
     two = history(tiny_folders["llama"], tmp_path / "two", 2)
     for ours, theirs in zip(two, one, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def launched(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run `accelerate launch COMMAND` on the CPU, with gloo between the processes."""
+    folder.mkdir()
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1"]
+    plain = ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+    return subprocess.run(
+        [*launch, *plain, *command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_launched_command_of_two_processes_records_what_one_does(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
+    module = ("-m", "pedro_bench", *overrides)
+    two = launched(tmp_path / "two", "--num_processes=2", *module)
+    assert two.returncode == 0, two.stderr
+    code, output, errors = finish(start(tmp_path, *overrides))
+    assert code == 0, errors
+    [ours], [theirs] = (json.loads(text)["runs"] for text in (two.stdout, output))
+    assert ours["key"] == theirs["key"]
+    assert ours["best_step"] == theirs["best_step"]
+    for entry, expected in zip(ours["history"], theirs["history"], strict=True):
+        assert entry == pytest.approx(expected, rel=1e-4)
+    assert len(records.find(tmp_path / "two" / "results")) == 1
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list((tmp_path / "two" / "results").rglob("leases"))
+
+
+@pytest.mark.timeout(600)
+def test_fsdp_is_refused_since_backbones_stay_whole(tmp_path: Path) -> None:
+    refused = launched(
+        tmp_path / "split",
+        *("--num_processes=2", "--use_fsdp", "-m", "pedro_bench"),
+        *("task=boolq", "data=micro", "backbone=micro", "method=lora", "trainer=micro"),
+    )
+    assert refused.returncode != 0
+    assert "got ACCELERATE_USE_FSDP=true" in refused.stderr
+    assert not (tmp_path / "split" / "results").exists()
