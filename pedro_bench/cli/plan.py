@@ -1,28 +1,35 @@
-"""`python -m pedro_bench.cli.plan +experiment=table1`: what a grid holds and costs, before it starts.
+"""`python -m pedro_bench.cli.plan +experiment=table1`: what a grid holds and costs, and what is left.
 
-It takes what `python -m pedro_bench -m` takes. Time and memory come from finished records under the same
-trainer settings, on the same backbone and kind of device (of the same method and task where there are
-any, else of the same task, else of the same backbone), and where there are none from a model
-(`experiment/costs.py`); each job says which.
+It takes what `python -m pedro_bench -m` takes. `watch=10` looks again every ten seconds until every run
+is finished or has failed, and tells how many workers are at it and the time left with so many.
+
+Time and memory come from finished records under the same trainer settings, on the same backbone and kind
+of device (of the same method and task where there are any, else of the same task, else of the same
+backbone), and where there are none from a model (`experiment/costs.py`); each job says which.
 """
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from pedro_bench import records
+from pedro_bench import checks, records
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json, split_flags
-from pedro_bench.cli.compose import Combination
+from pedro_bench.cli.compose import Combination, split_extra
 from pedro_bench.cli.grids import afterwards, sweeps_of
+from pedro_bench.errors import ConfigError
 from pedro_bench.experiment import plan as plan_of
 from pedro_bench.experiment.costs import Cost, modelled_cost
 from pedro_bench.experiment.identity import resolve_device
-from pedro_bench.protocols.settings import Settings
+from pedro_bench.experiment.leases import Leases
+from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
 from pedro_bench.reporting.statistics import median
 from pedro_bench.reporting.stored import Run, read_runs
 
@@ -35,27 +42,53 @@ def plan(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad, or the experiment names what does not exist here.
     """
-    overrides = split_flags(arguments, ("-m", "--multirun"))
+    given, overrides = split_extra(split_flags(arguments, ("-m", "--multirun")), {"watch": 0})
     combinations = [one for sweep in sweeps_of(overrides) for one in sweep.combinations]
-    settings = combinations[0].settings
-    check_output(settings.output)
-    earlier = _Earlier(settings.results_dir)
-    jobs = [_job(combination, earlier) for combination in combinations]
-    counts = {status: sum(job[status] for job in jobs) for status in STATUSES}
+    output, pause = combinations[0].settings.output, given["watch"]
+    check_output(output)
+    checks.number("watch", pause, least=0)
+    if pause and output == "json":
+        raise ConfigError(f"watch must be 0 with output=json, got {pause}: it prints one object.")
+    following = afterwards(overrides)
+    found = _found(combinations, following)
+    if output == "json":
+        print_json(found)
+        return DONE
+    console = Console()
+    if not pause:
+        console.print(_shown(found), soft_wrap=True)
+        return DONE
+    with Live(_shown(found), console=console, auto_refresh=False) as live:
+        while found["finished"] + found["failed"] < found["runs"]:
+            time.sleep(pause)
+            found = _found(combinations, following)
+            live.update(_shown(found), refresh=True)
+    return DONE
+
+
+def _found(combinations: Sequence[Combination], following: Sequence[str]) -> dict[str, Any]:
+    """Look at records and leases as they are now."""
+    earlier = _Earlier(combinations[0].settings.results_dir)
+    planned = [plan_of(combination.settings) for combination in combinations]
+    jobs = [_job(one, runs, earlier) for one, runs in zip(combinations, planned, strict=True)]
     due = [job for job in jobs if job["finished"] < job["runs"]]
-    found = {
+    seconds = sum(job["seconds_per_run"] * (job["runs"] - job["finished"]) for job in due)
+    workers = _workers({path.parent for runs in planned for _, path, _ in runs})
+    return {
         "runs": sum(job["runs"] for job in jobs),
-        **counts,
-        "seconds": sum(job["seconds_per_run"] * (job["runs"] - job["finished"]) for job in due),
+        **{status: sum(job[status] for job in jobs) for status in STATUSES},
+        "seconds": seconds,
+        "workers": workers,
+        "seconds_left": round(seconds / max(1, workers), 1),
         "peak_bytes": max((job["peak_bytes"] for job in due), default=0),
-        "afterwards": afterwards(overrides),
+        "afterwards": list(following),
         "jobs": jobs,
     }
-    if settings.output == "json":
-        print_json(found)
-    else:
-        _show(found)
-    return DONE
+
+
+def _workers(suites: set[Path]) -> int:
+    """Return how many processes hold runs of these suites."""
+    return len({one for suite in suites for one in Leases(suite, SHORTEST_LEASE).holders()})
 
 
 class _Earlier:
@@ -96,8 +129,10 @@ def _seconds(run: Run) -> float:
     return float(timing.get("train_seconds") or 0) + float(timing.get("test_seconds") or 0)
 
 
-def _job(combination: Combination, earlier: _Earlier) -> dict[str, Any]:
-    planned = [status for _, _, status in plan_of(combination.settings)]
+def _job(
+    combination: Combination, runs: Sequence[tuple[int, Path, str]], earlier: _Earlier
+) -> dict[str, Any]:
+    planned = [status for _, _, status in runs]
     cost = earlier.cost(combination.settings) or modelled_cost(combination.settings)
     return {
         "overrides": list(combination.overrides),
@@ -109,7 +144,7 @@ def _job(combination: Combination, earlier: _Earlier) -> dict[str, Any]:
     }
 
 
-def _show(found: Mapping[str, Any]) -> None:
+def _shown(found: Mapping[str, Any]) -> Group:
     table = Table(title="plan", title_justify="left")
     table.add_column("job", overflow="fold")
     for column in ("runs", *STATUSES, "a run takes", "peak"):
@@ -119,8 +154,6 @@ def _show(found: Mapping[str, Any]) -> None:
         numbers = [str(job[name]) for name in ("runs", *STATUSES)]
         cost = (_duration(job["seconds_per_run"]), f"{job['peak_bytes'] / 2**30:.1f} GiB")
         table.add_row(escape(" ".join(job["overrides"])), *numbers, *cost, job["from"])
-    console = Console()
-    console.print(table)
     counts = ", ".join(f"{found[status]} {status}" for status in STATUSES)
     lines = [
         f"{found['runs']} runs: {counts}.",
@@ -128,8 +161,10 @@ def _show(found: Mapping[str, Any]) -> None:
         f"{found['peak_bytes'] / 2**30:.1f} GiB.",
         *(f"Afterwards: {line}" for line in found["afterwards"]),
     ]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if found["workers"]:
+        left = _duration(found["seconds_left"])
+        lines.append(f"At it now: {found['workers']} workers; with so many about {left} are left.")
+    return Group(table, *(Text(line) for line in lines))
 
 
 def _duration(seconds: float) -> str:

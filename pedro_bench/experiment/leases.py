@@ -170,6 +170,15 @@ class Leases:
             return None
         return f"{state.owner.host}:{state.owner.pid}" if state.owner else "another worker"
 
+    def holders(self) -> set[str]:
+        """Return all that hold runs now, as `host:pid`; who is known to be dead is left out."""
+        states = [_read(path) for path in _files(self.folder)]
+        return {
+            f"{state.owner.host}:{state.owner.pid}"
+            for state in states
+            if state.owner is not None and not state.owner.is_dead()
+        }
+
     def clear(self, stems: set[str]) -> None:
         """Remove what killed workers left of runs that are finished, and the folder if it is empty."""
         for path in _files(self.folder):

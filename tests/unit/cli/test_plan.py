@@ -1,6 +1,7 @@
 """The plan of a grid: what is there, what is missing, and what it will take."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pedro_bench import experiment, records
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.plan import _duration, _Earlier, plan
+from pedro_bench.experiment.leases import Leases
 from pedro_bench.records import RunRecord
 
 GRID = ["method=lora", "task=copa", "device=cpu"]
@@ -72,6 +74,27 @@ def test_an_experiment_for_people(tmp_path, capsys):
     assert "10 runs: 0 finished, 10 missing, 0 failed, 0 running." in shown
     assert "To do, one after another: about " in shown
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_watch_ends_with_the_last_run_and_tells_who_is_at_it(tmp_path, capsys):
+    where = f"results_dir={tmp_path}"
+    settings = settings_of([*GRID, where])
+    for seed in range(4):
+        write(settings, seed)
+    path = experiment.plan(settings)[4][1]
+    lease = Leases(path.parent, 60).take(path.stem)
+    found = planned(capsys, *GRID, where)
+    assert (found["workers"], found["seconds"], found["seconds_left"]) == (1, 25.0, 25.0)
+    ending = threading.Timer(0.5, write, (settings, 4))
+    ending.start()
+    assert plan([*GRID, where, "watch=0.1"]) == 0
+    ending.join()
+    shown = capsys.readouterr().out
+    assert "5 runs: 5 finished, 0 missing, 0 failed, 0 running." in shown
+    assert "At it now: 1 workers; with so many about 0 s are left." in shown
+    lease.release(is_done=True)
+    assert guarded(plan, [*GRID, where, "watch=1", "output=json"]) == 2
+    assert "watch must be 0 with output=json, got 1" in capsys.readouterr().err
 
 
 def test_what_an_experiment_lacks_is_told_here_too(capsys):
