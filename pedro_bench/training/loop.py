@@ -150,7 +150,7 @@ class TrainingLoop:
     def _leave_if_asked(self) -> None:
         """Save and leave if any process of this run was interrupted."""
         if machine.is_any(self.accelerator, interruption.is_asked):
-            if interruption.saves:
+            if not machine.is_any(self.accelerator, not interruption.saves):
                 self._save()
             interruption.leave()
 
