@@ -21,6 +21,7 @@ from pedro_bench import records
 from pedro_bench.experiment.leases import Lease, Leases
 from pedro_bench.experiment.sharing import status_of
 from pedro_bench.records import RunRecord
+from pedro_bench.reporting.stored import read_runs
 
 HEAD = (
     "| runs | write (s) | list (s) | plan (s) | aggregate (s) | lease (s) | calls a lease | "
@@ -109,9 +110,7 @@ def simulate(runs: int, workers: int, latency: float) -> str:
         writing, paths = timed(lambda: [records.write(one, root) for one in made])
         listing, found = timed(lambda: records.find(root))
         planning, _ = timed(lambda: [status_of(path) for path in paths])
-        aggregating, mean = timed(
-            lambda: sum(records.read(path).metrics["test"]["accuracy"] for path in found) / runs
-        )
+        aggregating, mean = timed(lambda: sum(run.score for run in read_runs(found)) / runs)
         with counted() as counts:
             stems = [path.stem for path in paths]
             leasing, taken = timed(lambda: lease_all(root / "suite", stems, workers))

@@ -35,7 +35,7 @@ from pedro_bench.cli.options import make_importable
 from pedro_bench.cli.show import runs_as_json, show_jobs
 from pedro_bench.errors import PedroBenchError
 from pedro_bench.experiment.leases import Leases
-from pedro_bench.experiment.sharing import LONGEST_PAUSE, is_finished, status_of
+from pedro_bench.experiment.sharing import LONGEST_PAUSE, status_of
 from pedro_bench.protocols.settings import SHORTEST_LEASE
 
 STOP = "stop"
@@ -175,7 +175,7 @@ def _tidy(jobs: Sequence[_Job]) -> None:
     finished: dict[Path, set[str]] = {}
     for one in jobs:
         for path in one.planned:
-            if is_finished(path):
+            if status_of(path) == "finished":
                 finished.setdefault(path.parent, set()).add(path.stem)
     for folder, stems in finished.items():
         Leases(folder, SHORTEST_LEASE).clear(stems)

@@ -62,7 +62,7 @@ class Lease:
         """Give the run back.
 
         Args:
-            is_done: Whether its record is finished: nobody will need it again, and no trace is left.
+            is_done: Whether no trace is to be left: its record is finished, or it has none.
         """
         self._is_over.set()
         self._thread.join()

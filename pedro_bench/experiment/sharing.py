@@ -68,7 +68,7 @@ class Claims(Iterator[tuple[int, Path]]):
         if self._held is not None:
             seed, path, lease = self._held
             self._held = None
-            lease.release(is_done=is_finished(path))
+            lease.release(is_done=status_of(path) in (None, "finished"))  # None: it never began
             if lease.is_lost:
                 interruption.forget()
                 self.left.append((seed, path))
@@ -117,11 +117,6 @@ def status_of(path: Path) -> str | None:
         if path.exists():
             raise
         return None
-
-
-def is_finished(path: Path) -> bool:
-    """Whether the record at a path is that of a finished run."""
-    return status_of(path) == "finished"
 
 
 def agreed_due(due: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
