@@ -4,7 +4,6 @@ Hydra's own multirun would hand over every combination; here only those are that
 """
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,14 +53,17 @@ def launch(
     combinations: Sequence[Combination],
     folder: Path,
     job: Callable[[Any], None],
-) -> None:
-    """Run jobs through the sweep's launcher; what breaks the launcher is told and ends no more than it.
+) -> str | None:
+    """Run jobs through the sweep's launcher; what breaks the launcher ends no more than it.
 
     Args:
         sweep: What chooses the launcher.
         combinations: The jobs, numbered from 0.
         folder: Where Hydra and the jobs leave files.
         job: What a job's process calls with its configuration.
+
+    Returns:
+        What broke the launcher, if anything did.
     """
     arguments = (*sweep.arguments, f"hydra.sweep.dir='{folder}'")
     with launcher_config(arguments) as (loader, config):
@@ -74,7 +76,8 @@ def launch(
         try:
             launcher.launch([list(one.arguments) for one in combinations], initial_job_idx=0)
         except Exception as error:  # noqa: BLE001 - a worker that died; the summary tells which jobs
-            sys.stderr.write(f"the launcher broke off: {one_sentence(error)}\n")
+            return f"{type(error).__name__}: {one_sentence(error)}"
+    return None
 
 
 def pin_gpu(folder: Path) -> None:

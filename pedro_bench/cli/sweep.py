@@ -41,8 +41,6 @@ from pedro_bench.protocols.settings import SHORTEST_LEASE
 STOP = "stop"
 """Name of the file in a sweep's folder that says that a run failed and no other shall begin."""
 
-_SILENT = "the job ended without a word; see the launcher's own log"
-
 
 @dataclass
 class _Job:
@@ -99,6 +97,7 @@ def job(config: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     for place in hydra_config.searchpath:  # a launcher's own process does not know of it yet
         make_importable(Path(str(place).removeprefix("file://")))
+    os.chdir(hydra_config.runtime.cwd)  # Ray's workers begin elsewhere
     folder = Path(hydra_config.sweep.dir)
     stop = folder.parent / STOP
     errors: list[str] = []
@@ -137,19 +136,20 @@ def _work_off(jobs: Sequence[_Job], folder: Path) -> None:
         for part, sweep in enumerate({id(one.sweep): one.sweep for one in due}.values()):
             own = [one for one in due if one.sweep is sweep]
             place = folder / f"round{rounds}-{part}"
-            launch(sweep, [one.combination for one in own], place, job)
+            broken = launch(sweep, [one.combination for one in own], place, job)
             for number, one in enumerate(own):
-                _hear(one, place / f"job{number}.json")
+                _hear(one, place / f"job{number}.json", broken)
         due, rounds = _wait(due), rounds + 1
 
 
-def _hear(one: _Job, path: Path) -> None:
-    """Take what a job's process left."""
+def _hear(one: _Job, path: Path, broken: str | None) -> None:
+    """Take what a job's process left, or what broke its launcher."""
     if path.is_file():
         word = json.loads(path.read_text(encoding="utf-8"))
         one.errors, one.left = word["errors"], [Path(place) for place in word["left"]]
     else:
-        one.errors, one.left = [_SILENT], []
+        reason = "see the launcher's own log" if broken is None else f"the launcher said {broken}"
+        one.errors, one.left = [f"the job ended without a word; {reason}"], []
 
 
 def _wait(jobs: Sequence[_Job]) -> list[_Job]:

@@ -3,8 +3,13 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,28 +63,41 @@ def test_submitit_with_its_local_executor(tiny_folders: dict[str, Path], tmp_pat
 @pytest.mark.timeout(1800)
 @needs("hydra_ray_launcher")
 def test_a_ray_cluster_of_two_nodes(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
-    ray = Path(sys.executable).with_name("ray")
-    own = {"RAY_TMPDIR": str(tmp_path)[:60], "RAY_DISABLE_IMPORT_WARNING": "1"}
-    address = "127.0.0.1:16379"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # Ray's sockets need a short path
+        own = {"RAY_TMPDIR": place, "RAY_DISABLE_IMPORT_WARNING": "1"}
+        address = f"127.0.0.1:{port}"
+        head = ["--head", f"--port={port}", "--min-worker-port=0", "--max-worker-port=0"]
+        with (
+            node(tmp_path / "head.log", *head, "--include-dashboard=false", **own),
+            node(tmp_path / "second.log", f"--address={address}", **own),
+        ):
+            check_grid(
+                tmp_path,
+                tiny_folders["llama"],
+                "hydra/launcher=ray_cluster",
+                f"hydra.launcher.ray.init.address='{address}'",
+                "hydra.launcher.ray.remote.num_gpus=0",
+                **own,
+            )
 
-    def call(*words: str) -> None:
-        subprocess.run(
-            [str(ray), *words], check=True, env=environment(**own), capture_output=True, timeout=300
-        )
 
-    call("start", "--head", "--port=16379", "--num-cpus=1", "--include-dashboard=false")
+@contextmanager
+def node(log: Path, *words: str, **own: str) -> Iterator[None]:
+    """Run a node of a Ray cluster with one processor for the time of a `with` block."""
+    command = [Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus=1", *words]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment(**own))
     try:
-        call("start", f"--address={address}", "--num-cpus=1")
-        check_grid(
-            tmp_path,
-            tiny_folders["llama"],
-            "hydra/launcher=ray_cluster",
-            f"hydra.launcher.ray.init.address='{address}'",
-            "hydra.launcher.ray.remote.num_gpus=0",
-            **own,
-        )
+        deadline = time.monotonic() + 240
+        while "Ray runtime started" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield
     finally:
-        call("stop")
+        process.terminate()
+        process.wait(60)
 
 
 def test_an_absent_launcher_is_one_sentence(tiny_folders: dict[str, Path], tmp_path: Path) -> None:

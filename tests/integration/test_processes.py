@@ -41,6 +41,7 @@ def history(tiny: Path, folder: Path, num_processes: int) -> list[dict[str, Any]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_processes_train_like_one(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
     one = history(tiny_folders["llama"], tmp_path / "one", 1)
     two = history(tiny_folders["llama"], tmp_path / "two", 2)
@@ -85,13 +86,13 @@ def test_a_launched_command_of_two_processes_records_what_one_does(
     assert not list((tmp_path / "two" / "results").rglob("leases"))
 
 
-@pytest.mark.timeout(600)
-def test_fsdp_is_refused_since_backbones_stay_whole(tmp_path: Path) -> None:
-    refused = launched(
-        tmp_path / "split",
-        *("--num_processes=2", "--use_fsdp", "-m", "pedro_bench"),
-        *("task=boolq", "data=micro", "backbone=micro", "method=lora", "trainer=micro"),
-    )
-    assert refused.returncode != 0
-    assert "got ACCELERATE_USE_FSDP=true" in refused.stderr
-    assert not (tmp_path / "split" / "results").exists()
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_splitting_a_backbone_is_refused(tmp_path: Path, name: str) -> None:
+    """What `accelerate launch --use_fsdp` and its like set in every process."""
+    own = ["task=boolq", "data=micro", "backbone=micro", "method=lora", "trainer=micro"]
+    split = start(tmp_path, *own, **{f"ACCELERATE_USE_{name}": "true"})
+    code, _, errors = finish(split)
+    assert code == 2
+    assert errors.startswith("error: accelerate launch must start plain processes")
+    assert f"got ACCELERATE_USE_{name}=true" in errors
+    assert list(tmp_path.iterdir()) == []
