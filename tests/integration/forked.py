@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+import transformers.models.llama.modeling_llama  # noqa: F401  (SciPy's BLAS takes its memory here)
 
+import pedro_bench.backbones.llama
 import pedro_bench.cli.run
 import pedro_bench.cli.sweep
 import pedro_bench.experiment.runner  # noqa: F401  (imported for the forks)

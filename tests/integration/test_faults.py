@@ -170,7 +170,7 @@ def test_read_only_results(overrides: list[str], small: Path, tmp_path: Path) ->
 
 @pytest.mark.fault(
     what="Out of memory in earnest",
-    how="RLIMIT_AS 200 MiB above what the imports took, 256 long rows in one pass",
+    how="RLIMIT_AS 150 MiB above what the imports took, 256 long rows in one pass",
     lost="the run fails and its record names the setting to change",
 )
 def test_real_memory_runs_out(overrides: list[str], tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_real_memory_runs_out(overrides: list[str], tmp_path: Path) -> None:
     rows = [{"sentence": f"{words[i % 2]} {i}", "label": i % 2} for i in range(300)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     large = [*overrides, "trainer.batch_size=256"]
-    code, output, errors = finish(Forked(tmp_path, *large, mebibytes=200))
+    code, output, errors = finish(Forked(tmp_path, *large, mebibytes=150))
     assert code == 1, errors
     [run] = json.loads(output)["runs"]
     assert run["status"] == "failed"
