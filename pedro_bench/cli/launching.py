@@ -34,14 +34,15 @@ def check_launcher(sweep: Sweep) -> None:
         target = str(config.hydra.launcher.get("_target_"))
         chosen = config.hydra.runtime.choices["hydra/launcher"]
     module = target.split(".")[1]
-    if module in PACKAGES and not _is_installed(module):
+    if module in PACKAGES and not is_installed(module):
         raise ConfigError(
             f"hydra/launcher={chosen} must have the package {PACKAGES[module]} installed, got none: "
             "install pedro_bench[launchers] or leave hydra/launcher out."
         )
 
 
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Whether a plugin of Hydra is there."""
     try:
         return find_spec(f"hydra_plugins.{module}") is not None
     except ModuleNotFoundError:  # no plugin of Hydra at all

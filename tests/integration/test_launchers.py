@@ -10,13 +10,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from pedro_bench import records
-from pedro_bench.cli.launching import pin_gpu, visible_gpus
+from pedro_bench.cli.launching import is_installed, pin_gpu, visible_gpus
 from pedro_bench.errors import ConfigError
 from tests.integration.grids import arguments, environment, finish, start, write_sst2
 
@@ -25,7 +24,7 @@ GRID = ["-m", "trainer.lr=1e30,1e-3", "trainer.max_steps=2", "trainer.eval_every
 
 def needs(module: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(
-        find_spec(f"hydra_plugins.{module}") is None,
+        not is_installed(module),
         reason=f"{module} is not installed: pip install pedro_bench[launchers]",
     )
 
@@ -101,7 +100,7 @@ def node(log: Path, *words: str, **own: str) -> Iterator[None]:
 
 
 def test_an_absent_launcher_is_one_sentence(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
-    if find_spec("hydra_plugins.hydra_ray_launcher") is not None:
+    if is_installed("hydra_ray_launcher"):
         pytest.skip("hydra_ray_launcher is installed")
     overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
     code, _, errors = finish(start(tmp_path, *overrides, *GRID, "hydra/launcher=ray_cluster"))

@@ -95,7 +95,7 @@ def growing(tmp_path: Path, tiny_folders: dict[str, Path]) -> Callable[..., Sett
 def test_every_phase_trains_afresh_and_the_record_is_of_the_last(
     growing: Callable[..., Settings], tmp_path: Path
 ) -> None:
-    settings = growing()
+    settings = replace(growing(), keep_checkpoints=True)
     (record,) = run(settings)
     assert record["status"] == "finished", record["error"]
     # Rank 3 on query (32 -> 32) and value (32 -> 16) of two layers.
@@ -109,7 +109,14 @@ def test_every_phase_trains_afresh_and_the_record_is_of_the_last(
     assert len(settings.tracking.ends) == 1
     (folder,) = (tmp_path / "outputs").glob("*/*--seed*")
     assert {path.name for path in folder.glob("phase-*")} == {"phase-0", "phase-1", "phase-2"}
-    assert not list(folder.glob("phase-*/checkpoint-*"))
+
+
+def test_only_the_adapter_of_a_finished_run_stays(
+    growing: Callable[..., Settings], tmp_path: Path
+) -> None:
+    run(growing())
+    (folder,) = (tmp_path / "outputs").glob("*/*--seed*")
+    assert [path.name for path in folder.iterdir()] == ["adapter"]
 
 
 def test_a_failure_in_a_later_phase_frees_the_backbone_for_the_next_seed(

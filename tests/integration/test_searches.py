@@ -62,7 +62,7 @@ def only_record(name: str, data: Path, tiny_folders: dict[str, Path], **more: An
 def test_what_the_search_found_is_retrained_recorded_and_loaded(
     name: str, data: Path, tiny_folders: dict[str, Path]
 ) -> None:
-    path = only_record(name, data, tiny_folders)
+    path = only_record(name, data, tiny_folders, keep_checkpoints=True)
     record = records.read(path)
     folder = data.parent / "outputs" / record.suite / path.stem
     saved = load(path)
