@@ -147,7 +147,12 @@ def _measure(
             seed=index,
             config=_config(comparison, entry),
             parameters=_parameters(entry, backbone),
-            metrics={"test": {"tokens_per_second": sample.tokens_per_second}},
+            metrics={
+                "test": {
+                    "tokens_per_second": sample.tokens_per_second,
+                    "memory_mib": sample.peak_bytes / 2**20,
+                }
+            },
             timing=_timing(sample, limit),
             memory={
                 "peak_bytes": sample.peak_bytes,
@@ -228,6 +233,18 @@ def _task(entry: Entry) -> str:
     return name if entry.sequences == 1 else f"{name}_batch{entry.sequences}"
 
 
+def _label(entry: Entry) -> str:
+    """Return the task's printed name: `Beam 3, compiled, 4 tenants`."""
+    parts = [f"Beam {entry.beams}"]
+    if entry.decoding != "plain":
+        parts.append(entry.decoding)
+    if entry.is_mixed:
+        parts.append(f"{entry.tenants} tenants")
+    elif entry.sequences > 1:
+        parts.append(f"batch of {entry.sequences}")
+    return ", ".join(parts)
+
+
 def _config(comparison: Comparison, entry: Entry) -> dict[str, Any]:
     own = describe(entry.method) if entry.method is not None else {}
     labels = {"none": "Backbone", contestants.PEER: "LoRA (peft)"}
@@ -235,7 +252,7 @@ def _config(comparison: Comparison, entry: Entry) -> dict[str, Any]:
     task = _task(entry)
     return {
         "method": method,
-        "task": {"name": task, "label": task.replace("_", " ")},
+        "task": {"name": task, "label": _label(entry)},
         "backbone": describe(comparison.backbone),
         "data": dict(comparison.data),
         "efficiency": describe(comparison.request),

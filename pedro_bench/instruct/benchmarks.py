@@ -44,7 +44,11 @@ def evaluate_benchmark(
 
 def _together(entries: Sequence[Mapping[str, Any]], max_length: int) -> Outcome:
     """Return the accuracy over all rows, and its mean over tasks."""
-    predictions = [{"task": one["task"], **row} for one in entries for row in one["rows"]]
+    answered = [{"task": one["task"], **row} for one in entries for row in one["rows"]]
+    predictions = [
+        {**row, "index": number, "row": row["index"], "score": 100.0 * row["correct"]}
+        for number, row in enumerate(answered)
+    ]
     right = sum(row["correct"] for row in predictions)
     metrics = {
         "accuracy": 100 * right / len(predictions),

@@ -86,12 +86,13 @@ def outcome_of(
         parts[category] = {**mean, "graded": len(of_category), "rows": total}
     rows = [
         {
+            "index": number,
             "question_id": one.question.question_id,
             "turn": one.turn,
-            "grade": one.grade,
+            "score": one.grade,
             "replies": one.replies,
         }
-        for one in judgements
+        for number, one in enumerate(judgements)
     ]
     notes = _notes(judgements, len(graded), requests)
     shortened = sum(row["shortened"] for row in answers)

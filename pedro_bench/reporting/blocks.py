@@ -114,7 +114,7 @@ def p_text(p: float) -> str:
 
 def claim_text(verdict: Verdict) -> str:
     """Return a claim in words, in plain text: `PEDRO above LoRA on BoolQ`."""
-    than = "above" if verdict.kind == "above" else f"within {verdict.margin:g} points of"
+    than = "above" if verdict.kind == "above" else f"within {verdict.margin} of"
     return f"{plain(verdict.method)} {than} {plain(verdict.other)} on {verdict.task}"
 
 
@@ -227,7 +227,7 @@ def _published(report: Report, of: str) -> Block:
     sources += sorted({one.source for line in lines for one in line.published_only if one})
     elsewhere = any(entry.published and not entry.is_comparable for entry in _entries(report))
     note = (
-        "The paper's backbone and data are others, so no differences are taken."
+        "The paper's backbone and data, or its device, are others, so no differences are taken."
         if elsewhere
         else "In brackets: our median less the published number."
     )

@@ -14,7 +14,7 @@ from pedro_bench.reporting.evidence import Evidence, compare, evidence_of
 from pedro_bench.reporting.intervals import Interval, example_intervals, seed_interval
 from pedro_bench.reporting.layouts import MICRO, Layout, label_of, layout_of
 from pedro_bench.reporting.load import Cell, Panel, Row
-from pedro_bench.reporting.notes import caption, missing, notes
+from pedro_bench.reporting.notes import caption, devices, missing, notes
 from pedro_bench.reporting.published_scores import PublishedScore, published_of
 from pedro_bench.reporting.ranks import Ranks, ranks
 from pedro_bench.reporting.report import Column, Entry, Line, Report, Section, Tested
@@ -57,9 +57,16 @@ def _report(name: str, own: Sequence[Panel], panels: Mapping[Panel, Sequence[Row
         data=own[0].data,
         caption=caption(own[0].suite, own[0].data, sections, layout),
         sections=sections,
-        notes=(*notes(sections), *(layout.notes if layout else ())),
+        notes=_notes(sections, layout),
         missing=missing(sections),
     )
+
+
+def _notes(sections: Sequence[Section], layout: Layout | None) -> tuple[str, ...]:
+    if layout is None:
+        return tuple(notes(sections))
+    where = devices(sections) if layout.measures_device else ()
+    return (*notes(sections), *where, *layout.notes)
 
 
 def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Section:
@@ -69,6 +76,7 @@ def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Sectio
     source = panel.backbone
     if layout and not any(key[0] == source for key in published):
         source = layout.backbones[0]
+    is_comparable = source == panel.backbone and not (layout and layout.measures_device)
     extra = layout.published if layout else ()
     shown = [Column(task, task, metric) for task, metric in extra]
     lines: list[Line] = []
@@ -92,7 +100,9 @@ def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Sectio
                 published_only=tuple(_paper(published, source, row, one) for one in shown),
             )
         )
-        lines[-1] = _beside_published(lines[-1], columns, published, source, panel.backbone)
+        lines[-1] = _beside_published(
+            lines[-1], columns, published, source, is_comparable=is_comparable
+        )
     finished = _with_statistics(lines, columns, cells)
     return Section(
         backbone=panel.backbone,
@@ -155,13 +165,18 @@ def _paper(
 
 
 def _beside_published(
-    line: Line, columns: Sequence[Column], published: Published, source: str, backbone: str
+    line: Line,
+    columns: Sequence[Column],
+    published: Published,
+    source: str,
+    *,
+    is_comparable: bool,
 ) -> Line:
     entries = [
         replace(
             entry,
             published=_paper(published, source, line, column),
-            is_comparable=source == backbone,
+            is_comparable=is_comparable,
         )
         for entry, column in zip(line.entries, columns, strict=True)
     ]
@@ -174,8 +189,9 @@ def _with_statistics(
     by_column = []
     for place in range(len(columns)):
         own = [cells[number, place] for number in range(len(lines))]
-        entries = _placed([line.entries[place] for line in lines])
-        tested = _from_best(entries, own)
+        sign = columns[place].sign
+        entries = _placed([line.entries[place] for line in lines], sign)
+        tested = _from_best(entries, own, sign)
         found = zip(entries, _intervals(own), tested, strict=True)
         by_column.append([replace(e, interval=i, from_best=t) for e, i, t in found])
     return tuple(
@@ -184,9 +200,9 @@ def _with_statistics(
     )
 
 
-def _placed(entries: Sequence[Entry]) -> list[Entry]:
-    """Mark the best and the second best as shown, to two decimals; higher is better."""
-    shown = [None if one.spread is None else round(one.spread.median, 2) for one in entries]
+def _placed(entries: Sequence[Entry], sign: int) -> list[Entry]:
+    """Mark the best and the second best as shown, to two decimals."""
+    shown = [None if one.spread is None else sign * round(one.spread.median, 2) for one in entries]
     ordered = sorted({value for value in shown if value is not None}, reverse=True)
     places: dict[float | None, int] = {value: n for n, value in enumerate(ordered[:2], start=1)}
     return [
@@ -194,8 +210,10 @@ def _placed(entries: Sequence[Entry]) -> list[Entry]:
     ]
 
 
-def _from_best(entries: Sequence[Entry], cells: Sequence[Evidence]) -> list[Tested | None]:
-    medians = [(one.spread.median, -n) for n, one in enumerate(entries) if one.spread]
+def _from_best(
+    entries: Sequence[Entry], cells: Sequence[Evidence], sign: int
+) -> list[Tested | None]:
+    medians = [(sign * one.spread.median, -n) for n, one in enumerate(entries) if one.spread]
     if not medians:
         return [None] * len(entries)
     best = -max(medians)[1]
@@ -231,7 +249,7 @@ def _ranks(lines: Sequence[Line], columns: Sequence[Column]) -> Ranks | None:
     return ranks(
         {
             line.name: {
-                column.heading: round(entry.spread.median, 2)
+                column.heading: column.sign * round(entry.spread.median, 2)
                 for column, entry in zip(columns, line.entries, strict=True)
                 if entry.spread is not None
             }

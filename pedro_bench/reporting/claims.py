@@ -1,7 +1,7 @@
 """Claims: what the papers say (`claims.toml`), and what the records say of it.
 
-`above`: supported where the method's scores are higher and the test separates them, contradicted where
-they are lower and it does, else not separable. `comparable`: supported where the 95% interval of the
+`above`: supported where the method's scores are better and the test separates them, contradicted where
+they are worse and it does, else not separable. `comparable`: supported where the 95% interval of the
 difference lies within the margin, contradicted where it lies outside, else not separable. The p values
 of all `above` comparisons of one section are corrected together, after Holm.
 """
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 
 from pedro_bench.reporting.comparison import LEVEL, Comparison, holm
 from pedro_bench.reporting.evidence import Evidence, compare
@@ -44,6 +45,8 @@ class Claim:
         method: The method it is about.
         others: The methods it is compared with.
         margin: Points within which methods are comparable.
+        share: The same as a share of the other method's score, where there is no margin in points.
+        metrics: Metrics that it is about; none given: every column of the table.
     """
 
     source: str
@@ -52,13 +55,31 @@ class Claim:
     method: str
     others: tuple[str, ...]
     margin: float = 0.0
+    share: float = 0.0
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """What methods may differ by and be comparable, in words."""
+        if self.kind != "comparable":
+            return ""
+        return f"{self.share:.0%}" if self.share else f"{self.margin:g} points"
 
 
 @lru_cache(maxsize=1)
 def claims() -> tuple[Claim, ...]:
     """Read all claims, in the order of the file."""
     entries = tomllib.loads(FILE.read_text(encoding="utf-8"))["claim"]
-    return tuple(Claim(**{**entry, "others": tuple(entry["others"])}) for entry in entries)
+    return tuple(
+        Claim(
+            **{
+                **entry,
+                "others": tuple(entry["others"]),
+                "metrics": tuple(entry.get("metrics", ())),
+            }
+        )
+        for entry in entries
+    )
 
 
 def verdicts(
@@ -72,13 +93,23 @@ def verdicts(
         columns: Its columns.
         cells: The scores behind its cells.
     """
+    labels = [column.label for column in columns]
     found = [
-        _verdict(claim, lines, (first, other), (number, column), cells, named)
+        _verdict(
+            claim,
+            lines,
+            (first, other),
+            (number, column),
+            cells,
+            named,
+            is_one_of_several=labels.count(column.label) > 1,
+        )
         for claim in claims()
         if claim.table == table
         for named in claim.others
         for first, other in _pairs(lines, claim.method, named)
         for number, column in enumerate(columns)
+        if not claim.metrics or column.metric in claim.metrics
     ]
     return _corrected(found)
 
@@ -108,6 +139,8 @@ def _verdict(
     place: tuple[int, Column],
     cells: Cells,
     named: str,
+    *,
+    is_one_of_several: bool,
 ) -> Verdict:
     number, column = place
     first, other = pair
@@ -116,10 +149,11 @@ def _verdict(
         kind=claim.kind,
         method=_shown(lines, first, claim.method),
         other=_shown(lines, other, named),
-        task=column.label,
+        task=column.heading if is_one_of_several else column.label,
         verdict=NOT_TESTABLE,
         tested=None,
-        margin=claim.margin,
+        margin=claim.allowed,
+        sign=column.sign,
     )
     for line, name in ((first, claim.method), (other, named)):
         if line is None or not cells[line, number].values:
@@ -130,8 +164,9 @@ def _verdict(
     if isinstance(found, str):
         return replace(base, reason=found)
     if claim.kind == "comparable":
+        margin = claim.share * abs(fmean(cells[other, number].values)) or claim.margin
         tested = Tested(found, found.p, found.p < LEVEL)
-        return replace(base, verdict=_within(found, claim.margin), tested=tested)
+        return replace(base, verdict=_within(found, margin), tested=tested)
     return replace(base, verdict=NOT_SEPARABLE, tested=Tested(found, found.p, separates=False))
 
 
@@ -144,7 +179,7 @@ def _corrected(found: Sequence[Verdict]) -> tuple[Verdict, ...]:
         if one.kind == "above" and one.tested is not None:
             p, comparison = next(p_values), one.tested.comparison
             separates = p < LEVEL
-            word = SUPPORTED if comparison.difference > 0 else CONTRADICTED
+            word = SUPPORTED if one.sign * comparison.difference > 0 else CONTRADICTED
             one = replace(
                 one,
                 verdict=word if separates else NOT_SEPARABLE,

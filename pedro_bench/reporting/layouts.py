@@ -29,6 +29,7 @@ class Layout:
         methods: Groups of methods in the paper's order.
         notes: Sentences that stand under it.
         published: (task, metric) of columns that only the paper has.
+        over: What a median is over: `seeds` of trained runs, or `repeats` of a measurement.
     """
 
     name: str
@@ -40,6 +41,12 @@ class Layout:
     methods: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
     published: tuple[tuple[str, str | None], ...] = ()
+    over: str = "seeds"
+
+    @property
+    def measures_device(self) -> bool:
+        """Whether the numbers are the device's as much as the method's."""
+        return self.over == "repeats"
 
     def group_of(self, method: str) -> int | None:
         """Return the number of the group that a method is in, or None where the table lacks it."""
@@ -79,6 +86,7 @@ def layouts() -> Mapping[str, Layout]:
                 methods=tuple(map(tuple, entry["methods"])),
                 notes=tuple(entry["notes"]),
                 published=tuple(map(_column, entry.get("published", ()))),
+                over=entry.get("over", "seeds"),
             )
         except KeyError as error:
             raise DataError(

@@ -14,6 +14,7 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.errors import RecordError
+from pedro_bench.reporting.evaluations import read_evaluations
 from pedro_bench.reporting.stored import Run, read_runs
 
 ROW_GROUPS = ("method", "trainer", "evaluation")
@@ -66,7 +67,7 @@ class Row:
 
 
 def load(results_dir: str | Path, suites: Sequence[str] = ()) -> dict[Panel, list[Row]]:
-    """Read the records of some suites (none given: of all) and group them.
+    """Read the records of some suites (none given: of all), with their evaluations, and group them.
 
     Returns:
         Panel -> rows, both in order of their names.
@@ -76,6 +77,7 @@ def load(results_dir: str | Path, suites: Sequence[str] = ()) -> dict[Panel, lis
     """
     chosen: Iterable[str | None] = suites or (None,)
     runs = read_runs([path for one in chosen for path in records.find(results_dir, one)])
+    runs += read_evaluations(results_dir, runs)
     panels: dict[Panel, list[Run]] = {}
     for run in runs:
         panels.setdefault(Panel(run.suite, run.backbone, run.data), []).append(run)
@@ -151,7 +153,7 @@ def _cell(runs: Sequence[Run]) -> Cell:
             place = f"{older[0].method} on {older[0].task} in suite {older[0].suite!r}"
             raise RecordError(
                 f"the runs of {place} must share one key, got {older[0].key} and {newer[0].key} "
-                "that neither settings nor time tell apart: move one group to a suite of its own."
+                "that neither settings nor time tell apart: move one group to another suite or folder."
             )
     chosen = sorted(groups[-1], key=lambda run: run.seed) if groups else []
     seeds = {run.seed for run in chosen}

@@ -16,9 +16,13 @@ def caption(suite: str, data: str, sections: Sequence[Section], layout: Layout |
     what = what.replace("Table figure", "Figure")
     plural = "s" if len(sections) > 1 else ""
     return (
-        f"{what}Suite {suite}, backbone{plural} {backbones}, data {data}{mark}: median over seeds on "
-        "the test split."
+        f"{what}Suite {suite}, backbone{plural} {backbones}, data {data}{mark}: median over "
+        f"{_over(layout)}."
     )
+
+
+def _over(layout: Layout | None) -> str:
+    return "repeats" if layout and layout.measures_device else "seeds on the test split"
 
 
 def missing(sections: Sequence[Section]) -> tuple[str, ...]:
@@ -46,6 +50,13 @@ def notes(sections: Sequence[Section]) -> list[str]:
     if dirty:
         found.append(f"Uncommitted code: {', '.join(dirty)}.")
     return found
+
+
+def devices(sections: Sequence[Section]) -> tuple[str, ...]:
+    """Return one sentence on where everything was measured; none where nothing was."""
+    runs = [run for _, entry in _places(sections) for run in entry.finished]
+    names = sorted({f"{run.device_name} ({run.device})" for run in runs})
+    return (f"Measured on {', '.join(names)}.",) if names else ()
 
 
 def _places(sections: Sequence[Section]) -> Iterator[tuple[str, Entry]]:

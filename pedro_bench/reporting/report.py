@@ -23,6 +23,9 @@ FULL_SEEDS = 5
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 NOT_SEPARABLE, NOT_TESTABLE = "not separable", "not testable"
 
+LOWER_IS_BETTER = frozenset({"memory_mib"})
+"""Metrics of which the least is the best."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -42,6 +45,11 @@ class Column:
     def heading(self) -> str:
         """Printed name and metric."""
         return f"{self.label} ({self.metric})" if self.metric else self.label
+
+    @property
+    def sign(self) -> int:
+        """1 where the greatest score is the best, -1 where the least is."""
+        return -1 if self.metric in LOWER_IS_BETTER else 1
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,8 @@ class Entry:
         place: 1 for the best of its column, 2 for the second, else 0; equal numbers share a place.
         from_best: Comparison of this cell less the best one, None for the best and where impossible.
         published: The paper's number for this backbone, method and task.
-        is_comparable: Whether `published` is of this section's backbone, so that a difference has a
-            meaning.
+        is_comparable: Whether `published` is of this section's backbone and not a device's, so that a
+            difference has a meaning.
     """
 
     finished: tuple[Run, ...] = ()
@@ -147,7 +155,8 @@ class Verdict:
         verdict: SUPPORTED, CONTRADICTED, NOT_SEPARABLE or NOT_TESTABLE.
         tested: The comparison, None where not testable.
         reason: Why it is not testable, else empty.
-        margin: Points within which two methods are comparable; 0 for `above`.
+        margin: What two methods may differ by and be comparable, such as `1 points`; empty for `above`.
+        sign: 1 where the greater score is the better one, -1 where the lesser is.
     """
 
     source: str
@@ -158,7 +167,8 @@ class Verdict:
     verdict: str
     tested: Tested | None
     reason: str = ""
-    margin: float = 0.0
+    margin: str = ""
+    sign: int = 1
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Run:
         timing: Seconds and tokens per second.
         peak_bytes: Peak memory, or None.
         device: `cpu` or `cuda`, or None.
+        device_name: What the device calls itself, or None.
         dirty: Whether uncommitted code made it; None where that is not known.
         started: When it began, ISO 8601.
         error: One sentence where it failed.
@@ -63,6 +64,7 @@ class Run:
     timing: Mapping[str, Any]
     peak_bytes: int | None
     device: str | None
+    device_name: str | None
     dirty: bool | None
     started: str
     error: str | None
@@ -75,6 +77,7 @@ class Run:
 
 class _Environment(msgspec.Struct, frozen=True):
     device: str | None = None
+    device_name: str | None = None
     dirty: bool | None = None
 
 
@@ -162,6 +165,7 @@ def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
         timing=found.timing,
         peak_bytes=found.memory.peak_bytes,
         device=found.environment.device,
+        device_name=found.environment.device_name,
         dirty=found.environment.dirty,
         started=found.started,
         error=found.error,

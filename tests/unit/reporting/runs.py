@@ -7,7 +7,7 @@ from pedro_bench import records
 from pedro_bench.records import RunRecord
 
 LABELS = {"pedro": "PEDRO", "ia3": "(IA)$^3$", "lora": "LoRA"}
-TASKS = {"boolq": "BoolQ", "sst2": "SST-2", "squad": "SQuAD"}
+TASKS = {"boolq": "BoolQ", "sst2": "SST-2", "squad": "SQuAD", "generate_beam1": "Beam 1"}
 
 
 def run(results_dir, method="pedro", task="boolq", seed=0, score=80.0, **changes):

@@ -46,7 +46,9 @@ def test_claims_name_tables_and_methods_that_exist():
         methods = {m for group in layouts()[claim.table].methods for m in group}
         assert {claim.method, *claim.others} <= methods
         assert claim.kind in ("above", "comparable")
-        assert (claim.margin > 0) == (claim.kind == "comparable")
+        assert ((claim.margin > 0) != (claim.share > 0)) == (claim.kind == "comparable")
+        of_table = {metric for _, metric in layouts()[claim.table].columns}
+        assert {*claim.metrics} <= of_table
         assert claim.source
 
 

@@ -1,0 +1,114 @@
+"""Evaluations: what `cli.instruct` measured on finished runs, as columns beside the runs' own scores.
+
+    <results_dir>/instruct/<suite>/<run's stem>--<key>.json
+
+An evaluation stands in the row of its run, under its suite's name as the task. Evaluations with other
+settings (another judge, fewer tasks) are other measurements: a cell that has both is refused by `load`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pedro_bench.errors import RecordError
+from pedro_bench.reporting.stored import Run
+
+SCORED = {"mmlu": "predictions", "bbh": "predictions", "mt_bench": "judgements"}
+"""Suite -> kind of the file that holds a score of each row."""
+
+
+class _Of(msgspec.Struct, frozen=True):
+    suite: str
+    stem: str
+
+
+class _Evaluation(msgspec.Struct, frozen=True):
+    """The fields of `instruct.record.EvaluationRecord` that a table needs."""
+
+    suite: str
+    run: _Of
+    config: dict[str, Any]
+    data: dict[str, Any]
+    metrics: dict[str, float]
+    files: dict[str, dict[str, str]]
+    environment: dict[str, Any]
+    started: str
+
+
+def read_evaluations(results_dir: str | Path, runs: Sequence[Run]) -> list[Run]:
+    """Return the evaluations of some runs, each as a run of the task that its suite is.
+
+    Args:
+        results_dir: Folder of `runs` and `instruct`.
+        runs: Runs whose evaluations are wanted.
+
+    Returns:
+        The evaluations in order of their files; its run's configuration and seed are each one's own.
+
+    Raises:
+        RecordError: If a file is no evaluation, or belongs to no record of a suite that is there.
+    """
+    files = sorted((Path(results_dir) / "instruct").glob("*/*.json"))
+    if not files:
+        return []
+    by_place = {(run.suite, run.path.stem): run for run in runs}
+    suites = {run.suite for run in runs}
+    found = []
+    for path in files:
+        evaluation = _read(path)
+        run = by_place.get((evaluation.run.suite, evaluation.run.stem))
+        if run is not None:
+            found.append(_as_run(evaluation, run, path))
+        elif evaluation.run.suite in suites:
+            raise RecordError(
+                f"evaluation {path} must belong to a record, got {evaluation.run.stem!r}, which suite "
+                f"{evaluation.run.suite!r} does not have: move the evaluation away with its run."
+            )
+    return found
+
+
+def _read(path: Path) -> _Evaluation:
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_Evaluation)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordError(
+            f"evaluation {path} must be a readable evaluation, got {error}."
+        ) from error
+    if not found.metrics:
+        raise RecordError(f"evaluation {path} must hold a metric, got none.")
+    return found
+
+
+def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
+    settings = {"config": found.config, "data": found.data}
+    device, dirty = found.environment.get("device"), found.environment.get("dirty")
+    return replace(
+        run,
+        path=path,
+        task=found.suite,
+        key=_key(run.key, settings),
+        status="finished",
+        config={**run.config, "task": {"name": found.suite}, "data": settings},
+        main_metric=next(iter(found.metrics)),
+        test_rows=found.data.get("fingerprint"),
+        scores=found.metrics,
+        predictions=found.files.get(SCORED.get(found.suite, "")),
+        timing={},
+        peak_bytes=None,
+        device=device,
+        device_name=found.environment.get("device_name"),
+        dirty=None if dirty is None and run.dirty is None else bool(dirty or run.dirty),
+        started=found.started,
+        error=None,
+    )
+
+
+def _key(run_key: str, settings: Mapping[str, Any]) -> str:
+    """Return what the seeds of one method share when they are evaluated alike."""
+    text = json.dumps([run_key, settings], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,117 @@
+"""Evaluations of finished runs stand in the table of their suite; the records are made by hand."""
+
+import hashlib
+import json
+
+import pytest
+
+from pedro_bench import records
+from pedro_bench.errors import RecordError
+from pedro_bench.reporting.build import reports
+from pedro_bench.reporting.load import Panel, load
+from pedro_bench.reporting.markdown import markdown
+from tests.unit.reporting.runs import run
+
+SUITE = "micro_table2"
+PANEL = Panel(SUITE, "micro", "micro")
+
+
+def evaluate(root, of, suite, metrics, *, scores=None, judge="gpt-4", name="0123456789ab"):
+    """Write an evaluation of the run whose record is `of`."""
+    path = root / "instruct" / suite / f"{of.stem}--{name}.json"
+    files = {}
+    if scores is not None:
+        rows = [{"index": n, "row": n, "score": score} for n, score in enumerate(scores)]
+        content = "".join(json.dumps(row) + "\n" for row in rows)
+        kind = "judgements" if suite == "mt_bench" else "predictions"
+        records.write_text(path.parent / kind / f"{path.stem}.jsonl", content)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        files[kind] = {"path": f"{kind}/{path.stem}.jsonl", "sha256": digest}
+    content = {
+        "schema": 1,
+        "key": name,
+        "suite": suite,
+        "run": {"suite": of.parent.name, "stem": of.stem, "method": "not read"},
+        "config": {"judge": judge},
+        "data": {"fingerprint": "f", "rows": 4},
+        "metrics": metrics,
+        "parts": {},
+        "files": files,
+        "environment": {"device": "cpu", "dirty": False},
+        "started": "2026-01-02T00:00:00+00:00",
+    }
+    records.write_text(path, json.dumps(content))
+
+
+def two_methods(root, *, adalora, pedro):
+    """Write two seeds of either method, and an MMLU evaluation of each with scores of four rows."""
+    for method, values in (("adalora", adalora), ("pedro", pedro)):
+        for seed, value in enumerate(values):
+            of = run(root, method, "alpaca", seed, 30.0 + seed, suite=SUITE)
+            rows = [100.0] * value + [0.0] * (4 - value)
+            evaluate(root, of, "mmlu", {"accuracy": 25.0 * value}, scores=rows)
+
+
+def test_an_evaluation_is_a_cell_of_its_runs_row(tmp_path):
+    two_methods(tmp_path, adalora=[1, 2], pedro=[3, 4])
+    rows = {row.method: row for row in load(tmp_path)[PANEL]}
+    cell = rows["pedro"].cells["mmlu"]
+    assert [one.score for one in cell.finished] == [75.0, 100.0]
+    assert [one.seed for one in cell.finished] == [0, 1]
+    assert [one.score for one in rows["pedro"].cells["alpaca"].finished] == [30.0, 31.0]
+
+
+def test_table_2_has_the_papers_columns_in_order_and_its_claims_are_tested(tmp_path):
+    two_methods(tmp_path, adalora=[1, 2], pedro=[3, 4])
+    (report,) = reports(load(tmp_path))
+    section = report.sections[0]
+    assert [column.task for column in section.columns] == ["mt_bench", "mmlu", "bbh", "alpaca"]
+    assert [line.method for line in section.lines] == ["adalora", "pedro"]
+    medians = [line.entries[1].spread.median for line in section.lines]
+    assert medians == [37.5, 87.5]
+    assert section.lines[1].entries[1].published.printed == "52.7"
+    found = {one.task: one for one in section.verdicts}
+    assert set(found) == {"MT-Bench", "MMLU", "BBH"}  # the paper says nothing of Alpaca itself
+    assert found["MMLU"].tested.comparison.examples == 4
+    assert found["MMLU"].tested.comparison.difference == pytest.approx(50.0)
+    assert found["BBH"].verdict == "not testable"
+    assert "87.50 (n=2)" in markdown(report)
+
+
+def test_grades_of_a_judge_are_compared_over_answers(tmp_path):
+    for method, grades in (("adalora", [4, 5, 6]), ("pedro", [7, 8, 9])):
+        for seed in range(2):
+            of = run(tmp_path, method, "alpaca", seed, suite=SUITE)
+            mean = sum(grades) / 3 + seed
+            evaluate(tmp_path, of, "mt_bench", {"score": mean}, scores=[g + seed for g in grades])
+    (report,) = reports(load(tmp_path))
+    (verdict,) = [one for one in report.sections[0].verdicts if one.task == "MT-Bench"]
+    assert verdict.tested.comparison.difference == pytest.approx(3.0)
+    assert verdict.tested.comparison.examples == 3
+
+
+def test_two_judges_in_one_cell_are_refused(tmp_path):
+    of = run(tmp_path, "pedro", "alpaca", suite=SUITE)
+    evaluate(tmp_path, of, "mt_bench", {"score": 7.0})
+    evaluate(tmp_path, of, "mt_bench", {"score": 5.0}, judge="other", name="ba9876543210")
+    with pytest.raises(RecordError, match="pedro on mt_bench in suite 'micro_table2' must share"):
+        load(tmp_path)
+
+
+def test_an_evaluation_of_a_run_that_is_gone_is_told(tmp_path):
+    of = run(tmp_path, "pedro", "alpaca", suite=SUITE)
+    run(tmp_path, "lora", "alpaca", suite=SUITE)
+    evaluate(tmp_path, of, "mmlu", {"accuracy": 50.0})
+    of.unlink()
+    with pytest.raises(RecordError, match=r"must belong to a record, got 'pedro--alpaca.*move"):
+        load(tmp_path)
+    run(tmp_path, "pedro", suite="other")
+    assert list(load(tmp_path, ["other"])) == [Panel("other", "micro", "micro")]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"suite": "mmlu"}'])
+def test_a_file_that_is_no_evaluation_is_named(tmp_path, content):
+    run(tmp_path)
+    records.write_text(tmp_path / "instruct" / "mmlu" / "one.json", content)
+    with pytest.raises(RecordError, match=r"evaluation .*one\.json must be a readable evaluation"):
+        load(tmp_path)

@@ -1,0 +1,72 @@
+"""Table 3: speed is better where it is higher, memory where it is lower; numbers are made up."""
+
+import pytest
+
+from pedro_bench.reporting.build import reports
+from pedro_bench.reporting.load import load
+from pedro_bench.reporting.markdown import markdown
+from tests.unit.reporting.runs import run
+
+
+def measured(root, method, speeds, memory, *, task="generate_beam1", device="Abacus"):
+    for repeat, speed in enumerate(speeds):
+        run(
+            root,
+            method,
+            task,
+            repeat,
+            suite="table3",
+            backbone="llama2_7b",
+            data="paper_lengths",
+            main_metric="tokens_per_second",
+            metrics={"test": {"tokens_per_second": speed, "memory_mib": memory + repeat / 100}},
+            environment={"device": "cuda", "device_name": device},
+        )
+
+
+@pytest.fixture
+def report(tmp_path):
+    measured(tmp_path, "lora", [20.0, 20.1, 20.2], 16000.0)
+    measured(tmp_path, "ia3", [30.0, 30.1, 30.2], 15000.0)
+    measured(tmp_path, "pedro", [29.0, 29.1, 29.2], 14000.0)
+    (found,) = reports(load(tmp_path))
+    return found
+
+
+def test_the_least_memory_is_the_best(report):
+    by_method = {line.method: line.entries for line in report.sections[0].lines}
+    speed, memory = (
+        {name: entries[column].place for name, entries in by_method.items()} for column in (0, 1)
+    )
+    assert speed == {"ia3": 1, "pedro": 2, "lora": 0}
+    assert memory == {"pedro": 1, "ia3": 2, "lora": 0}
+    assert by_method["pedro"][1].from_best is None
+    assert by_method["lora"][1].from_best.comparison.difference == pytest.approx(2000.0)
+    average = report.sections[0].ranks.average
+    assert average == {"lora": 3.0, "ia3": 1.5, "pedro": 1.5}
+
+
+def test_the_papers_numbers_stand_beside_without_a_difference(report):
+    pedro = report.sections[0].lines[2]
+    assert [entry.published.printed for entry in pedro.entries[:2]] == ["32.5", "14508"]
+    assert pedro.entries[0].difference is None
+    assert any(note == "Measured on Abacus (cuda)." for note in report.notes)
+    assert "median over repeats." in report.caption
+
+
+def test_claims_on_speed(report):
+    found = {(one.other, one.task): one for one in report.sections[0].verdicts}
+    speed, memory = "Beam 1 (tokens_per_second)", "Beam 1 (memory_mib)"
+    assert found["LoRA", speed].verdict == "supported"
+    assert ("LoRA", memory) not in found
+    assert found["(IA)$^3$", speed].verdict == "supported"  # 3.3% of 30.1 lies within 5%
+    assert found["(IA)$^3$", memory].verdict == "contradicted"  # 6.7% does not, for the better
+    assert found["LoRA", "Beam 3 (tokens_per_second)"].verdict == "not testable"
+    assert "PEDRO within 5% of (IA)^3 on Beam 1 (tokens_per_second)" in markdown(report)
+
+
+def test_two_devices_in_one_table_are_both_named(tmp_path):
+    measured(tmp_path, "lora", [20.0], 16000.0)
+    measured(tmp_path, "pedro", [29.0], 14000.0, device="Brain")
+    (found,) = reports(load(tmp_path))
+    assert "Measured on Abacus (cuda), Brain (cuda)." in found.notes
