@@ -9,12 +9,10 @@ which keys exist.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,7 +30,7 @@ from pedro_bench.cli.options import (
     suggest_override,
 )
 from pedro_bench.errors import ConfigError, near_match
-from pedro_bench.protocols.settings import GROUPS, Settings
+from pedro_bench.protocols.settings import Settings
 
 HYDRA_VERSION_BASE = "1.3"
 
@@ -41,34 +39,6 @@ GRID = "grid"
 
 _FROM_OMEGACONF = (ValueError, TypeError, AttributeError, AssertionError)
 """What OmegaConf raises on top of its own errors when an override does not fit a node."""
-
-
-@dataclass(frozen=True)
-class Combination:
-    """One job of a sweep.
-
-    Attributes:
-        overrides: Those that tell it from the others, as shown.
-        arguments: All of them, for Hydra.
-        settings: What they build.
-    """
-
-    overrides: tuple[str, ...]
-    arguments: tuple[str, ...]
-    settings: Settings
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A multirun, every combination of it checked.
-
-    Attributes:
-        arguments: Overrides that all jobs share, those of Hydra's own node included, normalised.
-        combinations: The jobs, in Hydra's order.
-    """
-
-    arguments: tuple[str, ...]
-    combinations: tuple[Combination, ...]
 
 
 def settings_of(arguments: Sequence[str]) -> Settings:
@@ -91,8 +61,8 @@ def configuration_of(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: If an override is malformed, names several values, or an option is unknown.
     """
-    with _composer():
-        return _plain(_compose([_normal(override) for override in _parse_single(arguments)]))
+    with composer():
+        return plain_of(compose([normal(override) for override in _parse_single(arguments)]))
 
 
 def side_by_side(
@@ -114,16 +84,16 @@ def side_by_side(
         ConfigError: As `configuration_of`.
     """
     places = {name: f"{group}_{number}" for number, name in enumerate(names)}
-    with _composer():
+    with composer():
         lines = [f"+{group}@{place}={name}" for name, place in places.items()]
         for override in _parse_single(arguments):
-            line = _normal(override)
+            line = normal(override)
             if override.key_or_group.startswith(f"{group}."):
                 own = (line.replace(f"{group}.", f"{place}.", 1) for place in places.values())
                 lines.extend(own)
             else:
                 lines.append(line)
-        config = _plain(_compose(lines))
+        config = plain_of(compose(lines))
     return config, {name: config.pop(place) for name, place in places.items()}
 
 
@@ -136,40 +106,13 @@ def grid_of(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: If the overrides are wrong.
     """
-    with _composer():
-        fixed = [_normal(one) for one in _parse(arguments) if not one.is_sweep_override()]
-        config = _compose(fixed)
+    with composer():
+        fixed = [normal(one) for one in parse(arguments) if not one.is_sweep_override()]
+        config = compose(fixed)
         params = OmegaConf.to_container(OmegaConf.create(config.hydra.sweeper.get("params") or {}))
         grid = OmegaConf.to_container(OmegaConf.create(config.get(GRID) or {}))
     known = {"params": params, **(grid if isinstance(grid, dict) else {})}
     return {str(key): value for key, value in known.items()}
-
-
-def sweep_of(arguments: Sequence[str], shown: Sequence[str] = ()) -> Sweep:
-    """Compose and build every combination of a multirun.
-
-    Args:
-        arguments: Overrides as typed.
-        shown: Keys that tell a combination from others although they have one value here.
-
-    Raises:
-        ConfigError: If any combination is wrong; the message names it.
-    """
-    with _composer():
-        normal = [_normal(override) for override in _parse(arguments)]
-        fixed = [_normal(one) for one in _parse(arguments) if not one.is_sweep_override()]
-        parameters = _compose(fixed).hydra.sweeper.get("params") or {}
-        swept = [_normal(one) for one in _parse([f"{k}={v}" for k, v in parameters.items()])]
-        together = _parse([*swept, *normal])
-        several = {one.get_key_element() for one in together if one.is_sweep_override()}
-        several |= {f"{sign}{key}" for key in shown for sign in ("", "+", "++")}
-        try:
-            jobs = BasicSweeper.split_arguments(together, None)[0]
-        except HydraException as error:
-            raise ConfigError(f"a sweep must list its values, got: {error}.") from error
-        composed: dict[tuple[str, ...], dict[str, Any]] = {}
-        combinations = tuple(_combination(job, several, composed) for job in jobs)
-    return Sweep(tuple(fixed), combinations)
 
 
 @contextmanager
@@ -179,8 +122,8 @@ def launcher_config(arguments: Sequence[str]) -> Iterator[tuple[ConfigLoader, Di
     Args:
         arguments: A sweep's overrides that have one value, and of Hydra's own node.
     """
-    with _composer():
-        config = _compose(["hydra.mode=MULTIRUN", *arguments])
+    with composer():
+        config = compose(["hydra.mode=MULTIRUN", *arguments])
         yield GlobalHydra.instance().config_loader(), config
 
 
@@ -233,12 +176,18 @@ def _several_values(override: Override) -> str:
 
 
 @contextmanager
-def _composer() -> Iterator[None]:
+def composer() -> Iterator[None]:
+    """Keep Hydra ready for the time of a `with` block."""
     with initialize_config_dir(str(conf_folder()), version_base=HYDRA_VERSION_BASE):
         yield
 
 
-def _parse(arguments: Sequence[str]) -> list[Override]:
+def parse(arguments: Sequence[str]) -> list[Override]:
+    """Parse overrides and check the options they name.
+
+    Raises:
+        ConfigError: If one is malformed or names what is not there.
+    """
     return [_parse_override(argument) for argument in arguments]
 
 
@@ -248,7 +197,7 @@ def _parse_single(arguments: Sequence[str]) -> list[Override]:
     Raises:
         ConfigError: If one is malformed or has several.
     """
-    overrides = _parse(arguments)
+    overrides = parse(arguments)
     for override in overrides:
         if override.is_sweep_override():
             raise ConfigError(_several_values(override))
@@ -281,7 +230,7 @@ def _parse_override(argument: str) -> Override:
     return override
 
 
-def _normal(override: Override) -> str:
+def normal(override: Override) -> str:
     """Return the override as Hydra shall see it (see the module's docstring)."""
     line, key = str(override.input_line), override.key_or_group
     plain = not (override.is_add() or override.is_force_add() or override.is_delete())
@@ -299,15 +248,26 @@ def _search_path() -> list[str]:
     return [f"hydra.searchpath={json.dumps(outside, ensure_ascii=False)}"] if outside else []
 
 
-def _compose(arguments: Sequence[str]) -> DictConfig:
+def compose(arguments: Sequence[str]) -> DictConfig:
     """Compose with Hydra; the result has its `hydra` node.
 
     Raises:
         ConfigError: With Hydra's reason as one sentence.
     """
-    try:
+    with told():
         overrides = [*_search_path(), *arguments]
         return hydra_compose("config", overrides=overrides, return_hydra_config=True)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell what Hydra or OmegaConf refuse in a `with` block as one sentence.
+
+    Raises:
+        ConfigError: In the place of theirs.
+    """
+    try:
+        yield
     except MissingConfigException as error:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         raise ConfigError(
@@ -320,10 +280,10 @@ def _compose(arguments: Sequence[str]) -> DictConfig:
         raise ConfigError(f"the overrides must fit together, got: {'; '.join(reasons)}.") from error
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def plain_of(config: DictConfig) -> dict[str, Any]:
     """Resolve a composed configuration to plain types, without its `hydra` node."""
     with open_dict(config):
-        config.pop("hydra")
+        config.pop("hydra", None)
         config.pop(GRID, None)
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -336,46 +296,3 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"the configuration must resolve, got: {reason}.") from error
     return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
-
-
-def _combination(
-    job: Sequence[str], several: set[str], composed: dict[tuple[str, ...], dict[str, Any]]
-) -> Combination:
-    shown = tuple(override.lstrip("+") for override in job if override.partition("=")[0] in several)
-    try:
-        settings = settings_from(_assembled(job, composed), keys_of(job))
-    except ConfigError as error:
-        place = f" (in the combination {' '.join(shown)})" if shown else ""
-        raise ConfigError(f"{error}{place}") from error
-    arguments = tuple(one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/")))
-    return Combination(shown, arguments, settings)
-
-
-def _assembled(
-    job: Sequence[str], composed: dict[tuple[str, ...], dict[str, Any]]
-) -> dict[str, Any]:
-    """Compose one job of a sweep, each group's own overrides once for all jobs.
-
-    Composing takes Hydra a third of a second, and a grid of methods and tasks has few of either. A
-    group's part depends on its own overrides and on those of no group, since no YAML refers to another
-    group.
-
-    Args:
-        job: Normalised overrides.
-        composed: What is composed already, by its overrides.
-    """
-
-    def plain(lines: tuple[str, ...]) -> dict[str, Any]:
-        if lines not in composed:
-            composed[lines] = _plain(_compose(lines))
-        return composed[lines]
-
-    own: dict[str, list[str]] = {}
-    for line in job:
-        group = line.lstrip("+").partition("=")[0].partition(".")[0]
-        own.setdefault(group if group in GROUPS else "", []).append(line)
-    if any(line.startswith("~") for line in job):
-        return plain(tuple(job))
-    shared = tuple(own.pop("", ()))
-    parts = {group: plain((*shared, *lines))[group] for group, lines in own.items()}
-    return {**plain(shared), **parts}

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from pedro_bench.cli.compose import Sweep, grid_of, sweep_of
+from pedro_bench.cli.compose import grid_of
+from pedro_bench.cli.jobs import Sweep, sweep_of
 from pedro_bench.cli.options import groups, options
 from pedro_bench.errors import ConfigError
 

@@ -14,7 +14,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 
 from pedro_bench.cli.command import one_sentence
-from pedro_bench.cli.compose import Combination, Sweep, launcher_config
+from pedro_bench.cli.compose import launcher_config
+from pedro_bench.cli.jobs import Combination, Sweep
 from pedro_bench.errors import ConfigError
 
 PACKAGES = {

@@ -22,8 +22,9 @@ from rich.text import Text
 
 from pedro_bench import checks, records
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json, split_flags
-from pedro_bench.cli.compose import Combination, split_extra
+from pedro_bench.cli.compose import split_extra
 from pedro_bench.cli.grids import afterwards, sweeps_of
+from pedro_bench.cli.jobs import Combination
 from pedro_bench.errors import ConfigError
 from pedro_bench.experiment import plan as plan_of
 from pedro_bench.experiment.costs import Cost, modelled_cost

@@ -27,9 +27,10 @@ from pedro_bench.cli.command import (
     one_sentence,
     print_json,
 )
-from pedro_bench.cli.compose import GRID, Combination, Sweep
+from pedro_bench.cli.compose import GRID
 from pedro_bench.cli.folders import check_folders
 from pedro_bench.cli.grids import sweeps_of
+from pedro_bench.cli.jobs import Combination, Sweep
 from pedro_bench.cli.launching import check_launcher, launch, pin_gpu
 from pedro_bench.cli.options import make_importable
 from pedro_bench.cli.show import runs_as_json, show_jobs

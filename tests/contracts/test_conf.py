@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench.cli.compose import configuration_of, settings_of, sweep_of
+from pedro_bench.cli.compose import configuration_of, settings_of
+from pedro_bench.cli.jobs import sweep_of
 from pedro_bench.cli.options import conf_folder, groups, options
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import GROUPS, build_group

@@ -8,7 +8,8 @@ import pytest
 from pedro_bench import experiment
 from pedro_bench.backbones.shapes import read_shape
 from pedro_bench.cli.budget import nearest_size, settings_from, size_field
-from pedro_bench.cli.compose import configuration_of, settings_of, sweep_of
+from pedro_bench.cli.compose import configuration_of, settings_of
+from pedro_bench.cli.jobs import sweep_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.method import Method, ParameterCount
 from tests.tiny import METHOD_NAMES, build_method

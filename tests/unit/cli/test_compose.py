@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from pedro_bench.cli.compose import only_extra, settings_of, split_extra, sweep_of
+from pedro_bench.cli.compose import only_extra, settings_of, split_extra
+from pedro_bench.cli.jobs import sweep_of
 from pedro_bench.cli.options import conf_folder
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import build_settings

@@ -10,9 +10,9 @@ from pedro_bench.cli.compose import (
     launcher_config,
     settings_of,
     side_by_side,
-    sweep_of,
 )
 from pedro_bench.cli.help import help_text
+from pedro_bench.cli.jobs import sweep_of
 from pedro_bench.cli.options import groups, options, outside_options
 from pedro_bench.errors import ConfigError
 
