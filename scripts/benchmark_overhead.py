@@ -1,6 +1,7 @@
 """Print what a run costs beside training and evaluation, and how long finished keys take to skip.
 
-    python scripts/benchmark_overhead.py              one micro run of five seeds, and 1,000 finished keys
+    python scripts/benchmark_overhead.py              a micro run of five seeds; 1,000 finished keys, of
+                                                      one configuration and of a grid of 200
     python scripts/benchmark_overhead.py --parts start,skip
     python scripts/benchmark_overhead.py --parts run method=lora task=rte 'seeds=[0,1,2]'
 
@@ -22,6 +23,7 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.jobs import sweep_of
 from pedro_bench.experiment import plan
 from pedro_bench.records import RunRecord
 
@@ -85,6 +87,25 @@ def skip(count: int) -> dict[str, Any]:
     return {"keys": count, **_seconds(done)}
 
 
+def skip_grid(count: int) -> dict[str, Any]:
+    """The same of a grid: a fifth as many configurations with five seeds each."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = [
+            *MICRO,
+            f"method.r={','.join(str(number + 1) for number in range(count // 5))}",
+            f"results_dir={folder}/results",
+            f"output_dir={folder}/outputs",
+            "output=json",
+        ]
+        for combination in sweep_of(asked).combinations:
+            for seed, path, _ in plan(combination.settings):
+                _invent(path, seed, Path(folder) / "results")
+        done = run("pedro_bench", "-m", *asked)
+    found = json.loads(done["out"])
+    assert found["finished"] == len(found["jobs"]) == count // 5
+    return {"keys": count, "configurations": count // 5, **_seconds(done)}
+
+
 def _invent(path: Path, seed: int, results: Path) -> None:
     """Write a finished record to the place where a run would have left it."""
     method, task, backbone, key, _ = path.stem.split("--")
@@ -117,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", default="start,skip,run", help="which, separated by commas")
+    parser.add_argument("--parts", default="start,skip,grid,run", help="which, separated by commas")
     parser.add_argument("--keys", type=int, default=1000)
     parser.add_argument("overrides", nargs="*", help="of the run, in place of PEDRO on BoolQ")
     given = parser.parse_args()
@@ -125,6 +146,7 @@ def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "start": start,
         "skip": lambda: skip(given.keys),
+        "grid": lambda: skip_grid(given.keys),
         "run": lambda: share_outside(given.overrides),
     }
     if unknown := set(asked) - set(parts):

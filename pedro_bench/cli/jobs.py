@@ -15,7 +15,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pedro_bench.cli.budget import settings_from
 from pedro_bench.cli.compose import GRID, compose, composer, keys_of, normal, parse, plain_of, told
@@ -103,13 +103,16 @@ class Assembler:
             own.setdefault(group if group in GROUPS else "", []).append(line)
         shared = own.pop("", [])
         choices = [line for line in shared if not _is_value(line)]
-        parts = {group: self._part((*choices, *lines))[group] for group, lines in own.items()}
+        parts: dict[str, Any] = {}
+        for group, lines in own.items():
+            parts |= self._part((*choices, *lines), group)
         return {**self._part(tuple(shared)), **parts}
 
-    def _part(self, lines: tuple[str, ...]) -> dict[str, Any]:
+    def _part(self, lines: tuple[str, ...], group: str | None = None) -> dict[str, Any]:
+        """Return what some overrides make of the whole configuration, or of one group of it."""
         if lines not in self._parts:
             base = self._base(tuple(line for line in lines if not _is_value(line)))
-            config = deepcopy(base)
+            config = deepcopy(base) if group is None else OmegaConf.masked_copy(base, group)
             with told():
                 values = self._parser.parse_overrides([line for line in lines if _is_value(line)])
                 ConfigLoaderImpl._apply_overrides_to_config(values, config)

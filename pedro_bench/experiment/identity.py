@@ -13,7 +13,7 @@ import os
 import sys
 import tokenize
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def resolve_device(device: str) -> str:
     Raises:
         ConfigError: If a GPU is asked for and PyTorch is a CPU build.
     """
-    is_cpu_build = metadata.version("torch").endswith("+cpu")
+    is_cpu_build = _torch_version().endswith("+cpu")
     if device == "auto":
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
         has_gpu = Path("/dev/nvidiactl").exists() and not hidden
@@ -94,6 +94,11 @@ def resolve_device(device: str) -> str:
     return device
 
 
+@cache
+def _torch_version() -> str:
+    return metadata.version("torch")
+
+
 def code_version(modules: Iterable[str]) -> str:
     """Return a SHA-256 over the code of the shared modules and of the named ones.
 
@@ -103,13 +108,19 @@ def code_version(modules: Iterable[str]) -> str:
     Raises:
         ConfigError: If a module outside this package has no file.
     """
+    return _code_version(tuple(sorted(set(modules))))
+
+
+@cache
+def _code_version(modules: tuple[str, ...]) -> str:
+    """Return the hash; once for a process, whose code stays what it was when it was imported."""
     files = {file for folder in _SHARED for file in (PACKAGE / folder).glob("*.py")}
     files |= {PACKAGE / "seeding.py"}
     files |= {PACKAGE / "experiment" / f"{name}.py" for name in ("runner", "phases")}
     files |= set((PACKAGE / "backbones").glob("*.py"))
     prefix = f"{PACKAGE.name}."
     digest = hashlib.sha256()
-    for module in sorted(set(modules)):
+    for module in modules:
         if module.startswith(prefix):
             files.add(PACKAGE.joinpath(*module.removeprefix(prefix).split(".")).with_suffix(".py"))
         else:

@@ -137,6 +137,12 @@ def test_finished_keys_are_all_found_again(load_script):
     assert found["processor_seconds"] > 0
 
 
+def test_finished_keys_of_a_grid_are_all_found_again(load_script):
+    found = load_script("benchmark_overhead").skip_grid(10)
+    assert (found["keys"], found["configurations"]) == (10, 2)
+    assert found["processor_seconds"] > 0
+
+
 @pytest.mark.slow
 def test_the_gpu_script_runs_to_its_end_on_a_cpu(load_script, tmp_path, monkeypatch, capsys):
     script = load_script("benchmark_gpu")
