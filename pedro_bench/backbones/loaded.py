@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from pedro_bench.errors import BackboneError, InjectionError, near_match
 from pedro_bench.protocols.backbone import (
@@ -80,7 +81,10 @@ class LoadedLlama(LoadedBackbone):
         return logits_NV
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over names, types, shapes and bytes of all weights, tied ones once."""
+        """Return a SHA-256 over names, types, shapes and bytes of all weights, tied ones once.
+
+        Where the layers are split over processes it is over this process's share of them.
+        """
         digest = hashlib.sha256()
         tensors: dict[str, Tensor] = {
             **dict(self.model.named_parameters()),
@@ -88,7 +92,8 @@ class LoadedLlama(LoadedBackbone):
         }
         for name, tensor in sorted(tensors.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            flat = tensor.detach().reshape(-1).contiguous().view(torch.uint8)
+            own: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            flat = own.detach().reshape(-1).contiguous().view(torch.uint8)
             digest.update(flat.cpu().numpy().data)
         return digest.hexdigest()
 

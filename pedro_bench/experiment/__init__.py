@@ -22,7 +22,7 @@ from pedro_bench.experiment.sharing import (
     Claims,
     agreed_due,
     digests,
-    require_plain_processes,
+    refuse_splitting,
     status_of,
 )
 from pedro_bench.protocols.settings import Settings
@@ -116,7 +116,7 @@ def work(
     Raises:
         PedroBenchError: If the configuration cannot be run at all.
     """
-    require_plain_processes()
+    refuse_splitting()
     places = _places(settings)
     seen = digests(path for _, path in places)  # before their statuses: what changes later is seen
     planned = _with_status(places)

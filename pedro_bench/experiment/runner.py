@@ -14,6 +14,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pedro_bench import records
 from pedro_bench.data.encoding import Encoding, continuation_ids
 from pedro_bench.data.encoding_cache import Limits, encode_cached
@@ -25,8 +27,9 @@ from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.experiment.phases import Run, Trained, train_phases
 from pedro_bench.experiment.predictions import prediction_lines
 from pedro_bench.experiment.saved import save_adapter
-from pedro_bench.experiment.sharing import is_main
+from pedro_bench.experiment.sharing import is_main, num_shares
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.sharding import shard
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
@@ -94,8 +97,11 @@ def _prepare(settings: Settings) -> _Prepared:
 @lru_cache(maxsize=1)
 def _loaded(config: Backbone, device: str) -> tuple[LoadedBackbone, str]:
     """Load a backbone once for all configurations of this process that share it."""
-    backbone = config.load(device=device)
+    shares = num_shares()
+    backbone = config.load(device=device if shares == 1 else "cpu")
     fit_threads(backbone.shape.num_parameters, device)
+    if shares > 1:
+        shard(backbone, torch.device(device), shares)
     return backbone, backbone.fingerprint()
 
 
@@ -211,6 +217,8 @@ def _parameters(method: Method, backbone: LoadedBackbone) -> dict[str, int]:
 def _notes(prepared: _Prepared) -> list[str]:
     """Return what a reader should know of the data and the backbone, one sentence each."""
     notes = [f"The backbone's weights are {prepared.backbone.revision}.", *prepared.splits.notes]
+    if num_shares() > 1:
+        notes.append(f"The backbone's layers were split over {num_shares()} processes.")
     limit = prepared.settings.max_tokens
     for name, found in prepared.encodings.items():
         if found.truncated:

@@ -21,8 +21,15 @@ from pedro_bench.training.interruption import interruption
 LONGEST_PAUSE = 5.0
 """Seconds between two looks at a run that another worker has."""
 
-SPLITTING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
-"""What `accelerate launch` sets for processes that shall split a model among themselves."""
+SHARDING = "ACCELERATE_USE_FSDP"
+"""What `accelerate launch --use_fsdp` sets: the frozen layers are split over processes (`nn/sharding.py`)."""
+SPLITTING = (
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_MEGATRON_LM",
+    "FSDP_OFFLOAD_PARAMS",
+    "FSDP_ACTIVATION_CHECKPOINTING",
+)
+"""What it sets for other ways of splitting, which nothing here does."""
 
 _logger = logging.getLogger(__name__)
 
@@ -137,19 +144,28 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def require_plain_processes() -> None:
-    """Refuse ways of `accelerate launch` that would split a backbone over processes: nothing here does.
+def refuse_splitting() -> None:
+    """Refuse the ways of `accelerate launch` to split a model that nothing here does.
 
     Raises:
         ConfigError: If one was asked for.
     """
     for name in SPLITTING:
-        if os.environ.get(name, "").lower() in ("1", "true", "yes", "on"):
+        if _is_on(name):
             raise ConfigError(
-                f"accelerate launch must start plain processes (--multi_gpu, or --cpu), got {name}="
-                f"{os.environ[name]}: the trained part is small and the frozen backbone is kept whole in "
-                "every process; leave FSDP, DeepSpeed and Megatron out of accelerate's configuration."
+                "accelerate launch must start plain processes (--multi_gpu, or --cpu), or split the frozen "
+                f"layers with --use_fsdp, got {name}={os.environ[name]}: leave DeepSpeed, Megatron, "
+                "offloading and checkpointing out of accelerate's configuration."
             )
+
+
+def num_shares() -> int:
+    """Return over how many processes the frozen layers are to be split; 1 for not at all."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if _is_on(SHARDING) else 1
+
+
+def _is_on(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
 
 
 def is_main() -> bool:
@@ -162,11 +178,21 @@ def _is_one_of_several() -> bool:
 
 
 def _agreed(value: Any) -> Any:
-    """Return the main process's value in every process that `accelerate launch` started."""
+    """Return the main process's value in every process that `accelerate launch` started.
+
+    Raises:
+        ConfigError: If the processes do not know of each other.
+    """
     if not _is_one_of_several():
         return value
+    import torch
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    PartialState()
+    state = PartialState(cpu=_is_on("ACCELERATE_USE_CPU") or not torch.cuda.is_available())
+    if str(state.num_processes) != os.environ["WORLD_SIZE"]:
+        raise ConfigError(
+            f"processes must meet as WORLD_SIZE={os.environ['WORLD_SIZE']} says, got "
+            f"{state.num_processes}: start them with accelerate launch or torchrun."
+        )
     return broadcast_object_list([value])[0]

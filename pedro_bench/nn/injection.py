@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pedro_bench.errors import InjectionError
+from pedro_bench.nn.sharding import is_sharded
 from pedro_bench.protocols.backbone import BackboneShape, LoadedBackbone, Site
 
 
@@ -130,13 +131,19 @@ class BackboneInjection:
         """Make backbone parameters trainable and part of the adapter; `undo` restores their bits.
 
         Raises:
-            InjectionError: If nothing is selected, or a selected parameter is not float32: updates of
-                an ordinary learning rate vanish in the rounding of half precision.
+            InjectionError: If nothing is selected, a selected parameter is not float32 (updates of an
+                ordinary learning rate vanish in the rounding of half precision), or the backbone's
+                layers are split over processes.
         """
         chosen = [item for item in self._backbone.model.named_parameters() if selects(item[0])]
         if not chosen:
             raise InjectionError(
                 f"method {self._method_name!r} must train some backbone parameter, got none selected."
+            )
+        if is_sharded(self._backbone):
+            raise InjectionError(
+                f"method {self._method_name!r} trains the backbone's own weights, which must be whole in "
+                "every process, got layers split by FSDP: start accelerate without --use_fsdp."
             )
         for path, parameter in chosen:
             if parameter.dtype.itemsize < 4:

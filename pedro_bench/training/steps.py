@@ -4,12 +4,15 @@
 
 so the size of the portions changes nothing but rounding. With several processes each takes a
 contiguous slice of every optimiser batch, and gradients and sums are added up over processes, which
-gives the same loss again.
+gives the same loss again. Where the backbone's layers are split over processes (`nn.sharding`), all of
+them make as many passes as the busiest: the others fill up with a pass that counts nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -18,8 +21,11 @@ from torch.nn import Parameter
 
 from pedro_bench.data.batching import collate, evaluation_batches, training_batches
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.sharding import is_sharded
 from pedro_bench.protocols.batch import Batch, Encoded
 from pedro_bench.seeding import derive
+
+_Rows = TypeVar("_Rows")
 
 
 class BatchOrder:
@@ -98,9 +104,10 @@ class Passes:
         num_tokens = sum(len(row.answer_ids) for row in rows)
         wanted = list(parameters)
         total = torch.zeros((), device=self.adapted.backbone.device)
-        for batch in self._portions(_slice(rows, self.accelerator)):
+        for portion, weight in self._portions(rows):
             with self._autocast():
-                loss, _ = self.adapted(batch)
+                loss, _ = self.adapted(self._collate(portion))
+            loss = weight * loss
             self.accelerator.backward(loss / num_tokens, inputs=wanted)
             total += loss.detach()
         extra = extra_loss() if extra_loss is not None else None
@@ -117,17 +124,31 @@ class Passes:
         self.adapted.eval()
         total = torch.zeros((), dtype=torch.float64, device=self.adapted.backbone.device)
         with torch.no_grad():
-            for indices in batches[first::stride]:
+            own = [(indices, 1.0) for indices in batches[first::stride]]
+            for indices, weight in self._filled(own, batches[0][:1], -(-len(batches) // stride)):
                 with self._autocast():
                     loss, _ = self.adapted(self._collate([rows[index] for index in indices]))
-                total += loss
+                total += weight * loss
         self.adapted.train(was_training)
         return float(self._summed(total)) / sum(len(row.answer_ids) for row in rows)
 
-    def _portions(self, rows: Sequence[Encoded]) -> Iterator[Batch]:
-        size = -(-self.micro_batch_size // self.accelerator.num_processes)
-        for start in range(0, len(rows), size):
-            yield self._collate(rows[start : start + size])
+    def _portions(self, rows: Sequence[Encoded]) -> list[tuple[Sequence[Encoded], float]]:
+        """Return the portions that this process takes of an optimiser batch, each with its weight."""
+        count = self.accelerator.num_processes
+        size = -(-self.micro_batch_size // count)
+        bounds = [index * len(rows) // count for index in range(count + 1)]
+        longest = max(stop - start for start, stop in pairwise(bounds))
+        start, stop = bounds[self.accelerator.process_index :][:2]
+        own = [(rows[place : min(place + size, stop)], 1.0) for place in range(start, stop, size)]
+        return self._filled(own, rows[:1], -(-longest // size))
+
+    def _filled(
+        self, own: list[tuple[_Rows, float]], idle: _Rows, passes: int
+    ) -> list[tuple[_Rows, float]]:
+        """Add passes that count nothing, where every process must make as many as the busiest."""
+        if not is_sharded(self.adapted.backbone):
+            return own
+        return own + [(idle, 0.0)] * (passes - len(own))
 
     def _collate(self, rows: Sequence[Encoded]) -> Batch:
         backbone = self.adapted.backbone
@@ -149,9 +170,3 @@ class Passes:
     def _summed(self, tensor: Tensor) -> Tensor:
         summed: Tensor = self.accelerator.reduce(tensor, reduction="sum")
         return summed
-
-
-def _slice(rows: Sequence[Encoded], accelerator: Accelerator) -> Sequence[Encoded]:
-    """Return this process's contiguous slice of an optimiser batch."""
-    index, count = accelerator.process_index, accelerator.num_processes
-    return rows[index * len(rows) // count : (index + 1) * len(rows) // count]

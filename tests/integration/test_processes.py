@@ -13,6 +13,8 @@ from pedro_bench import records
 from tests.integration.grids import arguments, environment, finish, start, write_sst2
 
 SCRIPT = Path(__file__).with_name("trained_in_processes.py")
+DDP, FSDP = ("--multi_gpu",), ("--use_fsdp", "--fsdp_version=2")
+"""Switches of `accelerate launch`; with --cpu it would start one process, whatever number it is given."""
 
 
 def history(tiny: Path, folder: Path, num_processes: int) -> list[dict[str, Any]]:
@@ -52,12 +54,12 @@ def test_two_processes_train_like_one(tiny_folders: dict[str, Path], tmp_path: P
 def launched(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run `accelerate launch COMMAND` on the CPU, with gloo between the processes."""
     folder.mkdir()
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines=1"]
     plain = ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
     return subprocess.run(
         [*launch, *plain, *command],
         cwd=folder,
-        env=environment(),
+        env=environment(ACCELERATE_USE_CPU="true"),
         capture_output=True,
         text=True,
         check=False,
@@ -67,17 +69,24 @@ def launched(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("splitting", [DDP, FSDP], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize("method", ["lora", "pedro"])
 def test_a_launched_command_of_two_processes_records_what_one_does(
-    tiny_folders: dict[str, Path], tmp_path: Path
+    method: str, splitting: tuple[str, ...], tiny_folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
+    data = write_sst2(tmp_path / "data")
+    uneven = ["trainer.batch_size=5", "trainer.micro_batch_size=2", "trainer.eval_batch_size=3"]
+    overrides = arguments(tiny_folders["llama"], data, f"method={method}", *uneven)
     module = ("-m", "pedro_bench", *overrides)
-    two = launched(tmp_path / "two", "--num_processes=2", *module)
+    two = launched(tmp_path / "two", "--num_processes=2", *splitting, *module)
     assert two.returncode == 0, two.stderr
     code, output, errors = finish(start(tmp_path, *overrides))
     assert code == 0, errors
     [ours], [theirs] = (json.loads(text)["runs"] for text in (two.stdout, output))
     assert ours["key"] == theirs["key"]
+    assert (ours["environment"]["processes"], theirs["environment"]["processes"]) == (2, 1)
+    is_split = "The backbone's layers were split over 2 processes." in ours["notes"]
+    assert is_split == (splitting == FSDP)
     assert ours["best_step"] == theirs["best_step"]
     for entry, expected in zip(ours["history"], theirs["history"], strict=True):
         assert entry == pytest.approx(expected, rel=1e-4)
@@ -86,13 +95,30 @@ def test_a_launched_command_of_two_processes_records_what_one_does(
     assert not list((tmp_path / "two" / "results").rglob("leases"))
 
 
-@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
-def test_splitting_a_backbone_is_refused(tmp_path: Path, name: str) -> None:
-    """What `accelerate launch --use_fsdp` and its like set in every process."""
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_training_the_backbone_itself_is_refused_where_its_layers_are_split(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    data = write_sst2(tmp_path / "data")
+    overrides = arguments(tiny_folders["llama"], data, "method=full_ft")
+    module = ("-m", "pedro_bench", *overrides)
+    done = launched(tmp_path / "two", "--num_processes=2", *FSDP, *module)
+    assert done.returncode != 0
+    assert "must be whole in every process, got layers split by FSDP" in done.stderr
+    assert not records.find(tmp_path / "two" / "results")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM", "FSDP_OFFLOAD_PARAMS"],
+)
+def test_other_ways_of_splitting_are_refused(tmp_path: Path, name: str) -> None:
+    """What `accelerate launch --use_deepspeed` and its like set in every process."""
     own = ["task=boolq", "data=micro", "backbone=micro", "method=lora", "trainer=micro"]
-    split = start(tmp_path, *own, **{f"ACCELERATE_USE_{name}": "true"})
+    split = start(tmp_path, *own, **{name: "true"})
     code, _, errors = finish(split)
     assert code == 2
     assert errors.startswith("error: accelerate launch must start plain processes")
-    assert f"got ACCELERATE_USE_{name}=true" in errors
+    assert f"got {name}=true" in errors
     assert list(tmp_path.iterdir()) == []
