@@ -18,6 +18,8 @@ from pathlib import Path
 from pedro_bench import experiment
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.options import options
+from pedro_bench.data.encoding import encode
+from pedro_bench.data.splits import load_splits
 
 SUITE = "micro_lr"
 VALUES = ("3e-4", "1e-3", "3e-3", "1e-2", "3e-2", "1e-1")
@@ -58,6 +60,29 @@ def merit(losses: Mapping[str, Sequence[float]]) -> float:
     return statistics.geometric_mean([statistics.median(losses[task]) for task in TASKS])
 
 
+def untrained_loss(task: str) -> float:
+    """Return the dev loss of the frozen backbone, which an untrained LoRA is."""
+    from accelerate import Accelerator
+
+    from pedro_bench.nn.adapted_model import AdaptedModel
+    from pedro_bench.training.steps import Passes
+
+    settings = settings_of(["method=lora", f"task={task}"])
+    backbone = settings.backbone.load(device="cpu")
+    examples = load_splits(settings.task, settings.data).dev.examples
+    encoded = encode(
+        backbone.tokenizer,
+        examples,
+        max_length=settings.trainer.max_length,
+        with_answers=True,
+        max_new_tokens=0,
+    ).encoded
+    adapted = AdaptedModel(backbone, settings.method)
+    loss = Passes(adapted, Accelerator(cpu=True), "fp32", 64, 64).mean_loss(encoded)
+    adapted.remove()
+    return loss
+
+
 def lines_of(method: str, arguments: argparse.Namespace) -> list[str]:
     """Try one method and return its rows of the table."""
 
@@ -88,6 +113,9 @@ def main() -> None:
     arguments = parser.parse_args()
     head = ["method", "task", *VALUES, "chosen"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for task in TASKS:
+        lines.append(f"| untrained | {task} | {untrained_loss(task):.3f} |" + " |" * len(VALUES))
+        print(lines[-1], flush=True)
     for method in arguments.methods:
         lines += lines_of(method, arguments)
     if arguments.out is not None:
