@@ -33,8 +33,10 @@ from tests.tiny import METHOD_NAMES, build_method, save_tiny
 NAMES = ("name", "label")
 """What a method is called; these alone may leave the outcome as it is."""
 
-OTHER_VALUES: dict[str, list[Any]] = {}
-"""`Class.field` -> other values to try, where no rule of `other_values` can find one."""
+OTHER_VALUES: dict[str, list[Any]] = {
+    "LearnedAdapters.architecture_lr": [1.0, 1e-4],  # a little more or less finds the same structure
+}
+"""`Class.field` -> other values to try, where no rule of `other_values` can find one that acts."""
 
 # A given structure is trained without a search.
 _FOUND = {"bilevel": "none", "architecture_lr": None}
