@@ -34,7 +34,10 @@ NAMES = ("name", "label")
 """What a method is called; these alone may leave the outcome as it is."""
 
 OTHER_VALUES: dict[str, list[Any]] = {
-    "LearnedAdapters.architecture_lr": [1.0, 1e-4],  # a little more or less finds the same structure
+    "LearnedAdapters.architecture_lr": [
+        1.0,
+        1e-4,
+    ],  # a little more or less finds the same structure
 }
 """`Class.field` -> other values to try, where no rule of `other_values` can find one that acts."""
 
