@@ -30,12 +30,15 @@ def measure(task: str, root: str, cache: str) -> dict[str, float]:
     tokenizer = settings.backbone.load_tokenizer()
     wall, cpu = time.perf_counter(), time.process_time()
     splits = load_splits(settings.task, settings.data)
-    rows = 0
+    rows = tokens = 0
     for name in ("train", "dev", "test"):
         limits = Limits(2048, name != "test")
-        rows += len(encode_cached(tokenizer, splits[name].examples, limits, Path(cache)).encoded)
+        encoded = encode_cached(tokenizer, splits[name].examples, limits, Path(cache)).encoded
+        rows += len(encoded)
+        tokens += sum(map(len, encoded[:100])) * len(encoded) // len(encoded[:100])
     return {
         "rows": rows,
+        "tokens_a_row": round(tokens / rows),
         "seconds": round(time.perf_counter() - wall, 2),
         "cpu_seconds": round(time.process_time() - cpu, 2),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -48,18 +51,23 @@ def alone(task: str, root: str, cache: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def known_words() -> list[str]:
+    """Return words of the micro world, which its tokenizer knows as a real one knows English."""
+    settings = settings_of(["task=squad", "data=micro"])
+    examples = load_splits(settings.task, settings.data).train.examples[:200]
+    return sorted({word for one in examples for word in one.prompt.split()})
+
+
 def write_rows(root: Path) -> None:
     """Write rows of the form of SQuAD, each of CHARACTERS characters."""
     chance = random.Random(0)
-    words = [
-        f"{chance.choice('bcdfglmnprst')}{chance.choice('aeiou')}{n % 97}" for n in range(4000)
-    ]
+    words = known_words()
     folder = root / "squad"
     folder.mkdir(parents=True)
     for name, number in (("train", ROWS - 10_000), ("validation", 10_000)):
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
             for row in range(number):
-                text = " ".join(chance.choices(words, k=CHARACTERS // 4))[: CHARACTERS - 8]
+                text = " ".join(chance.choices(words, k=CHARACTERS // 2))[: CHARACTERS - 8]
                 context = f"{row:07d} {text}"
                 answer = context[500:520].strip()
                 line = {"context": context, "question": f"What is {row}?", "answers": [answer]}
