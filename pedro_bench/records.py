@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,20 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole: beside its target, synced, then renamed.
+    """Write a file whole (see `write_whole`).
+
+    Raises:
+        RecordError: If the folder cannot be written or the disk is full; no half file is left.
+    """
+
+    def write(place: Path) -> None:
+        place.write_bytes(content)
+
+    write_whole(path, write)
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a file whole: beside its target, synced, then renamed.
 
     What a killed process of this machine left half-written beside the target is removed.
 
@@ -218,9 +231,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         for left in path.parent.glob(f"{glob.escape(begun)}*.part"):
             if not _is_alive(left.name.removeprefix(begun).removesuffix(".part")):
                 left.unlink(missing_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
+        write(beside)
+        with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:

@@ -11,8 +11,9 @@ was trained on.
 
 import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pedro_bench.errors import DataError
@@ -24,24 +25,55 @@ if TYPE_CHECKING:
 else:
     Ids = array  # not subscriptable before Python 3.12
 
+_MOST_OF_TWO_BYTES = 2**16
+"""Tokens that two bytes tell apart; Llama-2's 32,000 are fewer, Gemma's 256,000 are more."""
+
 _CHUNK = 512
 """Examples tokenised at once; bounds the memory that the tokenizer's own records take."""
 
 
+class Packed:
+    """Lists of token ids behind each other in one array of two or four bytes a token.
+
+    Attributes:
+        ids: All of them.
+        lengths: How many each list has.
+    """
+
+    def __init__(self, ids: Ids, lengths: Ids) -> None:
+        self.ids = ids
+        self.lengths = lengths
+        self._ends = array("q", accumulate(lengths, initial=0))
+
+    def __getitem__(self, row: int) -> tuple[int, ...]:
+        return tuple(self.ids[self._ends[row] : self._ends[row + 1]])
+
+    @classmethod
+    def of(cls, rows: list[Ids]) -> "Packed":
+        """Pack lists, which are emptied on the way, so that they never lie in memory twice."""
+        lengths = array("i", map(len, rows))
+        ids = array(rows[0].typecode if rows else "i")
+        nothing = array(ids.typecode)
+        for place, row in enumerate(rows):
+            ids.extend(row)
+            rows[place] = nothing
+        return cls(ids, lengths)
+
+
 class EncodedRows(Sequence[Encoded]):
-    """Encoded examples, held as arrays of four bytes a token; an `Encoded` is made when asked for.
+    """Encoded examples, held packed; an `Encoded` is made when asked for.
 
     Attributes:
         prompts: Token ids of each prompt.
         answers: Token ids of each answer, empty without answers.
     """
 
-    def __init__(self, prompts: Sequence[Ids], answers: Sequence[Ids]) -> None:
+    def __init__(self, prompts: Packed, answers: Packed) -> None:
         self.prompts = prompts
         self.answers = answers
 
     def __len__(self) -> int:
-        return len(self.prompts)
+        return len(self.prompts.lengths)
 
     @overload
     def __getitem__(self, place: int) -> Encoded: ...
@@ -52,7 +84,7 @@ class EncodedRows(Sequence[Encoded]):
         return self._row(rows) if isinstance(rows, int) else [self._row(row) for row in rows]
 
     def _row(self, row: int) -> Encoded:
-        return Encoded(tuple(self.prompts[row]), tuple(self.answers[row]), row)
+        return Encoded(self.prompts[row], self.answers[row], row)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -134,7 +166,8 @@ def encode(
         if row in long
     )
     cut_answers = sum(len(a) < length for a, length in zip(answers, whole, strict=True))
-    return Encoding(EncodedRows(prompts, answers), len(long), lost, uncut, cut_answers)
+    packed = EncodedRows(Packed.of(prompts), Packed.of(answers))
+    return Encoding(packed, len(long), lost, uncut, cut_answers)
 
 
 def _fit_answers(
@@ -203,6 +236,7 @@ class _Coder:
                 "the tokenizer must have an end-of-sequence token to end answers with, got none."
             )
         self.tokenizer = tokenizer
+        self.typecode = "H" if len(tokenizer) <= _MOST_OF_TWO_BYTES else "i"
         tokenizer("a", truncation=False, padding=False)  # clears both in the fast tokenizer itself
         self.eos = int(tokenizer.eos_token_id)
         bare = self._ids(["a"], special=False)[0]
@@ -216,15 +250,15 @@ class _Coder:
         """Return prompt ids and answer ids; the latter are empty without answers."""
         prompts = [ids for part in _chunks(examples) for ids in self.prompt_ids(_prompts(part))]
         if not with_answers:
-            return prompts, [array("i")] * len(prompts)
-        return prompts, self.answer_ids([(one.prompt, one.answer) for one in examples])
+            return prompts, [array(self.typecode)] * len(prompts)
+        return prompts, self.answer_ids((one.prompt, one.answer) for one in examples)
 
     def prompt_ids(self, texts: Sequence[str]) -> list[Ids]:
         """Tokenise texts with the special tokens before a sequence, without those behind it."""
         found = self._ids(texts, special=True)
         return [ids[: len(ids) - self._tail] for ids in found] if self._tail else found
 
-    def answer_ids(self, texts: Sequence[tuple[str, str]]) -> list[Ids]:
+    def answer_ids(self, texts: Iterable[tuple[str, str]]) -> list[Ids]:
         """Return the ids that answers add to their prompts, end-of-sequence token last.
 
         No tokenizer in use joins text across lines, so only a prompt's last line is read with its
@@ -246,7 +280,7 @@ class _Coder:
 
     def _added(self, answer: str, prompt: Ids, whole: Ids) -> Ids:
         """Return what an answer adds to its prompt's ids, and the end-of-sequence token."""
-        end = array("i", [self.eos])
+        end = array(self.typecode, [self.eos])
         if not answer:
             return end
         added = whole[len(prompt) :] if whole[: len(prompt)] == prompt else None
@@ -266,10 +300,10 @@ class _Coder:
     def _ids(self, texts: Sequence[str], special: bool) -> list[Ids]:
         if not self.tokenizer.is_fast:
             slow = (self.tokenizer(text, add_special_tokens=special) for text in texts)
-            return [array("i", found["input_ids"]) for found in slow]
+            return [array(self.typecode, found["input_ids"]) for found in slow]
         backend = self.tokenizer.backend_tokenizer
         return [
-            array("i", found.ids)
+            array(self.typecode, found.ids)
             for chunk in _chunks(texts)
             for found in backend.encode_batch_fast(list(chunk), add_special_tokens=special)
         ]

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench.data import encoding
-from pedro_bench.data.encoding import EncodedRows, Encoding, Ids, encode
+from pedro_bench.data.encoding import EncodedRows, Encoding, Ids, Packed, encode
 from pedro_bench.errors import RecordError
 from pedro_bench.protocols.task import Example
-from pedro_bench.records import write_bytes
+from pedro_bench.records import write_whole
 
 _COUNTS = ("truncated", "lost_answers", "cut_answers")
+_TYPECODES = {"uint16": "H", "int32": "i"}
 _PARTS = ("prompts", "prompt_lengths", "answers", "answer_lengths", "uncut")
 
 
@@ -97,17 +98,16 @@ def _read(path: Path) -> Encoding | None:
     try:
         with safe_open(path, framework="np") as stored:
             facts = json.loads(stored.metadata()["facts"])
-            flat = {name: stored.get_tensor(name).astype("<i4").tobytes() for name in _PARTS}
+            tables = {name: _array(stored.get_tensor(name)) for name in _PARTS}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
-    if _digest(flat, facts) != facts.get("sha256"):
+    if _digest(tables, facts) != facts.get("sha256"):
         return None
-    tables = {name: array("i", content) for name, content in flat.items()}
     uncut = tables["uncut"]
     return Encoding(
         EncodedRows(
-            _split(tables["prompts"], tables["prompt_lengths"]),
-            _split(tables["answers"], tables["answer_lengths"]),
+            Packed(tables["prompts"], tables["prompt_lengths"]),
+            Packed(tables["answers"], tables["answer_lengths"]),
         ),
         uncut=dict(zip(uncut[::2], uncut[1::2], strict=True)),
         **{name: int(facts[name]) for name in _COUNTS},
@@ -116,36 +116,49 @@ def _read(path: Path) -> Encoding | None:
 
 def _write(path: Path, found: Encoding) -> None:
     """Keep an entry, whole or not at all."""
-    import numpy
-    from safetensors.numpy import save
-
     rows = found.encoded
     if not isinstance(rows, EncodedRows):
         return
-    flat = {
-        "prompts": b"".join(ids.tobytes() for ids in rows.prompts),
-        "prompt_lengths": array("i", map(len, rows.prompts)).tobytes(),
-        "answers": b"".join(ids.tobytes() for ids in rows.answers),
-        "answer_lengths": array("i", map(len, rows.answers)).tobytes(),
-        "uncut": array("i", [n for pair in found.uncut.items() for n in pair]).tobytes(),
+    tables: dict[str, Ids] = {
+        "prompts": rows.prompts.ids,
+        "prompt_lengths": rows.prompts.lengths,
+        "answers": rows.answers.ids,
+        "answer_lengths": rows.answers.lengths,
+        "uncut": array("i", [n for pair in found.uncut.items() for n in pair]),
     }
     facts: dict[str, Any] = {name: getattr(found, name) for name in _COUNTS}
-    facts["sha256"] = _digest(flat, facts)
-    tensors = {name: numpy.frombuffer(content, dtype="<i4") for name, content in flat.items()}
+    facts["sha256"] = _digest(tables, facts)
+
+    def save(place: Path) -> None:
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
+
+        tensors = {name: _tensor(table) for name, table in tables.items()}
+        try:
+            save_file(tensors, place, metadata={"facts": json.dumps(facts)})
+        except SafetensorError as error:  # a full disk is told in the library's own words
+            raise OSError(str(error)) from error
+
     with contextlib.suppress(RecordError):
-        write_bytes(path, save(tensors, metadata={"facts": json.dumps(facts)}))
+        write_whole(path, save)
 
 
-def _digest(flat: dict[str, bytes], facts: dict[str, Any]) -> str:
+def _array(tensor: Any) -> Ids:
+    """Return a stored table as an array: two bytes a token where it was kept so."""
+    found = array(_TYPECODES[tensor.dtype.name])
+    found.frombytes(tensor.data.cast("B") if tensor.size else b"")
+    return found
+
+
+def _tensor(table: Ids) -> Any:
+    import numpy
+
+    return numpy.frombuffer(table, dtype=table.typecode)
+
+
+def _digest(tables: dict[str, Ids], facts: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps([facts[name] for name in _COUNTS]).encode())
     for name in _PARTS:
-        digest.update(name.encode() + flat[name])
+        digest.update(f"{name} {tables[name].typecode}".encode())
+        digest.update(tables[name])
     return digest.hexdigest()
-
-
-def _split(flat: Ids, lengths: Ids) -> list[Ids]:
-    rows, start = [], 0
-    for length in lengths:
-        rows.append(flat[start : start + length])
-        start += length
-    return rows

@@ -1,9 +1,10 @@
+from array import array
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pedro_bench.data.encoding import encode
+from pedro_bench.data.encoding import EncodedRows, Packed, encode
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.task import Example, Part
 
@@ -201,3 +202,24 @@ def test_where_both_are_long_a_quarter_is_left_to_the_open_ended_answer(tokenize
     assert len(row.prompt_ids) <= limit - limit // 4
     assert (found.cut_answers, found.truncated) == (1, 1)
     assert encode(tokenizer, given, max_length=limit, with_answers=False).cut_answers == 0
+
+
+def test_ids_take_two_bytes_where_the_vocabulary_allows(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = encode(tokenizer, [example()], max_length=99, with_answers=True).encoded
+    monkeypatch.setattr(type(tokenizer), "__len__", lambda _: 2**16 + 1)
+    large = encode(tokenizer, [example()], max_length=99, with_answers=True).encoded
+    assert isinstance(small, EncodedRows)
+    assert isinstance(large, EncodedRows)
+    assert (small.prompts.ids.itemsize, large.prompts.ids.itemsize) == (2, 4)
+    assert list(small) == list(large)
+
+
+@pytest.mark.parametrize("typecode", ["H", "i"])
+def test_packed_lists_are_what_they_were(typecode: str) -> None:
+    rows = [array(typecode, ids) for ids in ([1, 2, 65535], [], [7])]
+    packed = Packed.of(rows)
+    assert [packed[row] for row in range(3)] == [(1, 2, 65535), (), (7,)]
+    assert [len(row) for row in rows] == [0, 0, 0]
+    assert packed.ids.typecode == typecode
