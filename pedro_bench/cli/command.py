@@ -86,11 +86,6 @@ def split_flags(arguments: Sequence[str], known: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if not argument.startswith("-")]
 
 
-def is_main_process() -> bool:
-    """Whether this process is the one that prints, when `accelerate launch` started several."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def print_json(content: Any) -> None:
     """Print one JSON object on standard output."""
     print(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))

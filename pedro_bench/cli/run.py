@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pedro_bench.cli.command import (
     DONE,
     RUN_FAILED,
-    is_main_process,
     logs_to_stderr,
     print_json,
 )
@@ -13,6 +12,7 @@ from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.folders import check_folders
 from pedro_bench.cli.grids import refuse_grid
 from pedro_bench.cli.show import runs_as_json, show_runs
+from pedro_bench.experiment.sharing import is_main
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
 
     with logs_to_stderr():
         records = experiment.run(settings)
-    if is_main_process():
+    if is_main():
         if settings.output == "json":
             print_json(runs_as_json(records))
         else:
