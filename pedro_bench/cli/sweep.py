@@ -36,7 +36,7 @@ from pedro_bench.cli.options import make_importable
 from pedro_bench.cli.show import runs_as_json, show_jobs
 from pedro_bench.errors import PedroBenchError
 from pedro_bench.experiment.leases import Leases
-from pedro_bench.experiment.sharing import LONGEST_PAUSE, status_of
+from pedro_bench.experiment.sharing import LONGEST_PAUSE, record_at, status_of
 from pedro_bench.protocols.settings import SHORTEST_LEASE
 
 STOP = "stop"
@@ -184,7 +184,8 @@ def _tidy(jobs: Sequence[_Job]) -> None:
 
 def _outcome(one: _Job) -> dict[str, Any]:
     """Return what became of one job, from its records and the file it left."""
-    runs = [records.read(path).as_dict() for path in one.planned if status_of(path) is not None]
+    found = (record_at(path) for path in one.planned)
+    runs = [record.as_dict() for record in found if record is not None]
     errors = [f"seed {run['seed']}: {run['error']}" for run in runs if run["status"] == "failed"]
     errors += one.errors
     complete = len(runs) == len(one.planned) and all(run["status"] == "finished" for run in runs)

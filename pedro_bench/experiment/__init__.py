@@ -22,6 +22,7 @@ from pedro_bench.experiment.sharing import (
     Claims,
     agreed_due,
     digests,
+    record_at,
     refuse_splitting,
     status_of,
 )
@@ -134,8 +135,9 @@ def work(
         claims.give_back()
     claims.leases.clear({path.stem for _, path, status in planned if status == "finished"})
     for seed, path, _ in planned:
-        if seed not in made and status_of(path) is not None:
-            made[seed] = records.read(path).as_dict()
+        known = None if seed in made else record_at(path)
+        if known is not None:
+            made[seed] = known.as_dict()
             if on_record is not None:
                 on_record(made[seed])
     found = [made[seed] for seed in settings.seeds if seed in made]

@@ -16,6 +16,7 @@ from pedro_bench import records
 from pedro_bench.errors import ConfigError, DamagedRecordError, RecordError
 from pedro_bench.experiment.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.records import RunRecord
 from pedro_bench.training.interruption import interruption
 
 LONGEST_PAUSE = 5.0
@@ -115,8 +116,18 @@ def status_of(path: Path) -> str | None:
     Raises:
         RecordError: If it cannot be read.
     """
+    record = record_at(path)
+    return None if record is None else record.status
+
+
+def record_at(path: Path) -> RunRecord | None:
+    """Return the record at a path; None where there is none, or a damaged one.
+
+    Raises:
+        RecordError: If it cannot be read.
+    """
     try:
-        return records.read(path).status
+        return records.read(path)
     except DamagedRecordError as error:
         _logger.warning("%s The run counts as missing.", error)
         return None
@@ -153,8 +164,8 @@ def refuse_splitting() -> None:
     for name in SPLITTING:
         if _is_on(name):
             raise ConfigError(
-                "accelerate launch must start plain processes (--multi_gpu, or --cpu), or split the frozen "
-                f"layers with --use_fsdp, got {name}={os.environ[name]}: leave DeepSpeed, Megatron, "
+                "accelerate launch must start plain processes (--multi_gpu), or split the frozen layers "
+                f"with --use_fsdp, got {name}={os.environ[name]}: leave DeepSpeed, Megatron, "
                 "offloading and checkpointing out of accelerate's configuration."
             )
 
@@ -169,7 +180,7 @@ def _is_on(name: str) -> bool:
 
 
 def is_main() -> bool:
-    """Whether this process takes runs and writes, when `accelerate launch` started several."""
+    """Whether this process takes runs, writes and prints, when `accelerate launch` started several."""
     return os.environ.get("RANK", "0") == "0"
 
 
