@@ -280,13 +280,18 @@ def told() -> Iterator[None]:
         raise ConfigError(f"the overrides must fit together, got: {'; '.join(reasons)}.") from error
 
 
-def plain_of(config: DictConfig) -> dict[str, Any]:
-    """Resolve a composed configuration to plain types, without its `hydra` node."""
+def stripped(config: DictConfig) -> DictConfig:
+    """Take out what is no part of a configuration, Hydra's own node and an experiment's grid."""
     with open_dict(config):
         config.pop("hydra", None)
         config.pop(GRID, None)
+    return config
+
+
+def plain_of(config: DictConfig) -> dict[str, Any]:
+    """Resolve a composed configuration to plain types, stripped."""
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(stripped(config), resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = str(error.full_key)
         raise ConfigError(

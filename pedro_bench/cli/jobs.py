@@ -15,10 +15,19 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from pedro_bench.cli.budget import settings_from
-from pedro_bench.cli.compose import GRID, compose, composer, keys_of, normal, parse, plain_of, told
+from pedro_bench.cli.compose import (
+    compose,
+    composer,
+    keys_of,
+    normal,
+    parse,
+    plain_of,
+    stripped,
+    told,
+)
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import GROUPS, Settings
 
@@ -62,11 +71,11 @@ def sweep_of(arguments: Sequence[str], shown: Sequence[str] = ()) -> Sweep:
         ConfigError: If any combination is wrong; the message names it.
     """
     with composer():
-        normalised = [normal(override) for override in parse(arguments)]
-        fixed = [normal(one) for one in parse(arguments) if not one.is_sweep_override()]
+        typed = parse(arguments)
+        fixed = [normal(one) for one in typed if not one.is_sweep_override()]
         parameters = compose(fixed).hydra.sweeper.get("params") or {}
         swept = [normal(one) for one in parse([f"{k}={v}" for k, v in parameters.items()])]
-        together = parse([*swept, *normalised])
+        together = parse([*swept, *map(normal, typed)])
         several = {one.get_key_element() for one in together if one.is_sweep_override()}
         several |= {f"{sign}{key}" for key in shown for sign in ("", "+", "++")}
         try:
@@ -121,11 +130,7 @@ class Assembler:
 
     def _base(self, choices: tuple[str, ...]) -> DictConfig:
         if choices not in self._bases:
-            config = compose(choices)
-            with open_dict(config):
-                config.pop("hydra")
-                config.pop(GRID, None)
-            self._bases[choices] = config
+            self._bases[choices] = stripped(compose(choices))
         return self._bases[choices]
 
 
