@@ -10,7 +10,6 @@ As every layer's run takes all processes, all must make the same number of forwa
 """
 
 import torch
-from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
@@ -28,11 +27,9 @@ def shard(backbone: LoadedBackbone, device: torch.device, num_processes: int) ->
     mesh = init_device_mesh(device.type, (num_processes,))
     decoder = backbone.decoder
     blocks = [site.module for site in backbone.sites("block")]
-    in_blocks = {parameter for block in blocks for parameter in block.parameters()}
+    others = set(decoder.parameters()) - {one for block in blocks for one in block.parameters()}
     for block in blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
-    others = {parameter for parameter in decoder.parameters() if not _is_share(parameter)}
-    assert not others & in_blocks
     fully_shard(decoder, mesh=mesh, ignored_params=others)
     backbone.model.to(device)
 
@@ -40,7 +37,3 @@ def shard(backbone: LoadedBackbone, device: torch.device, num_processes: int) ->
 def is_sharded(backbone: LoadedBackbone) -> bool:
     """Whether the layers are split over processes."""
     return isinstance(backbone.decoder, FSDPModule)
-
-
-def _is_share(parameter: nn.Parameter) -> bool:
-    return hasattr(parameter, "to_local")
