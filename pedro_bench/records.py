@@ -209,14 +209,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         RecordError: If the folder cannot be written or the disk is full; no half file is left.
     """
-
-    def write(place: Path) -> None:
-        place.write_bytes(content)
-
-    write_whole(path, write)
+    write_whole(path, lambda place: place.write_bytes(content))
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file whole: beside its target, synced, then renamed.
 
     What a killed process of this machine left half-written beside the target is removed.

@@ -101,7 +101,7 @@ def pin_gpu(folder: Path) -> None:
     for gpu in gpus:
         place = folder / f"gpu-{os.uname().nodename}-{gpu}"
         try:
-            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            place.touch(exist_ok=False)
         except FileExistsError:
             continue
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu

@@ -70,14 +70,9 @@ class Claim:
 def claims() -> tuple[Claim, ...]:
     """Read all claims, in the order of the file."""
     entries = tomllib.loads(FILE.read_text(encoding="utf-8"))["claim"]
+    lists = ("others", "metrics")
     return tuple(
-        Claim(
-            **{
-                **entry,
-                "others": tuple(entry["others"]),
-                "metrics": tuple(entry.get("metrics", ())),
-            }
-        )
+        Claim(**{**entry, **{key: tuple(entry[key]) for key in lists if key in entry}})
         for entry in entries
     )
 

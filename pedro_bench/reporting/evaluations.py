@@ -6,15 +6,14 @@ An evaluation stands in the row of its run, under its suite's name as the task. 
 settings (another judge, fewer tasks) are other measurements: a cell that has both is refused by `load`.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from pedro_bench import records
 from pedro_bench.errors import RecordError
 from pedro_bench.reporting.stored import Run
 
@@ -91,7 +90,7 @@ def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
         run,
         path=path,
         task=found.suite,
-        key=_key(run.key, settings),
+        key=records.run_key({"run": run.key, **settings}),  # what seeds evaluated alike share
         status="finished",
         config={**run.config, "task": {"name": found.suite}, "data": settings},
         main_metric=next(iter(found.metrics)),
@@ -106,9 +105,3 @@ def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
         started=found.started,
         error=None,
     )
-
-
-def _key(run_key: str, settings: Mapping[str, Any]) -> str:
-    """Return what the seeds of one method share when they are evaluated alike."""
-    text = json.dumps([run_key, settings], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
