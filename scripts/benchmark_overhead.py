@@ -25,6 +25,7 @@ from pedro_bench import records
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.jobs import sweep_of
 from pedro_bench.experiment import plan
+from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import RunRecord
 
 MICRO = ("method=pedro", "task=boolq")
@@ -70,40 +71,48 @@ def share_outside(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def skip(count: int) -> dict[str, Any]:
-    """Invent the finished records of one configuration's seeds, then ask for all of them again."""
-    with tempfile.TemporaryDirectory() as folder:
-        seeds = ",".join(map(str, range(count)))
-        asked = [
-            *MICRO,
-            f"seeds=[{seeds}]",
-            f"results_dir={folder}/results",
-            f"output_dir={folder}/outputs",
-            "output=json",
-        ]
-        for seed, path, _ in plan(settings_of(asked)):
-            _invent(path, seed, Path(folder) / "results")
-        done = run("pedro_bench", *asked)
-    assert len(json.loads(done["out"])["runs"]) == count
-    return {"keys": count, **_seconds(done)}
+    """Ask again for the finished seeds of one configuration."""
+    seeds = ",".join(map(str, range(count)))
+    found, taken = _asked_again([f"seeds=[{seeds}]"], lambda asked: [settings_of(asked)])
+    assert len(found["runs"]) == count
+    return {"keys": count, **taken}
 
 
 def skip_grid(count: int) -> dict[str, Any]:
     """The same of a grid: a fifth as many configurations with five seeds each."""
-    with tempfile.TemporaryDirectory() as folder:
-        asked = [
-            *MICRO,
-            f"method.r={','.join(str(number + 1) for number in range(count // 5))}",
-            f"results_dir={folder}/results",
-            f"output_dir={folder}/outputs",
-            "output=json",
-        ]
-        for combination in sweep_of(asked).combinations:
-            for seed, path, _ in plan(combination.settings):
-                _invent(path, seed, Path(folder) / "results")
-        done = run("pedro_bench", "-m", *asked)
-    found = json.loads(done["out"])
+    sizes = ",".join(str(number + 1) for number in range(count // 5))
+    found, taken = _asked_again(
+        [f"method.r={sizes}"],
+        lambda asked: [one.settings for one in sweep_of(asked).combinations],
+        "-m",
+    )
     assert found["finished"] == len(found["jobs"]) == count // 5
-    return {"keys": count, "configurations": count // 5, **_seconds(done)}
+    return {"keys": count, "configurations": count // 5, **taken}
+
+
+def _asked_again(
+    overrides: Sequence[str],
+    settings: Callable[[Sequence[str]], Sequence[Settings]],
+    *flags: str,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Invent the finished records of some configurations, then ask for all of them again.
+
+    Args:
+        overrides: What is asked beside MICRO.
+        settings: Overrides -> the configurations that they name.
+        flags: Of the command.
+
+    Returns:
+        What the command printed, and how long it took.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        places = (f"results_dir={folder}/results", f"output_dir={folder}/outputs")
+        asked = [*MICRO, *overrides, *places, "output=json"]
+        for one in settings(asked):
+            for seed, path, _ in plan(one):
+                _invent(path, seed, Path(folder) / "results")
+        done = run("pedro_bench", *flags, *asked)
+    return json.loads(done["out"]), _seconds(done)
 
 
 def _invent(path: Path, seed: int, results: Path) -> None:

@@ -16,11 +16,11 @@ _SERVER = get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.integration.forked"])
 
 
-def write_sst2(folder: Path) -> Path:
+def write_sst2(folder: Path, train: int = 40, validation: int = 20) -> Path:
     """Write a tiny sst2 in JSONL; return the folder for `data.root`."""
     place = folder / "sst2"
     place.mkdir(parents=True)
-    for name, count in (("train", 40), ("validation", 20)):
+    for name, count in (("train", train), ("validation", validation)):
         rows = [
             {"sentence": f"a {'good' if i % 2 else 'bad'} film {i}", "label": i % 2}
             for i in range(count)

@@ -95,21 +95,14 @@ def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
     method: str, seeds: list[int], tiny_folders: dict[str, Path], tmp_path: Path
 ) -> None:
     """With ssp the first kills fall into its search phase, later ones between and into retraining."""
-    data = tmp_path / "data" / "sst2"
-    data.mkdir(parents=True)
-    for name, count in (("train", 40), ("validation", 20)):
-        rows = [
-            {"sentence": f"a {'good' if i % 2 else 'bad'} film {i}", "label": i % 2}
-            for i in range(count)
-        ]
-        (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = write_sst2(tmp_path / "data")
     killed = run_killing(
         COMMAND,
         tmp_path,
         f"method={method}",
         "task=sst2",
         "data=files",
-        f"data.root={tmp_path / 'data'}",
+        f"data.root={data}",
         "backbone=causal_lm",
         f"backbone.path={tiny_folders['llama']}",
         "trainer.lr=0.01",

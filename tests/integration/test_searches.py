@@ -17,6 +17,7 @@ from pedro_bench.protocols.settings import build_group
 from pedro_bench.seeding import seed_torch
 from pedro_bench.training.config import TrainerConfig
 from pedro_bench.training.trainer import train
+from tests.integration.grids import write_sst2
 from tests.tiny import METHOD_NAMES, build_method
 
 SEARCHES = [name for name in METHOD_NAMES if build_method(name).counts_last_phase]
@@ -24,15 +25,7 @@ SEARCHES = [name for name in METHOD_NAMES if build_method(name).counts_last_phas
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data" / "sst2"
-    folder.mkdir(parents=True)
-    for name, count in (("train", 30), ("validation", 12)):
-        rows = [
-            {"sentence": f"a {'good' if i % 2 else 'bad'} film {i}", "label": i % 2}
-            for i in range(count)
-        ]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder.parent
+    return write_sst2(tmp_path / "data", train=30, validation=12)
 
 
 def only_record(name: str, data: Path, tiny_folders: dict[str, Path], **more: Any) -> Path:
