@@ -30,7 +30,7 @@ test-slow: $(STAMP) ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" $(ARGS)
 
 test-faults: $(STAMP) ## every fault, the slow ones too; writes the table of docs/reliability.md
-	$(BIN)/python -m pytest -m "fault and not gpu and not network" --write-faults=docs/reliability.md $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "fault and not gpu and not network" --write-faults=docs/reliability.md $(ARGS)
 
 check: lint type layers docs ## lint, types, layers and documents
 

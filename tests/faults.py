@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+FAULT = "fault"
 HEAD = "| fault | how it is done | what is lost | tests |\n|---|---|---|---|\n"
 
 
 class FaultTable:
-    """A pytest plugin that collects the faults whose tests passed.
+    """A pytest plugin that collects the faults whose tests passed, in any process of the suite.
 
     Args:
         document: The document that holds the table between BEGIN and END.
@@ -23,17 +24,20 @@ class FaultTable:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             marker = item.get_closest_marker("fault")
-            if marker is not None:
+            if marker is not None:  # a property of the test reaches the process that writes
                 told = marker.kwargs
-                name = item.nodeid.partition("[")[0]
-                self.faults[name] = (told["what"], told["how"], told["lost"])
+                item.user_properties.append((FAULT, (told["what"], told["how"], told["lost"])))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        name = report.nodeid.partition("[")[0]
-        if name in self.faults and (report.when == "call" or report.outcome != "passed"):
+        told = dict(report.user_properties).get(FAULT)
+        if told is not None and (report.when == "call" or report.outcome != "passed"):
+            name = report.nodeid.partition("[")[0]
+            self.faults[name] = told
             self.results.setdefault(name, set()).add(report.outcome)
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workerinput"):
+            return
         rows = sorted(
             (*self.faults[name], name)
             for name, outcomes in self.results.items()

@@ -1,16 +1,16 @@
 """Bring a Hub repository at a pinned commit into a local folder; every failure is one sentence.
 
 The local cache is asked first, so a complete snapshot needs no network. `HF_HUB_OFFLINE`,
-`HF_TOKEN`, `HF_HOME` and `HF_ENDPOINT` are respected by huggingface_hub itself; its waits are
-bounded.
+`HF_TOKEN`, `HF_HOME` and `HF_ENDPOINT` are respected by huggingface_hub itself; a Hub that does
+not answer is not waited for (`pedro_bench.hub`).
 """
 
 from pathlib import Path
 
 from pedro_bench.backbones.folders import read_config, weight_files
 from pedro_bench.errors import BackboneError
+from pedro_bench.hub import asked_once
 
-_WAIT_SECONDS = 10.0
 _WANTED = ["*.json", "model*.safetensors", "tokenizer*", "*.model", "*.txt"]
 _WANTED_FOR_TEXT = ["*.json", "tokenizer*", "*.model", "*.txt"]
 _UNWANTED = ["*/*", "*.bin", "*.gguf"]
@@ -62,16 +62,16 @@ def _download(repository: str, revision: str, wanted: list[str]) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    try:
-        folder = snapshot_download(
-            repository,
-            revision=revision,
-            allow_patterns=wanted,
-            ignore_patterns=_UNWANTED,
-            etag_timeout=_WAIT_SECONDS,
-        )
-    except Exception as error:
-        raise _explained(error, repository, revision) from error
+    with asked_once("model", repository, revision) as silence:
+        try:
+            folder = snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=wanted,
+                ignore_patterns=_UNWANTED,
+            )
+        except Exception as error:
+            raise _explained(error, repository, revision, silence) from error
     return Path(folder)
 
 
@@ -81,14 +81,16 @@ def fetch_config(repository: str, revision: str) -> Path:
     Raises:
         BackboneError: If it is neither cached nor can be downloaded; with the remedy.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    try:
-        file = hf_hub_download(
-            repository, "config.json", revision=revision, etag_timeout=_WAIT_SECONDS
-        )
-    except Exception as error:
-        raise _explained(error, repository, revision) from error
+    cached = try_to_load_from_cache(repository, "config.json", revision=revision)
+    if isinstance(cached, str):
+        return Path(cached).parent
+    with asked_once("model", repository, revision) as silence:
+        try:
+            file = hf_hub_download(repository, "config.json", revision=revision)
+        except Exception as error:
+            raise _explained(error, repository, revision, silence) from error
     return Path(file).parent
 
 
@@ -108,7 +110,9 @@ def _cached_snapshot(repository: str, revision: str) -> Path | None:
     return folder
 
 
-def _explained(error: Exception, repository: str, revision: str) -> BackboneError:
+def _explained(
+    error: Exception, repository: str, revision: str, silence: str | None
+) -> BackboneError:
     """Say in one sentence why a repository could not be had, and what to do."""
     from huggingface_hub import errors
 
@@ -134,8 +138,8 @@ def _explained(error: Exception, repository: str, revision: str) -> BackboneErro
             f"{place} must have a config.json, got none: choose a model repository."
         )
     return BackboneError(
-        f"{place} must be in the local cache or reachable, got {type(error).__name__}: connect "
-        f"to the network (and unset HF_HUB_OFFLINE), {elsewhere}."
+        f"{place} must be in the local cache or reachable, got {silence or type(error).__name__}: "
+        f"connect to the network (and unset HF_HUB_OFFLINE), {elsewhere}."
     )
 
 

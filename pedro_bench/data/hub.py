@@ -1,19 +1,23 @@
 """`data=hub`: the Hub's data sets at the revision that the task's YAML pins.
 
 Rows come through `datasets`, which caches them under HF_HOME; a data set without a pinned revision
-is refused, because its rows could change between two runs.
+is refused, because its rows could change between two runs, and so is a cached copy of another revision.
 """
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pedro_bench.errors import DataError
+from pedro_bench.hub import asked_once
 from pedro_bench.protocols.data import DataSource, Located
 from pedro_bench.protocols.task import Task
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_OFFLINE = "use data=files data.root=DIR, or a machine whose HF_HOME holds a cached copy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,28 +83,54 @@ def _load(hub_id: str, config: str | None, revision: str) -> Mapping[str, Any]:
     from datasets import load_dataset
 
     place = f"{hub_id} ({config or 'default'}) at revision {revision}"
-    try:
-        loaded: Mapping[str, Any] = load_dataset(hub_id, config, revision=revision)
-    except Exception as error:
-        raise DataError(_explain(place, error)) from error
+    with _asked(hub_id, revision) as silence:
+        try:
+            loaded: Mapping[str, Any] = load_dataset(hub_id, config, revision=revision)
+        except Exception as error:
+            raise DataError(_explain(place, error, silence)) from error
+    _refuse_another_revision(place, loaded, revision)
     return loaded
 
 
-def _explain(place: str, error: Exception) -> str:
+def _asked(hub_id: str, revision: str) -> AbstractContextManager[str | None]:
+    """Ask the Hub once; a folder of this machine under the same name needs no Hub."""
+    if Path(hub_id).is_dir():
+        return nullcontext()
+    return asked_once("dataset", hub_id, revision)
+
+
+def _refuse_another_revision(place: str, loaded: Mapping[str, Any], revision: str) -> None:
+    """Refuse what `datasets` takes when the Hub is out of reach: its newest copy, of any revision.
+
+    Raises:
+        DataError: If the rows lie in the cache of another commit.
+    """
+    for split in loaded.values():
+        for file in split.cache_files:
+            commit = Path(file["filename"]).parent.name
+            if _COMMIT.fullmatch(commit) and commit != revision:
+                raise DataError(
+                    f"{place} must be reachable or cached, got a cached copy of revision {commit}: "
+                    f"{_OFFLINE}, or set task.hub_revision={commit} if that is what you want."
+                )
+
+
+def _explain(place: str, error: Exception, silence: str | None) -> str:
     """Turn an error of the Hub's libraries into one sentence."""
+    if silence is not None:
+        return f"{place} must be reachable or cached, got {silence}: {_OFFLINE}."
     names = {kind.__name__ for kind in type(error).__mro__}
     reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    offline = "use data=files data.root=DIR, or a machine whose HF_HOME holds a cached copy"
     if "gated" in reason.lower() or "GatedRepoError" in names:
         return (
             f"{place} must be open to you, got a gated data set ({reason}): ask for access on the "
-            f"Hub and log in, or {offline}."
+            f"Hub and log in, or {_OFFLINE}."
         )
     if "RevisionNotFoundError" in names or "revision" in reason.lower():
         return (
             f"{place} must exist, got no such revision ({reason}): correct task.hub_revision, or "
-            f"{offline}."
+            f"{_OFFLINE}."
         )
     if "BuilderConfig" in reason:
         return f"{place} must exist, got no such configuration ({reason}): correct task.hub_config."
-    return f"{place} must be reachable or cached, got {reason}: {offline}."
+    return f"{place} must be reachable or cached, got {reason}: {_OFFLINE}."

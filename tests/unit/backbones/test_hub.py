@@ -69,12 +69,17 @@ def hub() -> Iterator[str]:
 def use(calls: list[tuple[str, str]], endpoint: str, home: Path, *, offline: bool) -> list[str]:
     """Call the hub module in a process of its own; return what each call says or returns."""
     script = f"""
-from pedro_bench.backbones import hub
-from pedro_bench.errors import BackboneError
+from pedro_bench.backbones.hub import fetch_config, fetch_snapshot, fetch_tokenizer
+from pedro_bench.cli.compose import settings_of
+from pedro_bench.data.hub import HubSource
+from pedro_bench.errors import PedroBenchError
+def read_dataset(repository, revision):
+    asked = ["method=lora", "task=sst2", f"task.hub_id={{repository}}", f"task.hub_revision={{revision!r}}"]
+    return HubSource(name="hub").read(settings_of(asked).task)
 for action, repository in {calls!r}:
     try:
-        print("returned", getattr(hub, action)(repository, {COMMIT!r}))
-    except BackboneError as error:
+        print("returned", globals()[action](repository, {COMMIT!r}))
+    except PedroBenchError as error:
         print(error)
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
@@ -158,6 +163,8 @@ def test_nonsense_is_one_sentence(hub: str, tmp_path: Path, name: str) -> None:
     repository = f"owner/{name}"
     (sentence,) = use([("fetch_snapshot", repository)], hub, tmp_path, offline=False)
     assert sentence.startswith(f"backbone.path={repository} at revision {COMMIT[:12]} must be")
+    reason = {"garbage": "JSONDecodeError", "broken": "status 500"}[name]
+    assert f"got {reason} from {hub} in 2 tries: connect to the network" in sentence
     assert "backbone.path=<folder>" in sentence
 
 
@@ -171,18 +178,21 @@ def test_unreachable_is_one_sentence(tmp_path: Path) -> None:
     sentences = use(calls, "http://127.0.0.1:9", tmp_path, offline=False)
     assert len(sentences) == len(calls)
     for sentence in sentences:
-        assert "must be in the local cache or reachable" in sentence
+        assert "or reachable, got ConnectError from http://127.0.0.1:9 in 2 tries" in sentence
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.fault(
     what="The Hub does not answer",
-    how="a server that takes connections and stays silent",
-    lost="nothing: waits are bounded, then one sentence",
+    how="a server that takes connections and stays silent, asked for a backbone and for a data set",
+    lost="nothing: two waits of ten seconds, then one sentence",
 )
 def test_silence_is_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         (sentence,) = use([("fetch_config", "owner/slow")], address, tmp_path, offline=False)
+        (other,) = use([("read_dataset", "owner/slow")], address, tmp_path, offline=False)
+    for told in (sentence, other):
+        assert f"got ReadTimeout from {address} in 2 tries" in told
     assert "must be in the local cache or reachable" in sentence
+    assert other.startswith(f"owner/slow (sst2) at revision {COMMIT} must be reachable or cached")

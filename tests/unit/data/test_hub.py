@@ -1,9 +1,11 @@
 """The Hub's path, tried offline: `load_dataset` takes a local folder in place of a Hub id."""
 
+import shutil
 from dataclasses import replace
 
 import pyarrow as pa
 import pytest
+from datasets import load_dataset
 from pyarrow import parquet
 
 from pedro_bench.data.hub import HubSource
@@ -74,8 +76,27 @@ def test_fingerprint_holds_the_revision(make_task):
 
 def test_offline_is_one_sentence_with_the_remedy(tmp_path, monkeypatch, make_task):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=r"data=files data.root=DIR, or .*HF_HOME") as caught:
         HubSource(name="hub").read(make_task("sst2", hub_id="nobody/has-this"))
     assert "\n" not in str(caught.value)
     assert "nobody/has-this (sst2) at revision" in str(caught.value)
+    assert "got HF_HUB_OFFLINE: use" in str(caught.value)
+
+
+def test_a_cached_copy_serves_offline_at_its_own_revision_only(
+    dataset_folder, tmp_path, monkeypatch, make_task
+):
+    """`datasets` itself takes the newest copy in its cache, whatever revision was asked for."""
+    load_dataset(str(dataset_folder))
+    (cached,) = (tmp_path / "cache").glob("glue/default/0.0.0/*/")
+    place = tmp_path / "cache" / "nobody___glue" / "default" / "0.0.0" / COMMIT
+    place.parent.mkdir(parents=True)
+    shutil.copytree(cached, place)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    task = make_task("sst2", hub_id="nobody/glue", hub_config=None, hub_revision=COMMIT)
+    assert len(HubSource(name="hub").read(task)["train"]) == 12
+
+    other = COMMIT[::-1]
+    with pytest.raises(DataError, match=f"at revision {other} must be .* of revision {COMMIT}"):
+        HubSource(name="hub").read(replace(task, hub_revision=other))
