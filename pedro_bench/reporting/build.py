@@ -19,12 +19,14 @@ from pedro_bench.reporting.published_scores import PublishedScore, published_of
 from pedro_bench.reporting.ranks import Ranks, ranks
 from pedro_bench.reporting.report import Column, Entry, Line, Report, Section, Tested
 from pedro_bench.reporting.statistics import spread
+from pedro_bench.reporting.stored import no_collection
 
 _EMPTY = Cell((), ())
 
 Published = Mapping[tuple[str, str, str, str], PublishedScore]
 
 
+@no_collection()
 def reports(panels: Mapping[Panel, Sequence[Row]]) -> list[Report]:
     """Build one report for each table of a paper, or for each backbone where there is no such table.
 

@@ -5,16 +5,18 @@ from pedro_bench.reporting.report import Report
 
 COMMAND = "python -m pedro_bench.cli.tables"
 
-_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"$<$",
-    ">": r"$>$",
-    "†": r"$^\dagger$",
-    "−": r"$-$",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
+_ESCAPES = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"$<$",
+        ">": r"$>$",
+        "†": r"$^\dagger$",
+        "−": r"$-$",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    }
+)
 _WIDE = 5
 """Columns above which a table is set small."""
 
@@ -29,7 +31,7 @@ def latex(report: Report) -> str:
 
 def escape_latex(text: str) -> str:
     """Return text in which LaTeX's special signs stand for themselves."""
-    return "".join(_ESCAPES.get(sign, sign) for sign in text)
+    return text.translate(_ESCAPES)
 
 
 def _table(block: Block) -> str:

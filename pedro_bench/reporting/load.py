@@ -15,7 +15,7 @@ from typing import Any
 from pedro_bench import records
 from pedro_bench.errors import RecordError
 from pedro_bench.reporting.evaluations import read_evaluations
-from pedro_bench.reporting.stored import Run, read_runs
+from pedro_bench.reporting.stored import Run, no_collection, read_runs
 
 ROW_GROUPS = ("method", "trainer", "evaluation")
 """Groups of the configuration whose settings tell rows apart."""
@@ -66,6 +66,7 @@ class Row:
     cells: Mapping[str, Cell]
 
 
+@no_collection()
 def load(results_dir: str | Path, suites: Sequence[str] = ()) -> dict[Panel, list[Row]]:
     """Read the records of some suites (none given: of all), with their evaluations, and group them.
 

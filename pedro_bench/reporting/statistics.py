@@ -3,6 +3,8 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import fsum, sqrt
+from statistics import fmean
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,14 @@ def spread(values: Sequence[float]) -> Spread:
         upper_quartile=_quantile(ordered, 0.75),
         least=ordered[0],
         greatest=ordered[-1],
-        deviation=statistics.stdev(ordered) if len(ordered) > 1 else None,
+        deviation=_deviation(ordered) if len(ordered) > 1 else None,
     )
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation with n - 1; `statistics.stdev` reckons in fractions, ten times slower."""
+    mean = fmean(values)
+    return sqrt(fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def median(values: Sequence[float]) -> float:

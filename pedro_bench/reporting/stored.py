@@ -6,19 +6,16 @@ configuration of a key) is parsed once.
 """
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from pedro_bench import records
 from pedro_bench.errors import RecordError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +125,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
         RecordError: If one cannot be read or is damaged; the message names file and field.
     """
     configs: dict[str, Mapping[str, Any]] = {}
-    with _no_collection():
-        return [_read(path, configs) for path in paths]
+    return [_read(path, configs) for path in paths]
 
 
 def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
@@ -187,7 +183,7 @@ def _is_sound(found: Stored, path: Path) -> bool:
 
 
 @contextmanager
-def _no_collection() -> "Iterator[None]":
+def no_collection() -> Iterator[None]:
     """Keep the garbage collector from searching ever more records, none of which is garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
