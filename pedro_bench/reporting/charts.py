@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from pedro_bench.reporting.blocks import amount
+from pedro_bench.reporting.cells import amount
 from pedro_bench.reporting.curves import Curve
 from pedro_bench.reporting.points import Point, front
 

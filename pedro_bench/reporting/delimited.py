@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from pedro_bench.reporting.blocks import plain
+from pedro_bench.reporting.cells import plain
 from pedro_bench.reporting.report import Column, Entry, Line, Report, Section
 
 COLUMNS = (

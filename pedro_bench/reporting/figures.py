@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pedro_bench.reporting.activations import Activations, gelu, rational, shown_layers
-from pedro_bench.reporting.blocks import amount, plain
+from pedro_bench.reporting.cells import amount, plain
 from pedro_bench.reporting.curves import Curve
 from pedro_bench.reporting.drawing import legend_below, line_style, panels
 from pedro_bench.reporting.notes import MICRO_MARK

@@ -1,6 +1,7 @@
 """LaTeX: a report as `table` environments that need the package booktabs only."""
 
-from pedro_bench.reporting.blocks import Block, GridRow, Text, blocks
+from pedro_bench.reporting.blocks import blocks
+from pedro_bench.reporting.cells import Block, GridRow, Text
 from pedro_bench.reporting.report import Report
 
 COMMAND = "python -m pedro_bench.cli.tables"

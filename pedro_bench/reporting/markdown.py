@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from pedro_bench.reporting.blocks import Block, GridRow, Text, blocks
+from pedro_bench.reporting.blocks import blocks
+from pedro_bench.reporting.cells import Block, GridRow, Text
 from pedro_bench.reporting.latex import COMMAND
 from pedro_bench.reporting.report import Report
 

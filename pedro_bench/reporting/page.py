@@ -10,7 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pedro_bench.reporting.blocks import LEGEND, Block, amount, blocks, plain
+from pedro_bench.reporting.blocks import LEGEND, blocks
+from pedro_bench.reporting.cells import Block, amount, plain
 from pedro_bench.reporting.charts import Chart, curve_chart, point_chart, style_of
 from pedro_bench.reporting.curves import curves
 from pedro_bench.reporting.points import label_of, points

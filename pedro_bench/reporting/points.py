@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pedro_bench.reporting.blocks import plain
+from pedro_bench.reporting.cells import plain
 from pedro_bench.reporting.report import Line, Section
 from pedro_bench.reporting.statistics import median
 

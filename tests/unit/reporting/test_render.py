@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from pedro_bench.reporting.blocks import amount, blocks, p_text, plain
+from pedro_bench.reporting.blocks import blocks
 from pedro_bench.reporting.build import reports
+from pedro_bench.reporting.cells import amount, p_text, plain
 from pedro_bench.reporting.delimited import comma_separated
 from pedro_bench.reporting.latex import escape_latex, latex
 from pedro_bench.reporting.load import load
