@@ -6,32 +6,32 @@ generate: a generation holds the tensors it began with. Batches of one bank run 
 
 import difflib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pedro_bench import checks
 from pedro_bench.data.encoding import encode
-from pedro_bench.errors import BackboneError, ConfigError, InjectionError
+from pedro_bench.errors import ConfigError
 from pedro_bench.evaluation.batches import Progress, by_length
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.tenant_blocks import TenantContext, Tensors
 from pedro_bench.protocols.backbone import LoadedBackbone
-from pedro_bench.protocols.batch import Batch, Encoded
+from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.task import Example, Part
+from pedro_bench.serving.admission import refuse_stranger
 from pedro_bench.serving.attaching import ForTenants
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
-from pedro_bench.serving.tenant import TenantAdapter, acting_settings
+from pedro_bench.serving.mixing import Held, MixedBatch, context_of
+from pedro_bench.serving.tenant import TenantAdapter
 
 STORES = ("backbone", "cpu")
 """Where tenants' tensors lie: on the backbone's device, or in main memory, from where those of a batch
 are fetched once for each batch."""
-
-_Held = Mapping[str, Tensors]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class AdapterBank:
         self._adapted = AdaptedModel(backbone, wrapped)
         self._adapted.eval()
         self._blocks = wrapped.blocks
-        self._adapters: dict[str, _Held] = {}
+        self._adapters: dict[str, Held] = {}
         self._turn = threading.Lock()
 
     @property
@@ -110,7 +110,7 @@ class AdapterBank:
             raise ConfigError(
                 f"tenant must be a new name, got {tenant!r}, which the bank has: remove it first."
             )
-        self._check(tenant, adapter)
+        refuse_stranger(tenant, adapter, self.backbone, self.method, self._blocks)
         held: dict[str, Tensors] = {}
         for path, block in self._blocks.items():
             own = {name: adapter.tensors[f"{path}.{name}"] for name in block.expected}
@@ -207,7 +207,7 @@ class AdapterBank:
         done = 0
         for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
             batch = [prompts[row] for row in rows]
-            view = _Mixed(self._adapted, [tenants[row] for row in rows], held, batch)
+            view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
             steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
             with (
                 self._turn,
@@ -238,14 +238,14 @@ class AdapterBank:
             ConfigError: If a tenant is unknown, or their number is not that of the examples.
         """
         held = {tenant: self._find(tenant) for tenant in tenants}
-        return _context(prompt_mask_BT.to(self.backbone.device), tenants, held)
+        return context_of(prompt_mask_BT.to(self.backbone.device), tenants, held)
 
     def close(self) -> None:
         """Take the method out of the backbone again, bit for bit; tenants are forgotten."""
         self._adapted.remove()
         self._adapters.clear()
 
-    def _find(self, tenant: str) -> _Held:
+    def _find(self, tenant: str) -> Held:
         held = self._adapters.get(tenant)
         if held is None:
             close = difflib.get_close_matches(str(tenant), self._adapters, n=1, cutoff=0.5)
@@ -254,75 +254,3 @@ class AdapterBank:
                 f"tenant must be one of the bank's {len(self._adapters)}, got {tenant!r}.{hint}"
             )
         return held
-
-    def _check(self, tenant: str, adapter: TenantAdapter) -> None:
-        if adapter.backbone_revision != self.backbone.revision:
-            raise BackboneError(
-                f"tenant {tenant!r} must have been trained on the bank's backbone "
-                f"{self.backbone.name!r} ({self.backbone.revision}), got an adapter of "
-                f"{adapter.backbone_revision}."
-            )
-        own, given = acting_settings(self.method), acting_settings(adapter.method)
-        for name in (*own, *given):
-            if own.get(name) != given.get(name):
-                raise ConfigError(
-                    f"tenant {tenant!r} must have trained the bank's method {self.method.name!r}, got "
-                    f"{adapter.method.name!r} with {name}={given.get(name)!r} where the bank has "
-                    f"{own.get(name)!r}: open another bank for it."
-                )
-        expected = {
-            f"{path}.{name}": shape
-            for path, block in self._blocks.items()
-            for name, shape in block.expected.items()
-        }
-        found = {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()}
-        wrong = sorted(name for name, _ in expected.items() ^ found.items())
-        if wrong:
-            raise InjectionError(
-                f"tenant {tenant!r} must bring the tensors of method {self.method.name!r} on backbone "
-                f"{self.backbone.name!r}, got a difference in {wrong[0]!r}."
-            )
-
-
-class _Mixed:
-    """One batch of a bank as decoding sees it: an adapted model whose context knows the tenants."""
-
-    def __init__(
-        self,
-        adapted: AdaptedModel,
-        tenants: Sequence[str],
-        held: Mapping[str, _Held],
-        prompts: Sequence[Encoded],
-    ) -> None:
-        self.backbone = adapted.backbone
-        self._adapted = adapted
-        self._tenants = tenants
-        self._held = held
-        self._lengths = [len(prompt.prompt_ids) for prompt in prompts]
-
-    def modules(self) -> Iterator[nn.Module]:
-        """All modules, the backbone's included."""
-        return self._adapted.modules()
-
-    def context(self, prompt_mask_BT: Tensor) -> TenantContext:
-        """Make the context of the batch; its rows stand as the batch was given, longest first."""
-        assert prompt_mask_BT.sum(1).tolist() == self._lengths
-        return _context(prompt_mask_BT, self._tenants, self._held)
-
-    def answer_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """As an adapted model's; within a context of the caller's own."""
-        return self._adapted.answer_logits(batch)
-
-
-def _context(
-    prompt_mask_BT: Tensor, tenants: Sequence[str], held: Mapping[str, _Held]
-) -> TenantContext:
-    if len(tenants) != prompt_mask_BT.shape[0]:
-        raise ConfigError(
-            f"tenants must name one for each of the {prompt_mask_BT.shape[0]} examples, got "
-            f"{len(tenants)}."
-        )
-    distinct = list(dict.fromkeys(tenants))
-    place = {tenant: index for index, tenant in enumerate(distinct)}
-    index_B = torch.tensor([place[tenant] for tenant in tenants], device=prompt_mask_BT.device)
-    return TenantContext(prompt_mask_BT, index_B, [held[tenant] for tenant in distinct])
