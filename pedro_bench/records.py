@@ -4,22 +4,19 @@
     <results_dir>/runs/<suite>/predictions/<same stem>.jsonl
 
 `key` is the hash of everything that can change the number. A finished key is not run again;
-tables read records and nothing else. Files are written beside their target, synced and renamed,
-so a reader never sees half of one.
+tables read records and nothing else.
 """
 
-import contextlib
-import glob
 import hashlib
 import json
 import os
-import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import files
 from pedro_bench.errors import DamagedRecordError, RecordError, near_match
 
 SCHEMA = 1
@@ -194,55 +191,8 @@ def write(record: RunRecord, results_dir: str | Path) -> Path:
         content = json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise RecordError(f"record {path} must hold finite JSON values, got {error}.") from error
-    write_text(path, content + "\n")
+    files.write_text(path, content + "\n")
     return path
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a text file whole, in UTF-8; see `write_bytes`."""
-    write_bytes(path, content.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole (see `write_whole`).
-
-    Raises:
-        RecordError: If the folder cannot be written or the disk is full; no half file is left.
-    """
-    write_whole(path, lambda place: place.write_bytes(content))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file whole: beside its target, synced, then renamed.
-
-    What a killed process of this machine left half-written beside the target is removed.
-
-    Raises:
-        RecordError: If the folder cannot be written or the disk is full; no half file is left.
-    """
-    begun = f".{path.name}.{platform.node()}."
-    beside = path.with_name(f"{begun}{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{glob.escape(begun)}*.part"):
-            if not _is_alive(left.name.removeprefix(begun).removesuffix(".part")):
-                left.unlink(missing_ok=True)
-        write(beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise RecordError(
-            f"file {path} must be writable, got {error.strerror or error}: free some space or "
-            "choose another folder with results_dir=… or output_dir=…."
-        ) from error
-
-
-def _is_alive(process: str) -> bool:
-    """Whether a process of this machine runs; its number as text."""
-    return process.isdecimal() and Path(f"/proc/{process}").exists()
 
 
 def read(path: str | Path) -> RunRecord:

@@ -16,7 +16,7 @@ from pedro_bench.cli.compose import only_extra
 from pedro_bench.cli.folders import check_folder
 from pedro_bench.cli.recorded import DEFAULTS, recorded
 from pedro_bench.errors import ConfigError, RecordError
-from pedro_bench.records import write_bytes
+from pedro_bench.files import write_bytes
 from pedro_bench.reporting.activations import Activations, read_activations, write_activations
 from pedro_bench.reporting.build import reports
 from pedro_bench.reporting.curves import task_curves

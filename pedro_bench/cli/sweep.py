@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pedro_bench import experiment, records
+from pedro_bench import experiment, files
 from pedro_bench.cli.budget import settings_from
 from pedro_bench.cli.command import (
     DONE,
@@ -121,7 +121,7 @@ def job(config: DictConfig) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
         errors.append(f"{type(error).__name__}: {one_sentence(error)}")
     word = json.dumps({"errors": errors, "left": left})
-    records.write_text(folder / f"job{hydra_config.job.num}.json", word + "\n")
+    files.write_text(folder / f"job{hydra_config.job.num}.json", word + "\n")
 
 
 def _planned(sweep: Sweep, combination: Combination) -> _Job:

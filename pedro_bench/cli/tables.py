@@ -14,7 +14,7 @@ from pedro_bench.cli.command import DONE, check_output, guarded, print_json
 from pedro_bench.cli.compose import only_extra
 from pedro_bench.cli.folders import check_folder
 from pedro_bench.cli.recorded import DEFAULTS, recorded
-from pedro_bench.records import write_text
+from pedro_bench.files import write_text
 from pedro_bench.reporting.build import reports
 from pedro_bench.reporting.delimited import comma_separated
 from pedro_bench.reporting.latex import latex

@@ -20,8 +20,8 @@ from typing import Any
 from pedro_bench.data import encoding
 from pedro_bench.data.encoding import EncodedRows, Encoding, Ids, Packed, encode
 from pedro_bench.errors import RecordError
+from pedro_bench.files import write_whole
 from pedro_bench.protocols.task import Example
-from pedro_bench.records import write_whole
 
 _COUNTS = ("truncated", "lost_answers", "cut_answers")
 _TYPECODES = {"uint16": "H", "int32": "i"}

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pedro_bench import records
+from pedro_bench import files, records
 from pedro_bench.data.encoding import Encoding, continuation_ids
 from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import Splits, load_splits
@@ -155,7 +155,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
     predictions = records.predictions_path(path)
     content = prediction_lines(settings.task, found, examples)
     if is_main():
-        records.write_text(predictions, content)
+        files.write_text(predictions, content)
     seconds = time.perf_counter() - started
     return replace(
         record,

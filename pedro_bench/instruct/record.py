@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import records
+from pedro_bench import files
 from pedro_bench.errors import RecordError, near_match
 
 SCHEMA = 1
@@ -82,7 +82,7 @@ def write_rows(record: Path, path: Path, rows: Sequence[Mapping[str, Any]]) -> d
     """
     lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
     content = "".join(f"{line}\n" for line in lines)
-    records.write_text(path, content)
+    files.write_text(path, content)
     digest = hashlib.sha256(content.encode()).hexdigest()
     return {"path": path.relative_to(record.parent).as_posix(), "sha256": digest}
 
@@ -94,7 +94,7 @@ def write(record: EvaluationRecord, path: Path) -> None:
         RecordError: If the folder cannot be written or the disk is full.
     """
     content = json.dumps(record.as_dict(), indent=1, ensure_ascii=False)
-    records.write_text(path, content + "\n")
+    files.write_text(path, content + "\n")
 
 
 def read_finished(path: Path) -> EvaluationRecord | None:

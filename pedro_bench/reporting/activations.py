@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from pedro_bench.errors import RecordError
-from pedro_bench.records import write_text
+from pedro_bench.files import write_text
 
 PAPER_LAYERS = (1, 9, 17, 25)
 """Layers that the paper draws, of 32, counted from 1."""

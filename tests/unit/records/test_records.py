@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pedro_bench import records
+from pedro_bench import files, records
 from pedro_bench.errors import RecordError
 from pedro_bench.records import RunRecord
 
@@ -133,7 +133,7 @@ def test_a_write_that_breaks_off_leaves_the_old_file_whole(tmp_path):
     script = """
 import pathlib, resource, signal, sys
 from pedro_bench.errors import RecordError
-from pedro_bench.records import write_text
+from pedro_bench.files import write_text
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -162,7 +162,7 @@ def test_what_a_killed_process_left_beside_the_file_is_removed(tmp_path):
     )
     for path in (dead, alive, elsewhere):
         path.write_text("half")
-    records.write_text(tmp_path / "record.json", "whole")
+    files.write_text(tmp_path / "record.json", "whole")
     assert (tmp_path / "record.json").read_text() == "whole"
     assert [path.exists() for path in (dead, alive, elsewhere)] == [False, True, True]
 

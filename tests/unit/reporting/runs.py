@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from pedro_bench import records
+from pedro_bench import files, records
 from pedro_bench.records import RunRecord
 
 LABELS = {"pedro": "PEDRO", "ia3": "(IA)$^3$", "lora": "LoRA"}
@@ -40,7 +40,7 @@ def run(results_dir, method="pedro", task="boolq", seed=0, score=80.0, **changes
     path = records.predictions_path(records.record_path(results_dir, fields["suite"], **names))
     rows = [{"index": row, "prediction": "yes", "score": one} for row, one in enumerate(examples)]
     content = "".join(json.dumps(row) + "\n" for row in rows)
-    records.write_text(path, content)
+    files.write_text(path, content)
     fields["predictions"] = {
         "path": f"predictions/{path.name}",
         "sha256": hashlib.sha256(content.encode()).hexdigest(),

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from pedro_bench import records
 from pedro_bench.errors import RecordError
+from pedro_bench.files import write_text
 from pedro_bench.reporting.build import reports
 from pedro_bench.reporting.load import Panel, load
 from pedro_bench.reporting.markdown import markdown
@@ -24,7 +24,7 @@ def evaluate(root, of, suite, metrics, *, scores=None, judge="gpt-4", name="0123
         rows = [{"index": n, "row": n, "score": score} for n, score in enumerate(scores)]
         content = "".join(json.dumps(row) + "\n" for row in rows)
         kind = "judgements" if suite == "mt_bench" else "predictions"
-        records.write_text(path.parent / kind / f"{path.stem}.jsonl", content)
+        write_text(path.parent / kind / f"{path.stem}.jsonl", content)
         digest = hashlib.sha256(content.encode()).hexdigest()
         files[kind] = {"path": f"{kind}/{path.stem}.jsonl", "sha256": digest}
     content = {
@@ -40,7 +40,7 @@ def evaluate(root, of, suite, metrics, *, scores=None, judge="gpt-4", name="0123
         "environment": {"device": "cpu", "dirty": False},
         "started": "2026-01-02T00:00:00+00:00",
     }
-    records.write_text(path, json.dumps(content))
+    write_text(path, json.dumps(content))
 
 
 def two_methods(root, *, adalora, pedro):
@@ -112,6 +112,6 @@ def test_an_evaluation_of_a_run_that_is_gone_is_told(tmp_path):
 @pytest.mark.parametrize("content", ["{", "[]", '{"suite": "mmlu"}'])
 def test_a_file_that_is_no_evaluation_is_named(tmp_path, content):
     run(tmp_path)
-    records.write_text(tmp_path / "instruct" / "mmlu" / "one.json", content)
+    write_text(tmp_path / "instruct" / "mmlu" / "one.json", content)
     with pytest.raises(RecordError, match=r"evaluation .*one\.json must be a readable evaluation"):
         load(tmp_path)
