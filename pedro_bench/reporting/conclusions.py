@@ -35,7 +35,8 @@ def rank_block(report: Report, of: str) -> Block:
 def _rank_note(section: Section) -> str:
     found = section.ranks
     assert found is not None
-    over = f"{section.label}: {len(found.average)} methods on {len(found.tasks)} tasks"
+    tasks = f"{len(found.tasks)} task{'s' if len(found.tasks) > 1 else ''}"
+    over = f"{section.label}: {len(found.average)} methods on {tasks}"
     if found.p is None or found.statistic is None:
         return f"{over}; too few for a test."
     return (

@@ -32,19 +32,22 @@ def missing(sections: Sequence[Section]) -> tuple[str, ...]:
 
 def notes(sections: Sequence[Section]) -> list[str]:
     """Return a sentence on every failed, unfinished, incomplete, superseded or uncommitted cell."""
-    found, few, dirty = [], [], []
+    found, few, dirty, begun, superseded = [], [], [], [], []
     for place, entry in _places(sections):
         found += [f"Failed: {place}, seed {run.seed}: {run.error}" for run in entry.failed]
         if entry.unfinished:
             seeds = ", ".join(str(run.seed) for run in entry.unfinished)
-            found.append(f"Begun and not finished: {place}, seed {seeds}.")
+            begun.append(f"{place} (seed {seeds})")
         if entry.superseded:
-            keys = ", ".join(entry.superseded)
-            found.append(f"Superseded: {place} has older runs that are not shown ({keys}).")
+            superseded.append(f"{place} ({', '.join(entry.superseded)})")
         if entry.status == "partial":
             few.append(f"{place} has {len(entry.finished)}")
         if entry.dirty:
             dirty.append(f"{place} ({entry.dirty} of {len(entry.finished)} runs)")
+    if begun:
+        found.append(f"Begun and not finished: {', '.join(begun)}.")
+    if superseded:
+        found.append(f"Superseded by newer runs, and not shown: {', '.join(superseded)}.")
     if few:
         found.append(f"Fewer than {FULL_SEEDS} seeds: {', '.join(few)}.")
     if dirty:

@@ -42,8 +42,8 @@ def test_best_and_second_by_column_with_ties_missing_seeds_and_failures(tmp_path
     }
     assert report.missing == ("ia3 on sst2", "lora on sst2")
     assert report.notes == (
-        "Begun and not finished: ia3 on sst2, seed 0.",
         "Failed: lora on sst2, seed 0: out of memory.",
+        "Begun and not finished: ia3 on sst2 (seed 0).",
         "Fewer than 5 seeds: pedro on sst2 has 2.",
     )
 

@@ -70,7 +70,7 @@ PEDRO & 1.00 \\
 (IA)$^3$ & 2.00 \\
 \bottomrule
 \end{tabular}
-\par\footnotesize Micro: 2 methods on 1 tasks; too few for a test.
+\par\footnotesize Micro: 2 methods on 1 task; too few for a test.
 \end{table}
 """  # noqa: E501
 
@@ -110,7 +110,7 @@ Average rank across tasks, main--micro--micro (micro results) (1 is best).
 | PEDRO | 1.00 |
 | (IA)^3 | 2.00 |
 
-- Micro: 2 methods on 1 tasks; too few for a test.
+- Micro: 2 methods on 1 task; too few for a test.
 """  # noqa: E501
 
 
