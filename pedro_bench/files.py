@@ -5,9 +5,13 @@ import glob
 import os
 import platform
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from pedro_bench.errors import RecordError
+
+_BY, _PART = "--by--", ".part"
+"""Of the name of a file that is being written: `.<name>--by--<machine>.<process>.part`."""
 
 
 def write_text(path: Path, content: str) -> None:
@@ -27,18 +31,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file whole: beside its target, synced, then renamed.
 
-    What a killed process of this machine left half-written beside the target is removed.
+    What killed processes of this machine left half-written in the folder is removed, when this process
+    first writes there: to look each time would take ever longer in a folder of many records.
 
     Raises:
         RecordError: If the folder cannot be written or the disk is full; no half file is left.
     """
-    begun = f".{path.name}.{platform.node()}."
-    beside = path.with_name(f"{begun}{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}{_BY}{platform.node()}.{os.getpid()}{_PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{glob.escape(begun)}*.part"):
-            if not _is_alive(left.name.removeprefix(begun).removesuffix(".part")):
-                left.unlink(missing_ok=True)
+        _tidy(path.parent.absolute(), os.getpid())
         write(beside)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
@@ -52,6 +54,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
 
 
-def _is_alive(process: str) -> bool:
-    """Whether a process of this machine runs; its number as text."""
-    return process.isdecimal() and Path(f"/proc/{process}").exists()
+@cache
+def _tidy(folder: Path, _process: int) -> None:
+    """Remove the half files of this machine's dead processes; once for each process."""
+    for left in folder.glob(f".*{_BY}{glob.escape(platform.node())}.*{_PART}"):
+        process = left.name.removesuffix(_PART).rpartition(".")[2]
+        if process.isdecimal() and not Path(f"/proc/{process}").exists():
+            left.unlink(missing_ok=True)

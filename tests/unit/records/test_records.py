@@ -4,6 +4,7 @@ import platform
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -151,9 +152,9 @@ except RecordError as error:
     assert [one.name for one in tmp_path.iterdir()] == ["record.json"]
 
 
-def test_what_a_killed_process_left_beside_the_file_is_removed(tmp_path):
+def test_what_killed_processes_left_half_written_is_removed(tmp_path):
     dead, alive, elsewhere = (
-        tmp_path / f".record.json.{machine}.{process}.part"
+        tmp_path / f".other.json--by--{machine}.{process}.part"
         for machine, process in (
             (platform.node(), 99999999),
             (platform.node(), os.getppid()),
@@ -165,6 +166,15 @@ def test_what_a_killed_process_left_beside_the_file_is_removed(tmp_path):
     files.write_text(tmp_path / "record.json", "whole")
     assert (tmp_path / "record.json").read_text() == "whole"
     assert [path.exists() for path in (dead, alive, elsewhere)] == [False, True, True]
+
+
+def test_a_folder_of_many_records_is_searched_once(tmp_path, monkeypatch):
+    searched = []
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda *given: searched.append(given) or glob(*given))
+    for number in range(3):
+        files.write_text(tmp_path / f"{number}.json", "whole")
+    assert len(searched) == 1
 
 
 def test_non_finite_numbers_are_refused_and_nothing_is_left(tmp_path):
