@@ -63,7 +63,9 @@ class Claim:
         """What methods may differ by and be comparable, in words."""
         if self.kind != "comparable":
             return ""
-        return f"{self.share:.0%}" if self.share else f"{self.margin:g} points"
+        if self.share:
+            return f"{self.share:.0%}"
+        return f"{self.margin:g} point{'' if self.margin == 1 else 's'}"
 
 
 @lru_cache(maxsize=1)

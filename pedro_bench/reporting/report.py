@@ -155,7 +155,7 @@ class Verdict:
         verdict: SUPPORTED, CONTRADICTED, NOT_SEPARABLE or NOT_TESTABLE.
         tested: The comparison, None where not testable.
         reason: Why it is not testable, else empty.
-        margin: What two methods may differ by and be comparable, such as `1 points`; empty for `above`.
+        margin: What two methods may differ by and be comparable, such as `1 point`; empty for `above`.
         sign: 1 where the greater score is the better one, -1 where the lesser is.
     """
 
