@@ -10,10 +10,12 @@ backbone), and where there are none from a model (`experiment/costs.py`); each j
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -137,6 +139,8 @@ def _job(
     cost = earlier.cost(combination.settings) or modelled_cost(combination.settings)
     return {
         "overrides": list(combination.overrides),
+        "method": combination.settings.method.name,
+        "task": combination.settings.task.name,
         "runs": len(planned),
         **{status: planned.count(status) for status in STATUSES},
         "seconds_per_run": round(cost.seconds, 1),
@@ -146,32 +150,45 @@ def _job(
 
 
 def _shown(found: Mapping[str, Any]) -> Group:
-    table = Table(title="plan", title_justify="left")
-    table.add_column("job", overflow="fold")
-    for column in ("runs", *STATUSES, "a run takes", "peak"):
-        table.add_column(column, justify="right")
-    table.add_column("from")
+    table = Table(title="plan", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=0)
+    table.add_column("job", overflow="fold", min_width=24)
+    for column in ("runs", *STATUSES, "a run", "GiB"):
+        table.add_column(column, justify="right", no_wrap=True)
     for job in found["jobs"]:
         numbers = [str(job[name]) for name in ("runs", *STATUSES)]
-        cost = (_duration(job["seconds_per_run"]), f"{job['peak_bytes'] / 2**30:.1f} GiB")
-        table.add_row(escape(" ".join(job["overrides"])), *numbers, *cost, job["from"])
+        cost = (_duration(job["seconds_per_run"]), f"{job['peak_bytes'] / 2**30:.1f}")
+        table.add_row(escape(_name(job)), *numbers, *cost)
     counts = ", ".join(f"{found[status]} {status}" for status in STATUSES)
+    sources = Counter(job["from"] for job in found["jobs"]).most_common()
     lines = [
         f"{found['runs']} runs: {counts}.",
         f"To do, one after another: about {_duration(found['seconds'])}, with up to "
         f"{found['peak_bytes'] / 2**30:.1f} GiB.",
+        f"Told from: {', '.join(f'{source} ({number})' for source, number in sources)}.",
         *(f"Afterwards: {line}" for line in found["afterwards"]),
     ]
     if found["workers"]:
         left = _duration(found["seconds_left"])
-        lines.append(f"At it now: {found['workers']} workers; with so many about {left} are left.")
+        plural = "s" if found["workers"] > 1 else ""
+        lines.append(
+            f"At it now: {found['workers']} worker{plural}; with so many about {left} are left."
+        )
     return Group(table, *(Text(line) for line in lines))
+
+
+def _name(job: Mapping[str, Any]) -> str:
+    """Return a job's own values without the words that every line would repeat: `boolq lora r=4`."""
+    own = job["overrides"] or (job["task"], job["method"])
+    for word in ("task=", "method=", "method."):
+        own = [one.removeprefix(word) for one in own]
+    return " ".join(own)
 
 
 def _duration(seconds: float) -> str:
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
+            number = seconds / size
+            return f"{number:,.0f} {unit}" if number >= 100 else f"{number:.1f} {unit}"
     return f"{seconds:.0f} s"
 
 

@@ -56,7 +56,9 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     counts = {name: found[name] for name in ("runs", "finished", "missing", "failed", "running")}
     assert counts == {"runs": 5, "finished": 2, "missing": 1, "failed": 1, "running": 1}
     assert (found["seconds"], found["peak_bytes"]) == (3 * 30.0, 10**9)
-    assert found["jobs"][0]["from"] == "records of this method and task"
+    (job,) = found["jobs"]
+    assert job["from"] == "records of this method and task"
+    assert (job["overrides"], job["method"], job["task"]) == ([], "lora", "copa")
     earlier = _Earlier(str(tmp_path))
     ia3 = replace(settings, method=replace(settings.method, name="ia3"))
     assert earlier.cost(ia3).source == "records of this task"
@@ -73,6 +75,10 @@ def test_an_experiment_for_people(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "10 runs: 0 finished, 10 missing, 0 failed, 0 running." in shown
     assert "To do, one after another: about " in shown
+    assert "Told from: model (2)." in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    rows = [line.split()[:3] for line in shown.splitlines() if " pedro " in line]
+    assert rows == [["boolq", "pedro", "5"], ["squad", "pedro", "5"]]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,7 +97,7 @@ def test_a_watch_ends_with_the_last_run_and_tells_who_is_at_it(tmp_path, capsys)
     ending.join()
     shown = capsys.readouterr().out
     assert "5 runs: 5 finished, 0 missing, 0 failed, 0 running." in shown
-    assert "At it now: 1 workers; with so many about 0 s are left." in shown
+    assert "At it now: 1 worker; with so many about 0 s are left." in shown
     lease.release(is_done=True)
     assert guarded(plan, [*GRID, where, "watch=1", "output=json"]) == 2
     assert "watch must be 0 with output=json, got 1" in capsys.readouterr().err
@@ -105,7 +111,8 @@ def test_what_an_experiment_lacks_is_told_here_too(capsys):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(5, "5 s"), (90, "1.5 min"), (7200, "2.0 h"), (172800, "2.0 days")]
+    ("seconds", "text"),
+    [(5, "5 s"), (90, "1.5 min"), (7200, "2.0 h"), (172800, "2.0 days"), (8.64e9, "100,000 days")],
 )
 def test_durations(seconds, text):
     assert _duration(seconds) == text
