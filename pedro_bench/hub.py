@@ -1,4 +1,4 @@
-"""The Hub: asked once, with little patience, before its client is let loose.
+"""The Hub: asked whether it is there, with little patience, before its client is let loose.
 
 huggingface_hub asks a silent server for one file seven times, most of them with a minute's patience, and
 only then looks into its cache. Here it is asked `TRIES` times for `PATIENCE` seconds each; a Hub that says
@@ -18,7 +18,7 @@ _PAUSE = 1.0
 
 
 @contextmanager
-def asked_once(
+def asked_first(
     kind: Literal["model", "dataset"], repository: str, revision: str
 ) -> Iterator[str | None]:
     """Use the network within the block if the Hub answers now, else only what is cached.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pedro_bench.backbones.folders import read_config, weight_files
 from pedro_bench.errors import BackboneError
-from pedro_bench.hub import asked_once
+from pedro_bench.hub import asked_first
 
 _WANTED = ["*.json", "model*.safetensors", "tokenizer*", "*.model", "*.txt"]
 _WANTED_FOR_TEXT = ["*.json", "tokenizer*", "*.model", "*.txt"]
@@ -62,7 +62,7 @@ def _download(repository: str, revision: str, wanted: list[str]) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    with asked_once("model", repository, revision) as silence:
+    with asked_first("model", repository, revision) as silence:
         try:
             folder = snapshot_download(
                 repository,
@@ -86,7 +86,7 @@ def fetch_config(repository: str, revision: str) -> Path:
     cached = try_to_load_from_cache(repository, "config.json", revision=revision)
     if isinstance(cached, str):
         return Path(cached).parent
-    with asked_once("model", repository, revision) as silence:
+    with asked_first("model", repository, revision) as silence:
         try:
             file = hf_hub_download(repository, "config.json", revision=revision)
         except Exception as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench.errors import DataError
-from pedro_bench.hub import asked_once
+from pedro_bench.hub import asked_first
 from pedro_bench.protocols.data import DataSource, Located
 from pedro_bench.protocols.task import Task
 
@@ -96,7 +96,7 @@ def _asked(hub_id: str, revision: str) -> AbstractContextManager[str | None]:
     """Ask the Hub once; a folder of this machine under the same name needs no Hub."""
     if Path(hub_id).is_dir():
         return nullcontext()
-    return asked_once("dataset", hub_id, revision)
+    return asked_first("dataset", hub_id, revision)
 
 
 def _refuse_another_revision(place: str, loaded: Mapping[str, Any], revision: str) -> None:

@@ -209,10 +209,8 @@ class AdapterBank:
             batch = [prompts[row] for row in rows]
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
             steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
-            with (
-                self._turn,
-                steps,
-            ):  # decoding sets modes and settings of the one model for its time
+            # decoding sets modes and settings of the one model for its time
+            with self._turn, steps:
                 answers = generate(
                     view,
                     batch,
