@@ -9,6 +9,7 @@
     ├── InjectionError   a method cannot be attached to a backbone      exit code 2
     ├── ContextError     an adapted model is used in a way that would be wrong
     ├── TrainingError    a run broke down while running                 exit code 1
+    │   └── DivergenceError      its loss or gradient is not finite
     └── JudgingError     a judge model could not be asked to the end    exit code 1
 
 The form of a message: `<full key or place> must <rule>, got <value>`, then the near match, the known
@@ -57,6 +58,10 @@ class TrainingError(PedroBenchError):
     """A run broke down while running."""
 
     exit_code = 1
+
+
+class DivergenceError(TrainingError):
+    """A loss or gradient is not finite; every process of the run sees it at the same step."""
 
 
 class JudgingError(PedroBenchError):

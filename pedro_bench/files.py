@@ -54,9 +54,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
 
 
+def settle(folder: Path) -> None:
+    """Sync a folder, so that the names of files written there survive a power failure, where it can be."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 @cache
 def _tidy(folder: Path, _process: int) -> None:
     """Remove the half files of this machine's dead processes; once for each process."""
+    if not Path("/proc/self").exists():  # it cannot be told who is dead
+        return
     for left in folder.glob(f".*{_BY}{glob.escape(platform.node())}.*{_PART}"):
         process = left.name.removesuffix(_PART).rpartition(".")[2]
         if process.isdecimal() and not Path(f"/proc/{process}").exists():

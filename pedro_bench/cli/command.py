@@ -12,7 +12,7 @@ from typing import Any
 
 from pedro_bench.cli.options import outside_options
 from pedro_bench.errors import ConfigError, PedroBenchError, near_match
-from pedro_bench.training.interruption import Interrupted
+from pedro_bench.training.interruption import ENDING, Interrupted
 
 DONE, RUN_FAILED, BAD_INPUT = 0, 1, 2
 INTERRUPTED = 130
@@ -32,7 +32,7 @@ def guarded(body: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
     # the speed. It counts only before torch is imported, and a value from outside wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with ends_on_sigterm(), outside_options(arguments) as others:
+        with ends_on_signals(), outside_options(arguments) as others:
             return body(others)
     except PedroBenchError as error:
         sys.stderr.write(f"error: {one_sentence(error)}\n")
@@ -46,20 +46,21 @@ def guarded(body: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
 
 
 @contextlib.contextmanager
-def ends_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the body as Ctrl-C does, so that it leaves nothing half-done."""
+def ends_on_signals() -> Iterator[None]:
+    """Let SIGTERM and its like end the body as Ctrl-C does, so that it leaves nothing half-done."""
 
     def leave(number: int, _: FrameType | None) -> None:
-        raise Interrupted("SIGTERM came.", 128 + number)
+        raise Interrupted(f"{signal.Signals(number).name} came.", 128 + number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {kind: signal.signal(kind, leave) for kind in ENDING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+        for kind, handler in before.items():
+            signal.signal(kind, signal.SIG_DFL if handler is None else handler)
 
 
 def one_sentence(error: BaseException) -> str:

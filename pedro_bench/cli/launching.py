@@ -3,10 +3,16 @@
 Hydra's own multirun would hand over every combination; here only those are that have something to do.
 """
 
+import contextlib
+import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
@@ -17,12 +23,30 @@ from pedro_bench.cli.command import one_sentence
 from pedro_bench.cli.compose import launcher_config
 from pedro_bench.cli.jobs import Combination, Sweep
 from pedro_bench.errors import ConfigError
+from pedro_bench.experiment.leases import Leases
+from pedro_bench.training.interruption import ENDING, GRACE_SECONDS, Interrupted
+
+LEAVE = "leave"
+"""Name of the file in a multirun's folder that says that the command was asked to end."""
+
+GPU_LEASE_SECONDS = 3600.0
+"""Longer than a process may be stopped and go on; the death of one is seen at once."""
 
 PACKAGES = {
     "hydra_joblib_launcher": "hydra-joblib-launcher",
     "hydra_submitit_launcher": "hydra-submitit-launcher",
     "hydra_ray_launcher": "hydra-ray-launcher",
 }
+
+
+def begun(folder: Path, number: int) -> Path:
+    """Return the file that a job's process makes when it begins."""
+    return folder / f"job{number}.begun"
+
+
+def word_of(folder: Path, number: int) -> Path:
+    """Return the file in which a job's process leaves what went wrong or is left."""
+    return folder / f"job{number}.json"
 
 
 def check_launcher(sweep: Sweep) -> None:
@@ -75,18 +99,59 @@ def launch(
             config=config,
         )
         folder.mkdir(parents=True, exist_ok=True)
+        is_joblib = "Joblib" in str(config.hydra.launcher._target_)
         try:
-            launcher.launch([list(one.arguments) for one in combinations], initial_job_idx=0)
+            with passed_on(folder, len(combinations)) if is_joblib else contextlib.nullcontext():
+                launcher.launch([list(one.arguments) for one in combinations], initial_job_idx=0)
         except Exception as error:  # noqa: BLE001 - a worker that died; the summary tells which jobs
             return f"{type(error).__name__}: {one_sentence(error)}"
     return None
 
 
+@contextlib.contextmanager
+def passed_on(folder: Path, num_jobs: int) -> Iterator[None]:
+    """Pass Ctrl-C and its like on to the processes of this one, and leave when their jobs have saved.
+
+    joblib alone would kill them.
+
+    Args:
+        folder: The launch's folder.
+        num_jobs: Its jobs.
+
+    Raises:
+        Interrupted: When a signal came, the jobs have ended or `GRACE_SECONDS` and a little more are over.
+    """
+
+    def leave(number: int, _: FrameType | None) -> None:
+        (folder.parent / LEAVE).touch()
+        for one in multiprocessing.active_children():
+            if one.pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one.pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS + 2
+        while time.monotonic() < deadline and any(map(is_at_work, range(num_jobs))):
+            time.sleep(0.05)
+        raise Interrupted(f"{signal.Signals(number).name} came.", 128 + number)
+
+    def is_at_work(number: int) -> bool:
+        return begun(folder, number).is_file() and not word_of(folder, number).is_file()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {kind: signal.signal(kind, leave) for kind in (signal.SIGINT, *ENDING)}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, signal.SIG_DFL if handler is None else handler)
+
+
 def pin_gpu(folder: Path) -> None:
     """Give this process one of the machine's GPUs for itself, before torch looks for them.
 
-    A launcher on a cluster (Slurm, Ray) does so itself. For processes of one machine, each claims the
-    first GPU that no other has, by creating a file that must not exist yet.
+    A launcher on a cluster (Slurm, Ray) does so itself. For processes of one machine, each leases the
+    first GPU that no other has; that of a process that died is free again.
 
     Args:
         folder: The sweep's folder, which all its processes share.
@@ -97,15 +162,11 @@ def pin_gpu(folder: Path) -> None:
     gpus = visible_gpus()
     if len(gpus) < 2:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    leases = Leases(folder, GPU_LEASE_SECONDS)
     for gpu in gpus:
-        place = folder / f"gpu-{os.uname().nodename}-{gpu}"
-        try:
-            place.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-        return
+        if leases.take(f"gpu-{os.uname().nodename}-{gpu}") is not None:  # until this process ends
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            return
     raise ConfigError(
         f"hydra.launcher.n_jobs must be at most the number of GPUs, got more than {len(gpus)}: set "
         f"hydra.launcher.n_jobs={len(gpus)}."

@@ -163,7 +163,7 @@ def _done(settings: Settings, claims: Claims, *, waits: bool) -> Iterator[dict[s
             if first is not None:
                 from pedro_bench.experiment.runner import run_seeds
 
-                yield from run_seeds(settings, chain([first], claims))
+                yield from run_seeds(settings, chain([first], claims), claims.check)
         except Interrupted:
             if not claims.is_lost:
                 raise

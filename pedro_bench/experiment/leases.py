@@ -48,7 +48,7 @@ class Lease:
 
     Args:
         path: The lease's file.
-        on_loss: Called once from that thread if another worker has taken the run.
+        on_loss: Called, from that thread or by `look`, if another worker has taken the run.
     """
 
     def __init__(self, path: Path, state: _State, on_loss: Callable[[], None] | None) -> None:
@@ -78,22 +78,35 @@ class Lease:
         elif not self.is_lost and _create(_file(folder, stem, generation + 1), _content(None, 0)):
             _remove(folder, stem, generation)
 
+    def look(self) -> None:
+        """Look now, and not only at the next beat, whether another worker has taken the run."""
+        with contextlib.suppress(OSError):  # a file system that is away for a while
+            if self._is_taken():
+                self._lose()
+
     def _live(self) -> None:
         beat = 0
         while not self._is_over.wait(self._state.seconds / BEATS_PER_LEASE):
             beat += 1
             try:
-                self.is_lost = not self._beat(beat)
+                is_held = self._beat(beat)
             except OSError:  # a file system that is away for a while: tried again
                 continue
-            if self.is_lost:
-                if self._on_loss is not None:
-                    self._on_loss()
+            if not is_held:
+                self._lose()
                 return
+
+    def _lose(self) -> None:
+        self.is_lost = True
+        if self._on_loss is not None:
+            self._on_loss()
+
+    def _is_taken(self) -> bool:
+        return _newest(self._path.parent, self._path.stem) > self._state.generation
 
     def _beat(self, beat: int) -> bool:
         """Count up; return whether the run is still this process's."""
-        if _newest(self._path.parent, self._path.stem) > self._state.generation:
+        if self._is_taken():
             return False
         try:
             with self._path.open("r+b") as file:

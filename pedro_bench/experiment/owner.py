@@ -38,8 +38,10 @@ class Owner:
 
     def is_dead(self) -> bool:
         """Whether it is known to be gone; of a process of another machine nothing is known."""
-        is_here = bool(self.boot) and (self.host, self.boot) == (socket.gethostname(), _boot())
-        return is_here and _birth(self.pid) != self.birth
+        if not self.boot or (self.host, self.boot) != (socket.gethostname(), _boot()):
+            return False
+        birth = _birth(self.pid)
+        return birth != self.birth if birth else not _is_hidden(self.pid)
 
 
 def _boot() -> str:
@@ -49,6 +51,17 @@ def _boot() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process is there that /proc may not show, since it is another user's."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return False  # one's own, so a zombie
 
 
 def _birth(pid: int) -> str:

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,14 +20,14 @@ from pedro_bench import files, records
 from pedro_bench.data.encoding import Encoding, continuation_ids
 from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import Splits, load_splits
-from pedro_bench.errors import PedroBenchError, TrainingError
+from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.experiment.environment import describe_environment, fit_threads, now, peak_bytes
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.experiment.phases import Run, Trained, train_phases
 from pedro_bench.experiment.predictions import prediction_lines
 from pedro_bench.experiment.saved import save_adapter
-from pedro_bench.experiment.sharing import is_main, num_shares
+from pedro_bench.experiment.sharing import is_main, is_one_of_several, num_shares
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.sharding import shard
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
@@ -35,7 +35,6 @@ from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import RunRecord
 from pedro_bench.training.checkpoint import restart
-from pedro_bench.training.interruption import interruption
 
 _logger = logging.getLogger(__name__)
 
@@ -50,21 +49,26 @@ class _Prepared:
     splits: Splits
     encodings: Mapping[str, Encoding]
     device: str
+    check: Callable[[], None]
 
 
-def run_seeds(settings: Settings, due: Iterable[tuple[int, Path]]) -> Iterator[dict[str, Any]]:
+def run_seeds(
+    settings: Settings, due: Iterable[tuple[int, Path]], check: Callable[[], None]
+) -> Iterator[dict[str, Any]]:
     """Train, score and record each seed; yield its record, finished or failed.
 
     Args:
         settings: One configuration.
         due: Seed and path of the record, for each run to do; the next is asked for when the one
             before is recorded.
+        check: Called before files of a run are written; raises if the run is no longer this worker's.
 
     Raises:
-        PedroBenchError: If data, backbone or method do not fit; before anything is written.
+        PedroBenchError: If data, backbone or method do not fit; before anything is written. Of
+            several processes, also if a run failed in a way that the others may not have met.
     """
     settings.tracking.require_installed()
-    prepared = _prepare(settings)
+    prepared = _prepare(settings, check)
     AdaptedModel(prepared.backbone, settings.method).remove()  # what cannot be attached raises here
     for seed, path in due:
         yield _run_seed(prepared, seed, path).as_dict()
@@ -75,7 +79,7 @@ def run_seeds(settings: Settings, due: Iterable[tuple[int, Path]]) -> Iterator[d
             )
 
 
-def _prepare(settings: Settings) -> _Prepared:
+def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     """Load and divide the data, load the backbone, encode the splits."""
     splits = load_splits(settings.task, settings.data)
     device = resolve_device(settings.device)
@@ -91,7 +95,7 @@ def _prepare(settings: Settings) -> _Prepared:
             )
         except PedroBenchError as error:
             raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
-    return _Prepared(settings, backbone, fingerprint, splits, encodings, device)
+    return _Prepared(settings, backbone, fingerprint, splits, encodings, device, check)
 
 
 @lru_cache(maxsize=1)
@@ -109,7 +113,8 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
     """Run one seed and write its record; what goes wrong is written as a failed record."""
     settings = prepared.settings
     folder = Path(settings.output_dir) / settings.suite / path.stem
-    if settings.rerun:
+    prepared.check()  # loading may have taken longer than a lease, if this machine slept
+    if settings.rerun and is_main():
         restart(folder)
     record = _running(prepared, seed, path)
     _write(record, settings)
@@ -124,14 +129,20 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         if is_main():
             save_adapter(folder, adapted, record)
     except Exception as error:  # told in the record; the next seed goes on
+        prepared.check()
         if not isinstance(error, PedroBenchError):
             _logger.exception("seed %d failed", seed)
         record = replace(record, status="failed", error=_sentence(error), finished=now())
+        if is_one_of_several() and not isinstance(error, DivergenceError):
+            _write(record, settings)
+            raise  # the other processes wait for this one in the middle of a step
     finally:
         if adapted is not None:
             adapted.remove()
+    prepared.check()
     _write(record, settings)
     if record.status == "finished" and is_main() and not settings.keep_checkpoints:
+        files.settle(path.parent)
         with contextlib.suppress(OSError):  # a worker that slept writes there for its last moment
             restart(folder)
     return record
@@ -151,7 +162,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
         settings.evaluation,
         continued=partial(continuation_ids, adapted.backbone.tokenizer),
     )
-    interruption.leave_if_asked()
+    prepared.check()
     predictions = records.predictions_path(path)
     content = prediction_lines(settings.task, found, examples)
     if is_main():

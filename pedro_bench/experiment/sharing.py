@@ -58,7 +58,17 @@ class Claims(Iterator[tuple[int, Path]]):
     def is_lost(self) -> bool:
         """Whether the run that is held was taken away by another worker, and others may be taken."""
         is_lost = self._held is not None and self._held[2].is_lost
-        return is_lost and not _is_one_of_several()
+        return is_lost and not is_one_of_several()
+
+    def check(self) -> None:
+        """Go on only with a run that is still this worker's: to be called before its files are written.
+
+        Raises:
+            Interrupted: If another worker has taken it, or this process was asked to leave.
+        """
+        if self._held is not None:
+            self._held[2].look()
+        interruption.leave_if_asked()
 
     def __next__(self) -> tuple[int, Path]:
         """Give the run before back and take one that is free; those that others have stay `left`."""
@@ -184,7 +194,8 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _is_one_of_several() -> bool:
+def is_one_of_several() -> bool:
+    """Whether `accelerate launch` started other processes that share this run."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
@@ -194,7 +205,7 @@ def _agreed(value: Any) -> Any:
     Raises:
         ConfigError: If the processes do not know of each other.
     """
-    if not _is_one_of_several():
+    if not is_one_of_several():
         return value
     import torch
     from accelerate import PartialState

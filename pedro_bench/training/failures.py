@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from pedro_bench.errors import TrainingError
+from pedro_bench.errors import DivergenceError, TrainingError
 from pedro_bench.training.config import TrainerConfig
 
 _CPU_EXHAUSTED = "can't allocate memory"
@@ -64,13 +64,13 @@ def require_finite(what: str, value: float, step: int, last_checkpoint: int | No
         last_checkpoint: Step of the last good checkpoint, or None.
 
     Raises:
-        TrainingError: If the value is infinite or not a number; with the step and the last
+        DivergenceError: If the value is infinite or not a number; with the step and the last
             checkpoint.
     """
     if math.isfinite(value):
         return
     good = f"step {last_checkpoint}" if last_checkpoint else "none was written yet"
-    raise TrainingError(
+    raise DivergenceError(
         f"the {what} must stay finite, got {value} at step {step} (last good checkpoint: {good}): "
         "lower the learning rate (method.lr or trainer.lr) or set trainer.precision=fp32."
     )

@@ -1,4 +1,4 @@
-"""Interruption: SIGTERM and Ctrl-C end a training at its next step, once its state is saved.
+"""Interruption: Ctrl-C, SIGTERM and its like end a training at its next step, once its state is saved.
 
 A second signal, or a step that lasts too long, ends it at once; the last checkpoint then stands. Nothing
 here imports torch.
@@ -7,12 +7,19 @@ here imports torch.
 import _thread
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 GRACE_SECONDS = 7
 """How long a step may go on after a signal before it is given up."""
+
+REPEAT_SECONDS = 1
+"""Signals that follow the first so soon are that one again: a terminal and a launcher both send one."""
+
+ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""What asks a process to end besides Ctrl-C; Slurm and submitit send the latter two before a time limit."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,6 +41,7 @@ class Interruption:
     def __init__(self) -> None:
         self._error: Interrupted | None = None
         self._saves = True
+        self._taken = 0.0
         self._patience = threading.Timer(GRACE_SECONDS, _thread.interrupt_main)
 
     def ask(self, reason: str, *, saves: bool, exit_code: int = 130) -> None:
@@ -90,7 +98,7 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {kind: signal.signal(kind, self._take) for kind in (signal.SIGINT, signal.SIGTERM)}
+        before = {kind: signal.signal(kind, self._take) for kind in (signal.SIGINT, *ENDING)}
         try:
             yield
         finally:
@@ -100,7 +108,10 @@ class Interruption:
         self.leave_if_asked()
 
     def _take(self, number: int, _: FrameType | None) -> None:
+        if self.is_asked and time.monotonic() - self._taken < REPEAT_SECONDS:
+            return
         self.leave_if_asked()  # the second signal
+        self._taken = time.monotonic()
         self.ask(f"{signal.Signals(number).name} came.", saves=True, exit_code=128 + number)
         self._patience = threading.Timer(GRACE_SECONDS, _thread.interrupt_main)
         self._patience.daemon = True

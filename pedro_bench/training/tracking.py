@@ -125,6 +125,7 @@ class WandbTracking(Tracking):
                 config=dict(config),
                 dir=str(folder),
                 mode=wandb_mode(),  # type: ignore[arg-type]
+                reinit="finish_previous",  # that of a seed that failed
                 settings=wandb.Settings(silent=True, console="off", init_timeout=_INIT_SECONDS),
             )
             return _WandbTracker(run)

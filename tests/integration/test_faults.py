@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from pedro_bench import records
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.experiment import plan
+from pedro_bench.experiment.owner import Owner
 from pedro_bench.training.saved_folder import read_folder
 from tests.integration.grids import Forked, arguments, finish, write_sst2
 
@@ -45,11 +47,11 @@ def only_record(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.fault(
-    what="SIGTERM; Ctrl-C",
-    how="sent to a training command between two of its checkpoints",
-    lost="nothing: the step's state is saved, the run is given back, exit code 143 or 130",
+    what="SIGTERM; Ctrl-C; the signal before a cluster's time limit",
+    how="sent to a training command between two of its checkpoints (SIGTERM, SIGINT, SIGUSR2)",
+    lost="nothing: the step's state is saved, the run is given back, exit code 143, 130 or 140",
 )
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
 def test_a_signal_saves_and_leaves(
     kind: signal.Signals, overrides: list[str], tmp_path: Path
 ) -> None:
@@ -145,15 +147,23 @@ def test_a_full_disk_of_working_files(overrides: list[str], small: Path, tmp_pat
 
 @pytest.mark.fault(
     what="Disk of the records full",
-    how="results_dir on a tmpfs of 8 KiB",
-    lost="nothing: one sentence, exit code 2, and the checkpoints stay",
+    how="results_dir on a tmpfs of 8 KiB, full before the first step, and of 20 KiB, full after the last",
+    lost="nothing: one sentence, exit code 2, the checkpoints stay, and with more room the run ends",
 )
-def test_a_full_disk_of_records(overrides: list[str], small: Path, tmp_path: Path) -> None:
-    full = Forked(tmp_path, *overrides, "results_dir=small", tmpfs="size=8k")
+@pytest.mark.parametrize(("size", "steps"), [("8k", []), ("20k", [2, 4])])
+def test_a_full_disk_of_records(
+    size: str, steps: list[int], overrides: list[str], small: Path, tmp_path: Path
+) -> None:
+    full = Forked(tmp_path, *overrides, "results_dir=small", tmpfs=f"size={size}")
     code, _, errors = finish(full)
     assert code == 2, errors
     assert "must be writable, got No space left on device" in errors
     assert "Traceback" not in errors
+    found = sorted((tmp_path / "outputs").rglob("checkpoint-*"))
+    assert [read_folder(path).state["step"] for path in found] == steps
+    code, output, errors = finish(Forked(tmp_path, *overrides))
+    assert code == 0, errors
+    assert json.loads(output)["runs"][0]["status"] == "finished"
 
 
 @pytest.mark.fault(
@@ -205,6 +215,27 @@ def test_a_sleeper_leaves_its_run_to_who_took_it(overrides: list[str], tmp_path:
     assert [code for code, _, _ in ends] == [0, 0], ends
     assert "was taken over by another worker" in ends[0][2]
     assert json.loads(ends[0][1]) == json.loads(ends[1][1])
+    assert not list((tmp_path / "results").rglob("leases"))
+
+
+@pytest.mark.fault(
+    what="A machine dies in the middle of a grid",
+    how="a multirun meets the lease of a process of another machine, which shows no sign of life",
+    lost="nothing: once the lease has lapsed the run is taken, by a command that was there all the time",
+)
+def test_a_multirun_takes_the_run_of_a_machine_that_died(
+    overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [(_, path, _)] = plan(settings_of(overrides))
+    lease = path.parent / "leases" / f"{path.stem}.1"
+    lease.parent.mkdir(parents=True)
+    owner = vars(replace(Owner.here(), host="elsewhere"))
+    lease.write_text(f"{0:012d}" + json.dumps({"owner": owner, "seconds": 6}) + "\n")
+    code, output, errors = finish(Forked(tmp_path, "-m", *overrides, "lease_seconds=6"), 120)
+    assert code == 0, errors
+    assert json.loads(output)["finished"] == 1
+    assert records.read(path).status == "finished"
     assert not list((tmp_path / "results").rglob("leases"))
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -49,6 +50,100 @@ def check_grid(folder: Path, tiny: Path, *launcher: str, **environment: str) -> 
 @needs("hydra_joblib_launcher")
 def test_joblib(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
     check_grid(tmp_path, tiny_folders["llama"], "hydra/launcher=processes")
+
+
+ENDLESS = [
+    "-m",
+    "method=lora,ia3",
+    "hydra/launcher=processes",
+    "trainer.max_steps=100000",
+    "trainer.num_epochs=99999",
+    "trainer.eval_every_steps=100000",
+    "trainer.checkpoint_every_steps=20",
+]
+
+
+def at_work(folder: Path, process: subprocess.Popen[str], number: int) -> list[int]:
+    """Wait until so many processes train and have a checkpoint; return their numbers."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        found = {path.parents[1] for path in (folder / "outputs").rglob("checkpoint-*/*.json")}
+        leases = [path.read_text() for path in (folder / "results").rglob("leases/*")]
+        if len(found) == number == len(leases):
+            return [json.loads(text[12:])["owner"]["pid"] for text in leases]
+        time.sleep(0.05)
+    raise AssertionError(finish(process, 10))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@needs("hydra_joblib_launcher")
+@pytest.mark.fault(
+    what="A job's process dies, and joblib ends all the others",
+    how="SIGKILL to one of two processes of a multirun in training",
+    lost="nothing: both jobs are launched again, each alone, and go on at their checkpoints",
+)
+def test_a_killed_process_costs_a_multirun_nothing(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
+    long = [*ENDLESS, "trainer.max_steps=600", "trainer.checkpoint_every_steps=5"]
+    process = start(tmp_path, *overrides, *long)
+    os.kill(at_work(tmp_path, process, 2)[0], signal.SIGKILL)
+    code, output, errors = finish(process, 1000)
+    assert code == 0, errors
+    assert json.loads(output)["finished"] == 2
+    assert not list((tmp_path / "results").rglob("leases"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@needs("hydra_joblib_launcher")
+@pytest.mark.fault(
+    what="Ctrl-C or SIGTERM to a multirun in processes",
+    how="sent to a command whose two processes train",
+    lost="nothing: it waits for both to save, and gives both runs back",
+)
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_multirun_lets_its_processes_save(
+    kind: signal.Signals, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
+    process = start(tmp_path, *overrides, *ENDLESS)
+    at_work(tmp_path, process, 2)
+    process.send_signal(kind)
+    code, _, errors = finish(process)
+    assert code == 128 + kind, errors
+    assert "the same command goes on where this one stopped" in errors
+    steps = [int(path.name[-8:]) for path in (tmp_path / "outputs").rglob("checkpoint-*")]
+    assert sum(step % 20 != 0 for step in steps) == 2  # the step that was being taken, of either
+    for path in (tmp_path / "results").rglob("leases/*"):
+        assert json.loads(path.read_text()[12:])["owner"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@needs("hydra_joblib_launcher")
+@pytest.mark.fault(
+    what="A cluster's time limit draws near for one job of a multirun",
+    how="SIGUSR2 to one of two processes in training",
+    lost="nothing: it saves and is told as interrupted, the other job goes on to its end",
+)
+def test_a_job_that_is_asked_to_leave_stops_no_other(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
+    long = [*ENDLESS, "trainer.max_steps=600"]
+    process = start(tmp_path, *overrides, *long)
+    os.kill(at_work(tmp_path, process, 2)[0], signal.SIGUSR2)
+    code, output, errors = finish(process, 1000)
+    assert code == 1, errors
+    jobs = {job["status"]: job for job in json.loads(output)["jobs"]}
+    assert jobs["failed"]["errors"] == [
+        "interrupted, SIGUSR2 came. The same command goes on there."
+    ]
+    assert [run["status"] for run in jobs["failed"]["runs"]] == ["running"]
+    assert [run["status"] for run in jobs["finished"]["runs"]] == ["finished"]
 
 
 @pytest.mark.slow
@@ -115,24 +210,42 @@ def test_every_process_of_a_machine_gets_a_gpu_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = (
-        "import os; from pathlib import Path; from pedro_bench.cli.launching import pin_gpu; "
-        f"pin_gpu(Path({str(tmp_path)!r})); print(os.environ['CUDA_VISIBLE_DEVICES'])"
+        "import os, sys; from pathlib import Path; from pedro_bench.cli.launching import pin_gpu; "
+        f"pin_gpu(Path({str(tmp_path)!r})); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); "
+        "sys.stdin.read()"
     )
-    given = [
-        subprocess.run(
+
+    def started() -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-c", script],
             env=environment(CUDA_VISIBLE_DEVICES="3,5"),
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
-            check=True,
-            timeout=300,
-        ).stdout.strip()
-        for _ in range(2)
-    ]
-    assert given == ["3", "5"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    with pytest.raises(ConfigError, match=r"n_jobs must be at most .*set hydra.launcher.n_jobs=2"):
-        pin_gpu(tmp_path)
+        )
+
+    def given(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+    processes: list[subprocess.Popen[str]] = []
+    try:
+        for gpu in ("3", "5"):
+            processes.append(started())
+            assert given(processes[-1]) == gpu
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+        with pytest.raises(
+            ConfigError, match=r"n_jobs must be at most .*set hydra.launcher.n_jobs=2"
+        ):
+            pin_gpu(tmp_path)
+        processes[0].kill()
+        processes[0].wait()
+        processes.append(started())  # joblib replaces a process that grew large by a new one
+        assert given(processes[-1]) == "3"
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # a cluster has pinned one already
     pin_gpu(tmp_path)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pedro_bench import records
-from tests.integration.grids import arguments, environment, finish, start, write_sst2
+from tests.integration.grids import REPOSITORY, arguments, environment, finish, start, write_sst2
 
 SCRIPT = Path(__file__).with_name("trained_in_processes.py")
 DDP, FSDP = ("--multi_gpu",), ("--use_fsdp", "--fsdp_version=2")
@@ -93,6 +93,49 @@ def test_a_launched_command_of_two_processes_records_what_one_does(
     assert len(records.find(tmp_path / "two" / "results")) == 1
     assert not list(tmp_path.rglob("*.part"))
     assert not list((tmp_path / "two" / "results").rglob("leases"))
+
+
+FAILING = """
+import os
+from dataclasses import dataclass
+
+from pedro_bench.methods.lora import Lora
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failing(Lora):
+    def after_step(self, adapter, step, num_steps):
+        if os.environ["RANK"] == "FIRST":
+            raise MemoryError("in this process alone")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.fault(
+    what="One of several processes of a run fails",
+    how="MemoryError after a step in the first, then in the second of two processes (gloo)",
+    lost="nothing: the command ends in all of them, instead of waiting for each other",
+)
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_failure_in_one_process_ends_all(
+    rank: str, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    (folder / "method").mkdir(parents=True)
+    (folder / "failing.py").write_text(FAILING.replace("FIRST", rank))
+    lora = (REPOSITORY / "conf" / "method" / "lora.yaml").read_text(encoding="utf-8")
+    own = lora.replace("pedro_bench.methods.lora.Lora", "failing.Failing").replace(
+        ": lora", ": failing"
+    )
+    (folder / "method" / "failing.yaml").write_text(own)
+    overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"), "seeds=[0,1]")
+    module = ("-m", "pedro_bench", "--config-dir", str(folder), *overrides, "method=failing")
+    done = launched(tmp_path / "two", "--num_processes=2", *DDP, *module)
+    assert done.returncode != 0
+    assert "training must fit into memory, got out of memory at step" in done.stderr
+    (path,) = records.find(tmp_path / "two" / "results")
+    assert records.read(path).status == "failed"  # of the other process: its peer is gone
 
 
 @pytest.mark.slow

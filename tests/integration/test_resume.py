@@ -28,8 +28,9 @@ METHODS = (
     "prefix_tuning",
     "infix_tuning",
     "adalora",
+    "ssp",
+    "learned_adapter",
 )
-METHODS = ("full_ft", "lora", "ia3", "pedro", "averaging", "ssp", "learned_adapter")
 
 
 def outcome(folder: Path) -> dict[str, Any]:

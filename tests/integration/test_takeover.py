@@ -1,0 +1,112 @@
+"""A worker whose run was taken over while it slept writes nothing more of it, wherever it wakes."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pedro_bench import experiment, records
+from pedro_bench.cli.compose import settings_of
+from pedro_bench.errors import TrainingError
+from pedro_bench.experiment import runner
+from pedro_bench.experiment.owner import Owner
+from pedro_bench.protocols.settings import Settings
+from tests.integration.grids import arguments, write_sst2
+
+FINISHED_BY_THE_OTHER = {"train_seconds": 1.0, "test_seconds": 1.0, "tokens_per_second": 7.0}
+
+
+@pytest.fixture
+def settings(
+    tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    monkeypatch.chdir(tmp_path)
+    overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
+    return settings_of([*overrides, "trainer.max_steps=2"])
+
+
+def taken_over(path: Path, content: bytes) -> None:
+    """Do what another worker does in the meantime: take the run, finish it, go."""
+    held = max((path.parent / "leases").iterdir())
+    owner = vars(replace(Owner.here(), host="elsewhere"))
+    generation = int(held.suffix[1:]) + 1
+    body = json.dumps({"owner": owner, "seconds": 60.0})
+    held.with_suffix(f".{generation}").write_text(f"{0:012d}{body}\n")
+    path.write_bytes(content)
+
+
+def other_record(settings: Settings) -> tuple[Path, bytes]:
+    """Run to the end and tidy up; return the record's path and what another worker would write."""
+    experiment.run(settings)
+    [(_, path, _)] = experiment.plan(settings)
+    record = replace(records.read(path), timing=FINISHED_BY_THE_OTHER)
+    records.write(record, settings.results_dir)
+    content = path.read_bytes()
+    path.unlink()
+    records.predictions_path(path).unlink()
+    return path, content
+
+
+def sleeps_in(
+    name: str, monkeypatch: pytest.MonkeyPatch, path: Path, content: bytes, *, fails: bool
+) -> None:
+    """Let a worker lose its run while it is in a function of the runner."""
+    function: Callable[..., Any] = getattr(runner, name)
+
+    def slept(*args: Any) -> Any:
+        found = None if fails else function(*args)
+        taken_over(path, content)
+        if fails:
+            raise TrainingError("its checkpoints must be there, got none.")
+        return found
+
+    monkeypatch.setattr(runner, name, slept)
+
+
+@pytest.mark.fault(
+    what="A worker asleep while it loads, scores or fails",
+    how="another worker's lease and finished record appear in that moment",
+    lost="nothing: it leaves the run to the other, whose record stays as it is",
+)
+@pytest.mark.parametrize(
+    ("name", "fails"), [("_prepare", False), ("predict", False), ("train_phases", True)]
+)
+def test_a_finished_record_of_another_worker_stays(
+    name: str, fails: bool, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, content = other_record(settings)
+    if name == "predict":  # it takes named arguments
+        whole = runner.predict
+        monkeypatch.setattr(
+            runner, name, lambda *a, **k: (whole(*a, **k), taken_over(path, content))[0]
+        )
+    else:
+        sleeps_in(name, monkeypatch, path, content, fails=fails)
+    worked = experiment.work(settings, waits=False)
+    assert path.read_bytes() == content
+    assert worked.left == (path,)
+    assert worked.records[0]["timing"] == FINISHED_BY_THE_OTHER
+    assert not records.predictions_path(path).exists()
+
+
+def test_of_several_processes_one_that_fails_ends_the_command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others stand in the middle of a step, so it cannot go on with the next seed."""
+
+    def fails(*_: Any) -> None:
+        raise MemoryError("of this process alone")
+
+    monkeypatch.setattr(runner, "train_phases", fails)
+    monkeypatch.setattr(runner, "is_one_of_several", lambda: os.environ.get("SEVERAL") == "yes")
+    assert experiment.run(settings)[0]["status"] == "failed"
+    monkeypatch.setenv("SEVERAL", "yes")
+    with pytest.raises(MemoryError):
+        experiment.run(settings)
+    [(_, path, status)] = experiment.plan(settings)
+    assert status == "failed"
+    assert records.read(path).error == "MemoryError: of this process alone"

@@ -1,0 +1,43 @@
+"""Signals as questions: the first is asked, one right after it is the same, a later one ends at once."""
+
+import os
+import signal
+
+import pytest
+
+from pedro_bench.training import interruption as module
+from pedro_bench.training.interruption import ENDING, Interrupted, Interruption
+
+
+def heeding(mine: Interruption, *kinds: signal.Signals) -> None:
+    """Send signals to this process, which asks only then whether it shall leave."""
+    with mine.heeded():
+        for kind in kinds:
+            os.kill(os.getpid(), kind)
+        assert mine.is_asked
+        assert mine.saves
+        raise EOFError
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, *ENDING])
+def test_a_signal_is_a_question(kind: signal.Signals) -> None:
+    mine = Interruption()
+    with pytest.raises(EOFError):
+        heeding(mine, kind)
+    with pytest.raises(Interrupted, match=f"{kind.name} came") as caught:
+        mine.leave_if_asked()
+    assert caught.value.exit_code == 128 + kind
+    assert not mine.is_asked
+
+
+def test_a_second_signal_ends_at_once_unless_it_is_the_first_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A terminal sends Ctrl-C to all processes, and a launcher passes it on."""
+    mine = Interruption()
+    with pytest.raises(EOFError):
+        heeding(mine, signal.SIGINT, signal.SIGTERM)
+    mine.forget()
+    monkeypatch.setattr(module, "REPEAT_SECONDS", 0)
+    with pytest.raises(Interrupted, match="SIGINT came"):
+        heeding(mine, signal.SIGINT, signal.SIGTERM)
