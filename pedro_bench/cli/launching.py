@@ -29,6 +29,9 @@ from pedro_bench.training.interruption import ENDING, GRACE_SECONDS, Interrupted
 LEAVE = "leave"
 """Name of the file in a multirun's folder that says that the command was asked to end."""
 
+STOP = "stop"
+"""Name of the file there that says that a run failed, so with `fail_fast` no other shall begin."""
+
 GPU_LEASE_SECONDS = 3600.0
 """Longer than a process may be stopped and go on; the death of one is seen at once."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench.cli.jobs import Combination, Sweep
-from pedro_bench.cli.launching import begun, launch, word_of
+from pedro_bench.cli.launching import STOP, begun, launch, word_of
 from pedro_bench.experiment.leases import Leases
 from pedro_bench.experiment.sharing import LONGEST_PAUSE, status_of
 
@@ -86,6 +86,8 @@ def _hear(group: Sequence[Job], place: Path, broken: str | None) -> None:
             one.deaths += begun(place, number).is_file()
             one.errors, one.left = [f"the job ended without a word; {reason}"], []
             one.is_due = is_running and one.deaths < MOST_DEATHS
+            if not one.is_due:
+                (place.parent / STOP).write_text("a job's process", encoding="utf-8")
 
 
 def _wait(jobs: Sequence[Job]) -> None:

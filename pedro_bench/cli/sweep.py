@@ -32,7 +32,7 @@ from pedro_bench.cli.compose import GRID
 from pedro_bench.cli.folders import check_folders
 from pedro_bench.cli.grids import sweeps_of
 from pedro_bench.cli.jobs import Combination, Sweep
-from pedro_bench.cli.launching import LEAVE, begun, check_launcher, pin_gpu, word_of
+from pedro_bench.cli.launching import LEAVE, STOP, begun, check_launcher, pin_gpu, word_of
 from pedro_bench.cli.options import make_importable
 from pedro_bench.cli.rounds import Job, work_off
 from pedro_bench.cli.show import runs_as_json, show_jobs
@@ -41,9 +41,6 @@ from pedro_bench.experiment.leases import Leases
 from pedro_bench.experiment.sharing import record_at, status_of
 from pedro_bench.protocols.settings import SHORTEST_LEASE
 from pedro_bench.training.interruption import Interrupted
-
-STOP = "stop"
-"""Name of the file in a sweep's folder that says that a run failed and no other shall begin."""
 
 
 def multirun(arguments: Sequence[str]) -> int:

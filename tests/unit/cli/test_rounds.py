@@ -65,6 +65,7 @@ def test_a_deadly_job_is_given_up_and_the_others_end(
         "the job ended without a word; the launcher said a process was terminated"
     ]
     assert [one.errors for one in jobs[1:]] == [[], [], []]
+    assert (tmp_path / "stop").is_file()  # heeded with fail_fast=true
 
 
 def test_a_launcher_that_starts_nothing_is_not_asked_again(
