@@ -221,6 +221,12 @@ def read(path: str | Path) -> RunRecord:
         raise DamagedRecordError(str(error)) from error
     if record.stem != path.stem:
         raise DamagedRecordError(f"record {path} must lie in a file named {record.stem}.json.")
+    folder = path.absolute().parent.name
+    if record.suite != folder:
+        raise DamagedRecordError(
+            f"record {path} must lie in the folder of its suite, {record.suite!r}, got {folder!r}: move "
+            "it back, or into that folder of another results_dir."
+        )
     return record
 
 
@@ -305,8 +311,17 @@ def _check(place: str, content: Mapping[str, Any]) -> None:
     _stem(*(content[name] for name in ("method", "task", "backbone", "key", "seed")))
     if content["status"] == "failed" and not content.get("error"):
         raise RecordError(f"{place} must have a sentence in the field 'error', as it failed.")
-    main_metric, scores = content["main_metric"], content.get("metrics", {}).get("test", {})
-    if content["status"] == "finished" and main_metric not in scores:
+    _check_scores(place, content)
+
+
+def _check_scores(place: str, content: Mapping[str, Any]) -> None:
+    """Require a mapping of scores for each split, with the main metric where the run is finished."""
+    metrics = content.get("metrics", {})
+    for split, scores in metrics.items():
+        if not isinstance(scores, Mapping):
+            raise RecordError(f"{place} must have a mapping in metrics.{split}, got {scores!r}.")
+    main_metric = content["main_metric"]
+    if content["status"] == "finished" and main_metric not in metrics.get("test", {}):
         raise RecordError(
             f"{place} must have its main metric {main_metric!r} in metrics.test, got none."
         )

@@ -20,7 +20,8 @@ def recorded(own: Mapping[str, Any]) -> dict[Panel, list[Row]]:
         ConfigError: If there is none.
         RecordError: If a record is damaged, or a name could leave the folder.
     """
-    chosen = [*_names("table", own["table"]), *_names("suite", own["suite"])]
+    named = (*_names("table", own["table"]), *_names("suite", own["suite"]))
+    chosen = list(dict.fromkeys(named))
     results_dir = Path(str(own["results_dir"]))
     panels = load(results_dir, chosen)
     if not panels:

@@ -7,6 +7,7 @@ against the best; the paper's numbers with differences; average ranks; verdicts 
 from collections.abc import Callable, Sequence
 
 from pedro_bench.reporting.cells import MISSING, Block, GridRow, Text, amount, label_of, p_text
+from pedro_bench.reporting.columns import entries_under, shared_columns
 from pedro_bench.reporting.conclusions import claim_block, rank_block
 from pedro_bench.reporting.report import FULL_SEEDS, Entry, Line, Report
 
@@ -16,7 +17,7 @@ LEGEND = "Best bold, second underlined; † differs from the best (p < 0.05, cor
 def blocks(report: Report) -> list[Block]:
     """Return the grids of a report that have any content, the scores first."""
     missing = (f"Missing: {_missing(report)}.",) if report.missing else ()
-    columns = [column.heading for column in report.sections[0].columns]
+    columns = [column.heading for column in shared_columns(report.sections)]
     scores = Block(
         report.caption,
         ("Method", "Params", *columns),
@@ -26,17 +27,18 @@ def blocks(report: Report) -> list[Block]:
     of = f"{report.name}{' (micro results)' if _is_micro(report) else ''}"
     others = [
         Block(
-            f"Spread over seeds, {of}: 95% bootstrap interval of the median, interquartile range, "
+            f"Spread over {report.over}, {of}: 95% bootstrap interval of the median, interquartile range, "
             "standard deviation.",
             ("Method", *columns),
             _rows(report, _spread),
             (_over(report),),
         ),
         Block(
-            f"Difference from the best of each column, {of}: difference of means over seeds, and p "
-            "corrected after Holm.",
+            f"Difference from the best of each column, {of}: difference of means over {report.over}, "
+            "and p corrected after Holm.",
             ("Method", *columns),
             _rows(report, _from_best),
+            _doubts(report),
         ),
         _published(report, of),
         rank_block(report, of),
@@ -50,13 +52,14 @@ def _rows(
     report: Report, cell: Callable[[Entry], Text], *, with_parameters: bool = False
 ) -> tuple[GridRow, ...]:
     rows: list[GridRow] = []
+    columns = shared_columns(report.sections)
     for section in report.sections:
         if len(report.sections) > 1:
             rows.append(GridRow((Text(section.label),), has_rule=bool(rows)))
         before: Line | None = None
-        for line in section.lines:
+        for line, entries in entries_under(columns, section):
             parameters = (Text(amount(line.matrices)),) if with_parameters else ()
-            cells = (label_of(line), *parameters, *map(cell, line.entries))
+            cells = (label_of(line), *parameters, *map(cell, entries))
             rows.append(GridRow(cells, before is not None and before.group != line.group))
             before = line
     return tuple(rows)
@@ -106,10 +109,13 @@ def _over(report: Report) -> str:
         if entry.interval is not None
     ]
     if found and all(found):
-        return "Intervals over seeds and test examples."
+        return f"Intervals over {report.over} and test examples."
     if any(found):
-        return "Intervals over seeds and test examples, where predictions hold a score of each example."
-    return "Intervals over seeds alone: predictions hold no scores of single examples."
+        return (
+            f"Intervals over {report.over} and test examples, where predictions hold a score of each "
+            "example."
+        )
+    return f"Intervals over {report.over} alone: predictions hold no scores of single examples."
 
 
 def _from_best(entry: Entry) -> Text:
@@ -117,6 +123,30 @@ def _from_best(entry: Entry) -> Text:
         return Text("best" if entry.place == 1 else MISSING)
     tested = entry.from_best
     return Text(f"{tested.comparison.difference:+.2f} ({p_text(tested.p)})")
+
+
+def _doubts(report: Report) -> tuple[str, ...]:
+    """Say which cells could not be compared, and which not over the examples that they have."""
+    told: dict[str, list[str]] = {}
+    for section in report.sections:
+        on = f" ({section.backbone})" if len(report.sections) > 1 else ""
+        for line in section.lines:
+            for column, entry in zip(section.columns, line.entries, strict=True):
+                if reason := _doubt(entry, report.over):
+                    told.setdefault(reason, []).append(f"{line.name} on {column.task}{on}")
+    return tuple(
+        f"{reason}: {', '.join(dict.fromkeys(places))}." for reason, places in told.items()
+    )
+
+
+def _doubt(entry: Entry, over: str) -> str:
+    if entry.untested:
+        return f"Not compared, as {entry.untested}"
+    had = entry.interval.examples if entry.interval else 0
+    used = entry.from_best.comparison.examples if entry.from_best else had
+    return (
+        f"Over {over} alone, as the best has no scores of the same examples" if used < had else ""
+    )
 
 
 def _published(report: Report, of: str) -> Block:
@@ -142,7 +172,7 @@ def _published(report: Report, of: str) -> Block:
         if elsewhere
         else "In brackets: our median less the published number."
     )
-    columns = [column.heading for column in (*report.sections[0].columns, *extra)]
+    columns = [column.heading for column in (*shared_columns(report.sections), *extra)]
     title = f"Published numbers ({', '.join(dict.fromkeys(sources))}), beside {of}."
     return Block(title, ("Method", *columns), tuple(rows), (note,))
 

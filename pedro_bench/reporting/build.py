@@ -1,23 +1,18 @@
-"""Build: loaded records -> reports, with every statistic; tables of the papers in the papers' order.
-
-Best and second of a column are decided on two decimals, as they are shown. Every other cell of the
-column is compared with the best one (the first of several that share the best median), and the p values
-of the column are corrected together, after Holm.
-"""
+"""Build: loaded records -> reports, with every statistic; tables of the papers in the papers' order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pedro_bench.reporting.claims import Cells, verdicts
-from pedro_bench.reporting.comparison import LEVEL, Comparison, holm
-from pedro_bench.reporting.evidence import Evidence, compare, evidence_of
-from pedro_bench.reporting.intervals import Interval, example_intervals, seed_interval
-from pedro_bench.reporting.layouts import MICRO, Layout, label_of, layout_of
+from pedro_bench.reporting.evidence import Evidence, evidence_of
+from pedro_bench.reporting.layouts import MICRO, SEEDS, Layout, label_of, layout_of
 from pedro_bench.reporting.load import Cell, Panel, Row
+from pedro_bench.reporting.mixtures import mixtures
 from pedro_bench.reporting.notes import caption, devices, missing, notes
 from pedro_bench.reporting.published_scores import PublishedScore, published_of
 from pedro_bench.reporting.ranks import Ranks, ranks
-from pedro_bench.reporting.report import Column, Entry, Line, Report, Section, Tested
+from pedro_bench.reporting.report import Column, Entry, Line, Report, Section
+from pedro_bench.reporting.standing import with_standing
 from pedro_bench.reporting.statistics import spread
 from pedro_bench.reporting.stored import no_collection
 
@@ -61,14 +56,16 @@ def _report(name: str, own: Sequence[Panel], panels: Mapping[Panel, Sequence[Row
         sections=sections,
         notes=_notes(sections, layout),
         missing=missing(sections),
+        over=layout.over if layout else SEEDS,
     )
 
 
 def _notes(sections: Sequence[Section], layout: Layout | None) -> tuple[str, ...]:
+    doubts = (*notes(sections, layout.over if layout else SEEDS), *mixtures(sections))
     if layout is None:
-        return tuple(notes(sections))
+        return doubts
     where = devices(sections) if layout.measures_device else ()
-    return (*notes(sections), *where, *layout.notes)
+    return (*doubts, *where, *layout.notes)
 
 
 def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Section:
@@ -78,7 +75,8 @@ def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Sectio
     source = panel.backbone
     if layout and not any(key[0] == source for key in published):
         source = layout.backbones[0]
-    is_comparable = source == panel.backbone and not (layout and layout.measures_device)
+    is_elsewhere = is_micro or source != panel.backbone
+    is_comparable = not is_elsewhere and not (layout and layout.measures_device)
     extra = layout.published if layout else ()
     shown = [Column(task, task, metric) for task, metric in extra]
     lines: list[Line] = []
@@ -150,6 +148,10 @@ def _entry(cell: Cell, evidence: Evidence) -> Entry:
         failed=cell.failed,
         unfinished=cell.unfinished,
         superseded=cell.superseded,
+        overtaking=cell.overtaking,
+        replaced=cell.replaced,
+        outdated=cell.outdated,
+        lost=evidence.reason if evidence.is_lost else "",
         spread=spread(evidence.values) if evidence.values else None,
     )
 
@@ -191,69 +193,25 @@ def _with_statistics(
     by_column = []
     for place in range(len(columns)):
         own = [cells[number, place] for number in range(len(lines))]
-        sign = columns[place].sign
-        entries = _placed([line.entries[place] for line in lines], sign)
-        tested = _from_best(entries, own, sign)
-        found = zip(entries, _intervals(own), tested, strict=True)
-        by_column.append([replace(e, interval=i, from_best=t) for e, i, t in found])
+        entries = [line.entries[place] for line in lines]
+        by_column.append(with_standing(entries, own, columns[place].sign))
     return tuple(
         replace(line, entries=tuple(column[number] for column in by_column))
         for number, line in enumerate(lines)
     )
 
 
-def _placed(entries: Sequence[Entry], sign: int) -> list[Entry]:
-    """Mark the best and the second best as shown, to two decimals."""
-    shown = [None if one.spread is None else sign * round(one.spread.median, 2) for one in entries]
-    ordered = sorted({value for value in shown if value is not None}, reverse=True)
-    places: dict[float | None, int] = {value: n for n, value in enumerate(ordered[:2], start=1)}
-    return [
-        replace(one, place=places.get(value, 0)) for one, value in zip(entries, shown, strict=True)
-    ]
-
-
-def _from_best(
-    entries: Sequence[Entry], cells: Sequence[Evidence], sign: int
-) -> list[Tested | None]:
-    medians = [(sign * one.spread.median, -n) for n, one in enumerate(entries) if one.spread]
-    if not medians:
-        return [None] * len(entries)
-    best = -max(medians)[1]
-    found: dict[int, Comparison] = {}
-    for number, evidence in enumerate(cells):
-        if number != best and evidence.values:
-            compared = compare(evidence, cells[best])
-            if isinstance(compared, Comparison):
-                found[number] = compared
-    corrected = dict(zip(found, holm([one.p for one in found.values()]), strict=True))
-    return [
-        Tested(found[n], corrected[n], corrected[n] < LEVEL) if n in found else None
-        for n in range(len(entries))
-    ]
-
-
-def _intervals(cells: Sequence[Evidence]) -> list[Interval | None]:
-    """Return every cell's interval; cells with the same number of examples share the draws."""
-    found: dict[int, Interval | None] = {}
-    sizes: dict[int, dict[int, Evidence]] = {}
-    for number, evidence in enumerate(cells):
-        if evidence.examples is None:
-            found[number] = seed_interval(evidence.values)
-        else:
-            sizes.setdefault(evidence.examples.shape[1], {})[number] = evidence
-    for own in sizes.values():
-        scores = {str(n): one.examples for n, one in own.items() if one.examples is not None}
-        found |= {int(name): one for name, one in example_intervals(scores).items()}
-    return [found[number] for number in range(len(cells))]
-
-
 def _ranks(lines: Sequence[Line], columns: Sequence[Column]) -> Ranks | None:
+    """Rank by the first column of each task: metrics of one task are no independent tasks."""
+    first: dict[str, int] = {}
+    for place, column in enumerate(columns):
+        first.setdefault(column.task, place)
     return ranks(
         {
             line.name: {
-                column.heading: column.sign * round(entry.spread.median, 2)
-                for column, entry in zip(columns, line.entries, strict=True)
-                if entry.spread is not None
+                task: columns[place].sign * round(spread.median, 2)
+                for task, place in first.items()
+                if (spread := line.entries[place].spread) is not None
             }
             for line in lines
         }

@@ -69,11 +69,11 @@ def claim_text(verdict: Verdict) -> str:
     return f"{plain(verdict.method)} {than} {plain(verdict.other)} on {verdict.task}"
 
 
-def sample_text(tested: Tested) -> str:
-    """Return how much a comparison stands on: `5+5 seeds, 800 examples`."""
+def sample_text(tested: Tested, over: str) -> str:
+    """Return how much a comparison stands on: `5+5 seeds, 800 examples`; `over` is the word for seeds."""
     first, other = tested.comparison.seeds
     examples = tested.comparison.examples
-    return f"{first}+{other} seeds" + (f", {examples} examples" if examples else " alone")
+    return f"{first}+{other} {over}" + (f", {examples} examples" if examples else " alone")
 
 
 def label_of(line: Line) -> Text:

@@ -3,7 +3,8 @@
 `above`: supported where the method's scores are better and the test separates them, contradicted where
 they are worse and it does, else not separable. `comparable`: supported where the 95% interval of the
 difference lies within the margin, contradicted where it lies outside, else not separable. The p values
-of all `above` comparisons of one section are corrected together, after Holm.
+of all `above` comparisons of one section are corrected together, after Holm; those of `comparable` ones
+test another question than the verdict answers, and are shown nowhere.
 """
 
 import math

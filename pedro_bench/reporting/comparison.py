@@ -12,7 +12,8 @@ survive both: other seeds, and other test examples.
 
 The variance is taken as no less than that of either source alone. The ratio difference / sqrt(variance)
 is compared with Student's t whose degrees of freedom are Satterthwaite's. With no variance among seeds
-it is the paired t test over examples; with no scores of single examples it is Welch's t test over seeds.
+it is the paired t test over examples; with no scores of single examples it is Welch's t test over seeds,
+which has nothing to go by where all seeds of either method score the same.
 
 Why not the usual two: a sign-flip test over examples takes the trained models as they are, and calls up
 to a third of equal methods different where seeds matter; a bootstrap of seeds and examples draws from
@@ -29,6 +30,9 @@ from scipy import special
 
 LEVEL = 0.05
 """A difference counts below this p, corrected for the number of comparisons."""
+
+NO_SPREAD = "all scores of either method are the same, and no example has one to tell chance by"
+"""Why seeds alone may be too little; coarse scores agree by accident."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,21 @@ def compare_examples(a: NDArray[np.float64], b: NDArray[np.float64]) -> Comparis
     return _comparison(float(paired.mean()), terms, (len(a), len(b)), len(paired), counted_twice)
 
 
-def compare_seeds(a: Sequence[float], b: Sequence[float]) -> Comparison:
+def compare_seeds(
+    a: Sequence[float], b: Sequence[float], *, is_exact: bool = False
+) -> Comparison | str:
     """Compare two methods over seeds alone: Welch's t test.
 
     Args:
         a: One score a seed, at least two.
         b: The other method's scores.
+        is_exact: Whether scores that agree have no chance in them, as a device's memory has none.
+
+    Returns:
+        The comparison of `a` less `b`, or NO_SPREAD.
     """
+    if len(set(a)) == len(set(b)) == 1 and not is_exact:
+        return NO_SPREAD
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     terms = [
         (_variance_of_mean(first), len(first) - 1),

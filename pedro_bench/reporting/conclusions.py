@@ -1,6 +1,7 @@
 """Conclusions: the grids of average ranks and of verdicts on a paper's claims."""
 
 from pedro_bench.reporting.cells import (
+    MISSING,
     Block,
     GridRow,
     Text,
@@ -55,8 +56,9 @@ def claim_block(report: Report, of: str) -> Block:
             rows.append(GridRow((Text(section.label),), has_rule=bool(rows)))
         for one in tested:
             assert one.tested is not None
-            p = p_text(one.tested.p)
-            cells = (claim_text(one), one.source, one.verdict, p, sample_text(one.tested))
+            p = p_text(one.tested.p) if one.kind == "above" else MISSING
+            sample = sample_text(one.tested, report.over)
+            cells = (claim_text(one), one.source, one.verdict, p, sample)
             difference = f"{one.tested.comparison.difference:+.2f}"
             rows.append(GridRow((*map(Text, cells), Text(difference))))
         without = sum(one.verdict == NOT_TESTABLE for one in section.verdicts)
@@ -66,7 +68,10 @@ def claim_block(report: Report, of: str) -> Block:
                 f"{section.label}: {without} of {total} claims lack the runs to test them."
             )
     if any(one.kind == "comparable" for section in report.sections for one in section.verdicts):
-        notes.append("The margin within which methods count as comparable is ours.")
-    title = f"Claims of the paper, {of}: p corrected after Holm for all claims of its kind."
+        notes.append(
+            "What is within a margin is decided by the 95% interval of the difference, without a p; the "
+            "margins are ours."
+        )
+    title = f"Claims of the paper, {of}: p corrected after Holm over all claims that one is above another."
     header = ("Claim", "Source", "Verdict", "p", "n", "Difference")
     return Block(title, header, tuple(rows), tuple(notes), text_columns=5)

@@ -1,4 +1,8 @@
-"""CSV: a report as one row for each cell, with every number at full precision and nothing left out."""
+"""CSV: a report as one row for each cell, with every number at full precision and nothing left out.
+
+`interval_examples` and `examples_from_best` are the test examples that the interval and the comparison
+with the best were made over, 0 where that was over seeds alone.
+"""
 
 import csv
 import io
@@ -12,7 +16,8 @@ COLUMNS = (
     "backbone", "data", "micro", "method", "label", "settings", "matrices", "trainable", "task",
     "metric", "status", "seeds", "median", "least", "lower_quartile", "upper_quartile", "greatest",
     "deviation", "interval_low", "interval_high", "interval_examples", "place", "difference_from_best",
-    "p_from_best", "published", "published_source", "difference_from_published", "failed", "dirty",
+    "p_from_best", "examples_from_best", "published", "published_source", "difference_from_published",
+    "failed", "dirty",
 )  # fmt: skip
 
 
@@ -77,6 +82,7 @@ def _comparisons(entry: Entry) -> dict[str, Any]:
     if entry.from_best is not None:
         found["difference_from_best"] = _number(entry.from_best.comparison.difference)
         found["p_from_best"] = _number(entry.from_best.p)
+        found["examples_from_best"] = entry.from_best.comparison.examples
     if entry.published is not None:
         found["published"] = _number(entry.published.value)
         found["published_source"] = entry.published.source

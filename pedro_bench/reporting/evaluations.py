@@ -4,6 +4,8 @@
 
 An evaluation stands in the row of its run, under its suite's name as the task. Evaluations with other
 settings (another judge, fewer tasks) are other measurements: a cell that has both is refused by `load`.
+Evaluations with the same settings, made by other code or on another device, are the same measurement made
+again: `load` shows the newest.
 """
 
 from collections.abc import Sequence
@@ -104,4 +106,5 @@ def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
         dirty=None if dirty is None and run.dirty is None else bool(dirty or run.dirty),
         started=found.started,
         error=None,
+        evaluated=run.path.stem,
     )

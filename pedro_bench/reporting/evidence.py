@@ -1,18 +1,20 @@
 """Evidence: the scores of single test examples behind a cell, from its runs' predictions.
 
 What cannot be had is said, never guessed: a cell whose predictions are gone, changed since they were
-recorded, or without scores is compared over seeds alone.
+recorded, or without scores is compared over seeds alone, and predictions that were recorded and cannot be
+had any more are named under the table.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pedro_bench.reporting.comparison import Comparison, compare_examples, compare_seeds
+from pedro_bench.reporting.report import EXACT
 from pedro_bench.reporting.stored import Run
 
 
@@ -25,12 +27,16 @@ class Evidence:
         examples: Scores (seeds, examples), or None.
         test_rows: Fingerprint of the test rows that the examples are.
         reason: Why there are no scores of examples, else empty.
+        is_lost: Whether that is because recorded predictions are gone, changed or unreadable.
+        is_exact: Whether values that agree have no chance in them.
     """
 
     values: tuple[float, ...]
     examples: NDArray[np.float64] | None = None
     test_rows: str | None = None
     reason: str = ""
+    is_lost: bool = False
+    is_exact: bool = False
 
 
 class _Row(msgspec.Struct):
@@ -49,20 +55,21 @@ def evidence_of(runs: Sequence[Run], metric: str) -> Evidence:
         metric: The column's metric; runs without it are left out.
     """
     having = [run for run in runs if metric in run.scores]
-    values = tuple(run.scores[metric] for run in having)
+    found = Evidence(tuple(run.scores[metric] for run in having), is_exact=metric in EXACT)
     if any(run.main_metric != metric for run in having):
-        return Evidence(values, reason=f"examples have no {metric} of their own")
+        return replace(found, reason=f"examples have no {metric} of their own")
     if len({run.test_rows for run in having}) > 1:
-        return Evidence(values, reason="seeds were scored on different test rows")
-    rows = []
-    for run in having:
-        found = _scores(run)
-        if isinstance(found, str):
-            return Evidence(values, reason=found)
-        rows.append(found)
-    if not rows or len({len(row) for row in rows}) > 1 or len(rows[0]) < 2:
-        return Evidence(values, reason="there are no two examples that all seeds answered")
-    return Evidence(values, np.array(rows, dtype=np.float64), having[0].test_rows)
+        return replace(found, reason="seeds were scored on different test rows")
+    if not all(run.predictions for run in having):
+        return replace(found, reason="predictions were not recorded")
+    rows, lost = _rows(having)
+    if lost:
+        return replace(found, reason=lost, is_lost=True)
+    if any(None in row for row in rows):
+        return replace(found, reason="predictions hold no scores of single examples")
+    if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
+        return replace(found, reason="there are no two examples that all seeds answered")
+    return replace(found, examples=np.array(rows, dtype=np.float64), test_rows=having[0].test_rows)
 
 
 def compare(a: Evidence, b: Evidence) -> Comparison | str:
@@ -72,30 +79,42 @@ def compare(a: Evidence, b: Evidence) -> Comparison | str:
         The comparison of `a` less `b`, or why it is impossible.
     """
     if len(a.values) < 2 or len(b.values) < 2:
-        return "a comparison needs two finished seeds of each method"
-    if a.examples is None or b.examples is None:
-        return compare_seeds(a.values, b.values)
-    same_rows = a.test_rows == b.test_rows and a.examples.shape[1] == b.examples.shape[1]
-    return (
-        compare_examples(a.examples, b.examples) if same_rows else compare_seeds(a.values, b.values)
-    )
+        return "a comparison needs two finished runs of each method"
+    same_rows = a.test_rows == b.test_rows and _num_examples(a) == _num_examples(b)
+    if a.examples is not None and b.examples is not None and same_rows:
+        return compare_examples(a.examples, b.examples)
+    return compare_seeds(a.values, b.values, is_exact=a.is_exact and b.is_exact)
 
 
-def _scores(run: Run) -> list[float] | str:
-    """Return the score of every example in order of rows, or why there are none."""
-    if not run.predictions:
-        return "predictions were not recorded"
-    path = run.path.parent / run.predictions.get("path", "")
+def _num_examples(evidence: Evidence) -> int:
+    return 0 if evidence.examples is None else evidence.examples.shape[1]
+
+
+def _rows(runs: Sequence[Run]) -> tuple[list[list[float | None]], str]:
+    """Return the scores of every run in order of its rows, and which predictions cannot be had."""
+    rows = []
+    lost: dict[str, list[str]] = {}
+    for run in runs:
+        found = _scores(run)
+        if isinstance(found, str):
+            lost.setdefault(found, []).append(str(run.seed))
+        else:
+            rows.append(found)
+    what = [f"the predictions of seed {', '.join(seeds)} are {why}" for why, seeds in lost.items()]
+    return rows, " and ".join(what)
+
+
+def _scores(run: Run) -> list[float | None] | str:
+    """Return the score of every example in order of rows, or what its predictions are instead."""
+    recorded = run.predictions or {}
     try:
-        content = path.read_bytes()
+        content = (run.path.parent / recorded.get("path", "")).read_bytes()
     except OSError:
-        return f"the predictions of seed {run.seed} are gone"
-    if hashlib.sha256(content).hexdigest() != run.predictions.get("sha256"):
-        return f"the predictions of seed {run.seed} are not those that were recorded"
+        return "gone"
+    if hashlib.sha256(content).hexdigest() != recorded.get("sha256"):
+        return "not those that were recorded"
     try:
         rows = _DECODER.decode_lines(content)
     except msgspec.MsgspecError:
-        return f"the predictions of seed {run.seed} are not JSON lines with index and score"
-    scores = [row.score for row in sorted(rows, key=lambda row: row.index)]
-    known = [score for score in scores if score is not None]
-    return known if len(known) == len(scores) else "predictions hold no scores of single examples"
+        return "not JSON lines with index and score"
+    return [row.score for row in sorted(rows, key=lambda row: row.index)]

@@ -69,8 +69,8 @@ def budget_figure(report: Report, section: Section) -> Figure:
     ]
     figure, axes = panels(
         len(shown),
-        f"Score by trained parameters{_of(report, section)}: median over seeds, bars from the first "
-        "to the third quartile",
+        f"Score by trained parameters{_of(report, section)}: median over {report.over}, bars from the "
+        "first to the third quartile",
     )
     methods = list(dict.fromkeys(plain(line.label) for line in section.lines))
     handles = {}

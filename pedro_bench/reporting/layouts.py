@@ -14,6 +14,9 @@ FILE = Path(__file__).parent / "layouts.toml"
 MICRO = "micro"
 """Name of the embedded backbone and of its data; suites of micro tables begin with it."""
 
+SEEDS, REPEATS = "seeds", "repeats"
+"""What medians are over: trained runs, or repeats of a measurement."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -29,7 +32,7 @@ class Layout:
         methods: Groups of methods in the paper's order.
         notes: Sentences that stand under it.
         published: (task, metric) of columns that only the paper has.
-        over: What a median is over: `seeds` of trained runs, or `repeats` of a measurement.
+        over: What a median is over, SEEDS or REPEATS.
     """
 
     name: str
@@ -41,12 +44,12 @@ class Layout:
     methods: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
     published: tuple[tuple[str, str | None], ...] = ()
-    over: str = "seeds"
+    over: str = SEEDS
 
     @property
     def measures_device(self) -> bool:
         """Whether the numbers are the device's as much as the method's."""
-        return self.over == "repeats"
+        return self.over == REPEATS
 
     def group_of(self, method: str) -> int | None:
         """Return the number of the group that a method is in, or None where the table lacks it."""
@@ -86,7 +89,7 @@ def layouts() -> Mapping[str, Layout]:
                 methods=tuple(map(tuple, entry["methods"])),
                 notes=tuple(entry["notes"]),
                 published=tuple(map(_column, entry.get("published", ()))),
-                over=entry.get("over", "seeds"),
+                over=entry.get("over", SEEDS),
             )
         except KeyError as error:
             raise DataError(

@@ -2,12 +2,13 @@
 
 Two finished records of one seed in one cell have different keys: either their settings differ (then
 they are two rows, told apart by the settings), or only code or data moved (then the newer group of
-seeds replaces the older, provided that it is newer as a whole; otherwise loading stops).
+seeds replaces the older, provided that it is newer as a whole; otherwise loading stops). An evaluation
+is shown where its run is; of several of one run with the same settings, the newest.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,8 @@ from typing import Any
 from pedro_bench import records
 from pedro_bench.errors import RecordError
 from pedro_bench.reporting.evaluations import read_evaluations
+from pedro_bench.reporting.settings import normalised, row_settings
 from pedro_bench.reporting.stored import Run, no_collection, read_runs
-
-ROW_GROUPS = ("method", "trainer", "evaluation")
-"""Groups of the configuration whose settings tell rows apart."""
-
-_NAMES = frozenset({"_target_", "name", "label"})
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,20 @@ class Cell:
         failed: Failed runs without a finished one of the same seed.
         superseded: Keys of older groups that `finished` replaces.
         unfinished: Runs that were begun and neither finished nor failed, likewise.
+        overtaking: Failed and unfinished runs that began after the finished one of their seed, which
+            has another key.
+        replaced: Number of finished ones that are not shown, since a newer one has their key and seed:
+            evaluations that were made again by other code or on another device.
+        outdated: Number of evaluations that are not shown, since their runs are not.
     """
 
     finished: tuple[Run, ...]
     failed: tuple[Run, ...]
     superseded: tuple[str, ...] = ()
     unfinished: tuple[Run, ...] = ()
+    overtaking: tuple[Run, ...] = ()
+    replaced: int = 0
+    outdated: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,17 @@ class Row:
 def load(results_dir: str | Path, suites: Sequence[str] = ()) -> dict[Panel, list[Row]]:
     """Read the records of some suites (none given: of all), with their evaluations, and group them.
 
+    Args:
+        results_dir: Root of records and evaluations.
+        suites: Names of suites; one that is named twice is read once.
+
     Returns:
         Panel -> rows, both in order of their names.
 
     Raises:
         RecordError: If a record is damaged, or two groups of one cell cannot be told apart.
     """
-    chosen: Iterable[str | None] = suites or (None,)
+    chosen: Iterable[str | None] = dict.fromkeys(suites) or (None,)
     runs = read_runs([path for one in chosen for path in records.find(results_dir, one)])
     runs += read_evaluations(results_dir, runs)
     panels: dict[Panel, list[Run]] = {}
@@ -92,41 +101,34 @@ def _rows(runs: Sequence[Run]) -> list[Row]:
     for run in sorted(runs, key=lambda run: run.seed):
         place = (run.method, run.task, run.key)
         if place not in texts:  # one key is one row, whatever its seeds
-            texts[place] = json.dumps(_settings(run), sort_keys=True)
+            texts[place] = _text(row_settings(run.config))
         by_method.setdefault(run.method, {}).setdefault(texts[place], []).append(run)
     rows = []
     for method in sorted(by_method):
         settings = {text: json.loads(text) for text in by_method[method]}
         for text in sorted(settings, key=lambda text: _order(settings[text])):
             own = by_method[method][text]
-            by_task: dict[str, list[Run]] = {}
-            for run in own:
-                by_task.setdefault(run.task, []).append(run)
-            cells = {task: _cell(by_task[task]) for task in sorted(by_task)}
             label = str(own[0].config.get("method", {}).get("label", method))
-            rows.append(Row(method, label, _differences(settings[text], settings.values()), cells))
+            shown = _differences(settings[text], settings.values())
+            rows.append(Row(method, label, shown, _cells(own)))
     return rows
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """Return the flattened settings that tell a run's row: `method.r` -> 12 and so on."""
-    return {
-        f"{group}.{name}": value
-        for group in ROW_GROUPS
-        for name, value in dict(run.config.get(group) or {}).items()
-        if name not in _NAMES
-    }
 
 
 def _differences(own: Mapping[str, Any], variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return `name=value` for every setting in which the variants of a method differ."""
     others = list(variants)
-    names = sorted({name for one in others for name in one})
-    differing = [name for name in names if any(one.get(name) != own.get(name) for one in others)]
-    return tuple(
-        f"{name.removeprefix('method.')}={json.dumps(own.get(name)).strip(chr(34))}"
-        for name in differing
-    )
+    names = sorted({name for one in others for name in one}) if len(others) > 1 else ()
+    shown = []
+    for name in names:
+        text = _text(own.get(name))
+        if any(_text(one.get(name)) != text for one in others):
+            shown.append(f"{name.removeprefix('method.')}={text.strip(chr(34))}")
+    return tuple(shown)
+
+
+def _text(value: Any) -> str:
+    """Return what tells settings apart: `true` is not 1, though Python has them equal."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _order(settings: Mapping[str, Any]) -> list[tuple[str, float, str]]:
@@ -137,16 +139,34 @@ def _order(settings: Mapping[str, Any]) -> list[tuple[str, float, str]]:
     ]
 
 
+def _cells(runs: Iterable[Run]) -> dict[str, Cell]:
+    """Return task -> cell of one row; evaluations only of runs that are shown themselves."""
+    trained: dict[str, list[Run]] = {}
+    evaluations: dict[str, list[Run]] = {}
+    for run in runs:
+        kind = trained if run.evaluated is None else evaluations
+        kind.setdefault(run.task, []).append(run)
+    cells = {task: _cell(own) for task, own in sorted(trained.items())}
+    if not evaluations:
+        return cells
+    shown = {run.path.stem for cell in cells.values() for run in cell.finished}
+    for task, own in evaluations.items():
+        current = [run for run in own if run.evaluated in shown]
+        cell = _cell([*trained.get(task, ()), *current])
+        cells[task] = replace(cell, outdated=len(own) - len(current))
+    return dict(sorted(cells.items()))
+
+
 def _cell(runs: Sequence[Run]) -> Cell:
     """Choose the runs of one cell: one key only, the newest group where that is beyond doubt.
 
     Raises:
         RecordError: If two groups overlap in time or differ in settings that no row shows.
     """
+    newest = _newest([run for run in runs if run.status == "finished"])
     finished: dict[str, list[Run]] = {}
-    for run in runs:
-        if run.status == "finished":
-            finished.setdefault(run.key, []).append(run)
+    for run in newest.values():
+        finished.setdefault(run.key, []).append(run)
     groups = sorted(finished.values(), key=lambda group: min(run.started for run in group))
     for older, newer in pairwise(groups):
         latest, earliest = max(run.started for run in older), min(run.started for run in newer)
@@ -154,19 +174,36 @@ def _cell(runs: Sequence[Run]) -> Cell:
             place = f"{older[0].method} on {older[0].task} in suite {older[0].suite!r}"
             raise RecordError(
                 f"the runs of {place} must share one key, got {older[0].key} and {newer[0].key} "
-                "that neither settings nor time tell apart: move one group to another suite or folder."
+                "that neither settings nor time tell apart: move one group to another results_dir."
             )
     chosen = sorted(groups[-1], key=lambda run: run.seed) if groups else []
-    seeds = {run.seed for run in chosen}
-    others = sorted((r for r in runs if r.seed not in seeds), key=lambda r: (r.seed, r.key))
+    begun = {run.seed: run.started for run in chosen}
+    open_runs = sorted(
+        (run for run in runs if run.status != "finished"), key=lambda run: (run.seed, run.key)
+    )
+    others = [run for run in open_runs if run.seed not in begun]
     return Cell(
         finished=tuple(chosen),
         failed=tuple(run for run in others if run.status == "failed"),
         superseded=tuple(group[0].key for group in groups[:-1]),
         unfinished=tuple(run for run in others if run.status == "running"),
+        overtaking=tuple(
+            run for run in open_runs if run.started > begun.get(run.seed, run.started)
+        ),
+        replaced=sum(run.status == "finished" for run in runs) - len(newest),
     )
+
+
+def _newest(finished: Iterable[Run]) -> dict[tuple[str, int], Run]:
+    """Return (key, seed) -> the run that began last, so that no seed counts twice."""
+    found: dict[tuple[str, int], Run] = {}
+    for run in finished:
+        other = found.setdefault((run.key, run.seed), run)
+        if other is not run and (run.started, run.path.name) > (other.started, other.path.name):
+            found[run.key, run.seed] = run
+    return found
 
 
 def _inputs(run: Run) -> Any:
     """Return the settings of task, data and backbone, which no row shows."""
-    return {name: run.config.get(name) for name in ("task", "data", "backbone")}
+    return normalised({name: run.config.get(name) for name in ("task", "data", "backbone")})

@@ -1,9 +1,10 @@
 """Notes: captions, and every doubt about a table's numbers as a sentence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pedro_bench.reporting.layouts import Layout
 from pedro_bench.reporting.report import FULL_SEEDS, Column, Entry, Line, Section
+from pedro_bench.reporting.stored import Run
 
 MICRO_MARK = "micro results: embedded backbone or data"
 
@@ -30,29 +31,78 @@ def missing(sections: Sequence[Section]) -> tuple[str, ...]:
     return tuple(place for place, entry in _places(sections) if entry.spread is None)
 
 
-def notes(sections: Sequence[Section]) -> list[str]:
-    """Return a sentence on every failed, unfinished, incomplete, superseded or uncommitted cell."""
-    found, few, dirty, begun, superseded = [], [], [], [], []
-    for place, entry in _places(sections):
-        found += [f"Failed: {place}, seed {run.seed}: {run.error}" for run in entry.failed]
-        if entry.unfinished:
-            seeds = ", ".join(str(run.seed) for run in entry.unfinished)
-            begun.append(f"{place} (seed {seeds})")
-        if entry.superseded:
-            superseded.append(f"{place} ({', '.join(entry.superseded)})")
-        if entry.status == "partial":
-            few.append(f"{place} has {len(entry.finished)}")
-        if entry.dirty:
-            dirty.append(f"{place} ({entry.dirty} of {len(entry.finished)} runs)")
-    if begun:
-        found.append(f"Begun and not finished: {', '.join(begun)}.")
-    if superseded:
-        found.append(f"Superseded by newer runs, and not shown: {', '.join(superseded)}.")
-    if few:
-        found.append(f"Fewer than {FULL_SEEDS} seeds: {', '.join(few)}.")
-    if dirty:
-        found.append(f"Uncommitted code: {', '.join(dirty)}.")
+def notes(sections: Sequence[Section], over: str) -> list[str]:
+    """Return a sentence on every cell with runs that failed, are missing, left out or doubtful.
+
+    Args:
+        sections: The report's sections.
+        over: What medians are over: `seeds` or `repeats`.
+    """
+    places = list(_places(sections))
+    found = [
+        f"Failed: {place}, {over.rstrip('s')} {run.seed}: {run.error}"
+        for place, entry in places
+        for run in entry.failed
+    ]
+    for heading, words in _DOUBTS:
+        told = {f"{place} {text}": None for place, entry in places if (text := words(entry))}
+        if told:
+            found.append(f"{heading.format(over=over)}: {', '.join(told)}.")
     return found
+
+
+def _begun(entry: Entry) -> str:
+    return f"(seed {_seeds(entry.unfinished)})" if entry.unfinished else ""
+
+
+def _overtaking(entry: Entry) -> str:
+    """Name the runs by key and state: `(key 0123456789ab: seed 0, 1 failed, seed 2 unfinished)`."""
+    keys: dict[str, dict[str, list[Run]]] = {}
+    for run in entry.overtaking:
+        state = "failed" if run.status == "failed" else "unfinished"
+        keys.setdefault(run.key, {}).setdefault(state, []).append(run)
+    told = [
+        f"key {key}: " + ", ".join(f"seed {_seeds(runs)} {state}" for state, runs in states.items())
+        for key, states in keys.items()
+    ]
+    return f"({'; '.join(told)})" if told else ""
+
+
+def _superseded(entry: Entry) -> str:
+    return f"({', '.join(entry.superseded)})" if entry.superseded else ""
+
+
+def _count(number: int) -> str:
+    return f"({number})" if number else ""
+
+
+def _few(entry: Entry) -> str:
+    return f"has {len(entry.finished)}" if entry.status == "partial" else ""
+
+
+def _dirty(entry: Entry) -> str:
+    return f"({entry.dirty} of {len(entry.finished)} runs)" if entry.dirty else ""
+
+
+def _lost(entry: Entry) -> str:
+    return f"({entry.lost})" if entry.lost else ""
+
+
+_DOUBTS: tuple[tuple[str, Callable[[Entry], str]], ...] = (
+    ("Begun and not finished", _begun),
+    ("Newer runs than those shown have not finished", _overtaking),
+    ("Superseded by newer runs, and not shown", _superseded),
+    ("Evaluated again, the older evaluations not shown", lambda entry: _count(entry.replaced)),
+    ("Evaluations of runs that are not shown, left out", lambda entry: _count(entry.outdated)),
+    (f"Fewer than {FULL_SEEDS} {{over}}", _few),
+    ("Uncommitted code", _dirty),
+    ("Over {over} alone", _lost),
+)
+"""(what is said, what is said of a cell after its name), in the order of the sentences."""
+
+
+def _seeds(runs: Sequence[Run]) -> str:
+    return ", ".join(str(run.seed) for run in runs)
 
 
 def devices(sections: Sequence[Section]) -> tuple[str, ...]:

@@ -26,6 +26,9 @@ NOT_SEPARABLE, NOT_TESTABLE = "not separable", "not testable"
 LOWER_IS_BETTER = frozenset({"memory_mib"})
 """Metrics of which the least is the best."""
 
+EXACT = frozenset({"memory_mib"})
+"""Metrics without chance where repeats agree; elsewhere scores agree because they are coarse."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -70,23 +73,33 @@ class Entry:
         failed: Failed runs whose seed has no finished one.
         unfinished: Runs begun and neither finished nor failed, likewise.
         superseded: Keys of older groups of runs that are not shown.
+        overtaking: Failed and unfinished runs that are newer than the finished ones of their seeds.
+        replaced: Number of older evaluations of the same runs that are not shown.
+        outdated: Number of evaluations that are not shown because their runs are not.
+        lost: Which recorded predictions cannot be had any more, else empty.
         spread: The scores of the finished runs, None where there is none.
         interval: 95% bootstrap interval of the median, None under two seeds.
         place: 1 for the best of its column, 2 for the second, else 0; equal numbers share a place.
         from_best: Comparison of this cell less the best one, None for the best and where impossible.
+        untested: Why that is impossible, else empty.
         published: The paper's number for this backbone, method and task.
-        is_comparable: Whether `published` is of this section's backbone and not a device's, so that a
-            difference has a meaning.
+        is_comparable: Whether `published` is of this section's backbone and data, not micro, and not a
+            device's, so that a difference has a meaning.
     """
 
     finished: tuple[Run, ...] = ()
     failed: tuple[Run, ...] = ()
     unfinished: tuple[Run, ...] = ()
     superseded: tuple[str, ...] = ()
+    overtaking: tuple[Run, ...] = ()
+    replaced: int = 0
+    outdated: int = 0
+    lost: str = ""
     spread: Spread | None = None
     interval: Interval | None = None
     place: int = 0
     from_best: Tested | None = None
+    untested: str = ""
     published: PublishedScore | None = None
     is_comparable: bool = False
 
@@ -208,6 +221,7 @@ class Report:
         sections: One for each backbone.
         notes: Sentences on failed, unfinished, superseded and uncommitted runs, and on the paper.
         missing: `row on task` for every cell without a finished run.
+        over: What medians are over: `seeds`, or `repeats` of a measurement.
     """
 
     name: str
@@ -217,3 +231,4 @@ class Report:
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
     missing: tuple[str, ...]
+    over: str = "seeds"

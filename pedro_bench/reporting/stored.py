@@ -40,6 +40,7 @@ class Run:
         dirty: Whether uncommitted code made it; None where that is not known.
         started: When it began, ISO 8601.
         error: One sentence where it failed.
+        evaluated: Stem of the record that this evaluation is of, None for a run itself.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Run:
     dirty: bool | None
     started: str
     error: str | None
+    evaluated: str | None = None
 
     @property
     def score(self) -> float:
@@ -176,7 +178,7 @@ def _is_sound(found: Stored, path: Path) -> bool:
         found.schema == records.SCHEMA
         and found.status in records.STATUSES
         and f"{stem}.json" == path.name
-        and found.suite == path.parent.name
+        and found.suite == (path.parent.name or path.absolute().parent.name)
         and (found.status != "finished" or has_score)
         and (found.status != "failed" or bool(found.error))
     )

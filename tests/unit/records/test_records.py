@@ -83,6 +83,8 @@ def test_comparable_leaves_out_what_may_differ():
         ({"metrics": []}, r"must have Mapping in the field 'metrics', got \[\]"),
         ({"metrics": {"test": {"f1": 1.0}}}, r"main metric 'accuracy' in metrics.test, got none"),
         ({"schema": 7}, r"must have schema 1, got 7"),
+        ({"metrics": {"test": None}}, r"must have a mapping in metrics.test, got None"),
+        ({"metrics": {"dev": [], "test": {"accuracy": 1.0}}}, r"mapping in metrics.dev, got \[\]"),
         ({"status": "failed"}, r"a sentence in the field 'error'"),
     ],
 )
@@ -116,6 +118,20 @@ def test_a_record_in_the_wrong_file_is_refused(tmp_path):
     moved = path.rename(path.with_name("pedro--boolq--micro--0123456789ab--seed4.json"))
     with pytest.raises(RecordError, match=r"must lie in a file named pedro--boolq.*--seed3.json"):
         records.read(moved)
+
+
+def test_a_record_in_the_folder_of_another_suite_is_refused(tmp_path, monkeypatch):
+    path = records.write(record(), tmp_path)
+    other = tmp_path / "runs" / "other"
+    other.mkdir()
+    moved = path.rename(other / path.name)
+    with pytest.raises(
+        RecordError, match=r"folder of its suite, 'main', got 'other': move it back"
+    ):
+        records.read(moved)
+    back = moved.rename(path)
+    monkeypatch.chdir(back.parent)
+    assert records.read(back.name).suite == "main"
 
 
 def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):

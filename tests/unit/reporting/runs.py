@@ -13,11 +13,13 @@ TASKS = {"boolq": "BoolQ", "sst2": "SST-2", "squad": "SQuAD", "generate_beam1": 
 def run(results_dir, method="pedro", task="boolq", seed=0, score=80.0, **changes):
     """Write one record; `r` and `lr` are settings, `examples` the scores of its test examples.
 
-    Everything else is a field of the record.
+    `groups` adds settings to groups of the configuration; everything else is a field of the record.
     """
     settings = {"name": method, "label": LABELS.get(method, method), "r": changes.pop("r", 12)}
     trainer = {"name": "micro", "label": "micro", "lr": changes.pop("lr", 0.001)}
     config = {"method": settings, "trainer": trainer, "task": {"label": TASKS.get(task, task)}}
+    for group, own in changes.pop("groups", {}).items():
+        config[group] = {**config.get(group, {}), **own}
     examples = changes.pop("examples", None)
     fields = {
         "key": records.run_key({"task": task, **config, "code": changes.pop("code", 1)}),

@@ -148,6 +148,14 @@ def test_micro_tables_are_marked_and_take_no_difference_from_published_numbers(t
     assert other.difference == pytest.approx(80.0 - 87.4)
 
 
+@pytest.mark.parametrize("part", [{"data": "micro"}, {"backbone": "micro"}])
+def test_half_micro_tables_take_no_difference_either(tmp_path, part):
+    five(tmp_path, suite="table4", **{**LLAMA, **part})
+    (report,) = built(tmp_path)
+    cell = report.sections[0].lines[0].entries[0]
+    assert (cell.published.printed, cell.difference) == ("87.4", None)
+
+
 def test_ranks_and_parameters(tmp_path):
     parameters = {"matrices": 8945664, "trainable": 9560448, "total": 6738415616}
     for task, score in (("boolq", 80.0), ("sst2", 90.0)):
@@ -157,6 +165,40 @@ def test_ranks_and_parameters(tmp_path):
     lora, pedro = report.sections[0].lines
     assert dict(report.sections[0].ranks.average) == {"lora": 2.0, "pedro": 1.0}
     assert (pedro.matrices, pedro.trainable, lora.matrices) == (8945664, 9560448, None)
+
+
+def test_ranks_take_one_column_of_a_task_with_several_metrics(tmp_path):
+    for method, bleu in (("red", 69.0), ("full_ft", 68.0), ("prefix_tuning", 67.0)):
+        scores = {"bleu": bleu, "nist": 80 - bleu, "meteor": 46.0}
+        names = {"backbone": "gpt2_medium", "data": "files", "suite": "red_table2"}
+        for seed in range(2):
+            metrics = {"test": {name: value + seed for name, value in scores.items()}}
+            run(tmp_path, method, "e2e", seed, main_metric="bleu", metrics=metrics, **names)
+    (report,) = built(tmp_path)
+    found = report.sections[0].ranks
+    assert dict(found.average) == {"full_ft": 2.0, "prefix_tuning": 3.0, "red": 1.0}
+    assert (found.tasks, found.statistic) == (("e2e",), None)
+    claims = [one for one in report.sections[0].verdicts if one.other == "full_ft"]
+    margins = {one.task.partition(" ")[2]: one.margin for one in claims}
+    assert margins == {
+        "(bleu)": "1 point",
+        "(meteor)": "1 point",
+        "(rouge_l)": "1 point",
+        "(nist)": "2%",
+        "(cider)": "2%",
+    }
+
+
+def test_what_was_left_out_or_came_to_nothing_is_told(tmp_path):
+    for seed in range(5):
+        run(tmp_path, seed=seed, code=1, key="aaaaaaaaaaaa")
+    later = {"key": "bbbbbbbbbbbb", "metrics": {}, "started": "2026-02-01T00:00:00+00:00"}
+    for seed in (0, 1):
+        run(tmp_path, seed=seed, status="failed", error="out of memory.", **later)
+    run(tmp_path, seed=2, status="running", **later)
+    (report,) = built(tmp_path)
+    told = "pedro on boolq (key bbbbbbbbbbbb: seed 0, 1 failed, seed 2 unfinished)"
+    assert report.notes == (f"Newer runs than those shown have not finished: {told}.",)
 
 
 def test_uncommitted_code_is_told_by_cell(tmp_path):

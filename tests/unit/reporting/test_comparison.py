@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pedro_bench.reporting.comparison import compare_examples, compare_seeds, holm
+from pedro_bench.reporting.comparison import NO_SPREAD, compare_examples, compare_seeds, holm
 
 
 def test_two_by_two_by_hand():
@@ -58,7 +58,20 @@ def test_no_variance_at_all():
     same = np.full((2, 3), 100.0)
     assert compare_examples(same, same).p == 1.0
     assert compare_examples(same, same * 0).p == 0.0
-    assert compare_seeds([5.0, 5.0], [5.0, 5.0]).p == 1.0
+
+
+@pytest.mark.parametrize("other", [80.0, 80.5])
+def test_seeds_that_all_score_the_same_say_nothing_of_chance(other):
+    # 80.1 three times has a mean a little beside it, and with it a variance that is not quite 0.
+    assert compare_seeds([80.0, 80.0], [other, other]) == NO_SPREAD
+    assert compare_seeds([80.1, 80.1, 80.1], [other, other]) == NO_SPREAD
+    assert compare_seeds([80.0, 80.1], [other, other]).p > 0
+
+
+def test_a_measure_without_chance_is_compared_as_it_is():
+    found = compare_seeds([14000.0, 14000.0], [15000.0, 15000.0], is_exact=True)
+    assert (found.p, found.low, found.high) == (0.0, -1000.0, -1000.0)
+    assert compare_seeds([5.0, 5.0], [5.0, 5.0], is_exact=True).p == 1.0
 
 
 def test_exchanging_the_methods_turns_the_sign():

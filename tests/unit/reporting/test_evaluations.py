@@ -16,7 +16,17 @@ SUITE = "micro_table2"
 PANEL = Panel(SUITE, "micro", "micro")
 
 
-def evaluate(root, of, suite, metrics, *, scores=None, judge="gpt-4", name="0123456789ab"):
+def evaluate(
+    root,
+    of,
+    suite,
+    metrics,
+    *,
+    scores=None,
+    judge="gpt-4",
+    name="0123456789ab",
+    started="2026-01-02T00:00:00+00:00",
+):
     """Write an evaluation of the run whose record is `of`."""
     path = root / "instruct" / suite / f"{of.stem}--{name}.json"
     files = {}
@@ -38,7 +48,7 @@ def evaluate(root, of, suite, metrics, *, scores=None, judge="gpt-4", name="0123
         "parts": {},
         "files": files,
         "environment": {"device": "cpu", "dirty": False},
-        "started": "2026-01-02T00:00:00+00:00",
+        "started": started,
     }
     write_text(path, json.dumps(content))
 
@@ -115,3 +125,36 @@ def test_a_file_that_is_no_evaluation_is_named(tmp_path, content):
     write_text(tmp_path / "instruct" / "mmlu" / "one.json", content)
     with pytest.raises(RecordError, match=r"evaluation .*one\.json must be a readable evaluation"):
         load(tmp_path)
+
+
+def test_of_evaluations_made_again_the_newest_of_each_seed_is_shown(tmp_path):
+    # The key in the file's name holds the code and the device, which are no settings.
+    for seed in range(2):
+        of = run(tmp_path, "pedro", "alpaca", seed, suite=SUITE)
+        for month, key, value in ((2, "00000000000a", 60.0), (1, "00000000000b", 40.0)):
+            started = f"2026-0{month}-01T00:00:00+00:00"
+            metrics = {"accuracy": value + seed}
+            evaluate(tmp_path, of, "mmlu", metrics, name=key, started=started)
+    (row,) = load(tmp_path)[PANEL]
+    cell = row.cells["mmlu"]
+    assert [(one.seed, one.score) for one in cell.finished] == [(0, 60.0), (1, 61.0)]
+    assert cell.replaced == 2
+    (report,) = reports(load(tmp_path))
+    note = "Evaluated again, the older evaluations not shown: pedro on mmlu (2)."
+    assert note in report.notes
+
+
+def test_evaluations_of_superseded_runs_are_left_out_and_told(tmp_path):
+    old = run(tmp_path, "pedro", "alpaca", suite=SUITE, code=1)
+    evaluate(tmp_path, old, "mmlu", {"accuracy": 40.0})
+    evaluate(tmp_path, old, "bbh", {"accuracy": 30.0})
+    later = "2026-02-01T00:00:00+00:00"
+    new = run(tmp_path, "pedro", "alpaca", suite=SUITE, code=2, started=later)
+    evaluate(tmp_path, new, "mmlu", {"accuracy": 70.0}, name="ba9876543210")
+    (row,) = load(tmp_path)[PANEL]
+    assert [one.score for one in row.cells["mmlu"].finished] == [70.0]
+    assert (row.cells["bbh"].finished, row.cells["bbh"].outdated) == ((), 1)
+    (report,) = reports(load(tmp_path))
+    note = "Evaluations of runs that are not shown, left out: pedro on mmlu (1), pedro on bbh (1)."
+    assert note in report.notes
+    assert "pedro on bbh" in report.missing

@@ -1,7 +1,9 @@
 import pytest
 
-from pedro_bench.reporting.comparison import Comparison
+from pedro_bench.reporting.build import reports
+from pedro_bench.reporting.comparison import NO_SPREAD, Comparison
 from pedro_bench.reporting.evidence import compare, evidence_of
+from pedro_bench.reporting.load import load
 from pedro_bench.reporting.stored import read_runs
 from tests.unit.reporting.runs import run
 
@@ -37,8 +39,29 @@ def test_what_cannot_be_had_is_said(tmp_path, spoil, reason):
     found = evidence_of(runs, "acc")
     assert found.examples is None
     assert reason in found.reason
+    assert found.is_lost
     assert len(found.values) == 2
     assert len(paths) == 2
+
+
+def test_every_seed_whose_predictions_cannot_be_had_is_named_under_the_table(tmp_path):
+    _, runs = cell(tmp_path, rows=(*TWO, TWO[0], TWO[1]))
+    folder = tmp_path / "runs/main/predictions"
+    for seed in (0, 2):
+        next(folder.glob(f"*seed{seed}*")).unlink()
+    next(folder.glob("*seed3*")).write_text("{}\n")
+    told = (
+        "the predictions of seed 0, 2 are gone and the predictions of seed 3 are not those that were "
+        "recorded"
+    )
+    assert evidence_of(runs, "acc").reason == told
+    (report,) = reports(load(tmp_path))
+    assert f"Over seeds alone: pedro on boolq ({told})." in report.notes
+
+
+def test_predictions_that_were_never_recorded_are_no_loss(tmp_path):
+    runs = read_runs([run(tmp_path, seed=seed) for seed in range(2)])
+    assert not evidence_of(runs, "acc").is_lost
 
 
 def test_other_metrics_and_predictions_without_scores_have_no_examples(tmp_path):
@@ -66,4 +89,6 @@ def test_a_comparison_uses_examples_only_where_both_answered_the_same(tmp_path):
     assert isinstance(apart, Comparison)
     assert (paired.examples, apart.examples) == (3, 0)
     one = evidence_of(read_runs([run(tmp_path, "red")]), "acc")
-    assert compare(a, one) == "a comparison needs two finished seeds of each method"
+    same = [read_runs([run(tmp_path, name, seed=seed) for seed in range(2)]) for name in "xy"]
+    assert compare(*(evidence_of(runs, "acc") for runs in same)) == NO_SPREAD
+    assert compare(a, one) == "a comparison needs two finished runs of each method"

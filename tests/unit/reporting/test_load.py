@@ -93,3 +93,61 @@ def test_runs_begun_and_not_finished_are_kept_apart(tmp_path):
     cell = row.cells["boolq"]
     assert [one.seed for one in cell.unfinished] == [1]
     assert cell.failed == ()
+
+
+def test_a_suite_that_is_named_twice_is_read_once(tmp_path):
+    five(tmp_path)
+    (row,) = load(tmp_path, ["main", "main"])[PANEL]
+    assert [one.seed for one in row.cells["boolq"].finished] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"method": {"alpha": 16}}, {"method": {"alpha": 16.0}}),
+        ({"method": {"roles": None}}, {"method": {}}),
+        ({"evaluation": {"batch_size": 32}}, {"evaluation": {"batch_size": 64}}),
+        ({"trainer": {"checkpoint_every_steps": 5}}, {"trainer": {"gradient_checkpointing": True}}),
+        ({"trainer": {"untuned_lr": 0.1}}, {"method": {"micro_lr": 0.2}}),  # trainer.lr is in force
+    ],
+)
+def test_what_cannot_move_a_number_makes_no_row(tmp_path, one, other):
+    five(tmp_path, groups=one)
+    five(tmp_path, task="sst2", groups=other)
+    (row,) = load(tmp_path)[PANEL]
+    assert (row.settings, list(row.cells)) == ((), ["boolq", "sst2"])
+
+
+def test_the_learning_rate_in_force_makes_rows(tmp_path):
+    for task, rate in (("boolq", 0.002), ("sst2", 0.003)):
+        run(tmp_path, task=task, lr=None, groups={"method": {"micro_lr": rate}})
+    run(tmp_path, task="squad", lr=0.001, groups={"method": {"lr": 0.003}})
+    rows = load(tmp_path)[PANEL]
+    found = [(row.settings, list(row.cells)) for row in rows]
+    assert found == [
+        (("trainer.lr=0.002",), ["boolq"]),
+        (("trainer.lr=0.003",), ["squad", "sst2"]),
+    ]
+
+
+def test_another_spelling_of_what_no_row_shows_is_no_other_input(tmp_path):
+    later = "2026-02-01T00:00:00+00:00"
+    run(tmp_path, code=1, groups={"data": {"holdout": None, "seed": 0}})
+    run(tmp_path, code=2, groups={"data": {"seed": 0.0}}, started=later)
+    (row,) = load(tmp_path)[PANEL]
+    assert len(row.cells["boolq"].superseded) == 1
+
+
+def test_newer_runs_that_did_not_finish_are_kept_beside_the_older_ones(tmp_path):
+    for seed in range(3):
+        run(tmp_path, seed=seed, code=1)
+    later = {"code": 2, "metrics": {}, "started": "2026-02-01T00:00:00+00:00"}
+    run(tmp_path, seed=0, status="failed", error="out of memory.", **later)
+    run(tmp_path, seed=2, status="running", **later)
+    run(tmp_path, seed=3, status="running", **later)
+    (row,) = load(tmp_path)[PANEL]
+    cell = row.cells["boolq"]
+    assert [one.seed for one in cell.finished] == [0, 1, 2]
+    assert [(one.seed, one.status) for one in cell.overtaking] == [(0, "failed"), (2, "running")]
+    assert [one.seed for one in cell.unfinished] == [3]
+    assert cell.failed == ()

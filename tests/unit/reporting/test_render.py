@@ -155,6 +155,7 @@ def test_csv(report):
     assert (rows[2]["lower_quartile"], rows[2]["upper_quartile"]) == ("80", "82")
     assert (rows[2]["interval_low"], rows[2]["interval_high"]) == ("79", "83")
     assert rows[0]["difference_from_best"] == "-4"
+    assert (rows[0]["examples_from_best"], rows[2]["examples_from_best"]) == ("0", "")
     assert {row["micro"] for row in rows} == {"True"}
 
 
@@ -175,6 +176,20 @@ def test_a_papers_table_has_a_heading_for_each_backbone_and_rules_between_groups
     claim = "| PEDRO above (IA)^3 on BoolQ | PEDRO, Table 5 | supported | p<0.001 | 5+5 seeds alone"
     assert claim in markdown(paper_table)
     assert "PEDRO above LoRA on BoolQ | PEDRO, Table 5 | not separable" in markdown(paper_table)
+
+
+def test_a_claim_within_a_margin_shows_no_p(tmp_path):
+    for seed in range(5):
+        for method, score in (("pedro", 90.0), ("full_ft", 90.2), ("lora", 80.0)):
+            value = score + 0.01 * seed
+            run(tmp_path, method, seed=seed, score=value, suite="table1", backbone="llama2_7b")
+    (report,) = reports(load(tmp_path))
+    claims = next(one for one in blocks(report) if one.caption.startswith("Claims"))
+    assert "p corrected after Holm over all claims that one is above another" in claims.caption
+    found = {row.cells[0].plain: row.cells[3].plain for row in claims.rows}
+    assert found["PEDRO within 1 point of full_ft on BoolQ"] == "--"
+    assert found["PEDRO above LoRA on BoolQ"] == "p<0.001"
+    assert any("95% interval of the difference, without a p" in note for note in claims.notes)
 
 
 def test_words_and_numbers_for_people():

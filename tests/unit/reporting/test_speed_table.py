@@ -42,8 +42,14 @@ def test_the_least_memory_is_the_best(report):
     assert memory == {"pedro": 1, "ia3": 2, "lora": 0}
     assert by_method["pedro"][1].from_best is None
     assert by_method["lora"][1].from_best.comparison.difference == pytest.approx(2000.0)
-    average = report.sections[0].ranks.average
-    assert average == {"lora": 3.0, "ia3": 1.5, "pedro": 1.5}
+
+
+def test_ranks_take_the_first_metric_of_a_task(report):
+    found = report.sections[0].ranks
+    assert found.average == {"lora": 3.0, "ia3": 1.0, "pedro": 2.0}
+    assert (found.tasks, found.p) == (("generate_beam1",), None)
+    assert "Micro" not in markdown(report)
+    assert "3 methods on 1 task; too few for a test." in markdown(report)
 
 
 def test_the_papers_numbers_stand_beside_without_a_difference(report):
@@ -63,6 +69,39 @@ def test_claims_on_speed(report):
     assert found["(IA)$^3$", memory].verdict == "contradicted"  # 6.7% does not, for the better
     assert found["LoRA", "Beam 3 (tokens_per_second)"].verdict == "not testable"
     assert "PEDRO within 5% of (IA)^3 on Beam 1 (tokens_per_second)" in markdown(report)
+
+
+def test_what_is_repeated_is_called_a_repeat(report):
+    text = markdown(report)
+    assert "Spread over repeats, table3" in text
+    assert "difference of means over repeats" in text
+    assert "Intervals over repeats alone" in text
+    assert "Fewer than 5 repeats: lora on generate_beam1 has 3" in text
+    assert "3+3 repeats alone" in text
+    assert "seeds" not in text
+
+
+def test_memory_that_never_varies_is_still_compared(tmp_path):
+    for method, memory in (("ia3", 15000.0), ("pedro", 14900.0)):
+        for repeat in range(2):
+            run(
+                tmp_path,
+                method,
+                "generate_beam1",
+                repeat,
+                suite="table3",
+                backbone="llama2_7b",
+                main_metric="tokens_per_second",
+                metrics={"test": {"tokens_per_second": 30.0, "memory_mib": memory}},
+            )
+    (found,) = reports(load(tmp_path))
+    verdicts = {one.task: one for one in found.sections[0].verdicts if one.kind == "comparable"}
+    assert verdicts["Beam 1 (memory_mib)"].verdict == "supported"
+    assert verdicts["Beam 1 (tokens_per_second)"].verdict == "not testable"
+    assert (
+        "all scores of either method are the same" in verdicts["Beam 1 (tokens_per_second)"].reason
+    )
+    assert "Not compared, as all scores of either method are the same" in markdown(found)
 
 
 def test_two_devices_in_one_table_are_both_named(tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,8 @@ def test_what_it_reads_is_what_the_full_reader_reads(tmp_path):
         ({"metrics": {}}, r"must have its main metric 'acc' in metrics.test, got none"),
         ({"status": "failed"}, r"must have a sentence in the field 'error'"),
         ({"seed": 1}, r"must lie in a file named"),
+        ({"suite": "other"}, r"must lie in the folder of its suite, 'other', got 'main'"),
+        ({"metrics": {"test": None}}, r"must have a mapping in metrics.test, got None"),
         ({"metrics": {"test": {"acc": "high"}}}, r"must hold the schema's types, got .*float"),
     ],
 )
@@ -50,6 +53,12 @@ def test_a_damaged_record_is_told_in_the_full_readers_words(tmp_path, change, me
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(RecordError, match=f"record {path} {message}"):
         read_runs([path])
+
+
+def test_a_path_without_a_folder(tmp_path, monkeypatch):
+    path = run(tmp_path)
+    monkeypatch.chdir(path.parent)
+    assert read_runs([Path(path.name)])[0].suite == "main"
 
 
 def test_a_file_that_is_gone(tmp_path):

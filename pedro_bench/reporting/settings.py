@@ -1,0 +1,68 @@
+"""Settings: what of a run's configuration tells rows apart, which is what can move a number.
+
+What the key of a run leaves out makes no row: names and labels, portion sizes of scoring, how often a
+checkpoint is written. Of the learning rates a configuration may name, the one in force stands for all.
+`1` and `1.0` are one value, and so are null and nothing. What the key leaves out is decided in
+`experiment/identity.py`, which lies beside this package; a test keeps both equal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from pedro_bench.training.config import TrainerConfig
+
+ROW_GROUPS = ("method", "trainer", "evaluation")
+"""Groups of the configuration whose settings tell rows apart."""
+
+RATE = "trainer.lr"
+"""Name of the learning rate in force, whichever setting it follows from."""
+
+NOT_IN_KEY: Mapping[str, frozenset[str]] = {
+    "method": frozenset({"name", "label", "lr", "micro_lr"}),
+    "trainer": frozenset(part.name for part in fields(TrainerConfig))
+    - frozenset(TrainerConfig().key_fields()),
+    "evaluation": frozenset({"name", "batch_size"}),
+}
+"""Group -> settings that are no part of a run's key."""
+
+_NO_ROW = {
+    group: left_out | {"_target_", "name", "label", "lr", "micro_lr", "untuned_lr"}
+    for group, left_out in NOT_IN_KEY.items()
+}
+"""The same with all names, and the rates that RATE stands for."""
+
+
+def row_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that tell a run's row, flattened: `method.r` -> 12.
+
+    Args:
+        config: Configuration of a record; groups and settings may be absent.
+    """
+    groups = {group: dict(config.get(group) or {}) for group in ROW_GROUPS}
+    found = {
+        f"{group}.{name}": value
+        for group, own in groups.items()
+        for name, value in own.items()
+        if name not in _NO_ROW[group]
+    }
+    if groups["trainer"]:
+        found[RATE] = rate_in_force(groups["method"], groups["trainer"])
+    return {name: normalised(value) for name, value in found.items() if value is not None}
+
+
+def rate_in_force(method: Mapping[str, Any], trainer: Mapping[str, Any]) -> Any:
+    """Return the learning rate that `TrainerConfig.resolved_lr` gives, None where none is named."""
+    rates = (method.get("lr"), trainer.get("lr"), method.get("micro_lr"), trainer.get("untuned_lr"))
+    return next((rate for rate in rates if rate is not None), None)
+
+
+def normalised(value: Any) -> Any:
+    """Return a JSON value with whole numbers as integers and without nulls in its objects."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {name: normalised(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [normalised(one) for one in value]
+    return value

@@ -1,0 +1,48 @@
+"""What tells rows apart, against what the key of a run holds."""
+
+from dataclasses import fields
+from itertools import product
+
+import pytest
+
+from pedro_bench.experiment import identity
+from pedro_bench.methods.full_ft import FullFineTuning
+from pedro_bench.reporting.settings import NOT_IN_KEY, RATE, rate_in_force, row_settings
+from pedro_bench.training.config import TrainerConfig
+
+
+def test_what_the_key_leaves_out_makes_no_row():
+    own = {group: set(identity._NOT_IN_KEY[group]) for group in ("method", "evaluation")}
+    assert {group: NOT_IN_KEY[group] for group in own} == own
+    assert {"name", "label", "checkpoint_every_steps", "untuned_lr"} <= NOT_IN_KEY["trainer"]
+    in_key = set(TrainerConfig().key_fields())
+    assert {part.name for part in fields(TrainerConfig)} - NOT_IN_KEY["trainer"] == in_key
+
+
+@pytest.mark.parametrize(
+    ("own", "trained", "small"), list(product((None, 3e-4), (None, 1e-3), (None, 2e-3)))
+)
+def test_the_rate_in_force_is_the_trainers(own, trained, small):
+    method = FullFineTuning(name="full_ft", label="Full-FT", lr=own, micro_lr=small)
+    trainer = TrainerConfig(lr=trained, untuned_lr=5e-3)
+    settings = ({"lr": own, "micro_lr": small}, {"lr": trained, "untuned_lr": 5e-3})
+    assert rate_in_force(*settings) == trainer.resolved_lr(method)
+
+
+def test_settings_are_flat_and_in_one_spelling():
+    config = {
+        "method": {"_target_": "x.Y", "name": "lora", "r": 8.0, "roles": None, "micro_lr": 0.01},
+        "trainer": {"name": "micro", "lr": None, "beta1": 0.9, "gradient_checkpointing": True},
+        "evaluation": {"batch_size": 64, "num_beams": 3},
+        "task": {"version": 2},
+    }
+    assert row_settings(config) == {
+        "method.r": 8,
+        "trainer.beta1": 0.9,
+        RATE: 0.01,
+        "evaluation.num_beams": 3,
+    }
+    assert str(row_settings({"method": {"r": 8.0}})) == "{'method.r': 8}"
+    assert row_settings({}) == {}
+    nested = {"method": {"sizes": [1.0, {"deep": None, "wide": 2.0}]}}
+    assert row_settings(nested) == {"method.sizes": [1, {"wide": 2}]}
