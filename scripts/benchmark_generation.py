@@ -66,7 +66,8 @@ def ratio(found: dict[str, Any], above: dict[str, Any], below: dict[str, Any]) -
         The ratio by the clock, and `of_processor_time`: the same by this process's processor time.
     """
     samples = _samples(found)
-    pairs = list(zip(samples[_place(found, above)], samples[_place(found, below)], strict=True))
+    one_row, other_row = samples[_place(found, above)], samples[_place(found, below)]
+    pairs = [(one_row[repeat], other_row[repeat]) for repeat in one_row if repeat in other_row]
     ratios = [one[0] / other[0] for one, other in pairs]
     return {
         "ratio": statistics.median(ratios),
@@ -138,17 +139,17 @@ def measure(arguments: Sequence[str], **own: Any) -> dict[str, Any]:
         return compare(comparison, tell=show)
 
 
-def _samples(found: dict[str, Any]) -> list[list[tuple[float, float]]]:
-    """Return each row's tokens a second and processor seconds, repeat by repeat."""
+def _samples(found: dict[str, Any]) -> list[dict[int, tuple[float, float]]]:
+    """Return each row's tokens a second and processor seconds by repeat: memory may end a row early."""
     paths = iter(found["records"])
     read = [
         [records.read(Path(next(paths))) for _ in range(row["repeats"])] for row in found["rows"]
     ]
     return [
-        [
-            (one.metrics["test"]["tokens_per_second"], one.timing["processor_seconds"])
+        {
+            one.seed: (one.metrics["test"]["tokens_per_second"], one.timing["processor_seconds"])
             for one in group
-        ]
+        }
         for group in read
     ]
 

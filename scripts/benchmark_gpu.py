@@ -1,17 +1,23 @@
 """Take every measurement that needs a GPU, in under nine minutes; one JSON file and the records remain.
 
+    pip install -e '.[dev]'                           needs hydra-core and peft beside torch; where the GPU's
+                                                      machine reaches no index, add
+                                                      --no-index --find-links WHEELS
     python scripts/benchmark_gpu.py                   Llama-2 7B's shape, random weights, bfloat16
 
 1. Table 3: the bare backbone, LoRA, (IA)^3 and PEDRO, one prompt at a time, beams 1 and 3. Targets: PEDRO
    1.29 times LoRA at beam 1 and 1.25 times at beam 3 (the paper's ratios).
-2. Compiled steps of the bare backbone and of PEDRO at beam 1, one CUDA graph a step. Targets: 85% of the
-   measured limit of the memory's bandwidth, 0.98 of the bare backbone.
-3. Training beside Hugging Face Trainer + peft. Targets: 1.5 times the speed, 0.7 of the memory.
-4. 64 tenants in one batch, beside peft's mixed batch of LoRA. Target: 1.5 times.
+2. 64 tenants in one batch, beside peft's mixed batch of LoRA. Target: 1.5 times.
+3. Training beside Hugging Face Trainer + peft, optimiser steps alone. Targets: 1.5 times the speed, 0.7 of
+   the memory.
+4. Compiled steps of the bare backbone and of PEDRO at beam 1, one CUDA graph a step. Targets: 85% of the
+   measured limit of the memory's bandwidth, 0.98 of the bare backbone. Last, since nobody knows how long the
+   compiler takes.
 
-Each part is a process of its own and is stopped when the time is up, so the whole never takes longer; what
-was stopped is named in the result. `--small` takes every part in its smallest form, to see that all of them
-run, and `backbone=micro device=cpu` takes them on a CPU.
+Each part is a process of its own with a limit in seconds (LIMITS); what one leaves over goes to those after
+it. A part that is stopped is named in the result, with the rows of the repeats that it had finished; what
+ran out of memory is named in its part's notes. The file is written after every part. `--small` takes every
+part in its smallest form, to see that all of them run, and `backbone=micro device=cpu` takes them on a CPU.
 """
 
 import argparse
@@ -22,36 +28,40 @@ import time
 from pathlib import Path
 from typing import Any
 
-SECONDS = 530
+from pedro_bench.efficiency.request import DEFAULTS
+from pedro_bench.efficiency.rows import rows_since
+from pedro_bench.experiment.environment import now
+
+LIMITS = {"table3": 110, "tenants": 220, "training": 70, "compiled": 130}
+"""Seconds of each part, its start and the loading of the backbone included."""
+
+SECONDS = sum(LIMITS.values())
 TENANTS = 64
 BACKBONE = ("backbone=llama2_7b", "backbone.random_weights=true", "device=cuda")
 
 
 def parts(results: str, backbone: tuple[str, ...], *, small: bool = False) -> dict[str, list[str]]:
-    """Return name -> command, the most wanted first."""
+    """Return name -> command, in the order of LIMITS."""
     here = Path(__file__).parent
     efficiency = [sys.executable, "-m", "pedro_bench.cli.efficiency", *backbone]
     common = [f"results_dir={results}", "rerun=true", "output=json"]
     if small:
         common += ["prompt_tokens=6", "new_tokens=3", "warmup=0"]
-    times, fewer = ("repeats=3", "prompts=3"), ("repeats=2", "prompts=2")
-    if small:
-        times = fewer = ("repeats=1", "prompts=1")
+    times = ("prompts=1", "repeats=1" if small else "repeats=3")
     tenants = 2 if small else TENANTS
-    steps = ("--repeats", "1", "--steps", "1", "--batch", "2") if small else ("--steps", "3")
+    steps = "--repeats 1 --steps 1 --batch 2" if small else "--repeats 2 --steps 20"
     return {
         "table3": [*efficiency, *common, *times, "methods=[none,lora,ia3,pedro]"],
+        "tenants": [  # at 7B one repeat of peft's mixed batch alone is expected to take two minutes
+            *(*efficiency, *common, "prompts=1", "repeats=1"),
+            *("beams=[1]", f"tenants=[{tenants}]", "methods=[lora,pedro]"),
+        ],
+        "training": [
+            *(sys.executable, str(here / "benchmark_training.py"), *steps.split(), *backbone),
+        ],
         "compiled": [
             *efficiency,
             *(*common, *times, "beams=[1]", "methods=[none,pedro]", "decoding=[compiled]"),
-        ],
-        "training": [
-            *(sys.executable, str(here / "benchmark_training.py"), "--repeats", "2"),
-            *(*steps, *backbone),
-        ],
-        "tenants": [
-            *(*efficiency, *common, *fewer),
-            *("beams=[1]", f"tenants=[{tenants}]", "methods=[lora,pedro]"),
         ],
     }
 
@@ -72,21 +82,50 @@ def run(command: list[str], seconds: float) -> dict[str, Any]:
     return found
 
 
+def run_all(
+    commands: dict[str, list[str]], results: str, out: Path, seconds: float
+) -> dict[str, Any]:
+    """Run all parts one after the other, each until its limit and what is left over before it.
+
+    Args:
+        commands: Name -> command, each with its limit in LIMITS.
+        results: Root of the records, where a part that was stopped has left its finished repeats.
+        out: File that is written after every part.
+        seconds: Time for all; the limits are scaled to it.
+
+    Returns:
+        Name -> what the part printed, or `stopped` and the rows it had; and all `ratios`.
+    """
+    found: dict[str, Any] = {}
+    shown = found
+    ends = time.monotonic()
+    for name, command in commands.items():
+        ends += LIMITS[name] * seconds / SECONDS
+        started = now()
+        part = run(command, ends - time.monotonic())
+        if "stopped" in part:
+            part["rows"] = rows_since(results, str(DEFAULTS["suite"]), started)
+        found[name] = part
+        shown = {**found, "ratios": headline(found)}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
+    return shown
+
+
 def headline(found: dict[str, Any]) -> dict[str, float]:
-    """Return the promised ratios, of the parts that finished."""
-    made = {}
+    """Return the promised ratios of rows that are there both."""
+    made: dict[str, float] = {}
     rows = {
         part: {(row["method"], row["beams"]): row for row in found.get(part, {}).get("rows", [])}
         for part in ("table3", "compiled")
     }
+    table3, compiled = rows["table3"], rows["compiled"]
     for beams in (1, 3):
-        if ("pedro", beams) in rows["table3"]:
-            made[f"pedro / lora, beams {beams}"] = _ratio(
-                rows["table3"]["pedro", beams], rows["table3"]["lora", beams]
-            )
-    if ("pedro", 1) in rows["compiled"]:
-        pedro = rows["compiled"]["pedro", 1]
-        made["compiled pedro / compiled bare"] = _ratio(pedro, rows["compiled"]["none", 1])
+        name = f"pedro / lora, beams {beams}"
+        _add_ratio(made, name, table3.get(("pedro", beams)), table3.get(("lora", beams)))
+    pedro = compiled.get(("pedro", 1))
+    _add_ratio(made, "compiled pedro / compiled bare", pedro, compiled.get(("none", 1)))
+    if pedro is not None:
         made["compiled pedro, share of the bandwidth limit"] = pedro["bandwidth_share"]
     mixed = {
         row["method"]: row
@@ -96,31 +135,33 @@ def headline(found: dict[str, Any]) -> dict[str, float]:
     for method in ("pedro", "lora"):
         if method in mixed:
             name = f"{method} / peft's lora, {mixed[method]['tenants']} tenants"
-            made[name] = _ratio(mixed[method], mixed["peft_lora"])
+            _add_ratio(made, name, mixed[method], mixed.get("peft_lora"))
     return made
 
 
-def _ratio(above: dict[str, Any], below: dict[str, Any]) -> float:
-    return float(above["tokens_per_second"] / below["tokens_per_second"])
+def _add_ratio(
+    made: dict[str, float],
+    name: str,
+    above: dict[str, Any] | None,
+    below: dict[str, Any] | None,
+) -> None:
+    if above is not None and below is not None:
+        made[name] = float(above["tokens_per_second"] / below["tokens_per_second"])
 
 
 def main() -> None:
     """Run all parts and write what they found."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--results", default="results")
     parser.add_argument("--out", type=Path, default=Path("results/gpu.json"))
-    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="time for all parts")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("backbone", nargs="*", default=list(BACKBONE))
     given = parser.parse_args()
-    ends = time.monotonic() + given.seconds
-    found = {
-        name: run(command, ends - time.monotonic())
-        for name, command in parts(given.results, tuple(given.backbone), small=given.small).items()
-    }
-    found["ratios"] = headline(found)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    commands = parts(given.results, tuple(given.backbone), small=given.small)
+    found = run_all(commands, given.results, given.out, given.seconds)
     print(json.dumps(found["ratios"], indent=1))
 
 

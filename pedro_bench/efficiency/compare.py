@@ -2,21 +2,26 @@
 
 Each contestant leaves one record for each repeat, in the schema of every other run, so `cli.tables` makes
 Table 3 of them: methods are rows, `generate_beam1` and `generate_beam3` columns, the median over repeats.
-A ratio means something only within one run, so either all records of a comparison are there, or all are
-measured anew.
+A repeat's records are written together as soon as all contestants had their turn, so a command that is
+stopped leaves its finished repeats. A ratio means something only within one run, so either all records of
+a comparison are there, of one run, or all are measured anew. What does not fit into memory leaves a failed
+record and no row.
 """
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
 from pedro_bench.efficiency import contestants, meter
-from pedro_bench.efficiency.measure import Entry, Sample, entries, samples
+from pedro_bench.efficiency.entries import Entry, entries
+from pedro_bench.efficiency.measure import repeats
+from pedro_bench.efficiency.recording import NOTE, Recorder, Setting
 from pedro_bench.efficiency.request import Request
+from pedro_bench.efficiency.rows import row_of
 from pedro_bench.efficiency.workload import Item, drawn
+from pedro_bench.errors import TrainingError
 from pedro_bench.experiment.environment import describe_environment, now
 from pedro_bench.experiment.identity import code_version, resolve_device
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
@@ -25,10 +30,8 @@ from pedro_bench.protocols.settings import describe
 from pedro_bench.records import RunRecord
 from pedro_bench.serving import AdapterBank
 
-NOTE = (
-    "The share of the bandwidth limit counts the weights that one step reads, not the cache or the "
-    "adapters; the bandwidth is that of a large copy in the same run."
-)
+_VERSION = 2
+"""Raised when something else is measured, or a record holds it otherwise."""
 
 
 @dataclass(frozen=True)
@@ -59,48 +62,71 @@ class Comparison:
 def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, Any]:
     """Measure, or read what was measured; return rows, device, bandwidth and paths of records.
 
+    `notes` says which contestants did not fit into memory; `records` are those that the rows are made of.
+
     Raises:
         PedroBenchError: If a method does not fit the backbone or cannot serve tenants, or memory
-            is short.
+            is short for every contestant.
     """
     request = comparison.request
     chosen = entries(comparison.methods, request.beams, request.tenants, request.decoding)
     if any(entry.name == contestants.PEER for entry in chosen):
         contestants.check_peer()
     device = resolve_device(comparison.device)
-    key = _key(comparison, device)
+    recorder = Recorder(
+        request=request,
+        backbone=comparison.backbone,
+        data=comparison.data,
+        results_dir=comparison.results_dir,
+        key=_key(comparison, device),
+    )
     paths = [
-        [_path(comparison, entry, key, index) for index in _repeats(request)] for entry in chosen
+        [recorder.path(entry, repeat) for repeat in range(request.repeats)] for entry in chosen
     ]
-    if comparison.rerun or not all(_is_finished(path) for group in paths for path in group):
-        for record in _measure(comparison, chosen, device, key, tell):
-            records.write(record, comparison.results_dir)
-    found = [[records.read(path) for path in group] for group in paths]
-    rows = [_row(entry, group) for entry, group in zip(chosen, found, strict=True)]
-    first = found[0][0]
+    if comparison.rerun or not _is_whole([path for group in paths for path in group]):
+        _measure(comparison, chosen, recorder, device, tell)
+    return _found(comparison, paths)
+
+
+def _found(comparison: Comparison, paths: Sequence[Sequence[Path]]) -> dict[str, Any]:
+    """Return what the records say.
+
+    Raises:
+        TrainingError: If no contestant fitted into memory.
+    """
+    finished: list[list[tuple[Path, RunRecord]]] = []
+    lost: dict[str, None] = {}
+    for group in paths:
+        read = [(path, records.read(path)) for path in group]
+        lost |= {record.error: None for _, record in read if record.error is not None}
+        finished.append([(path, record) for path, record in read if record.status == "finished"])
+    finished = [group for group in finished if group]
+    if not finished:
+        raise TrainingError(next(iter(lost)))
+    first = finished[0][0][1]
     return {
         "backbone": comparison.backbone.name,
         "device": first.environment["device_name"],
         "bandwidth_bytes_per_second": first.timing["bandwidth_bytes_per_second"],
-        "rows": rows,
-        "records": [str(path) for group in paths for path in group],
-        "notes": [NOTE],
+        "rows": [row_of([record for _, record in group]) for group in finished],
+        "records": [str(path) for group in finished for path, _ in group],
+        "notes": [NOTE, *lost],
     }
 
 
 def _measure(
     comparison: Comparison,
     chosen: Sequence[Entry],
+    recorder: Recorder,
     device: str,
-    key: str,
     tell: Callable[[str], None],
-) -> list[RunRecord]:
+) -> None:
+    """Measure, and write the records of each repeat when it is whole."""
     request = comparison.request
     backbone = comparison.backbone.load(device=device)
-    for (
-        method
-    ) in comparison.methods.values():  # what does not fit raises before anything is measured
+    for method in comparison.methods.values():
         if request.tenants and method is not None:
+            # What does not fit raises before anything is measured.
             AdapterBank(backbone, method).close()
     items = (
         comparison.items(backbone)
@@ -118,81 +144,24 @@ def _measure(
         "bandwidth_bytes_per_second": meter.bandwidth(backbone.device),
         "step_bytes": meter.read_bytes(backbone.model),
     }
-    taken = samples(
+    setting = Setting(
+        backbone=backbone,
+        limit=limit,
+        environment=describe_environment(device),
+        started=started,
+    )
+    taken = repeats(
         backbone,
         chosen,
         items,
-        repeats=request.repeats,
+        count=request.repeats,
         warmup=request.warmup,
         seed=request.seed,
         tell=tell,
     )
-    common: dict[str, Any] = {
-        "key": key,
-        "status": "finished",
-        "backbone": comparison.backbone.name,
-        "data": str(comparison.data["name"]),
-        "suite": request.suite,
-        "main_metric": "tokens_per_second",
-        "environment": describe_environment(device),
-        "notes": [f"The backbone's weights are {backbone.revision}.", NOTE],
-        "started": started,
-        "finished": now(),
-    }
-    return [
-        RunRecord(
-            **common,
-            method=entry.name,
-            task=_task(entry),
-            seed=index,
-            config=_config(comparison, entry),
-            parameters=_parameters(entry, backbone),
-            metrics={
-                "test": {
-                    "tokens_per_second": sample.tokens_per_second,
-                    "memory_mib": sample.peak_bytes / 2**20,
-                }
-            },
-            timing=_timing(sample, limit),
-            memory={
-                "peak_bytes": sample.peak_bytes,
-                "of": "gpu" if device.startswith("cuda") else "process",
-            },
-        )
-        for entry, group in zip(chosen, taken, strict=True)
-        for index, sample in enumerate(group)
-    ]
-
-
-def _timing(sample: Sample, limit: Mapping[str, float]) -> dict[str, float]:
-    share = limit["step_bytes"] / limit["bandwidth_bytes_per_second"] / sample.step_seconds
-    own = {name: value for name, value in asdict(sample).items() if name != "peak_bytes"}
-    return {**own, **limit, "bandwidth_share": share}
-
-
-def _row(entry: Entry, found: Sequence[RunRecord]) -> dict[str, Any]:
-    """Return medians over the repeats, and the spread of the speed."""
-    speeds = [one.metrics["test"]["tokens_per_second"] for one in found]
-
-    def middle(name: str) -> float:
-        return float(statistics.median(one.timing[name] for one in found))
-
-    return {
-        "method": entry.name,
-        "beams": entry.beams,
-        "sequences": entry.sequences,
-        "tenants": entry.tenants,
-        "mixed": entry.is_mixed,
-        "decoding": entry.decoding,
-        "tokens_per_second": float(statistics.median(speeds)),
-        "slowest": min(speeds),
-        "fastest": max(speeds),
-        "first_token_seconds": middle("first_token_seconds"),
-        "seconds_per_token": middle("step_seconds"),
-        "bandwidth_share": middle("bandwidth_share"),
-        "peak_bytes": int(statistics.median(int(one.memory["peak_bytes"]) for one in found)),
-        "repeats": len(found),
-    }
+    for repeat, turns in enumerate(taken):
+        for entry, turn in zip(chosen, turns, strict=True):
+            recorder.write(entry, repeat, turn, setting)
 
 
 def _key(comparison: Comparison, device: str) -> str:
@@ -201,6 +170,7 @@ def _key(comparison: Comparison, device: str) -> str:
     modules = [type(part).__module__ for part in (*built, backbone)]
     return records.run_key(
         {
+            "version": _VERSION,
             "request": describe(comparison.request),
             "methods": [describe(one) for one in built],
             "backbone": [describe(backbone), backbone.identity()],
@@ -211,68 +181,9 @@ def _key(comparison: Comparison, device: str) -> str:
     )
 
 
-def _path(comparison: Comparison, entry: Entry, key: str, repeat: int) -> Path:
-    return records.record_path(
-        comparison.results_dir,
-        comparison.request.suite,
-        method=entry.name,
-        task=_task(entry),
-        backbone=comparison.backbone.name,
-        key=key,
-        seed=repeat,
-    )
-
-
-def _task(entry: Entry) -> str:
-    """Return what stands where a task does: `generate_beam3`, or with its batch."""
-    name = f"generate_beam{entry.beams}"
-    if entry.decoding != "plain":
-        name = f"{name}_{entry.decoding}"
-    if entry.is_mixed:
-        return f"{name}_tenants{entry.tenants}"
-    return name if entry.sequences == 1 else f"{name}_batch{entry.sequences}"
-
-
-def _label(entry: Entry) -> str:
-    """Return the task's printed name: `Beam 3, compiled, 4 tenants`."""
-    parts = [f"Beam {entry.beams}"]
-    if entry.decoding != "plain":
-        parts.append(entry.decoding)
-    if entry.is_mixed:
-        parts.append(f"{entry.tenants} tenants")
-    elif entry.sequences > 1:
-        parts.append(f"batch of {entry.sequences}")
-    return ", ".join(parts)
-
-
-def _config(comparison: Comparison, entry: Entry) -> dict[str, Any]:
-    own = describe(entry.method) if entry.method is not None else {}
-    labels = {"none": "Backbone", contestants.PEER: "LoRA (peft)"}
-    method = {**own, "name": entry.name, "label": labels.get(entry.name, own.get("label"))}
-    task = _task(entry)
-    return {
-        "method": method,
-        "task": {"name": task, "label": _label(entry)},
-        "backbone": describe(comparison.backbone),
-        "data": dict(comparison.data),
-        "efficiency": describe(comparison.request),
-    }
-
-
-def _parameters(entry: Entry, backbone: LoadedBackbone) -> dict[str, int]:
-    if entry.method is None:
-        return {"matrices": 0, "trainable": 0, "total": backbone.shape.num_parameters}
-    count = entry.method.count(backbone.shape)
-    return {
-        "matrices": count.matrices,
-        "trainable": count.trainable,
-        "total": backbone.shape.num_parameters,
-    }
-
-
-def _repeats(request: Request) -> range:
-    return range(request.repeats)
-
-
-def _is_finished(path: Path) -> bool:
-    return path.is_file() and records.read(path).status == "finished"
+def _is_whole(paths: Sequence[Path]) -> bool:
+    """Whether all of these records are there and finished, and of one run."""
+    if not all(path.is_file() for path in paths):
+        return False
+    read = [records.read(path) for path in paths]
+    return all(one.status == "finished" for one in read) and len({one.started for one in read}) == 1

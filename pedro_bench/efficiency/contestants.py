@@ -99,9 +99,14 @@ def peer(backbone: LoadedBackbone, method: Lora, tenants: int, seed: int) -> Ite
     config = peft.LoraConfig(
         r=method.r, lora_alpha=method.alpha, target_modules=sorted(paths), task_type="CAUSAL_LM"
     )
+    own = {
+        path: module
+        for path, module in backbone.model.named_modules()
+        if path.rpartition(".")[2] in paths
+    }
     with _seeded(backbone.device, seed):
-        model = peft.get_peft_model(backbone.model, config, adapter_name=names[0])
         try:
+            model = peft.get_peft_model(backbone.model, config, adapter_name=names[0])
             for name in names[1:]:
                 model.add_adapter(name, config)
             with torch.no_grad():
@@ -122,7 +127,8 @@ def peer(backbone: LoadedBackbone, method: Lora, tenants: int, seed: int) -> Ite
 
             yield Generate(generate, tuple(model.modules()))
         finally:
-            model.unload()
+            for path, module in own.items():  # `unload` needs a model that was made to its end
+                backbone.model.set_submodule(path, module)
             for name in ("peft_config", "_hf_peft_config_loaded"):
                 backbone.model.__dict__.pop(name, None)
             backbone.model.requires_grad_(False)

@@ -3,59 +3,26 @@
 Legend: B sequences, T tokens of the padded prompt.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, StoppingCriteriaList
 
-from pedro_bench.efficiency import contestants, meter
+from pedro_bench.efficiency import meter
 from pedro_bench.efficiency.contestants import Generate
-from pedro_bench.efficiency.request import BARE
+from pedro_bench.efficiency.entries import Entry
 from pedro_bench.efficiency.workload import Item, batch_of
-from pedro_bench.errors import TrainingError
 from pedro_bench.evaluation.batches import padded
 from pedro_bench.protocols.backbone import LoadedBackbone
-from pedro_bench.protocols.method import Method
 from pedro_bench.serving.fast_decoding import FastDecoder, stepping
+from pedro_bench.training.failures import is_out_of_memory
 
 _WARM_TOKENS = 4
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One contestant under one setting.
-
-    Attributes:
-        name: Name of its rows.
-        method: Its method; None for the bare backbone.
-        beams: Beams of each prompt.
-        sequences: Prompts in a batch.
-        tenants: Tenants that they belong to: 1, or as many as `sequences`.
-        is_mixed: Whether tenants are served from a bank or by the peer, be it one.
-        decoding: One of `request.DECODINGS`; the peer's is always plain.
-    """
-
-    name: str
-    method: Method | None
-    beams: int
-    sequences: int = 1
-    tenants: int = 1
-    is_mixed: bool = False
-    decoding: str = "plain"
-
-    def on(self, backbone: LoadedBackbone, seed: int) -> AbstractContextManager[Generate]:
-        """Put the contestant on the backbone for the time of a `with` block."""
-        if self.method is None:
-            return contestants.bare(backbone)
-        if self.name == contestants.PEER:
-            return contestants.peer(backbone, self.method, self.tenants, seed)  # type: ignore[arg-type]
-        if self.is_mixed:
-            return contestants.bank(backbone, self.method, self.tenants, seed)
-        return contestants.adapted(backbone, self.method, seed)
 
 
 @dataclass(frozen=True)
@@ -67,7 +34,7 @@ class Sample:
         first_token_seconds: Mean time from a batch's beginning to its first token.
         step_seconds: Mean time of each further step.
         new_tokens: Generated tokens, of the answers alone (beams that lose do not count).
-        peak_bytes: Highest memory: of the GPU, or of the process.
+        peak_bytes: Highest memory: of the GPU, or of the process; other contestants' buffers are gone.
         processor_seconds: Processor time of this process, of all of its threads, over `seconds`.
     """
 
@@ -83,58 +50,39 @@ class Sample:
         """Answers' tokens for each second."""
         return self.new_tokens / self.seconds
 
+    def __str__(self) -> str:
+        return f"{self.tokens_per_second:.1f} tokens/s"
 
-def entries(
-    methods: dict[str, Method | None],
-    beams: Sequence[int],
-    tenants: Sequence[int],
-    decodings: Sequence[str] = ("plain",),
-) -> list[Entry]:
-    """Return all contestants, in the order they take turns.
 
-    Beside a batch of mixed tenants stands the same batch of one tenant, and of the bare backbone; peft's
-    LoRA is measured with tenants wherever LoRA is.
+@dataclass(frozen=True)
+class OutOfMemory:
+    """What stands in place of a sample where the device's memory was too small.
+
+    Attributes:
+        sentence: Who did not fit, and what to do.
     """
-    found = []
-    for count in beams:
-        for how in decodings:
-            found += [Entry(name, own, count, decoding=how) for name, own in methods.items()]
-        for size in tenants:
-            for how in decodings:
-                found += _batches(methods, count, size, how)
-            if "lora" in methods:
-                peer = methods["lora"]
-                found.append(Entry(contestants.PEER, peer, count, size, size, is_mixed=True))
-    return found
+
+    sentence: str
+
+    def __str__(self) -> str:
+        return "out of memory"
 
 
-def _batches(methods: dict[str, Method | None], beams: int, size: int, how: str) -> list[Entry]:
-    """Return the batches of one size: of one tenant, and mixed."""
-    found = []
-    for name, method in methods.items():
-        if size > 1:
-            found.append(Entry(name, method, beams, size, decoding=how))
-        if name != BARE:
-            found.append(Entry(name, method, beams, size, size, is_mixed=True, decoding=how))
-    return found
-
-
-def samples(
+def repeats(
     backbone: LoadedBackbone,
     chosen: Sequence[Entry],
     items: Sequence[Item],
     *,
-    repeats: int,
+    count: int,
     warmup: int,
     seed: int,
     tell: Callable[[str], None],
-) -> list[list[Sample]]:
-    """Measure all entries in turn, `repeats` times; return the samples of each entry.
+) -> Iterator[list[Sample | OutOfMemory]]:
+    """Measure all entries in turn, `count` times; give each repeat's samples once it is whole.
 
-    Raises:
-        TrainingError: If the device runs out of memory; the message names the entry.
+    An entry that runs out of memory is told and has no further turn; the others go on. Buffers of fast
+    steps are given back after each turn, so none is charged with another's; what was compiled is kept.
     """
-    taken: list[list[Sample]] = [[] for _ in chosen]
     longest = max(len(item.ids) for item in items) + max(item.new_tokens for item in items)
     decoders = [
         None
@@ -142,16 +90,60 @@ def samples(
         else FastDecoder(backbone, entry.decoding, least_slots=longest)
         for entry in chosen
     ]
-    for repeat in range(repeats):
-        for entry, decoder, found in zip(chosen, decoders, taken, strict=True):
-            found.append(_sample(backbone, entry, items, decoder, warmup=warmup, seed=seed))
+    lost: dict[int, OutOfMemory] = {}
+    for repeat in range(count):
+        turns: list[Sample | OutOfMemory] = []
+        for place, (entry, decoder) in enumerate(zip(chosen, decoders, strict=True)):
+            if place in lost:
+                turns.append(lost[place])
+                continue
+            turn = _turn(backbone, entry, items, decoder, warmup=warmup, seed=seed)
+            if isinstance(turn, OutOfMemory):
+                lost[place] = turn
+            turns.append(turn)
             tell(
-                f"repeat {repeat + 1} of {repeats}: {entry.name}, {entry.decoding}, beams "
-                f"{entry.beams}, sequences "
-                f"{entry.sequences}, tenants {entry.tenants}: {found[-1].tokens_per_second:.1f} "
-                "tokens/s"
+                f"repeat {repeat + 1} of {count}: {entry.name}, {entry.decoding}, beams "
+                f"{entry.beams}, sequences {entry.sequences}, tenants {entry.tenants}: {turn}"
             )
-    return taken
+        yield turns
+
+
+def _turn(
+    backbone: LoadedBackbone,
+    entry: Entry,
+    items: Sequence[Item],
+    decoder: FastDecoder | None,
+    *,
+    warmup: int,
+    seed: int,
+) -> Sample | OutOfMemory:
+    """Measure one entry; leave no memory of it behind, whether it fitted or not."""
+    try:
+        return _sample(backbone, entry, items, decoder, warmup=warmup, seed=seed)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    finally:
+        if decoder is not None:
+            decoder.shapes.release()
+    gc.collect()  # the error is gone here; now the frames go that held the tensors
+    if backbone.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return OutOfMemory(
+        f"{entry.name} with beams={entry.beams}, decoding={entry.decoding} and {entry.sequences} "
+        f"sequences of {entry.tenants} tenants must fit into the device's memory, got an allocation "
+        "that failed: set fewer beams or tenants."
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is a lack of memory, or came of one while a step was compiled or recorded."""
+    found: BaseException | None = error
+    while found is not None:
+        if is_out_of_memory(found):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
 
 
 @torch.no_grad()
@@ -168,26 +160,20 @@ def _sample(
     batches = [batch_of(items, entry.sequences)] if whole else [[item] for item in items]
     most = max(item.new_tokens for batch in batches for item in batch)
     device = backbone.device
-    try:
-        with (
-            _plain_settings(backbone.model),
-            entry.on(backbone, seed) as generate,
-            stepping(decoder, generate.modules, max_new_tokens=most),
-        ):
-            # Where steps are compiled, the first warm-up compiles them.
-            for index in range(warmup if decoder is None else max(1, warmup)):
-                short = [Item(one.ids, _WARM_TOKENS) for one in batches[index % len(batches)]]
-                _timed(backbone, generate, short, entry.beams)
-            meter.reset_peak(device)
-            before = time.process_time()
-            times = [_timed(backbone, generate, batch, entry.beams) for batch in batches]
-            processor = time.process_time() - before
-            peak = meter.peak_bytes(device)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"{entry.name} with beams={entry.beams} and {entry.sequences} sequences must fit into "
-            "the device's memory, got an allocation that failed: set fewer beams or tenants."
-        ) from error
+    with (
+        _plain_settings(backbone.model),
+        entry.on(backbone, seed) as generate,
+        stepping(decoder, generate.modules, max_new_tokens=most),
+    ):
+        # Where steps are fast, the first warm-up makes, compiles and records them.
+        for index in range(warmup if decoder is None else max(1, warmup)):
+            short = [Item(one.ids, _WARM_TOKENS) for one in batches[index % len(batches)]]
+            _timed(backbone, generate, short, entry.beams)
+        meter.reset_peak(device)
+        before = time.process_time()
+        times = [_timed(backbone, generate, batch, entry.beams) for batch in batches]
+        processor = time.process_time() - before
+        peak = meter.peak_bytes(device)
     seconds = sum(whole for whole, _ in times)
     firsts = sum(first for _, first in times)
     steps = sum(batch[0].new_tokens - 1 for batch in batches)

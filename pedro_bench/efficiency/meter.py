@@ -1,4 +1,7 @@
-"""Meter: time with the device brought to a stop, the highest memory, the memory's bandwidth."""
+"""Meter: time with the device brought to a stop, the highest memory, the memory's bandwidth.
+
+`FirstToken` and `StepsClock` read the clock from within a generation and within a training.
+"""
 
 import resource
 import sys
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import StoppingCriteria
 
 _COPY_BYTES = {"cuda": 2**31, "cpu": 2**28}
@@ -81,3 +84,40 @@ class FirstToken(StoppingCriteria):  # type: ignore[misc]  # the base class is A
         if self.at is None:
             self.at = now(input_ids.device)
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+class StepsClock:
+    """Times the optimiser steps of one training, whichever loop takes them: nothing before, nothing after.
+
+    The clock starts where the backbone first begins a forward pass and stops after the last step: making
+    batches in between counts, and building the loop, evaluating and saving do not. The device is brought
+    to a stop only then.
+
+    Args:
+        decoder: The backbone's decoder, which every step runs.
+        device: Where it lies.
+        steps: Optimiser steps of the training.
+
+    Attributes:
+        seconds: Time of all steps; None before the last one.
+        peak_bytes: Highest memory since the clock was made; None before the last step.
+    """
+
+    def __init__(self, decoder: nn.Module, device: torch.device, steps: int) -> None:
+        self.seconds: float | None = None
+        self.peak_bytes: int | None = None
+        self._device = device
+        self._steps = steps
+        self._started = 0.0
+        self._handle = decoder.register_forward_pre_hook(self._start)
+        reset_peak(device)
+
+    def step(self, number: int) -> None:
+        """Take that an optimiser step is done, by its number from 1."""
+        if number == self._steps:
+            self.seconds = now(self._device) - self._started
+            self.peak_bytes = peak_bytes(self._device)
+
+    def _start(self, *_: Any) -> None:
+        self._handle.remove()
+        self._started = now(self._device)

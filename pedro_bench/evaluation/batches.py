@@ -76,9 +76,10 @@ def evaluating(adapted: Adapted, batch_size: int) -> Iterator[None]:
         with torch.no_grad():
             yield
     except torch.OutOfMemoryError as error:
+        remedy = f"set it to {batch_size // 2}" if batch_size > 1 else "take fewer beams"
         raise TrainingError(
-            "evaluation.batch_size must be small enough for the device's memory, got "
-            f"{batch_size}: set evaluation.batch_size={max(1, batch_size // 2)}."
+            "batch_size (of a run: evaluation.batch_size) must be small enough for the device's "
+            f"memory, got {batch_size}: {remedy}."
         ) from error
     finally:
         for module, mode in modes:

@@ -117,7 +117,7 @@ def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None
     write_folder(folder / _ADAPTER, Saved(header, state, {"adapter": adapted.adapter_state()}))
 
 
-def load_run(path: Path, *, device: str, decoding: str) -> SavedRun:
+def load_run(path: str | Path, *, device: str, decoding: str) -> SavedRun:
     """Load a run from its record or its working folder; see `pedro_bench.experiment.load`."""
     saved = read_saved(path)
     config = dict(saved.state["config"])
@@ -133,12 +133,13 @@ def load_run(path: Path, *, device: str, decoding: str) -> SavedRun:
     return SavedRun(adapted, config, decoding)
 
 
-def read_saved(path: Path) -> Saved:
+def read_saved(path: str | Path) -> Saved:
     """Read a finished run's adapter from its record or its working folder, without the backbone.
 
     Raises:
         RecordError: If the run is not finished, or its adapter is gone or damaged.
     """
+    path = Path(path)
     folder = path if path.is_dir() else _folder_of(path)
     try:
         return read_folder(folder / _ADAPTER)

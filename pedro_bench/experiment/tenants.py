@@ -11,7 +11,7 @@ from pedro_bench.serving import AdapterBank, TenantAdapter
 from pedro_bench.training.saved_folder import Saved
 
 
-def saved_adapter(path: Path) -> TenantAdapter:
+def saved_adapter(path: str | Path) -> TenantAdapter:
     """Read the adapter of a finished run, for `AdapterBank.add`; the backbone is not loaded.
 
     Args:
@@ -23,7 +23,9 @@ def saved_adapter(path: Path) -> TenantAdapter:
     return _adapter(read_saved(path))
 
 
-def open_bank(runs: Mapping[str, Path], *, device: str, store: str, decoding: str) -> AdapterBank:
+def open_bank(
+    runs: Mapping[str, str | Path], *, device: str, store: str, decoding: str
+) -> AdapterBank:
     """Load runs as tenants; see `pedro_bench.experiment.serve`."""
     if not runs:
         raise ConfigError("runs must name at least one tenant and its run, got none.")

@@ -1,7 +1,7 @@
 """Serving: many tenants' adapters of one method on one backbone, mixed in every batch."""
 
-from pedro_bench.serving.bank import AdapterBank, BankMemory
+from pedro_bench.serving.bank import AdapterBank
 from pedro_bench.serving.fast_decoding import FastDecoder
-from pedro_bench.serving.tenant import TenantAdapter
+from pedro_bench.serving.tenant import BankMemory, TenantAdapter
 
 __all__ = ["AdapterBank", "BankMemory", "FastDecoder", "TenantAdapter"]

@@ -7,14 +7,13 @@ generate: a generation holds the tensors it began with. Batches of one bank run 
 import difflib
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pedro_bench import checks
 from pedro_bench.data.encoding import encode
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.evaluation.batches import Progress, by_length
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -27,31 +26,11 @@ from pedro_bench.serving.admission import refuse_stranger
 from pedro_bench.serving.attaching import ForTenants
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.serving.mixing import Held, MixedBatch, context_of
-from pedro_bench.serving.tenant import TenantAdapter
+from pedro_bench.serving.tenant import BankMemory, TenantAdapter
 
 STORES = ("backbone", "cpu")
 """Where tenants' tensors lie: on the backbone's device, or in main memory, from where those of a batch
 are fetched once for each batch."""
-
-
-@dataclass(frozen=True)
-class BankMemory:
-    """What the tenants of a bank take.
-
-    Attributes:
-        tenants: Their number.
-        bytes_per_tenant: Bytes of each one's tensors (all tenants have the same shapes); 0 without any.
-        device: Where they lie.
-    """
-
-    tenants: int
-    bytes_per_tenant: int
-    device: str
-
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all tenants' tensors, the backbone not counted."""
-        return self.tenants * self.bytes_per_tenant
 
 
 class AdapterBank:
@@ -91,6 +70,7 @@ class AdapterBank:
         self._blocks = wrapped.blocks
         self._adapters: dict[str, Held] = {}
         self._turn = threading.Lock()
+        self._is_closed = False
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -132,9 +112,10 @@ class AdapterBank:
 
     def memory(self) -> BankMemory:
         """Return what the tenants take."""
-        first = next(iter(self._adapters.values()), {})
+        held = tuple(self._adapters.values())  # at once: tenants may come and go meanwhile
+        first = held[0] if held else {}
         size = sum(row.nbytes for tensors in first.values() for row in tensors.values())
-        return BankMemory(len(self._adapters), size, str(self._device))
+        return BankMemory(len(held), size, str(self._device))
 
     def generate(
         self,
@@ -158,6 +139,8 @@ class AdapterBank:
         Raises:
             ConfigError: If a tenant is unknown.
             DataError: If a prompt is longer than `max_length`.
+            ContextError: If the bank was closed, be it between two batches.
+            TrainingError: If the device runs out of memory.
         """
         examples = [
             Example(parts=(Part(prompt),), answer="", golds=("",), identity=prompt)
@@ -201,6 +184,8 @@ class AdapterBank:
 
         Raises:
             ConfigError: If a tenant is unknown.
+            ContextError: If the bank was closed, be it between two batches.
+            TrainingError: If the device runs out of memory.
         """
         held = {tenant: self._find(tenant) for tenant in tenants}
         texts = [""] * len(prompts)
@@ -210,14 +195,19 @@ class AdapterBank:
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
             steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
             # decoding sets modes and settings of the one model for its time
-            with self._turn, steps:
-                answers = generate(
-                    view,
-                    batch,
-                    num_beams=num_beams,
-                    max_new_tokens=max_new_tokens,
-                    batch_size=len(batch),
-                )
+            with self._turn:
+                if self._is_closed:
+                    raise ContextError(
+                        "a bank must be open to generate, got one that was closed: open another."
+                    )
+                with steps:
+                    answers = generate(
+                        view,
+                        batch,
+                        num_beams=num_beams,
+                        max_new_tokens=max_new_tokens,
+                        batch_size=len(batch),
+                    )
             for row, answer in zip(rows, answers, strict=True):
                 texts[row] = answer
             done += len(rows)
@@ -239,16 +229,24 @@ class AdapterBank:
         return context_of(prompt_mask_BT.to(self.backbone.device), tenants, held)
 
     def close(self) -> None:
-        """Take the method out of the backbone again, bit for bit; tenants are forgotten."""
-        self._adapted.remove()
-        self._adapters.clear()
+        """Take the method out of the backbone again, bit for bit; tenants are forgotten.
+
+        Waits for the batch that another thread is decoding; what that generation has left is refused.
+        """
+        with self._turn:
+            self._is_closed = True
+            self._adapted.remove()
+            self._adapters.clear()
+            if self._decoder is not None:
+                self._decoder.shapes.release()
 
     def _find(self, tenant: str) -> Held:
         held = self._adapters.get(tenant)
         if held is None:
-            close = difflib.get_close_matches(str(tenant), self._adapters, n=1, cutoff=0.5)
+            names = self.tenants  # at once: tenants may come and go while they are compared
+            close = difflib.get_close_matches(str(tenant), names, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ConfigError(
-                f"tenant must be one of the bank's {len(self._adapters)}, got {tenant!r}.{hint}"
+                f"tenant must be one of the bank's {len(names)}, got {tenant!r}.{hint}"
             )
         return held

@@ -9,15 +9,13 @@ generation is the model's, with an ordinary cache; every later one is a step ove
 (`static_step`), plain, compiled, or recorded as a CUDA graph (`step_graphs`). The plain path stays the
 reference; in float32 both give the same tokens.
 
-Rows are rounded up to a power of two and slots to a step of 64, 96, 128, 192, …: few shapes, each of which is
-compiled once, whatever batches follow.
+Few shapes serve all batches, and each of them is compiled once (`step_shapes`).
 
 Legend: B rows, T tokens of the padded prompt.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
@@ -30,21 +28,11 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.context import current_context
 from pedro_bench.serving.static_step import StaticStep
-from pedro_bench.serving.step_graphs import Graph, Program, compiled, recorded, weights_of
+from pedro_bench.serving.step_graphs import Program, compiled, recorded, weights_of
+from pedro_bench.serving.step_shapes import StepShape, StepShapes
 
 DECODINGS = ("plain", "static", "compiled")
 """`plain`: Transformers' loop and cache; `static`: static steps, recorded on a GPU; `compiled`: both."""
-
-_FEWEST_SLOTS = 64
-
-
-@dataclass
-class _Shape:
-    """A step of one shape, its graph, and the weights that it is bound to."""
-
-    step: StaticStep
-    graph: Graph | None = None
-    weights: list[Tensor] = field(default_factory=list)
 
 
 class FastDecoder:
@@ -56,6 +44,9 @@ class FastDecoder:
         least_slots: Fewest tokens of prompt and answer together that there is room for. Who knows the
             longest prompts gives their number, and everything has one shape.
         backend: Of `torch.compile`.
+
+    Attributes:
+        shapes: What is kept; `shapes.release()` gives the buffers back between two generations.
     """
 
     def __init__(
@@ -72,12 +63,7 @@ class FastDecoder:
         self._decoding = decoding
         self._least_slots = least_slots
         self._backend = backend
-        self._shapes: dict[tuple[int, int], _Shape] = {}
-
-    @property
-    def num_compiled(self) -> int:
-        """Shapes that were compiled so far."""
-        return sum(shape.graph is not None for shape in self._shapes.values())
+        self.shapes = StepShapes()
 
     @contextmanager
     def replacing(self, modules: Iterable[nn.Module], *, max_new_tokens: int) -> Iterator[None]:
@@ -100,6 +86,7 @@ class FastDecoder:
                 return CausalLMOutputWithPast(
                     logits=logits_BV[:, None], past_key_values=active.cache
                 )
+            active = None  # the last batch's buffers may have to go before there is room for others
             output = plain(**inputs)
             mask_BT = inputs.get("attention_mask")
             active = self._begin(output.past_key_values, mask_BT, max_new_tokens, weights)
@@ -123,23 +110,26 @@ class FastDecoder:
         if mask_BT is None:
             mask_BT = torch.ones(rows, length, dtype=torch.bool, device=self._backbone.device)
         state = current_context().state
-        slots = max(length + max_new_tokens, self._least_slots)
-        key = (rounded_rows(rows), rounded_slots(slots))
-        if key not in self._shapes:
-            self._check_window(key[1])
-            self._shapes[key] = _Shape(StaticStep(self._backbone, *key, layers, state))
-        shape = self._shapes[key]
-        if not _are_same(shape.weights, weights):
-            shape.step.install(lambda step: self._program(shape, step, weights))
-            shape.weights = weights
-        shape.step.load(layers, state, mask_BT)
-        return shape.step
 
-    def _program(self, shape: _Shape, step: Program, weights: list[Tensor]) -> Program:
+        def make(num_rows: int, num_slots: int) -> StaticStep:
+            self._check_window(num_slots)
+            return StaticStep(self._backbone, num_rows, num_slots, layers, state)
+
+        slots = max(length + max_new_tokens, self._least_slots)
+        shape, static = self.shapes.take(rows, slots, make)
+        if not _are_same(shape.weights, weights):
+            static.install(lambda step: self._program(shape, static, step, weights))
+            shape.weights = weights
+        static.load(layers, state, mask_BT)
+        return static
+
+    def _program(
+        self, shape: StepShape, static: StaticStep, step: Program, weights: list[Tensor]
+    ) -> Program:
         """Return what runs in place of a step: with these weights, compiled if asked."""
         if self._decoding == "static":
             return recorded(step, self._backbone.device)
-        tensors = [*shape.step.tensors(), *weights]
+        tensors = [*static.tensors(), *weights]
         if shape.graph is None:
             shape.graph = compiled(step, tensors, self._backend)
         graph = shape.graph
@@ -178,21 +168,6 @@ def stepping(
     if decoder is None:
         return nullcontext()
     return decoder.replacing(modules, max_new_tokens=max_new_tokens)
-
-
-def rounded_rows(rows: int) -> int:
-    """Return the next power of two."""
-    return 1 << (rows - 1).bit_length()
-
-
-def rounded_slots(slots: int) -> int:
-    """Return the next of 64, 96, 128, 192, 256, 384, …."""
-    size = _FEWEST_SLOTS
-    while size < slots:
-        if size * 3 // 2 >= slots:
-            return size * 3 // 2
-        size *= 2
-    return size
 
 
 def _are_same(some: list[Tensor], others: list[Tensor]) -> bool:

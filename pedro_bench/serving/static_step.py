@@ -136,7 +136,7 @@ class StaticStep:
         )
         own = tree_map(lambda given: given.new_zeros(num_rows, *given.shape[1:]), state)
         self.context = StepContext(own)
-        self._program: Callable[[], None] = self._step
+        self._program: Callable[[], None] | None = None  # the plain step; held, it would be a cycle
 
     def tensors(self) -> list[Tensor]:
         """Return every buffer."""
@@ -148,7 +148,8 @@ class StaticStep:
         """Run `wrap(step)` in place of the plain step from now on; the buffers' content is lost."""
         with self.context.active():
             self._slot_1.zero_()
-            self._program = wrap(self._step)
+            program = wrap(self._step)
+        self._program = None if program == self._step else program
 
     def load(self, layers: Iterable[tuple[Tensor, Tensor]], state: State, mask_BT: Tensor) -> None:
         """Begin a generation with what its prompts left.
@@ -167,6 +168,7 @@ class StaticStep:
             buffer[:rows] = tensor
         self._mask_B11N.fill_(torch.finfo(self._mask_B11N.dtype).min)
         self._mask_B11N[:rows, 0, 0, :length].masked_fill_(mask_BT.bool(), 0.0)
+        self._positions_B1.zero_()  # rows left over would otherwise count on from batch to batch
         self._positions_B1[:rows, 0] = mask_BT.sum(1)
         self._slot_1.fill_(length)
 
@@ -175,7 +177,7 @@ class StaticStep:
         rows = tokens_B1.shape[0]
         self._tokens_B1[:rows] = tokens_B1
         with self.context.active():
-            self._program()
+            (self._program or self._step)()
         return self._logits_BV[:rows]
 
     def _step(self) -> None:

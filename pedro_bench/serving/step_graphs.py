@@ -44,17 +44,23 @@ def compiled(step: Program, tensors: Sequence[Tensor], backend: Any) -> Graph:
 
 
 def recorded(program: Program, device: torch.device) -> Program:
-    """Record a program's kernels as a CUDA graph and return its replay; on a CPU, return the program."""
+    """Record a program's kernels as a CUDA graph and return its replay; on a CPU, return the program.
+
+    The recording is made on a stream of the program's own device, whichever is the current one, and only
+    this thread must keep from what a recording forbids: another one may allocate meanwhile, as a bank
+    does that takes a tenant in.
+    """
     if device.type != "cuda":
         return program
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UPS):
-            program()
-    torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        program()
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                program()
+        torch.cuda.current_stream(device).wait_stream(stream)
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            program()
     replay: Program = graph.replay
     return replay

@@ -1,4 +1,4 @@
-"""What one tenant brings: trained tensors, and what they were trained on."""
+"""Tenants: what one brings, trained tensors and what they were trained on; what all take in memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -29,6 +29,26 @@ class TenantAdapter:
     def of(cls, adapted: AdaptedModel) -> "TenantAdapter":
         """Copy the adapter out of an adapted model."""
         return cls(adapted.method, adapted.backbone.revision, adapted.adapter_state())
+
+
+@dataclass(frozen=True)
+class BankMemory:
+    """What the tenants of a bank take.
+
+    Attributes:
+        tenants: Their number.
+        bytes_per_tenant: Bytes of each one's tensors (all tenants have the same shapes); 0 without any.
+        device: Where they lie.
+    """
+
+    tenants: int
+    bytes_per_tenant: int
+    device: str
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all tenants' tensors, the backbone not counted."""
+        return self.tenants * self.bytes_per_tenant
 
 
 def acting_settings(method: Method) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """A whole comparison on a tiny backbone: turns, rows, records, and what is not measured twice."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,13 @@ from transformers import GenerationConfig
 
 from pedro_bench import records
 from pedro_bench.backbones.llama import Llama
-from pedro_bench.efficiency import contestants
+from pedro_bench.efficiency import compare as comparing
+from pedro_bench.efficiency import contestants, meter
 from pedro_bench.efficiency.compare import Comparison, compare
 from pedro_bench.efficiency.request import DEFAULTS, request_of
-from pedro_bench.errors import InjectionError
+from pedro_bench.efficiency.rows import rows_since
+from pedro_bench.errors import InjectionError, TrainingError
+from pedro_bench.serving.static_step import StaticStep
 from tests.tiny import build_method
 
 SMALL = {"repeats": 2, "warmup": 1, "prompts": 2, "prompt_tokens": 6, "new_tokens": 3}
@@ -68,6 +73,113 @@ def test_methods_take_turns_and_leave_records(
     (tmp_path / found["records"][3]).unlink()
     compare(comparison, told.append)
     assert len(told) == 8, "ratios are of one run, so all is measured anew"
+
+
+class Stopped(BaseException):
+    """Stands for a kill."""
+
+
+def stop_at(word: str) -> Callable[[str], None]:
+    def tell(line: str) -> None:
+        if line.startswith(word):
+            raise Stopped
+
+    return tell
+
+
+def test_a_comparison_that_is_stopped_leaves_its_finished_repeats(
+    make_comparison: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    comparison = make_comparison(methods=["none", "pedro"], beams=[1], repeats=3)
+    with pytest.raises(Stopped):
+        compare(comparison, stop_at("repeat 2 of 3: pedro"))
+    left = [records.read(path) for path in records.find(tmp_path)]
+    assert [(one.method, one.seed, one.status) for one in left] == [
+        ("none", 0, "finished"),
+        ("pedro", 0, "finished"),
+    ]
+    rows = rows_since(str(tmp_path), "efficiency", left[0].started)
+    assert [(row["method"], row["beams"], row["repeats"]) for row in rows] == [
+        ("none", 1, 1),
+        ("pedro", 1, 1),
+    ]
+    assert rows[1]["tokens_per_second"] == left[1].metrics["test"]["tokens_per_second"]
+    assert rows_since(str(tmp_path), "efficiency", "2999-01-01T00:00:00+00:00") == []
+
+
+def test_repeats_of_two_runs_are_no_comparison(
+    make_comparison: Callable[..., Comparison], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(f"2026-01-01T00:00:0{second}+00:00" for second in range(9))
+    monkeypatch.setattr(comparing, "now", lambda: next(times))
+    own: dict[str, Any] = {"methods": ["none"], "beams": [1]}
+    compare(make_comparison(**own), lambda _: None)
+    with pytest.raises(Stopped):
+        compare(make_comparison(rerun=True, **own), stop_at("repeat 2 of 2"))
+    told: list[str] = []
+    compare(make_comparison(**own), told.append)
+    assert len(told) == 2, "one repeat was of the first run, the other of the second"
+    compare(make_comparison(**own), told.append)
+    assert len(told) == 2
+
+
+@pytest.fixture
+def lora_runs_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let LoRA alone run out of memory from its second turn on; its turns are listed."""
+    turns: list[str] = []
+    plain = contestants.adapted
+
+    @contextmanager
+    def short(backbone: Any, method: Any, seed: int) -> Iterator[Any]:
+        with plain(backbone, method, seed) as generate:
+            turns.append(method.name)
+            if turns.count("lora") > 1 and method.name == "lora":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            yield generate
+
+    monkeypatch.setattr(contestants, "adapted", short)
+    return turns
+
+
+def test_a_lack_of_memory_ends_one_contestant_and_not_the_others(
+    make_comparison: Callable[..., Comparison], lora_runs_out: list[str], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    comparison = make_comparison(methods=["lora", "pedro"], beams=[1], repeats=3)
+    found = compare(comparison, told.append)
+    assert lora_runs_out == ["lora", "pedro", "lora", "pedro", "pedro"]
+    assert [(row["method"], row["repeats"]) for row in found["rows"]] == [("lora", 1), ("pedro", 3)]
+    assert len(found["records"]) == 4
+    assert told[2].endswith("lora, plain, beams 1, sequences 1, tenants 1: out of memory")
+    sentence = "lora with beams=1, decoding=plain and 1 sequences of 1 tenants must fit into the"
+    assert found["notes"][1].startswith(sentence)
+    left = [records.read(path) for path in records.find(tmp_path)]
+    assert [one.status for one in left if one.method == "lora"] == ["finished", "failed", "failed"]
+    assert left[1].error == found["notes"][1]
+
+
+def test_where_nothing_fits_the_reason_is_told(
+    make_comparison: Callable[..., Comparison], lora_runs_out: list[str]
+) -> None:
+    lora_runs_out.append("lora")
+    with pytest.raises(TrainingError, match=r"lora .* must fit .* got an allocation that failed"):
+        compare(make_comparison(methods=["lora"], beams=[1]), lambda _: None)
+
+
+def test_a_contestant_is_charged_with_its_own_buffers_alone(
+    make_comparison: Callable[..., Comparison], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+
+    def count(_: torch.device) -> None:
+        kept.append(sum(type(one) is StaticStep for one in gc.get_objects()))
+
+    monkeypatch.setattr(meter, "reset_peak", count)
+    comparison = make_comparison(
+        methods=["none", "pedro"], beams=[1], decoding=["plain", "static"], repeats=2
+    )
+    compare(comparison, lambda _: None)
+    assert kept == [0, 0, 1, 1] * 2
 
 
 def test_tenants_stand_beside_one_tenant_and_the_peer(
@@ -150,6 +262,34 @@ def test_a_contestant_acts_and_leaves_the_backbone_as_it_was(
     assert backbone.fingerprint() == before
     assert torch.equal(torch.get_rng_state(), stream)
     assert not any(p.requires_grad for p in backbone.model.parameters())
+
+
+def test_a_peer_that_was_not_made_to_its_end_leaves_the_backbone_as_it_was(
+    load_tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import peft
+
+    backbone = load_tiny()
+    before = backbone.fingerprint()
+    modules = dict(backbone.model.named_modules())
+    plain, made = peft.tuners.lora.layer.Linear.__init__, []
+
+    def short(*given: Any, **options: Any) -> None:
+        made.append(1)
+        if len(made) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        plain(*given, **options)
+
+    monkeypatch.setattr(peft.tuners.lora.layer.Linear, "__init__", short)
+    with (
+        pytest.raises(torch.OutOfMemoryError),
+        contestants.peer(backbone, build_method("lora"), 2, seed=0),
+    ):
+        pass
+    after = dict(backbone.model.named_modules())
+    assert list(after) == list(modules)
+    assert all(after[path] is module for path, module in modules.items())
+    assert backbone.fingerprint() == before
 
 
 def test_the_peer_searches_with_beams(make_comparison: Callable[..., Comparison]) -> None:

@@ -32,8 +32,8 @@ def test_a_token_equal_to_the_padding_stays_a_token() -> None:
     assert mask.tolist() == [[True, True], [False, True]]
 
 
-@pytest.mark.parametrize(("batch_size", "remedy"), [(32, 16), (1, 1)])
-def test_lack_of_memory_names_the_setting(batch_size: int, remedy: int) -> None:
+@pytest.mark.parametrize(("batch_size", "remedy"), [(32, "set it to 16"), (1, "take fewer beams")])
+def test_lack_of_memory_names_the_setting_and_the_argument(batch_size: int, remedy: str) -> None:
     module = nn.Linear(1, 1)
     seen = []
 
@@ -43,7 +43,10 @@ def test_lack_of_memory_names_the_setting(batch_size: int, remedy: int) -> None:
             seen.append(module.training)
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    message = rf"evaluation\.batch_size must be .*got {batch_size}: set .*={remedy}\."
+    message = (
+        r"^batch_size \(of a run: evaluation\.batch_size\) must be small enough .*"
+        rf"got {batch_size}: {remedy}\.$"
+    )
     with pytest.raises(TrainingError, match=message):
         run_out_of_memory()
     assert seen == [False]

@@ -24,7 +24,9 @@ def load_script(monkeypatch: pytest.MonkeyPatch):
     return load
 
 
-def write_record(root: Path, method: str, repeat: int, speed: float) -> str:
+def write_record(
+    root: Path, method: str, repeat: int, speed: float, contestant: dict | None = None
+) -> str:
     record = RunRecord(
         key="0" * 12,
         status="finished",
@@ -34,10 +36,16 @@ def write_record(root: Path, method: str, repeat: int, speed: float) -> str:
         data="paper_lengths",
         suite="efficiency",
         seed=repeat,
-        config={},
+        config={"contestant": contestant or {}},
         main_metric="tokens_per_second",
         metrics={"test": {"tokens_per_second": speed}},
-        timing={"processor_seconds": 1 / speed},
+        timing={
+            "processor_seconds": 1 / speed,
+            "first_token_seconds": 0.1,
+            "step_seconds": 1 / speed,
+            "bandwidth_share": speed / 100,
+        },
+        memory={"peak_bytes": 1000},
         started="2026-01-01T00:00:00+00:00",
     )
     return str(records.write(record, root))
@@ -68,6 +76,18 @@ def test_a_ratio_is_the_median_of_the_ratios_within_repeats(load_script, tmp_pat
     expected = {"ratio": 0.9, "lowest": 0.5, "highest": 1.0, "of_processor_time": 0.9}
     assert made == pytest.approx(expected)
     assert script.ratios(found, [1], 4) == {"pedro / bare, beams 1, plain": made}
+
+
+def test_a_row_that_memory_ended_early_is_compared_where_it_is_there(load_script, tmp_path):
+    script = load_script("benchmark_generation")
+    rows = [{"method": "none", "repeats": 2}, {"method": "lora", "repeats": 1}]
+    paths = [
+        write_record(tmp_path, "none", 0, 10.0),
+        write_record(tmp_path, "none", 1, 40.0),
+        write_record(tmp_path, "lora", 1, 20.0),
+    ]
+    found = {"rows": rows, "records": paths}
+    assert script.ratio(found, {"method": "lora"}, {"method": "none"})["ratio"] == 0.5
 
 
 def test_the_headline_takes_mixed_rows_from_the_part_on_tenants(load_script):
@@ -117,10 +137,83 @@ def test_a_part_that_takes_too_long_is_stopped_and_named(load_script):
 def test_every_part_of_the_gpu_script_is_a_command_that_is_there(load_script):
     script = load_script("benchmark_gpu")
     made = script.parts("results", script.BACKBONE)
-    assert list(made) == ["table3", "compiled", "training", "tenants"]
+    assert list(made) == ["table3", "tenants", "training", "compiled"], "the slowest to start last"
+    assert list(script.LIMITS) == list(made)
+    assert sum(script.LIMITS.values()) == script.SECONDS < 9 * 60
+    assert all(limit > 0 for limit in script.LIMITS.values())
+    assert "repeats=1" in made["tenants"]
+    assert made["training"][2:6] == ["--repeats", "2", "--steps", "20"]
     assert "decoding=[compiled]" in made["compiled"]
     assert Path(made["training"][1]).is_file()
     assert "device=cuda" in made["table3"]
+
+
+def test_what_a_stopped_part_had_finished_is_in_the_result(load_script, tmp_path, monkeypatch):
+    script = load_script("benchmark_gpu")
+    allowed = {}
+
+    def run(command: list[str], seconds: float) -> dict:
+        name = command[0]
+        allowed[name] = round(seconds)
+        written = json.loads(out.read_text()) if out.exists() else {}
+        assert set(written) == set(list(script.LIMITS)[: len(allowed) - 1]) | (
+            {"ratios"} if len(allowed) > 1 else set()
+        ), "the file is written after every part"
+        if name != "table3":
+            return {"rows": []}
+        contestant = {"beams": 1, "sequences": 1, "tenants": 1, "mixed": False}
+        for method, speed in (("lora", 20.0), ("pedro", 25.0)):
+            write_record(tmp_path, method, 0, speed, contestant)
+        return {"stopped": "it took longer"}
+
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr(script, "run", run)
+    monkeypatch.setattr(script, "now", lambda: "2026-01-01T00:00:00+00:00")
+    commands = {name: [name] for name in script.LIMITS}
+    found = script.run_all(commands, str(tmp_path), out, script.SECONDS)
+    assert allowed["table3"] == script.LIMITS["table3"]
+    assert allowed["compiled"] == script.SECONDS, "what is left over goes to those after it"
+    assert found["table3"]["stopped"] == "it took longer"
+    assert found["ratios"] == {"pedro / lora, beams 1": 1.25}
+    assert json.loads(out.read_text()) == found
+
+
+def test_steps_alone_are_timed_on_both_sides(load_script, load_tiny, monkeypatch):
+    """A clock that moves by 1 in a step and by 1000 in all that is none."""
+    from transformers import Trainer
+
+    from pedro_bench.protocols.batch import Encoded
+    from pedro_bench.training.loop import TrainingLoop
+    from tests.tiny import build_method
+
+    script = load_script("benchmark_training")
+    time = [0.0]
+    monkeypatch.setattr(script.meter, "now", lambda _: time[0])
+
+    def taking(seconds: float, owner: type, name: str) -> None:
+        plain = getattr(owner, name)
+
+        def slower(*given, **options):
+            time[0] += seconds
+            return plain(*given, **options)
+
+        monkeypatch.setattr(owner, name, slower)
+
+    for owner, names in (
+        (TrainingLoop, ("__init__", "_start", "_evaluate", "_save", "_result")),
+        (Trainer, ("_inner_training_loop", "_finalize_training")),
+    ):
+        for name in names:
+            taking(1000, owner, name)
+    taking(1, TrainingLoop, "_step")
+    taking(1, Trainer, "training_step")
+    rows = [Encoded((4, 5, 6 + index), (7, 2), index) for index in range(6)]
+    backbone = load_tiny()
+    for side in (script.theirs, script.ours):
+        measured = side(backbone, build_method("lora"), rows, 2)
+        assert measured.seconds == 2, "three steps; the first began before its forward pass"
+        assert measured.peak_bytes > 0
+        assert measured.loss > 0
 
 
 def test_a_measure_is_compared_within_its_repeat(load_script):

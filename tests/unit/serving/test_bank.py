@@ -1,6 +1,8 @@
 """Many tenants in one batch: every sequence as with its tenant's adapter alone."""
 
-from collections.abc import Callable, Sequence
+import difflib
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,9 +11,9 @@ import torch
 from pedro_bench.errors import BackboneError, ConfigError, ContextError, InjectionError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.batch import Encoded
 from pedro_bench.serving import AdapterBank, TenantAdapter
 from tests.tiny import METHOD_NAMES, build_method
+from tests.unit.serving.decoding import make_prompts
 
 SERVED = [
     name
@@ -19,16 +21,7 @@ SERVED = [
     if build_method(name).__class__.__name__ in ("Pedro", "Ia3", "BitFit", "Red", "Lora")
 ]
 REFUSED = sorted(set(METHOD_NAMES) - set(SERVED))
-LENGTHS = (5, 2, 9, 1, 7, 3, 12, 4)
 TENANTS = ("anna", "ben", "anna", "cleo", "ben", "cleo", "anna", "ben")
-
-
-def make_prompts(lengths: Sequence[int] = LENGTHS) -> list[Encoded]:
-    generator = torch.Generator().manual_seed(0)
-    return [
-        Encoded(tuple(torch.randint(4, 35, (n,), generator=generator).tolist()), (), index)
-        for index, n in enumerate(lengths)
-    ]
 
 
 def open_bank(backbone: Any, name: str, adapters: dict[str, Any]) -> AdapterBank:
@@ -113,6 +106,91 @@ def test_tenants_come_and_go_while_others_generate(
     assert new == [generate(other, [one], batch_size=1, **options)[0] for one in prompts[:2]]
 
 
+@pytest.mark.parametrize("decoding", ["plain", "static"])
+def test_closing_waits_for_the_batch_of_another_thread(
+    decoding: str, load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+) -> None:
+    backbone = load_tiny()
+    adapted = make_tenant("pedro", 1, backbone)
+    adapter = TenantAdapter.of(adapted)
+    adapted.remove()
+    bank = AdapterBank(backbone, adapter.method, decoding=decoding)
+    bank.add("anna", adapter)
+    prompts = make_prompts((5, 7, 3))
+    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 6, "batch_size": 3}
+    expected = bank.generate_encoded(["anna"] * 3, prompts, **options)
+    is_decoding, may_go_on = threading.Event(), threading.Event()
+
+    def hold(*_: Any) -> None:
+        is_decoding.set()
+        assert may_go_on.wait(30)
+
+    handle = backbone.decoder.register_forward_hook(hold)
+    found: list[str] = []
+    generating = threading.Thread(
+        target=lambda: found.extend(bank.generate_encoded(["anna"] * 3, prompts, **options))
+    )
+    closing = threading.Thread(target=bank.close)
+    generating.start()
+    assert is_decoding.wait(30)
+    closing.start()
+    closing.join(0.3)
+    assert closing.is_alive(), "the batch is still being decoded"
+    assert bank.tenants == ("anna",)
+    may_go_on.set()
+    generating.join(30)
+    closing.join(30)
+    handle.remove()
+    assert found == expected
+    assert bank.tenants == ()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.model.modules())
+
+
+def test_a_generation_is_refused_the_batches_that_it_has_left_when_its_bank_is_closed(
+    load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+) -> None:
+    backbone = load_tiny()
+    adapted = make_tenant("pedro", 1, backbone)
+    adapter = TenantAdapter.of(adapted)
+    adapted.remove()
+    bank = open_bank(backbone, "pedro", {"anna": adapter})
+    done = []
+
+    def progress(*numbers: int) -> None:
+        done.append(numbers)
+        bank.close()
+
+    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 3, "batch_size": 2}
+    with pytest.raises(ContextError, match="a bank must be open to generate, got one .* closed"):
+        bank.generate_encoded(["anna"] * 3, make_prompts((5, 7, 3)), progress=progress, **options)
+    assert done == [(2, 3)]
+
+
+def test_tenants_may_come_and_go_while_an_unknown_name_is_compared_with_theirs(
+    load_tiny: Callable[..., Any], make_tenant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = load_tiny()
+    adapted = make_tenant("ia3", 1, backbone)
+    adapter = TenantAdapter.of(adapted)
+    adapted.remove()
+    bank = open_bank(backbone, "ia3", {"anna": adapter, "ben": adapter})
+    compare = difflib.get_close_matches
+
+    def beside_another_thread(word: str, names: Any, **options: Any) -> list[str]:
+        def slowly() -> Any:
+            for name in names:
+                bank.remove(name)
+                bank.add(f"{name} {name}", adapter)
+                yield name
+
+        return compare(word, slowly(), **options)
+
+    monkeypatch.setattr(difflib, "get_close_matches", beside_another_thread)
+    with pytest.raises(ConfigError, match=r"the bank's 2, got 'ana'\. Did you mean 'anna'\?"):
+        bank.remove("ana")
+    assert bank.tenants == ("anna anna", "ben ben")
+
+
 def test_a_thousand_pedro_tenants_on_one_backbone(
     load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
 ) -> None:
@@ -130,7 +208,7 @@ def test_a_thousand_pedro_tenants_on_one_backbone(
         }
         bank.add(f"tenant {seed}", TenantAdapter(start.method, backbone.revision, tensors_of[seed]))
     chosen = [0, *range(991, 1000)]
-    prompts = make_prompts([5] * len(chosen))
+    prompts = make_prompts((5,) * len(chosen))
     options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 4}
     found = bank.generate_encoded(
         [f"tenant {seed}" for seed in chosen], prompts, batch_size=len(chosen), **options

@@ -62,8 +62,10 @@ def test_finished_runs_are_served_together(save_run: Callable[..., Path]) -> Non
             for tenant, prompt in requests
         ]
         assert bank.generate(requests, num_beams=num_beams, max_new_tokens=5) == expected
-    bank.add("cleo", saved_adapter(save_run("pedro", 2)))
-    assert bank.tenants == ("anna", "ben", "cleo")
+    path = save_run("pedro", 2)
+    bank.add("cleo", saved_adapter(path))
+    bank.add("dora", saved_adapter(str(path)))
+    assert bank.tenants == ("anna", "ben", "cleo", "dora")
 
 
 def test_fast_decoding_gives_the_same_text(save_run: Callable[..., Path]) -> None:
