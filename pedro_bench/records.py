@@ -221,12 +221,6 @@ def read(path: str | Path) -> RunRecord:
         raise DamagedRecordError(str(error)) from error
     if record.stem != path.stem:
         raise DamagedRecordError(f"record {path} must lie in a file named {record.stem}.json.")
-    folder = path.absolute().parent.name
-    if record.suite != folder:
-        raise DamagedRecordError(
-            f"record {path} must lie in the folder of its suite, {record.suite!r}, got {folder!r}: move "
-            "it back, or into that folder of another results_dir."
-        )
     return record
 
 

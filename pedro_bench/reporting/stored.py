@@ -141,7 +141,13 @@ def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
         if config is None:
             config = configs[group] = msgspec.json.decode(found.config, type=dict[str, Any])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        records.read(path)  # says what is wrong
+        suite = records.read(path).suite  # says what is wrong with the record itself
+        folder = path.absolute().parent.name
+        if suite != folder:
+            raise RecordError(
+                f"record {path} must lie in the folder of its suite, {suite!r}, got {folder!r}: move it "
+                "back, or into that folder of another results_dir."
+            ) from error
         raise RecordError(f"record {path} must hold the schema's types, got {error}.") from error
     return Run(
         path=path,
