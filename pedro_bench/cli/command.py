@@ -5,14 +5,13 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
 from pedro_bench.cli.options import outside_options
 from pedro_bench.errors import ConfigError, PedroBenchError, near_match
-from pedro_bench.training.interruption import ENDING, Interrupted
+from pedro_bench.training.interruption import ENDING, Interrupted, taken_by
 
 DONE, RUN_FAILED, BAD_INPUT = 0, 1, 2
 INTERRUPTED = 130
@@ -52,15 +51,8 @@ def ends_on_signals() -> Iterator[None]:
     def leave(number: int, _: FrameType | None) -> None:
         raise Interrupted(f"{signal.Signals(number).name} came.", 128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with taken_by(leave, *ENDING):
         yield
-        return
-    before = {kind: signal.signal(kind, leave) for kind in ENDING}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, signal.SIG_DFL if handler is None else handler)
 
 
 def one_sentence(error: BaseException) -> str:

@@ -7,7 +7,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -24,7 +23,7 @@ from pedro_bench.cli.compose import launcher_config
 from pedro_bench.cli.jobs import Combination, Sweep
 from pedro_bench.errors import ConfigError
 from pedro_bench.experiment.leases import Leases
-from pedro_bench.training.interruption import ENDING, GRACE_SECONDS, Interrupted
+from pedro_bench.training.interruption import ENDING, GRACE_SECONDS, Interrupted, taken_by
 
 LEAVE = "leave"
 """Name of the file in a multirun's folder that says that the command was asked to end."""
@@ -139,15 +138,8 @@ def passed_on(folder: Path, num_jobs: int) -> Iterator[None]:
     def is_at_work(number: int) -> bool:
         return begun(folder, number).is_file() and not word_of(folder, number).is_file()
 
-    if threading.current_thread() is not threading.main_thread():
+    with taken_by(leave, signal.SIGINT, *ENDING):
         yield
-        return
-    before = {kind: signal.signal(kind, leave) for kind in (signal.SIGINT, *ENDING)}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, signal.SIG_DFL if handler is None else handler)
 
 
 def pin_gpu(folder: Path) -> None:

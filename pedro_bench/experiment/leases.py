@@ -171,11 +171,6 @@ class Leases:
         self._watched.pop(stem, None)
         return held
 
-    def can_be_taken(self, stem: str) -> bool:
-        """Whether `take` would try: the run is free, or its holder is dead as far as was watched."""
-        state = self._state(stem)
-        return state.is_free or self._is_dead(stem, state)
-
     def holder(self, stem: str) -> str | None:
         """Return who holds a run, as `host:pid`, or None where it is free."""
         state = self._state(stem)

@@ -8,7 +8,7 @@ import _thread
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -20,6 +20,22 @@ REPEAT_SECONDS = 1
 
 ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """What asks a process to end besides Ctrl-C; Slurm and submitit send the latter two before a time limit."""
+
+
+@contextmanager
+def taken_by(
+    handler: Callable[[int, FrameType | None], None], *kinds: signal.Signals
+) -> Iterator[None]:
+    """Let a handler take signals for the time of a `with` block; only the main thread can, others go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {kind: signal.signal(kind, handler) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, own in before.items():
+            signal.signal(kind, signal.SIG_DFL if own is None else own)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -98,13 +114,11 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {kind: signal.signal(kind, self._take) for kind in (signal.SIGINT, *ENDING)}
-        try:
-            yield
-        finally:
-            self._patience.cancel()
-            for kind, handler in before.items():
-                signal.signal(kind, signal.SIG_DFL if handler is None else handler)
+        with taken_by(self._take, signal.SIGINT, *ENDING):
+            try:
+                yield
+            finally:
+                self._patience.cancel()
         self.leave_if_asked()
 
     def _take(self, number: int, _: FrameType | None) -> None:
