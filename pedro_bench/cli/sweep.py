@@ -37,9 +37,8 @@ from pedro_bench.cli.options import make_importable
 from pedro_bench.cli.rounds import Job, work_off
 from pedro_bench.cli.show import runs_as_json, show_jobs
 from pedro_bench.errors import PedroBenchError
-from pedro_bench.experiment.leases import Leases
-from pedro_bench.experiment.sharing import record_at, status_of
-from pedro_bench.protocols.settings import SHORTEST_LEASE
+from pedro_bench.experiment.leftovers import clear_leftovers
+from pedro_bench.experiment.sharing import record_at
 from pedro_bench.training.interruption import Interrupted
 
 
@@ -62,7 +61,8 @@ def multirun(arguments: Sequence[str]) -> int:
     folder = folder.with_name(f"{folder.name}-{os.getpid()}").absolute()
     with logs_to_stderr():
         work_off(jobs, folder, job)
-    _tidy(jobs)
+    for one in jobs:
+        clear_leftovers(one.combination.settings, one.planned)
     outcomes = [_outcome(one) for one in jobs]
     failed = sum(one["status"] != "finished" for one in outcomes)
     if settings.output == "json":
@@ -119,17 +119,6 @@ def _planned(sweep: Sweep, combination: Combination) -> Job:
     planned = experiment.plan(combination.settings)
     is_due = bool(experiment.due_of(combination.settings, planned))
     return Job(sweep, combination, [path for _, path, _ in planned], is_due)
-
-
-def _tidy(jobs: Sequence[Job]) -> None:
-    """Remove what killed workers left beside the records of finished runs."""
-    finished: dict[Path, set[str]] = {}
-    for one in jobs:
-        for path in one.planned:
-            if status_of(path) == "finished":
-                finished.setdefault(path.parent, set()).add(path.stem)
-    for folder, stems in finished.items():
-        Leases(folder, SHORTEST_LEASE).clear(stems)
 
 
 def _outcome(one: Job) -> dict[str, Any]:

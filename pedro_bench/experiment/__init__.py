@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from pedro_bench import records
 from pedro_bench.experiment.identity import run_key
+from pedro_bench.experiment.leftovers import clear_leftovers
 from pedro_bench.experiment.sharing import (
     Claims,
     agreed_due,
     digests,
+    is_main,
     record_at,
     refuse_splitting,
     status_of,
@@ -133,7 +135,8 @@ def work(
                 break
     finally:
         claims.give_back()
-    claims.leases.clear({path.stem for _, path, status in planned if status == "finished"})
+    if is_main():
+        clear_leftovers(settings, (path for _, path, status in planned if status == "finished"))
     for seed, path, _ in planned:
         known = None if seed in made else record_at(path)
         if known is not None:

@@ -187,15 +187,9 @@ class Leases:
             if state.owner is not None and not state.owner.is_dead()
         }
 
-    def clear(self, stems: set[str]) -> None:
-        """Remove what killed workers left of runs that are finished, and the folder if it is empty."""
-        for path in _files(self.folder):
-            if path.stem in stems:
-                state = _read(path)
-                if state.is_free or (state.owner is not None and state.owner.is_dead()):
-                    path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
+    def stems(self) -> set[str]:
+        """Return the runs that somebody holds, or whose holder left a trace."""
+        return {path.stem for path in _files(self.folder)}
 
     def _state(self, stem: str) -> _State:
         newest = _newest(self.folder, stem)

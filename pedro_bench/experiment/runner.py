@@ -24,6 +24,7 @@ from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.experiment.environment import describe_environment, fit_threads, now, peak_bytes
 from pedro_bench.experiment.identity import resolve_device
+from pedro_bench.experiment.leftovers import working_folder
 from pedro_bench.experiment.phases import Run, Trained, train_phases
 from pedro_bench.experiment.predictions import prediction_lines
 from pedro_bench.experiment.saved import save_adapter
@@ -34,7 +35,7 @@ from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import RunRecord
-from pedro_bench.training.checkpoint import restart
+from pedro_bench.training.working_folder import restart
 
 _logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def _loaded(config: Backbone, device: str) -> tuple[LoadedBackbone, str]:
 def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
     """Run one seed and write its record; what goes wrong is written as a failed record."""
     settings = prepared.settings
-    folder = Path(settings.output_dir) / settings.suite / path.stem
+    folder = working_folder(settings, path)
     prepared.check()  # loading may have taken longer than a lease, if this machine slept
     if settings.rerun and is_main():
         restart(folder)

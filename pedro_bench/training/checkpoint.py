@@ -24,6 +24,7 @@ from pedro_bench.training.saved_folder import (
     remove_partial,
     write_folder,
 )
+from pedro_bench.training.working_folder import phase_folder
 
 SCHEMA = 1
 """Raised whenever the content of a checkpoint changes; another schema's is refused."""
@@ -66,17 +67,6 @@ class Checkpoint:
     best_step: int
     state: Mapping[str, Any]
     tensors: Mapping[str, Mapping[str, Tensor]]
-
-
-def phase_folder(folder: Path, phase: int) -> Path:
-    """Return where a phase's checkpoints lie in a run's working folder."""
-    return folder / f"phase-{phase}"
-
-
-def restart(folder: Path) -> None:
-    """Remove all phases' checkpoints and best adapters: the run is finished, or starts afresh."""
-    for phase in folder.glob("phase-*"):
-        shutil.rmtree(phase)
 
 
 class CheckpointStore:

@@ -61,7 +61,8 @@ def test_a_run_given_back_unfinished_can_be_taken_again(tmp_path):
         lease.release(is_done=False)
         assert Leases(tmp_path, 60).holder(RUN) is None
     assert len(files(tmp_path)) == 1
-    Leases(tmp_path, 60).clear({RUN})
+    assert Leases(tmp_path, 60).stems() == {RUN}
+    Leases(tmp_path, 60).take(RUN).release(is_done=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,9 +12,9 @@ from pedro_bench.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
     Identity,
-    restart,
 )
 from pedro_bench.training.saved_folder import Saved, read_folder, write_folder
+from pedro_bench.training.working_folder import restart
 
 IDENTITY = Identity(key="abc", seed=3)
 
