@@ -100,6 +100,20 @@ class _Earlier:
     def __init__(self, results_dir: str) -> None:
         runs = read_runs(records.find(Path(results_dir)))
         self._runs = [run for run in runs if run.status == "finished" and _seconds(run) > 0]
+        self._same: dict[tuple[Any, ...], list[Run]] = {}
+        for run in self._runs:
+            names = (run.suite, run.method, run.task, run.backbone, run.seed)
+            self._same.setdefault(names, []).append(run)
+
+    def num_moved(self, settings: Settings, planned: Sequence[tuple[int, Path, str]]) -> int:
+        """Return how many runs that are not finished are so under another key, with these settings."""
+        names = (settings.suite, settings.method.name, settings.task.name, settings.backbone.name)
+        config = settings.resolved_config
+        return sum(
+            any(_is_configured(run, config) for run in self._same.get((*names, seed), ()))
+            for seed, _, status in planned
+            if status != "finished"
+        )
 
     def cost(self, settings: Settings) -> Cost | None:
         """Return the median time and greatest memory of the runs most like this one, if any."""
@@ -127,6 +141,11 @@ def _is_alike(run: Run, settings: Settings, device: str) -> bool:
     )
 
 
+def _is_configured(run: Run, config: Mapping[str, Any]) -> bool:
+    groups = ("method", "task", "trainer", "evaluation", "backbone")
+    return all(run.config.get(group) == config[group] for group in groups)
+
+
 def _seconds(run: Run) -> float:
     timing: Mapping[str, Any] = run.timing
     return float(timing.get("train_seconds") or 0) + float(timing.get("test_seconds") or 0)
@@ -143,6 +162,7 @@ def _job(
         "task": combination.settings.task.name,
         "runs": len(planned),
         **{status: planned.count(status) for status in STATUSES},
+        "finished_under_other_keys": earlier.num_moved(combination.settings, runs),
         "seconds_per_run": round(cost.seconds, 1),
         "peak_bytes": round(cost.peak_bytes),
         "from": cost.source,
@@ -167,6 +187,9 @@ def _shown(found: Mapping[str, Any]) -> Group:
         f"Told from: {', '.join(f'{source} ({number})' for source, number in sources)}.",
         *(f"Afterwards: {line}" for line in found["afterwards"]),
     ]
+    if moved := sum(job["finished_under_other_keys"] for job in found["jobs"]):
+        lines.append(f"{moved} of them are finished under other keys, since code or data moved:")
+        lines.append("tables read these records; -m makes the runs anew.")
     if found["workers"]:
         left = _duration(found["seconds_left"])
         plural = "s" if found["workers"] > 1 else ""

@@ -31,6 +31,7 @@ _MOVES_NO_NUMBER = {
     "training/progress.py",
     "training/interruption.py",
     "training/failures.py",
+    "training/working_folder.py",
     "data/inspection.py",
     "protocols/settings.py",
 }

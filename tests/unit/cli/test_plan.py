@@ -69,6 +69,25 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     assert earlier.cost(replace(settings, backbone=replace(settings.backbone, name="x"))) is None
 
 
+def test_runs_made_with_other_code_are_told(tmp_path, capsys):
+    where = f"results_dir={tmp_path}"
+    settings = settings_of([*GRID, where])
+    write(settings, 0)
+    path = experiment.plan(settings)[0][1]
+    key = path.stem.split("--")[3]
+    moved = path.rename(path.with_name(path.name.replace(key, "0" * 12)))
+    moved.write_text(moved.read_text().replace(key, "0" * 12))
+    found = planned(capsys, *GRID, where)
+    assert (found["missing"], found["jobs"][0]["finished_under_other_keys"]) == (5, 1)
+    assert plan([*GRID, where]) == 0
+    assert (
+        "1 of them are finished under other keys, since code or data moved:"
+        in capsys.readouterr().out
+    )
+    found = planned(capsys, *GRID, where, "method.r=2")
+    assert found["jobs"][0]["finished_under_other_keys"] == 0
+
+
 def test_an_experiment_for_people(tmp_path, capsys):
     arguments = ["-m", "+experiment=micro_table4", "method=pedro", f"results_dir={tmp_path}"]
     assert plan([*arguments, "device=cpu"]) == 0
