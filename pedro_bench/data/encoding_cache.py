@@ -1,7 +1,7 @@
 """Encoded splits kept on disk, so that the next run of a task does not tokenise it again.
 
 The file's name is a SHA-256 of everything that decides its content: the tokenizer as it is, the
-text of every part of every example and its answers, the limits, and the code of `encoding`. So a
+text of every part of every example and its answers, the limits, and the code that encodes. So a
 changed file, template, tokenizer or program never finds an old entry. Entries are safetensors
 (nothing is unpickled), written beside and renamed, and carry a SHA-256 of their content: a damaged
 one is made again. Removing the folder is always safe.
@@ -17,8 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.data import encoding
-from pedro_bench.data.encoding import EncodedRows, Encoding, Ids, Packed, encode
+from pedro_bench.data import coder, encoding
+from pedro_bench.data.encoded_rows import EncodedRows, Ids, Packed
+from pedro_bench.data.encoding import Encoding, encode
 from pedro_bench.errors import RecordError
 from pedro_bench.files import write_whole
 from pedro_bench.protocols.task import Example
@@ -78,7 +79,8 @@ def key_of(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> str:
 
 @lru_cache(maxsize=1)
 def _code() -> str:
-    return hashlib.sha256(Path(str(encoding.__file__)).read_bytes()).hexdigest()
+    texts = (Path(str(module.__file__)).read_bytes() for module in (coder, encoding))
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 def _encode(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> Encoding:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pedro_bench.data.encoding import EncodedRows, Packed, encode
+from pedro_bench.data.encoded_rows import EncodedRows, Packed
+from pedro_bench.data.encoding import encode
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.task import Example, Part
 

@@ -1,0 +1,110 @@
+"""Coder: a tokenizer's ids of prompts and of the answers behind them, as arrays; see `encoding`."""
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from pedro_bench.data.encoded_rows import Ids
+from pedro_bench.errors import DataError
+from pedro_bench.protocols.task import Example
+
+_MOST_OF_TWO_BYTES = 2**16
+"""Tokens that two bytes tell apart; Llama-2's 32,000 are fewer, Gemma's 256,000 are more."""
+
+_CHUNK = 512
+"""Examples tokenised at once; bounds the memory that the tokenizer's own records take."""
+
+
+class Coder:
+    """A tokenizer that knows which special tokens it puts around a text."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        if tokenizer.eos_token_id is None:
+            raise DataError(
+                "the tokenizer must have an end-of-sequence token to end answers with, got none."
+            )
+        self.tokenizer = tokenizer
+        self.typecode = "H" if len(tokenizer) <= _MOST_OF_TWO_BYTES else "i"
+        tokenizer("a", truncation=False, padding=False)  # clears both in the fast tokenizer itself
+        self.eos = int(tokenizer.eos_token_id)
+        bare = self._ids(["a"], special=False)[0]
+        whole = self._ids(["a"], special=True)[0]
+        starts = [at for at in range(len(whole)) if whole[at : at + len(bare)] == bare]
+        self._tail = len(whole) - starts[0] - len(bare) if starts and bare else 0
+
+    def encode(
+        self, examples: Sequence[Example], with_answers: bool
+    ) -> tuple[list[Ids], list[Ids]]:
+        """Return prompt ids and answer ids; the latter are empty without answers."""
+        prompts = [ids for part in _chunks(examples) for ids in self.prompt_ids(_prompts(part))]
+        if not with_answers:
+            return prompts, [array(self.typecode)] * len(prompts)
+        return prompts, self.answer_ids((one.prompt, one.answer) for one in examples)
+
+    def prompt_ids(self, texts: Sequence[str]) -> list[Ids]:
+        """Tokenise texts with the special tokens before a sequence, without those behind it."""
+        found = self._ids(texts, special=True)
+        return [ids[: len(ids) - self._tail] for ids in found] if self._tail else found
+
+    def answer_ids(self, texts: Iterable[tuple[str, str]]) -> list[Ids]:
+        """Return the ids that answers add to their prompts, end-of-sequence token last.
+
+        No tokenizer in use joins text across lines, so only a prompt's last line is read with its
+        answer, and pairs that have both in common share one result.
+
+        Args:
+            texts: Pairs of prompt and answer.
+        """
+        keys = [(prompt.rpartition("\n")[2], answer) for prompt, answer in texts]
+        distinct = list(dict.fromkeys(keys))
+        lines = list(dict.fromkeys(line for line, _ in distinct))
+        alone = dict(zip(lines, self.prompt_ids(lines), strict=True))
+        wholes = self.prompt_ids([f"{line} {answer}" for line, answer in distinct])
+        found = {
+            key: self._added(key[1], alone[key[0]], whole)
+            for key, whole in zip(distinct, wholes, strict=True)
+        }
+        return [found[key] for key in keys]
+
+    def _added(self, answer: str, prompt: Ids, whole: Ids) -> Ids:
+        """Return what an answer adds to its prompt's ids, and the end-of-sequence token."""
+        end = array(self.typecode, [self.eos])
+        if not answer:
+            return end
+        added = whole[len(prompt) :] if whole[: len(prompt)] == prompt else None
+        return (added or self._ids([f" {answer}"], special=False)[0]) + end
+
+    def cut_points(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return where each text's tokens end, in characters (its words, for slow tokenizers)."""
+        if not self.tokenizer.is_fast:
+            return [[match.end() for match in re.finditer(r"\S+", text)] for text in texts]
+        backend = self.tokenizer.backend_tokenizer
+        return [
+            [end for _, end in found.offsets]
+            for chunk in _chunks(texts)
+            for found in backend.encode_batch(list(chunk), add_special_tokens=False)
+        ]
+
+    def _ids(self, texts: Sequence[str], special: bool) -> list[Ids]:
+        if not self.tokenizer.is_fast:
+            slow = (self.tokenizer(text, add_special_tokens=special) for text in texts)
+            return [array(self.typecode, found["input_ids"]) for found in slow]
+        backend = self.tokenizer.backend_tokenizer
+        return [
+            array(self.typecode, found.ids)
+            for chunk in _chunks(texts)
+            for found in backend.encode_batch_fast(list(chunk), add_special_tokens=special)
+        ]
+
+
+def _prompts(examples: Sequence[Example]) -> list[str]:
+    return [example.prompt for example in examples]
+
+
+_Item = TypeVar("_Item")
+
+
+def _chunks(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
