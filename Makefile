@@ -13,10 +13,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking,instruct,notebooks]'
 	touch $(STAMP)
 
-.PHONY: help install run test test-slow test-faults check lint format type layers micro-table docs tables figures notebooks clean
+.PHONY: help install run test test-slow test-faults repeat-faults check lint format type layers micro-table docs tables figures notebooks clean
 
 help: ## list the verbs
-	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## create .venv with the tested versions
 
@@ -31,6 +31,9 @@ test-slow: $(STAMP) ## the slow tests
 
 test-faults: $(STAMP) ## every fault, the slow ones too; writes the table of docs/reliability.md
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "fault and not gpu and not network" --write-faults=docs/reliability.md $(ARGS)
+
+repeat-faults: $(STAMP) ## every fault, 20 times in a row; goes on where it stopped
+	$(BIN)/python scripts/repeat_faults.py $(ARGS)
 
 check: lint type layers docs ## lint, types, layers and documents
 
