@@ -81,7 +81,14 @@ def make_rows(count: int, vocab_size: int, seed: int) -> list[Encoded]:
 def ours(backbone: LoadedBackbone, method: Any, rows: Sequence[Encoded], batch: int) -> Measured:
     """Train with this project's loop."""
     config = TrainerConfig(
-        lr=_LR, batch_size=batch, num_epochs=1, eval_every_steps=len(rows), max_length=2048
+        lr=_LR,
+        batch_size=batch,
+        num_epochs=1,
+        eval_every_steps=len(rows),
+        max_length=2048,
+        group_by_length=True,
+        micro_batch_tokens=None,
+        checkpoint_every_steps=None,
     )
     torch.manual_seed(0)
     adapted = AdaptedModel(backbone, method)

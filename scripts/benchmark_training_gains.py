@@ -143,7 +143,9 @@ def main() -> None:
     adapted = AdaptedModel(backbone, build_group("method", built["lora"]))
     adapted.train()
     rows = make_rows(given.steps * given.batch, backbone.shape.vocab_size, seed=0)
-    grouped = training_batches([len(row) for row in rows], given.batch, seed=0, epoch=0)
+    grouped = training_batches(
+        [len(row) for row in rows], given.batch, seed=0, epoch=0, group_by_length=True
+    )
     as_they_come = [
         list(range(start, start + given.batch)) for start in range(0, len(rows), given.batch)
     ]

@@ -23,7 +23,7 @@ from pedro_bench.cli.compose import launcher_config
 from pedro_bench.cli.jobs import Combination, Sweep
 from pedro_bench.errors import ConfigError
 from pedro_bench.experiment.leases import Leases
-from pedro_bench.training.interruption import ENDING, GRACE_SECONDS, Interrupted, taken_by
+from pedro_bench.training.interruption import ENDING, Interrupted, grace_after, taken_by
 
 LEAVE = "leave"
 """Name of the file in a multirun's folder that says that the command was asked to end."""
@@ -121,7 +121,7 @@ def passed_on(folder: Path, num_jobs: int) -> Iterator[None]:
         num_jobs: Its jobs.
 
     Raises:
-        Interrupted: When a signal came, the jobs have ended or `GRACE_SECONDS` and a little more are over.
+        Interrupted: When a signal came, the jobs have ended or their grace and a little more is over.
     """
 
     def leave(number: int, _: FrameType | None) -> None:
@@ -129,8 +129,8 @@ def passed_on(folder: Path, num_jobs: int) -> Iterator[None]:
         for one in multiprocessing.active_children():
             if one.pid is not None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(one.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS + 2
+                    os.kill(one.pid, signal.SIGTERM if number == signal.SIGINT else number)
+        deadline = time.monotonic() + grace_after(number) + 2
         while time.monotonic() < deadline and any(map(is_at_work, range(num_jobs))):
             time.sleep(0.05)
         raise Interrupted(f"{signal.Signals(number).name} came.", 128 + number)

@@ -13,6 +13,8 @@ _INIT_STD = 1e-3
 class Bottleneck(nn.Module):
     """x + W2 GELU(W1 x + b1) + b2, in float32, cast back to the dtype of x.
 
+    Under autocast (training on a GPU) its products are in bfloat16, as a LoRA's are.
+
     W1 and W2 are normal with deviation 1e-3, drawn again where they are beyond two deviations; both
     biases are zero. So it starts close to the identity, not at it.
 

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 class LowRankUpdate(nn.Module):
     """scaling * dropout(x) A^T B^T, in float32, cast to the dtype of the map it is added to.
 
+    Under autocast (training on a GPU) its products are in bfloat16, as peft's are.
+
     A is Kaiming-uniform with a = sqrt(5) (uniform in +-1/sqrt(I)), B is zero: it starts as nothing.
 
     Args:

@@ -17,6 +17,8 @@ _EPSILON = 1e-5
 class SvdUpdate(nn.Module):
     """alpha / (R + 1e-5) * dropout(x) (diag(E) A)^T B^T, in float32, cast to the dtype of the map.
 
+    Under autocast (training on a GPU) its products are in bfloat16, as peft's are.
+
     A and B are N(0, 0.02^2), E is zero: it starts as nothing. An entry of E at zero switches its row
     of A and its column of B off; R in the scaling stays what it was.
 

@@ -11,8 +11,10 @@ which the weights then never see.
 """
 
 import random
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from torch.nn import Parameter
 
@@ -94,8 +96,32 @@ def hold_out(
         )
     size = max(1, len(rows) // HELD_PARTS[bilevel])
     held = set(random.Random(derive(seed, "holdout")).sample(range(len(rows)), size))
-    kept = [row for index, row in enumerate(rows) if index not in held]
-    return kept, [rows[index] for index in sorted(held)]
+    kept = [index for index in range(len(rows)) if index not in held]
+    return Chosen(rows, kept), Chosen(rows, sorted(held))
+
+
+class Chosen(Sequence[Encoded]):
+    """Some of the rows, read from where all of them lie packed.
+
+    Args:
+        rows: All rows.
+        indices: Which of them, in order.
+    """
+
+    def __init__(self, rows: Sequence[Encoded], indices: Sequence[int]) -> None:
+        self._rows, self._indices = rows, array("i", indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, place: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Encoded]: ...
+    def __getitem__(self, place: int | slice) -> Encoded | list[Encoded]:
+        if isinstance(place, slice):
+            return [self._rows[index] for index in self._indices[place]]
+        return self._rows[self._indices[place]]
 
 
 def _check_groups(groups: Mapping[str, Sequence[Parameter]]) -> None:

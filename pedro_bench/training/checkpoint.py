@@ -26,7 +26,7 @@ from pedro_bench.training.saved_folder import (
 )
 from pedro_bench.training.working_folder import phase_folder
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever the content of a checkpoint changes; another schema's is refused."""
 NUM_KEPT = 2
 

@@ -40,7 +40,11 @@ class TrainerConfig:
         num_epochs: Most passes over the training rows.
         max_steps: Most optimiser steps, or null for no bound beside `num_epochs`.
         batch_size: Examples per optimiser step, or null for the paper's rule (16 or 128).
+        group_by_length: Whether examples of like length share a step: less padding, and a token among
+            short answers then counts for more.
         micro_batch_size: Examples per forward pass, or null for the whole batch.
+        micro_batch_tokens: Positions per forward pass on each device, padding included, in training and
+            for the dev loss, or null for no bound.
         eval_batch_size: Examples per forward pass of the dev loss, or null for `micro_batch_size`.
         max_length: Longest prompt and answer together, in tokens; read where examples are encoded.
         eval_every_steps: Optimiser steps between two dev losses.
@@ -67,7 +71,9 @@ class TrainerConfig:
     num_epochs: int = 10
     max_steps: int | None = None
     batch_size: int | None = None
+    group_by_length: bool = False
     micro_batch_size: int | None = None
+    micro_batch_tokens: int | None = 8192
     eval_batch_size: int | None = None
     max_length: int = 2048
     eval_every_steps: int = 200
@@ -75,7 +81,7 @@ class TrainerConfig:
     max_grad_norm: float = 1.0
     precision: str = "auto"
     gradient_checkpointing: bool = False
-    checkpoint_every_steps: int | None = None
+    checkpoint_every_steps: int | None = 50
     architecture_lr: float | None = None
     architecture_weight_decay: float = 0.0
 
@@ -88,12 +94,14 @@ class TrainerConfig:
             "max_steps",
             "batch_size",
             "micro_batch_size",
+            "micro_batch_tokens",
             "eval_batch_size",
             "checkpoint_every_steps",
         ):
             checks.integer(f"trainer.{key}", getattr(self, key), optional=True)
         self._check_numbers()
         checks.choice("trainer.precision", self.precision, PRECISIONS)
+        checks.flag("trainer.group_by_length", self.group_by_length)
         checks.flag("trainer.gradient_checkpointing", self.gradient_checkpointing)
 
     def _check_numbers(self) -> None:

@@ -10,6 +10,9 @@ from pedro_bench.training.config import TrainerConfig
 _CPU_EXHAUSTED = "can't allocate memory"
 """What PyTorch's CPU allocator says in a plain RuntimeError."""
 
+LEAST_TOKENS = 512
+"""Down to where a smaller bound of positions is tried before other settings."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error means that memory ran out, on a GPU or in the machine."""
@@ -24,6 +27,7 @@ def out_of_memory(
     step: int,
     micro_batch_size: int,
     eval_batch_size: int,
+    binding_tokens: int | None,
     is_evaluating: bool,
     can_checkpoint_gradients: bool,
 ) -> TrainingError:
@@ -34,10 +38,15 @@ def out_of_memory(
         step: The step that was being taken, from 1.
         micro_batch_size: Examples per forward pass in force.
         eval_batch_size: Examples per forward pass of the dev loss in force.
+        binding_tokens: `trainer.micro_batch_tokens` if it, and not a number of examples, bounded the
+            largest pass, else None.
         is_evaluating: Whether the dev loss was being computed.
         can_checkpoint_gradients: Whether the method allows it.
     """
-    if is_evaluating and eval_batch_size > 1:
+    if binding_tokens is not None and binding_tokens > LEAST_TOKENS:
+        portion, setting = binding_tokens, "trainer.micro_batch_tokens"
+        remedy = f"trainer.micro_batch_tokens={binding_tokens // 2}"
+    elif is_evaluating and eval_batch_size > 1:
         portion, remedy = eval_batch_size, f"trainer.eval_batch_size={eval_batch_size // 2}"
         setting = "trainer.eval_batch_size"
     else:

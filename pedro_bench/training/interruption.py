@@ -13,13 +13,21 @@ from contextlib import contextmanager
 from types import FrameType
 
 GRACE_SECONDS = 7
-"""How long a step may go on after a signal before it is given up."""
+"""How long a step may go on after Ctrl-C or SIGTERM before it is given up."""
+
+NOTICE_SECONDS = 90
+"""The same after SIGUSR1 or SIGUSR2, which come well before an end: a step of a large model is long."""
 
 REPEAT_SECONDS = 1
 """Signals that follow the first so soon are that one again: a terminal and a launcher both send one."""
 
 ENDING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """What asks a process to end besides Ctrl-C; Slurm and submitit send the latter two before a time limit."""
+
+
+def grace_after(number: int) -> int:
+    """Return for how many seconds a step may go on after a signal."""
+    return NOTICE_SECONDS if number in (signal.SIGUSR1, signal.SIGUSR2) else GRACE_SECONDS
 
 
 @contextmanager
@@ -127,7 +135,7 @@ class Interruption:
         self.leave_if_asked()  # the second signal
         self._taken = time.monotonic()
         self.ask(f"{signal.Signals(number).name} came.", saves=True, exit_code=128 + number)
-        self._patience = threading.Timer(GRACE_SECONDS, _thread.interrupt_main)
+        self._patience = threading.Timer(grace_after(number), _thread.interrupt_main)
         self._patience.daemon = True
         self._patience.start()
 

@@ -44,7 +44,12 @@ class Learner:
             ),
             decays_vectors=is_architecture,
         )
-        self.order = BatchOrder(level.rows, batch_size, order_seed(seed, level.name, phase))
+        self.order = BatchOrder(
+            level.rows,
+            batch_size,
+            order_seed(seed, level.name, phase),
+            group_by_length=config.group_by_length,
+        )
 
     def step(self, factor: float) -> None:
         """Update the parameters from their gradients, at a factor of the highest learning rate."""

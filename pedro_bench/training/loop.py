@@ -55,7 +55,8 @@ class TrainingLoop:
         self.adapted, self.config, self.tracker = adapted, config, tracker
         train_rows, self.dev = rows
         key, self.seed, self.phase = identity
-        self.accelerator = Accelerator(device_placement=False)
+        # Neither scaling nor accumulation of accelerate's own: the environment may ask for both.
+        self.accelerator = Accelerator(device_placement=False, mixed_precision="no")
         micro = min(config.micro_batch_size or batch_size, batch_size)
         self.passes = Passes(
             adapted,
@@ -63,6 +64,7 @@ class TrainingLoop:
             machine.resolved_precision(config.precision, adapted.backbone.device),
             micro,
             config.eval_batch_size or micro,
+            config.micro_batch_tokens,
         )
         chosen = levels(
             adapted.parameter_groups(), adapted.method.bilevel, train_rows, self.dev, self.seed
@@ -112,7 +114,8 @@ class TrainingLoop:
             raise self._out_of_memory() from error
         self.adapted.load_adapter_state(self.store.load_best(self.stopping.best_step))
         self.adapted.eval()
-        return self._result(machine.peak_memory_bytes(device))
+        self._take_peak()
+        return self._result()
 
     def _start(self) -> None:
         """Take up the newest checkpoint, or begin with the seed's own random stream."""
@@ -200,7 +203,14 @@ class TrainingLoop:
         self.accelerator.wait_for_everyone()
         return is_best
 
+    def _take_peak(self) -> None:
+        """Keep the highest peak of this start and of those before it."""
+        peak = machine.peak_memory_bytes(self.adapted.backbone.device)
+        known = [one for one in (self.state.peak_memory_bytes, peak) if one is not None]
+        self.state.peak_memory_bytes = max(known, default=None)
+
     def _save(self) -> None:
+        self._take_peak()
         random = machine.gathered(self.accelerator, self.adapted.backbone.device)
         if self.accelerator.is_main_process:
             adapter, method = self.adapted.adapter, self.adapted.method
@@ -229,17 +239,27 @@ class TrainingLoop:
     def _require_finite(self, what: str, value: float) -> None:
         require_finite(what, value, self.state.step + 1, self.store.last_step())
 
+    def _binding_tokens(self) -> int | None:
+        """Return the bound of positions if it is what bounds the largest pass."""
+        passes, learners = self.passes, self.learners
+        size = passes.eval_batch_size if self.is_evaluating else passes.micro_batch_size
+        sources = [self.dev] if self.is_evaluating else [one.level.rows for one in learners]
+        longest = max(len(row) for rows in sources for row in rows)
+        bounds = passes.limit(size).count(longest) < size
+        return passes.micro_batch_tokens if bounds else None
+
     def _out_of_memory(self) -> TrainingError:
         return out_of_memory(
             self.config,
             step=self.state.step + (0 if self.is_evaluating else 1),
             micro_batch_size=self.passes.micro_batch_size,
             eval_batch_size=self.passes.eval_batch_size,
+            binding_tokens=self._binding_tokens(),
             is_evaluating=self.is_evaluating,
             can_checkpoint_gradients=self.adapted.method.can_checkpoint_gradients,
         )
 
-    def _result(self, peak_memory_bytes: int | None) -> TrainResult:
+    def _result(self) -> TrainResult:
         state, stopping = self.state, self.stopping
         assert stopping.best_dev_loss is not None  # the last step is always evaluated
         return TrainResult(
@@ -250,7 +270,7 @@ class TrainingLoop:
             stopped_early=state.stopped_early,
             train_seconds=state.train_seconds,
             tokens_per_second=state.tokens_per_second,
-            peak_memory_bytes=peak_memory_bytes,
+            peak_memory_bytes=state.peak_memory_bytes,
             resumed_from=self.resumed_from,
             best_folder=self.store.best_folder(stopping.best_step),
         )

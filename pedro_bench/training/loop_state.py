@@ -20,6 +20,7 @@ class LoopState:
         last_lr: Learning rate of the last step.
         is_finished: Whether training is over.
         stopped_early: Whether the patience ended it.
+        peak_memory_bytes: Highest peak of GPU memory over all starts, or None on a CPU.
     """
 
     step: int = 0
@@ -33,6 +34,7 @@ class LoopState:
     last_lr: float = 0.0
     is_finished: bool = False
     stopped_early: bool = False
+    peak_memory_bytes: int | None = None
 
     @property
     def tokens_per_second(self) -> float:

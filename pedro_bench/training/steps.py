@@ -2,7 +2,7 @@
 
     loss = sum over answer tokens of the whole optimiser batch / number of answer tokens in it
 
-so the size of the portions changes nothing but rounding. With several processes each takes a
+so how it is cut into portions changes nothing but rounding. With several processes each takes a
 contiguous slice of every optimiser batch, and gradients and sums are added up over processes, which
 gives the same loss again. Where the backbone's layers are split over processes (`nn.sharding`), all of
 them make as many passes as the busiest: the others fill up with a pass that counts nothing.
@@ -11,7 +11,6 @@ them make as many passes as the busiest: the others fill up with a pass that cou
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -19,7 +18,13 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import Parameter
 
-from pedro_bench.data.batching import collate, evaluation_batches, training_batches
+from pedro_bench.data.batching import (
+    PassLimit,
+    collate,
+    evaluation_batches,
+    portions,
+    training_batches,
+)
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.sharding import is_sharded
 from pedro_bench.protocols.batch import Batch, Encoded
@@ -37,13 +42,17 @@ class BatchOrder:
         rows: What batches are drawn from.
         batch_size: Examples per optimiser step.
         seed: Seed of this order.
+        group_by_length: Whether rows of like length go together.
     """
 
-    def __init__(self, rows: Sequence[Encoded], batch_size: int, seed: int) -> None:
+    def __init__(
+        self, rows: Sequence[Encoded], batch_size: int, seed: int, *, group_by_length: bool
+    ) -> None:
         self._rows = rows
         self._lengths = [len(row) for row in rows]
         self._batch_size = batch_size
         self._seed = seed
+        self._group_by_length = group_by_length
         self._epoch = -1
         self._batches: list[list[int]] = []
         self.steps_per_epoch = len(self._of_epoch(0))
@@ -56,7 +65,11 @@ class BatchOrder:
     def _of_epoch(self, epoch: int) -> list[list[int]]:
         if epoch != self._epoch:
             self._batches = training_batches(
-                self._lengths, self._batch_size, seed=self._seed, epoch=epoch
+                self._lengths,
+                self._batch_size,
+                seed=self._seed,
+                epoch=epoch,
+                group_by_length=self._group_by_length,
             )
             self._epoch = epoch
         return self._batches
@@ -77,6 +90,7 @@ class Passes:
         precision: `fp32` or `bf16`.
         micro_batch_size: Examples per forward pass in training, over all processes.
         eval_batch_size: Examples per forward pass of a split's loss.
+        micro_batch_tokens: Positions per forward pass of one process, or None for no bound.
     """
 
     adapted: AdaptedModel
@@ -84,6 +98,7 @@ class Passes:
     precision: str
     micro_batch_size: int
     eval_batch_size: int
+    micro_batch_tokens: int | None = None
 
     def backward(
         self,
@@ -108,17 +123,17 @@ class Passes:
             with self._autocast():
                 loss, _ = self.adapted(self._collate(portion))
             loss = weight * loss
-            self.accelerator.backward(loss / num_tokens, inputs=wanted)
+            (loss / num_tokens).backward(inputs=wanted)
             total += loss.detach()
         extra = extra_loss() if extra_loss is not None else None
         if extra is not None and self.accelerator.is_main_process:
-            self.accelerator.backward(extra, inputs=wanted)
+            extra.backward(inputs=wanted)
         self._add_up(wanted)
         return float(self._summed(total)) / num_tokens
 
     def mean_loss(self, rows: Sequence[Encoded]) -> float:
         """Return a split's loss per answer token in nats, without gradients, in evaluation mode."""
-        batches = evaluation_batches([len(row) for row in rows], self.eval_batch_size)
+        batches = evaluation_batches([len(row) for row in rows], self.limit(self.eval_batch_size))
         first, stride = self.accelerator.process_index, self.accelerator.num_processes
         was_training = self.adapted.training
         self.adapted.eval()
@@ -135,12 +150,21 @@ class Passes:
     def _portions(self, rows: Sequence[Encoded]) -> list[tuple[Sequence[Encoded], float]]:
         """Return the portions that this process takes of an optimiser batch, each with its weight."""
         count = self.accelerator.num_processes
-        size = -(-self.micro_batch_size // count)
-        bounds = [index * len(rows) // count for index in range(count + 1)]
-        longest = max(stop - start for start, stop in pairwise(bounds))
-        start, stop = bounds[self.accelerator.process_index :][:2]
-        own = [(rows[place : min(place + size, stop)], 1.0) for place in range(start, stop, size)]
-        return self._filled(own, rows[:1], -(-longest // size))
+        limit = self.limit(-(-self.micro_batch_size // count))
+        shares = [
+            rows[index * len(rows) // count : (index + 1) * len(rows) // count]
+            for index in range(count)
+        ]
+        cut = [portions([len(row) for row in share], limit) for share in shares]
+        place = self.accelerator.process_index
+        own: list[tuple[Sequence[Encoded], float]] = [
+            ([shares[place][row] for row in portion], 1.0) for portion in cut[place]
+        ]
+        return self._filled(own, rows[:1], max(map(len, cut)))
+
+    def limit(self, rows: int) -> PassLimit:
+        """Return what a pass of so many examples at most may hold."""
+        return PassLimit(rows, self.micro_batch_tokens, self.adapted.method.num_positions)
 
     def _filled(
         self, own: list[tuple[_Rows, float]], idle: _Rows, passes: int

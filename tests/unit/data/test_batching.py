@@ -2,7 +2,13 @@ import random
 
 import pytest
 
-from pedro_bench.data.batching import collate, evaluation_batches, training_batches
+from pedro_bench.data.batching import (
+    PassLimit,
+    collate,
+    evaluation_batches,
+    portions,
+    training_batches,
+)
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.batch import IGNORED, Encoded
 
@@ -10,21 +16,25 @@ _random = random.Random(7)
 LENGTHS = [_random.randint(3, 90) for _ in range(1003)]
 
 
-def test_training_batches_hold_every_example_once():
-    batches = training_batches(LENGTHS, 16, seed=3, epoch=1)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_training_batches_hold_every_example_once(grouped):
+    batches = training_batches(LENGTHS, 16, seed=3, epoch=1, group_by_length=grouped)
     assert sorted(index for batch in batches for index in batch) == list(range(1003))
     assert sorted(map(len, batches)) == [11] + [16] * 62
 
 
-def test_training_batches_are_a_function_of_seed_and_epoch():
-    first = training_batches(LENGTHS, 16, seed=3, epoch=1)
-    assert first == training_batches(LENGTHS, 16, seed=3, epoch=1)
-    assert first != training_batches(LENGTHS, 16, seed=4, epoch=1)
-    assert first != training_batches(LENGTHS, 16, seed=3, epoch=2)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_training_batches_are_a_function_of_seed_and_epoch(grouped):
+    def made(seed, epoch):
+        return training_batches(LENGTHS, 16, seed=seed, epoch=epoch, group_by_length=grouped)
+
+    assert made(3, 1) == made(3, 1)
+    assert made(3, 1) != made(4, 1)
+    assert made(3, 1) != made(3, 2)
 
 
 def test_training_batches_group_by_length_but_not_in_order():
-    batches = training_batches(LENGTHS, 16, seed=0, epoch=0)
+    batches = training_batches(LENGTHS, 16, seed=0, epoch=0, group_by_length=True)
     spread = [max(LENGTHS[i] for i in batch) - min(LENGTHS[i] for i in batch) for batch in batches]
     assert sum(spread) / len(spread) < 10  # 80 without grouping
     means = [sum(LENGTHS[i] for i in batch) / len(batch) for batch in batches]
@@ -32,14 +42,51 @@ def test_training_batches_group_by_length_but_not_in_order():
     assert means != sorted(means, reverse=True)
 
 
+def test_a_step_that_is_not_grouped_weighs_all_tokens_nearly_alike():
+    """A step's loss is a mean over its tokens, so its weight is one over their number."""
+
+    def spread(*, grouped):
+        batches = training_batches(LENGTHS, 16, seed=0, epoch=0, group_by_length=grouped)[:-1]
+        weights = [1 / sum(LENGTHS[i] for i in batch) for batch in batches if len(batch) == 16]
+        return max(weights) / min(weights)
+
+    assert spread(grouped=False) < 2.5
+    assert spread(grouped=True) > 8
+
+
 def test_evaluation_batches_are_sorted_and_whole():
-    batches = evaluation_batches([3, 9, 5, 9], 2)
+    batches = evaluation_batches([3, 9, 5, 9], PassLimit(2))
     assert batches == [[1, 3], [2, 0]]
 
 
+def test_a_pass_holds_no_more_positions_than_it_may():
+    for limit in (PassLimit(16, 200), PassLimit(16, 200, added=10), PassLimit(3, 10_000)):
+        for cut in (evaluation_batches, portions):
+            passes = cut(LENGTHS, limit)
+            assert sorted(index for rows in passes for index in rows) == list(range(1003))
+            widths = [max(LENGTHS[i] for i in rows) + limit.added for rows in passes]
+            assert widths == sorted(widths, reverse=True)
+            assert all(
+                len(rows) * width <= limit.tokens
+                for rows, width in zip(passes, widths, strict=True)
+            )
+            assert max(map(len, passes)) <= limit.rows
+
+
+def test_an_example_longer_than_the_bound_passes_alone():
+    assert portions([3, 500, 2], PassLimit(16, 100)) == [[1], [0, 2]]
+
+
+def test_a_step_that_fits_into_one_pass_keeps_its_order():
+    assert portions([3, 9, 5], PassLimit(3, 27)) == [[0, 1, 2]]
+    assert portions([3, 9, 5], PassLimit(3, 26)) == [[1, 2], [0]]
+
+
 def test_no_examples_no_batches():
-    assert training_batches([], 4, seed=0, epoch=0) == []
-    assert evaluation_batches([], 4) == []
+    assert training_batches([], 4, seed=0, epoch=0, group_by_length=True) == []
+    assert training_batches([], 4, seed=0, epoch=0, group_by_length=False) == []
+    assert evaluation_batches([], PassLimit(4)) == []
+    assert portions([], PassLimit(4)) == []
 
 
 ROWS = (Encoded((1, 5, 6), (7, 2), 4), Encoded((1, 8), (9, 9, 9, 2), 0))

@@ -26,7 +26,9 @@ class Late(Lora):
 def test_an_early_adapter_is_not_the_best_and_does_not_stop(
     first: int, run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
 ) -> None:
-    config = short(max_steps=24, num_epochs=30, eval_every_steps=3, patience=3)
+    config = short(
+        max_steps=24, num_epochs=30, eval_every_steps=3, patience=3, group_by_length=True
+    )
     _, plain = run_training(lora, config, folder="plain")
     assert plain.stopped_early, "without the rule the loss must rise, or this test shows nothing"
     assert plain.best_step < 21

@@ -1,5 +1,7 @@
 """Which parameters learn on which rows."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import Parameter
@@ -57,6 +59,23 @@ def test_hold_out_depends_on_the_seed_alone() -> None:
     )
     assert first == again
     assert first != other
+
+
+def test_hold_out_reads_the_rows_where_they_are() -> None:
+    """Packed rows are not unpacked, which would take many times their memory."""
+
+    class Counted(list[Encoded]):
+        num_read = 0
+
+        def __getitem__(self, place: Any) -> Any:
+            self.num_read += 1
+            return super().__getitem__(place)
+
+    source = Counted(rows(200))
+    kept, held = hold_out(source, 0, "train_half")
+    assert (len(kept), len(held), source.num_read) == (100, 100, 0)
+    assert {row.index for row in kept} | {row.index for row in held} == set(range(200))
+    assert [row.index for row in kept[3:5]] == [kept[3].index, kept[4].index]
 
 
 def test_hold_out_needs_two_rows() -> None:

@@ -159,7 +159,7 @@ def test_what_a_kill_before_the_clearing_left_is_cleared_on_resume(
     [
         (Identity(key="xyz", seed=3), "of key xyz, got abc"),
         (Identity(key="abc", seed=4), "of seed 4, got 3"),
-        (Identity(key="abc", seed=3, schema=99), "of schema 99, got 1"),
+        (Identity(key="abc", seed=3, schema=99), "of schema 99, got 2"),
         (Identity(key="abc", seed=3, num_processes=2), "of num_processes 2, got 1"),
     ],
 )

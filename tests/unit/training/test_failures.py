@@ -12,6 +12,7 @@ from torch import Tensor
 from pedro_bench.errors import TrainingError
 from pedro_bench.methods.lora import Lora
 from pedro_bench.protocols.method import Injection
+from pedro_bench.training import failures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,18 @@ def test_out_of_memory_names_the_setting_to_change(
 ) -> None:
     with pytest.raises(TrainingError, match=r"training must fit into memory.*" + message):
         run_training(broken(at_call, how), short(**changes))
+
+
+def test_out_of_memory_names_the_bound_of_positions_where_that_is_what_binds(
+    run_training: Callable[..., Any], short: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "LEAST_TOKENS", 16)
+    with pytest.raises(
+        TrainingError, match=r"micro_batch_tokens=24 .*set trainer\.micro_batch_tokens=12 "
+    ):
+        run_training(broken(0, "gpu"), short(micro_batch_tokens=24))
+    with pytest.raises(TrainingError, match=r"set trainer\.micro_batch_size=8 "):
+        run_training(broken(0, "gpu"), short(micro_batch_tokens=16), "least")
 
 
 def test_other_errors_pass_through(

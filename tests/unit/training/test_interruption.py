@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -17,6 +18,16 @@ def heeding(mine: Interruption, *kinds: signal.Signals) -> None:
         assert mine.is_asked
         assert mine.saves
         raise EOFError
+
+
+def long_step(kind: signal.Signals, seconds: float) -> None:
+    """Get a signal and ask only so much later whether to leave."""
+    mine = Interruption()
+    with mine.heeded():
+        os.kill(os.getpid(), kind)
+        time.sleep(seconds)
+        assert mine.is_asked
+        mine.forget()
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, *ENDING])
@@ -41,3 +52,14 @@ def test_a_second_signal_ends_at_once_unless_it_is_the_first_again(
     monkeypatch.setattr(module, "REPEAT_SECONDS", 0)
     with pytest.raises(Interrupted, match="SIGINT came"):
         heeding(mine, signal.SIGINT, signal.SIGTERM)
+
+
+def test_a_signal_ahead_of_a_time_limit_leaves_a_long_step_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A step of a large model takes longer than the grace that Ctrl-C gives."""
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "NOTICE_SECONDS", 60)
+    long_step(signal.SIGUSR2, 0.6)
+    with pytest.raises(KeyboardInterrupt):
+        long_step(signal.SIGTERM, 5)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pedro_bench.methods.lora import Lora
 from pedro_bench.protocols.batch import Encoded
+from pedro_bench.training import machine
 
 
 def test_each_level_moves_only_its_own_group(
@@ -155,3 +156,17 @@ def test_the_extra_loss_is_added_once_whatever_the_portions(
         finals[extra, micro] = torch.cat([t.flatten() for t in adapted.adapter_state().values()])
     torch.testing.assert_close(finals[5.0, 16], finals[5.0, 4], rtol=1e-3, atol=1e-4)
     assert float(finals[5.0, 16].norm()) < float(finals[0.0, 16].norm())
+
+
+def test_the_peak_is_the_highest_of_all_starts(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run killed after its training starts once more and trains no step, at the model's own memory."""
+    for peak in (9, 3):
+        monkeypatch.setattr(machine, "peak_memory_bytes", lambda _, peak=peak: peak)
+        _, result = run_training(lora, short(max_steps=2))
+        assert result.peak_memory_bytes == 9
+    assert result.resumed_from == 2

@@ -68,16 +68,40 @@ def test_portions_change_nothing_but_rounding(
 ) -> None:
     method = lora if name == "lora" else pedro("validation")
     outcomes = {
-        micro: run_training(method, short(micro_batch_size=micro, max_steps=4), f"micro-{micro}")
-        for micro in (16, 5, 4)
+        (micro, tokens): run_training(
+            method,
+            short(micro_batch_size=micro, micro_batch_tokens=tokens, max_steps=4),
+            f"micro-{micro}-{tokens}",
+        )
+        for micro, tokens in ((16, None), (5, None), (4, None), (16, 30))
     }
-    whole = outcomes[16][1].history
-    for micro in (5, 4):
-        for entry, expected in zip(outcomes[micro][1].history, whole, strict=True):
+    whole, expected_result = outcomes.pop((16, None))
+    theirs = whole.adapter_state()
+    for adapted, result in outcomes.values():
+        for entry, expected in zip(result.history, expected_result.history, strict=True):
             assert entry == pytest.approx(expected, rel=2e-5)
-    ours, theirs = outcomes[4][0].adapter_state(), outcomes[16][0].adapter_state()
-    for key, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[key], rtol=1e-3, atol=1e-4)
+        for key, tensor in adapted.adapter_state().items():
+            torch.testing.assert_close(tensor, theirs[key], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"), ("ACCELERATE_MIXED_PRECISION", "bf16")],
+)
+def test_what_accelerates_environment_asks_for_moves_no_number(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+) -> None:
+    """`accelerate launch` exports the user's own defaults, which no record would tell of."""
+    config = short(max_steps=4, max_grad_norm=1e9)
+    _, expected = run_training(lora, config, "plain")
+    monkeypatch.setenv(name, value)
+    _, found = run_training(lora, config, "asked")
+    assert found.history == expected.history
 
 
 def test_dev_loss_is_the_mean_over_all_answer_tokens(
