@@ -67,5 +67,5 @@ figures: $(STAMP) ## results/runs -> results/figures, from records and what lies
 notebooks: $(STAMP) ## execute the notebooks on tiny data
 	$(BIN)/python -m pytest -m "slow or not slow" tests/integration/test_notebooks.py $(ARGS)
 
-clean: ## remove caches and working files; records stay
+clean: ## remove caches, working files and trained adapters; records stay
 	rm -rf outputs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

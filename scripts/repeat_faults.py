@@ -2,9 +2,9 @@
 
     python scripts/repeat_faults.py --times 20 --log outputs/faults.jsonl
 
-Each pass is one `pytest` of every fault, the slow ones too; a line in the log says how it ended and under
-which code. Only passes of the present code count, since its last failure. Ends with the first failure,
-whose output it prints. The code must be committed.
+Each pass is one `pytest` of every fault, the slow ones too, and writes the table of docs/reliability.md;
+a line in the log says how it ended and under which code. Only passes of the present code count, since its
+last failure. Ends with the first failure, whose output it prints. The code must be committed.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import pytest
 
 CODE = ("pedro_bench", "conf", "tests")
 SUITE = ("-m", "fault and not gpu and not network", "-n", "2", "--dist", "worksteal", "-q")
+TABLE = "--write-faults=docs/reliability.md"
 
 
 def git(*arguments: str) -> str:
@@ -54,7 +55,7 @@ def one_pass(code: str) -> tuple[dict[str, object], str]:
         SystemExit: If it was interrupted, which says nothing of the code.
     """
     started = time.monotonic()
-    command = [sys.executable, "-m", "pytest", *SUITE]
+    command = [sys.executable, "-m", "pytest", *SUITE, TABLE]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode < 0 or done.returncode == pytest.ExitCode.INTERRUPTED:
         sys.exit("interrupted: the same command goes on where this one stopped.")

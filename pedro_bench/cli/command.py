@@ -18,7 +18,9 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
-def guarded(body: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+def guarded(
+    body: Callable[[Sequence[str]], int], arguments: Sequence[str], usage: str | None = None
+) -> int:
     """Run a command's body; what a user can cause becomes one sentence on standard error.
 
     `--config-dir DIR` is every command's: its options hold while the body runs.
@@ -26,7 +28,11 @@ def guarded(body: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
     Args:
         body: Takes the other arguments, returns the exit code.
         arguments: The command line without the program's name.
+        usage: What `--help` prints: the module's docstring; None where the body does so itself.
     """
+    if usage is not None and {"-h", "--help"} & set(arguments):
+        print(usage.strip())
+        return DONE
     # Idle threads of torch sleep instead of spinning: next to other work spinning ones cost several times
     # the speed. It counts only before torch is imported, and a value from outside wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

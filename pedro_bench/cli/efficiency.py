@@ -7,8 +7,11 @@ Speed and memory of generation, method against method in one run; `none` is the 
     tenants=[1,4,16,64]             also batches in which every sequence is another tenant's, beside peft's
     decoding=[plain,compiled]       steps of Transformers' loop, and compiled ones over a static cache
     repeats=5 warmup=1 prompts=10   how often, and how much each time
-    lengths=paper                   prompts of 278.6 and answers of 32.5 tokens in the mean
+    lengths=paper                   prompts of prompt_tokens=278.6 and answers of new_tokens=32.5 in the mean
     lengths=task task=… data=…      prompts and answers of a test split
+    seed=0                          of lengths, tokens and adapters
+    suite=efficiency                where the records go; suite=table3 is where Table 3 is made from
+    backbone=… output=text|json     as of `python -m pedro_bench`
 """
 
 import sys
@@ -140,4 +143,4 @@ def _show(found: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(efficiency, sys.argv[1:]))
+    sys.exit(guarded(efficiency, sys.argv[1:], __doc__))

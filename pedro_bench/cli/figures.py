@@ -1,9 +1,14 @@
 """`python -m pedro_bench.cli.figures`: results/runs -> results/figures, as .pdf and .png.
 
 For each suite, backbone and data source: training curves; scores by parameters where a method was run at
-several sizes (Figure 3); the learned activations of one run (Figure 2). `table=` and `suite=` ask for
-some, `run=RECORD.json` for the run whose activations are drawn. Activations are copied out of a run's
-adapter into a file beside its record when they are first drawn, and are drawn from there.
+several sizes (Figure 3); the learned activations of one run (Figure 2). Activations are copied out of a
+run's adapter into a file beside its record when they are first drawn, and are drawn from there.
+
+    table=figure3 suite=main        only these; a list asks for several
+    run=RECORD.json                 the run whose activations are drawn
+    results_dir=results             where the records are
+    figures_dir=results/figures     where the figures go
+    output=text|json                what is printed
 """
 
 import sys
@@ -14,7 +19,7 @@ from pathlib import Path
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
 from pedro_bench.cli.compose import only_extra
 from pedro_bench.cli.folders import check_folder
-from pedro_bench.cli.recorded import DEFAULTS, recorded
+from pedro_bench.cli.recorded import RECORDED, recorded
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.files import write_bytes
 from pedro_bench.reporting.activations import Activations, read_activations, write_activations
@@ -28,7 +33,8 @@ from pedro_bench.reporting.points import has_several_sizes
 from pedro_bench.reporting.report import Report
 from pedro_bench.reporting.stored import Run, read_runs
 
-_DEFAULTS = {**DEFAULTS, "figures_dir": None, "run": None, "output": "text"}
+DEFAULTS = {**RECORDED, "figures_dir": None, "run": None, "output": "text"}
+"""The command's keys."""
 
 _LEARNABLE = "rational"
 
@@ -41,7 +47,7 @@ def figures(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad, there are no records, or a record is damaged.
     """
-    own = only_extra(arguments, _DEFAULTS)
+    own = only_extra(arguments, DEFAULTS)
     check_output(own["output"])
     folder = Path(str(own["figures_dir"] or Path(str(own["results_dir"])) / "figures"))
     check_folder("figures_dir", folder)
@@ -141,4 +147,4 @@ def _write(folder: Path, name: str, files: Files) -> list[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(figures, sys.argv[1:]))
+    sys.exit(guarded(figures, sys.argv[1:], __doc__))

@@ -1,7 +1,11 @@
 """`python -m pedro_bench.cli.inspect task=boolq data=micro`: what the model sees of a task.
 
 Splits with their sizes and fingerprints, one example as prompt and answer, and lengths in tokens of
-the backbone's tokenizer (`tokens=false` leaves these out and loads no tokenizer).
+the backbone's tokenizer.
+
+    task=… data=… backbone=…        as of `python -m pedro_bench`
+    tokens=true                     false leaves the lengths out and loads no tokenizer
+    output=text|json
 """
 
 import sys
@@ -13,6 +17,9 @@ from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr,
 from pedro_bench.cli.compose import settings_of, split_extra
 from pedro_bench.data.inspection import inspect_task
 
+DEFAULTS = {"tokens": True, "output": "text"}
+"""The command's own keys."""
+
 
 def inspect(arguments: Sequence[str]) -> int:
     """Print what the model sees; return the exit code.
@@ -20,7 +27,7 @@ def inspect(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad, or data or backbone cannot be found.
     """
-    own, others = split_extra(arguments, {"tokens": True, "output": "text"})
+    own, others = split_extra(arguments, DEFAULTS)
     check_output(own["output"])
     checks.flag("tokens", own["tokens"])
     settings = settings_of(others)
@@ -73,4 +80,4 @@ def _indented(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(inspect, sys.argv[1:]))
+    sys.exit(guarded(inspect, sys.argv[1:], __doc__))

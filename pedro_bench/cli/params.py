@@ -2,8 +2,12 @@
 
 The numbers come from the backbone's configuration and each method's closed form: no weights, no torch.
 `matrices` is what the papers count, `trainable` all that the optimiser updates. Methods are found by
-listing conf/method. `method=…` (and `method.r=…`) asks for one method, `method=pedro,lora` for several;
-`budget=8.9e6` for the size of each that comes nearest to so many matrix entries.
+listing conf/method.
+
+    backbone=llama2_7b              as of `python -m pedro_bench`
+    method=pedro,lora               only these; of one alone also its settings, such as method.r=8
+    budget=8.9e6                    the size of each that comes nearest to so many matrix entries
+    output=text|json|md
 """
 
 import sys
@@ -22,6 +26,9 @@ from pedro_bench.protocols.backbone import Backbone, BackboneShape
 from pedro_bench.protocols.method import Method, ParameterCount
 from pedro_bench.protocols.settings import build_group, describe
 from pedro_bench.reporting.published import Published, in_published_order, published_parameters
+
+DEFAULTS = {"method": None, "budget": None, "output": "text"}
+"""The command's own keys."""
 
 OUTPUTS = ("text", "json", "md")
 
@@ -49,7 +56,7 @@ def params(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad or the backbone's configuration cannot be found.
     """
-    own, others = split_extra(arguments, {"method": None, "budget": None, "output": "text"})
+    own, others = split_extra(arguments, DEFAULTS)
     checks.choice("output", own["output"], OUTPUTS)
     checks.number("budget", own["budget"], above=0, optional=True)
     typed = keys_of(others)
@@ -183,4 +190,4 @@ def _missing(numbers: Sequence[Published]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(params, sys.argv[1:]))
+    sys.exit(guarded(params, sys.argv[1:], __doc__))

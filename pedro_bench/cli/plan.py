@@ -1,7 +1,10 @@
 """`python -m pedro_bench.cli.plan +experiment=table1`: what a grid holds and costs, and what is left.
 
-It takes what `python -m pedro_bench -m` takes. `watch=10` looks again every ten seconds until every run
-is finished or has failed, and tells how many workers are at it and the time left with so many.
+It takes what `python -m pedro_bench -m` takes, and
+
+    watch=10                        looks again every ten seconds until every run is finished or has
+                                    failed; tells the workers at it and the time left with so many
+    output=text|json
 
 Time and memory come from finished records under the same trainer settings, on the same backbone and kind
 of device (of the same method and task where there are any, else of the same task, else of the same
@@ -36,6 +39,9 @@ from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
 from pedro_bench.reporting.statistics import median
 from pedro_bench.reporting.stored import Run, read_runs
 
+DEFAULTS = {"watch": 0}
+"""The command's own keys."""
+
 STATUSES = ("finished", "missing", "failed", "running")
 
 
@@ -45,7 +51,7 @@ def plan(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad, or the experiment names what does not exist here.
     """
-    given, overrides = split_extra(split_flags(arguments, ("-m", "--multirun")), {"watch": 0})
+    given, overrides = split_extra(split_flags(arguments, ("-m", "--multirun")), DEFAULTS)
     combinations = [one for sweep in sweeps_of(overrides) for one in sweep.combinations]
     output, pause = combinations[0].settings.output, given["watch"]
     check_output(output)
@@ -216,4 +222,4 @@ def _duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(plan, sys.argv[1:]))
+    sys.exit(guarded(plan, sys.argv[1:], __doc__))

@@ -9,7 +9,7 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.records import check_name
 from pedro_bench.reporting.load import Panel, Row, load
 
-DEFAULTS = {"results_dir": "results", "table": None, "suite": None}
+RECORDED = {"results_dir": "results", "table": None, "suite": None}
 """The keys of such a command, with their defaults."""
 
 

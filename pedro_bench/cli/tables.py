@@ -1,8 +1,12 @@
 """`python -m pedro_bench.cli.tables`: results/runs -> results/tables, as .tex, .md, .csv and a page.
 
 One table for each suite, backbone and data source, a table of a paper with all its backbones;
-`table=table1` (or `suite=main`, or a list of them) asks for some.
 `report.html`, which opens in any browser without a network, shows all that were asked for.
+
+    table=table1 suite=main         only these; a list asks for several
+    results_dir=results             where the records are
+    tables_dir=results/tables       where the tables go
+    output=text|json                what is printed
 """
 
 import sys
@@ -13,7 +17,7 @@ from typing import Any
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
 from pedro_bench.cli.compose import only_extra
 from pedro_bench.cli.folders import check_folder
-from pedro_bench.cli.recorded import DEFAULTS, recorded
+from pedro_bench.cli.recorded import RECORDED, recorded
 from pedro_bench.files import write_text
 from pedro_bench.reporting.build import reports
 from pedro_bench.reporting.delimited import comma_separated
@@ -22,7 +26,8 @@ from pedro_bench.reporting.markdown import markdown
 from pedro_bench.reporting.page import page
 from pedro_bench.reporting.report import Report
 
-_DEFAULTS = {**DEFAULTS, "tables_dir": None, "output": "text"}
+DEFAULTS = {**RECORDED, "tables_dir": None, "output": "text"}
+"""The command's keys."""
 PAGE = "report.html"
 _FORMATS = {".tex": latex, ".md": markdown, ".csv": comma_separated}
 
@@ -33,7 +38,7 @@ def tables(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad, there are no records, or a record is damaged.
     """
-    own = only_extra(arguments, _DEFAULTS)
+    own = only_extra(arguments, DEFAULTS)
     check_output(own["output"])
     folder = Path(str(own["tables_dir"] or Path(str(own["results_dir"])) / "tables"))
     check_folder("tables_dir", folder)
@@ -65,4 +70,4 @@ def _report(built: Sequence[Report], written: Sequence[Path], *, as_json: bool) 
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(tables, sys.argv[1:]))
+    sys.exit(guarded(tables, sys.argv[1:], __doc__))

@@ -5,8 +5,9 @@
     y <- y + z_a (GELU(y L1 R1 + b1) L2 R2 + b2)      after attention and after the feed-forward network
 
 z are the gates of a search; without gates all are 1. L1, R1, L2, R2 have rank 1. Everything is computed
-in float32 and cast to the dtype of the output; under autocast its products are in bfloat16. Legend: I in-features, O out-features, K LoRA candidates,
-M inner width of an adapter, G gates of one place.
+in float32 and cast to the dtype of the output; under autocast its products are in bfloat16.
+
+Legend: I in-features, O out-features, K LoRA candidates, M inner width of an adapter, G gates of one place.
 """
 
 import math

@@ -1,5 +1,6 @@
 """What people would keep in step by hand: README, CHANGELOG and the disk."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -7,32 +8,17 @@ from pathlib import Path
 import pytest
 
 import pedro_bench
+from pedro_bench.cli import efficiency, figures, inspect, instruct, params, plan, score, tables
+from pedro_bench.cli.command import guarded
 from pedro_bench.cli.compose import settings_of, split_extra
 from pedro_bench.cli.grids import sweeps_of
-from pedro_bench.efficiency.request import DEFAULTS as EFFICIENCY_KEYS
-from pedro_bench.instruct.request import DEFAULTS as INSTRUCT_KEYS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
-OWN_KEYS = {
-    "efficiency": dict(EFFICIENCY_KEYS),
-    "figures": {
-        "results_dir": "",
-        "figures_dir": "",
-        "table": None,
-        "suite": None,
-        "run": None,
-        "output": "text",
-    },
-    "instruct": dict(INSTRUCT_KEYS),
-    "inspect": {"tokens": True, "output": "text"},
-    "plan": {},
-    "params": {"method": None, "budget": None, "output": "text"},
-    "score": {"split": "test", "predictions": None, "output": "text"},
-    "tables": {"results_dir": "", "tables_dir": "", "table": None, "suite": None, "output": "text"},
-}
+OTHER_COMMANDS = (efficiency, figures, inspect, instruct, params, plan, score, tables)
+OWN_KEYS = {module.__name__.rpartition(".")[2]: dict(module.DEFAULTS) for module in OTHER_COMMANDS}
 
 
 def commands():
@@ -66,6 +52,37 @@ def test_the_readmes_commands_compose(module, arguments):
         assert sweeps_of([word for word in arguments if word != "-m"])[0].combinations
     else:
         assert settings_of([word for word in arguments if not word.startswith("--")])
+
+
+@pytest.mark.parametrize("module", OTHER_COMMANDS, ids=lambda module: module.__name__)
+def test_every_command_has_help_that_names_its_keys(module):
+    """What `guarded` prints is the module's docstring."""
+    name = module.__name__.rpartition(".")[2]
+    assert f"guarded({name}, sys.argv[1:], __doc__)" in Path(module.__file__).read_text()
+    assert [key for key in OWN_KEYS[name] if f"{key}=" not in module.__doc__] == []
+
+
+def test_every_command_stands_above():
+    files = (REPOSITORY / "pedro_bench" / "cli").glob("*.py")
+    found = {path.stem for path in files if "sys.exit(guarded(" in path.read_text()}
+    assert found == set(OWN_KEYS)
+
+
+def test_the_task_of_ones_own_in_the_documents_works(tmp_path, monkeypatch, capsys):
+    page = (REPOSITORY / "docs" / "tasks.md").read_text(encoding="utf-8")
+    (written,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (command,) = re.findall(r"^ +python -m pedro_bench.cli.inspect (.*)$", page, flags=re.MULTILINE)
+    (tmp_path / "mine" / "task").mkdir(parents=True)
+    (tmp_path / "mine" / "task" / "topics.yaml").write_text(written)
+    (tmp_path / "data" / "topics").mkdir(parents=True)
+    for name, count in (("train", 20), ("validation", 10)):
+        rows = [{"text": f"{name} {i}", "label": ("sport", "music")[i % 2]} for i in range(count)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "data" / "topics" / f"{name}.jsonl").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert guarded(inspect.inspect, [*shlex.split(command), "output=json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [found["splits"][name]["rows"] for name in ("train", "dev", "test")] == [20, 5, 5]
 
 
 def test_the_readmes_verbs_are_in_the_makefile():
