@@ -74,10 +74,15 @@ def sweep_of(arguments: Sequence[str], shown: Sequence[str] = ()) -> Sweep:
         typed = parse(arguments)
         fixed = [normal(one) for one in typed if not one.is_sweep_override()]
         parameters = compose(fixed).hydra.sweeper.get("params") or {}
-        swept = [normal(one) for one in parse([f"{k}={v}" for k, v in parameters.items()])]
+        chosen = {one.key_or_group: one for one in typed}
+        swept = [
+            normal(chosen.get(key) or parse([f"{key}={value}"])[0])
+            for key, value in parameters.items()
+        ]
         together = parse([*swept, *map(normal, typed)])
         several = {one.get_key_element() for one in together if one.is_sweep_override()}
-        several |= {f"{sign}{key}" for key in shown for sign in ("", "+", "++")}
+        replaced = [key for key in chosen if "," in str(parameters.get(key, ""))]
+        several |= {f"{sign}{key}" for key in (*shown, *replaced) for sign in ("", "+", "++")}
         try:
             jobs = BasicSweeper.split_arguments(together, None)[0]
         except HydraException as error:

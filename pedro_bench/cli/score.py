@@ -2,6 +2,11 @@
 
 FILE holds one JSON object a line, `{"index": row of the split, "prediction": text}`, each row of
 the split exactly once, in any order.
+
+    task=… data=…                   as of `python -m pedro_bench`
+    predictions=FILE
+    split=test                      or dev, or train
+    output=text|json
 """
 
 import json
@@ -13,10 +18,14 @@ from typing import Any
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
 from pedro_bench.cli.compose import configuration_of, split_extra
 from pedro_bench.data.splits import load_splits
+from pedro_bench.data.tables import numbered_lines
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.protocols.data import DataSource
 from pedro_bench.protocols.settings import build_group
 from pedro_bench.protocols.task import Task
+
+DEFAULTS = {"split": "test", "predictions": None, "output": "text"}
+"""The command's own keys."""
 
 
 def score(arguments: Sequence[str]) -> int:
@@ -25,7 +34,7 @@ def score(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad, or a row is missing, doubled or malformed.
     """
-    own, others = split_extra(arguments, {"split": "test", "predictions": None, "output": "text"})
+    own, others = split_extra(arguments, DEFAULTS)
     check_output(own["output"])
     if not isinstance(own["predictions"], str):
         raise ConfigError(f"predictions must be a JSONL file, got {own['predictions']!r}.")
@@ -52,15 +61,13 @@ def read_predictions(path: Path, num_rows: int) -> list[str]:
         DataError: If the file cannot be read, or a row is missing, doubled or malformed.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = list(numbered_lines(path))
+    except OSError as error:
         raise DataError(
             f"predictions must be a readable JSONL file, got {path}: {error}."
         ) from error
     found: dict[int, str] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in lines:
         index, text = _row(f"{path}:{number}", line, num_rows)
         if index in found:
             raise DataError(f"{path}:{number}: index must stand once, got {index} again.")
@@ -89,4 +96,4 @@ def _row(place: str, line: str, num_rows: int) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(score, sys.argv[1:]))
+    sys.exit(guarded(score, sys.argv[1:], __doc__))

@@ -2,12 +2,16 @@
 
 Rows come through `datasets`, which caches them under HF_HOME; a data set without a pinned revision
 is refused, because its rows could change between two runs, and so is a cached copy of another revision.
+A folder of this machine may stand in place of a data set; then its files' content counts.
 """
 
+import hashlib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from pedro_bench.protocols.task import Task
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _OFFLINE = "use data=files data.root=DIR, or a machine whose HF_HOME holds a cached copy"
+_KEPT_BY_CLIENTS = (".git", ".cache")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,7 @@ class HubSource(DataSource):
     def read(self, task: Task) -> dict[str, list[Located]]:
         """Load the labelled official splits; `test` only for tasks whose split rule is `given`."""
         hub_id, revision = pinned(task)
-        loaded = _load(hub_id, task.hub_config, revision)
+        (loaded,) = PinnedDataset(hub_id, revision).load([task.hub_config])
         wanted = {"train": "train", "validation": task.validation_split}
         if task.split_rule == "given":
             wanted["test"] = "test"
@@ -53,8 +58,13 @@ class HubSource(DataSource):
         }
 
     def fingerprint(self, task: Task) -> str:
-        """Return data set, configuration and revision; nothing is fetched for it."""
+        """Return data set, configuration and revision, for which nothing is fetched.
+
+        Of a folder of this machine, which has no revision, a SHA-256 over its files stands for both.
+        """
         hub_id, revision = pinned(task)
+        if Path(hub_id).is_dir():
+            return f"folder:{task.hub_config}:{_folder_hash(Path(hub_id))}"
         return f"hub:{hub_id}:{task.hub_config}:{revision}"
 
 
@@ -78,18 +88,77 @@ def pinned(task: Task) -> tuple[str, str]:
     return task.hub_id, str(task.hub_revision)
 
 
-def _load(hub_id: str, config: str | None, revision: str) -> Mapping[str, Any]:
-    """Load a data set; whatever goes wrong is told in one sentence with the remedy."""
-    from datasets import load_dataset
+@dataclass(frozen=True)
+class PinnedDataset:
+    """A data set at one revision.
 
-    place = f"{hub_id} ({config or 'default'}) at revision {revision}"
-    with _asked(hub_id, revision) as silence:
+    Attributes:
+        hub_id: Data set of the Hub, or a folder of this machine in its layout.
+        revision: Commit, 40 hexadecimal digits.
+        revision_key: Setting that gives the revision, for messages.
+        config_key: Setting that gives a configuration, for messages.
+    """
+
+    hub_id: str
+    revision: str
+    revision_key: str = "task.hub_revision"
+    config_key: str = "task.hub_config"
+
+    def load(self, configs: Sequence[str | None]) -> list[Mapping[str, Any]]:
+        """Load configurations, each as split name -> rows; the Hub is asked once for all of them.
+
+        Raises:
+            DataError: If one is neither reachable nor cached at this revision; one sentence with the
+                remedy.
+        """
+        with _asked(self.hub_id, self.revision) as silence:
+            return [self._load(config, silence) for config in configs]
+
+    def _load(self, config: str | None, silence: str | None) -> Mapping[str, Any]:
+        from datasets import load_dataset
+
+        place = f"{self.hub_id} ({config or 'default'}) at revision {self.revision}"
         try:
-            loaded: Mapping[str, Any] = load_dataset(hub_id, config, revision=revision)
+            loaded: Mapping[str, Any] = load_dataset(self.hub_id, config, revision=self.revision)
         except Exception as error:
-            raise DataError(_explain(place, error, silence)) from error
-    _refuse_another_revision(place, loaded, revision)
-    return loaded
+            raise DataError(self._explain(place, error, silence)) from error
+        self._refuse_another_revision(place, loaded)
+        return loaded
+
+    def _refuse_another_revision(self, place: str, loaded: Mapping[str, Any]) -> None:
+        """Refuse what `datasets` takes when the Hub is out of reach: its newest copy, of any revision.
+
+        Raises:
+            DataError: If the rows lie in the cache of another commit.
+        """
+        for split in loaded.values():
+            for file in split.cache_files:
+                commit = Path(file["filename"]).parent.name
+                if _COMMIT.fullmatch(commit) and commit != self.revision:
+                    raise DataError(
+                        f"{place} must be reachable or cached, got a cached copy of revision {commit}: "
+                        f"{_OFFLINE}, or set {self.revision_key}={commit} if that is what you want."
+                    )
+
+    def _explain(self, place: str, error: Exception, silence: str | None) -> str:
+        """Turn an error of the Hub's libraries into one sentence."""
+        if silence is not None:
+            return f"{place} must be reachable or cached, got {silence}: {_OFFLINE}."
+        names = {kind.__name__ for kind in type(error).__mro__}
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        if "gated" in reason.lower() or "GatedRepoError" in names:
+            return (
+                f"{place} must be open to you, got a gated data set ({reason}): ask for access on the "
+                f"Hub and log in, or {_OFFLINE}."
+            )
+        if "RevisionNotFoundError" in names or "revision" in reason.lower():
+            return (
+                f"{place} must exist, got no such revision ({reason}): correct {self.revision_key}, or "
+                f"{_OFFLINE}."
+            )
+        if "BuilderConfig" in reason:
+            return f"{place} must exist, got no such configuration ({reason}): correct {self.config_key}."
+        return f"{place} must be reachable or cached, got {reason}: {_OFFLINE}."
 
 
 def _asked(hub_id: str, revision: str) -> AbstractContextManager[str | None]:
@@ -99,38 +168,32 @@ def _asked(hub_id: str, revision: str) -> AbstractContextManager[str | None]:
     return asked_first("dataset", hub_id, revision)
 
 
-def _refuse_another_revision(place: str, loaded: Mapping[str, Any], revision: str) -> None:
-    """Refuse what `datasets` takes when the Hub is out of reach: its newest copy, of any revision.
+def _folder_hash(folder: Path) -> str:
+    """Return a SHA-256 over the names and bytes of a folder's files.
 
     Raises:
-        DataError: If the rows lie in the cache of another commit.
+        DataError: If a file cannot be read.
     """
-    for split in loaded.values():
-        for file in split.cache_files:
-            commit = Path(file["filename"]).parent.name
-            if _COMMIT.fullmatch(commit) and commit != revision:
-                raise DataError(
-                    f"{place} must be reachable or cached, got a cached copy of revision {commit}: "
-                    f"{_OFFLINE}, or set task.hub_revision={commit} if that is what you want."
-                )
+    digest = hashlib.sha256()
+    for path in sorted(_files_in(folder)):
+        try:
+            found = path.stat()
+            content = _file_hash(path.resolve(), found.st_size, found.st_mtime_ns)
+        except OSError as error:
+            raise DataError(f"{path} must be readable, got {error.strerror or error}.") from None
+        digest.update(os.fsencode(f"{path.relative_to(folder).as_posix()} {content}\n"))
+    return digest.hexdigest()
 
 
-def _explain(place: str, error: Exception, silence: str | None) -> str:
-    """Turn an error of the Hub's libraries into one sentence."""
-    if silence is not None:
-        return f"{place} must be reachable or cached, got {silence}: {_OFFLINE}."
-    names = {kind.__name__ for kind in type(error).__mro__}
-    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    if "gated" in reason.lower() or "GatedRepoError" in names:
-        return (
-            f"{place} must be open to you, got a gated data set ({reason}): ask for access on the "
-            f"Hub and log in, or {_OFFLINE}."
-        )
-    if "RevisionNotFoundError" in names or "revision" in reason.lower():
-        return (
-            f"{place} must exist, got no such revision ({reason}): correct task.hub_revision, or "
-            f"{_OFFLINE}."
-        )
-    if "BuilderConfig" in reason:
-        return f"{place} must exist, got no such configuration ({reason}): correct task.hub_config."
-    return f"{place} must be reachable or cached, got {reason}: {_OFFLINE}."
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder but those that git and the Hub's client keep for themselves."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name not in _KEPT_BY_CLIENTS]
+        yield from (Path(place, name) for name in names)
+
+
+@lru_cache(maxsize=4096)
+def _file_hash(path: Path, _size: int, _mtime_ns: int) -> str:
+    """Hash a file's bytes; size and time only guard the cache."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

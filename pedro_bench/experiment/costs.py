@@ -4,13 +4,16 @@ Time: a training token costs 4 N floating-point operations (2 N forward, 2 N bac
 weights), or 6 N where all N weights are trained; a token that is only read costs 2 N. Rows are the
 official ones, or those of the micro world. Examples have the mean length of the seven tasks that the
 PEDRO paper reports, or the micro world's; the most steps are taken, since nobody knows when training
-stops early. RATES are operations a second: 40% of an A40's 150e12 in bfloat16, and what the embedded
-backbone reaches on a CPU core.
+stops early. A generated answer is as long as the task allows, in every beam; a ranked one is read together
+with its prompt, once for each candidate. RATES are operations a second: 40% of an A40's 150e12 in bfloat16,
+and what the embedded backbone reaches on a CPU core.
 
 Memory: the weights; 16 bytes for each trainable parameter (value, gradient and AdamW's two moments in
 float32, 12 where the weights themselves are trained); for each token of a forward pass 34 times the
 hidden size in every layer at two bytes a number (Korthikanti et al. 2022, without the attention matrix,
-which is not kept), and its logits with their gradient in float32.
+which is not kept), and its logits with their gradient in float32. The largest pass sets the peak: its
+examples are padded to the longest one of BoolQ (4,879 characters, about 1,200 tokens; SQuAD's is nearly as
+long), or of the micro world, and `trainer.max_length` and `trainer.micro_batch_tokens` bound it.
 
 Both are good to a factor of two or three: to tell minutes from days, and what fits from what does not.
 """
@@ -18,6 +21,7 @@ Both are good to a factor of two or three: to tell minutes from days, and what f
 import math
 from dataclasses import dataclass
 
+from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, LikelihoodConfig
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.protocols.settings import Settings
 
@@ -26,16 +30,18 @@ RATES = {"cpu": 4e10, "cuda": 6e13}
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Rows of the splits, and tokens of a mean example."""
+    """Rows of the splits, and tokens of a mean example and of the longest."""
 
     train: int
     dev: int
     test: int
-    tokens: int
+    tokens: int = 279
+    longest: int = 1200
 
 
-_MICRO = _Sizes(train=4000, dev=400, test=800, tokens=60)
-_OFFICIAL_TOKENS = 279
+_MICRO = _Sizes(train=4000, dev=400, test=800, tokens=60, longest=120)
+_ROW_CANDIDATES = 12
+"""Candidates where every row brings its own: ReCoRD's entities."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,11 @@ def modelled_cost(settings: Settings) -> Cost:
     wide = device == "cpu" or getattr(settings.backbone, "dtype", None) == "float32"
     number_bytes = 4 if wide else 2
     state = trained * (12 if is_full else 16)
-    portion = _portion(settings) * min(_sizes(settings).tokens, settings.trainer.max_length)
     kept = 34 * shape.hidden_size * number_bytes / 2
     layers = shape.num_layers * kept
     if settings.trainer.gradient_checkpointing:
         layers = shape.num_layers * shape.hidden_size * number_bytes + kept
-    activations = portion * (layers + 8 * shape.vocab_size)
+    activations = _positions(settings) * (layers + 8 * shape.vocab_size)
     return Cost(seconds, shape.num_parameters * number_bytes + state + activations, "model")
 
 
@@ -89,8 +94,19 @@ def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
     length = min(sizes.tokens, int(trainer.max_length))
     training = steps * _batch(settings) * length * (6 if is_full else 4)
     dev = steps // int(trainer.eval_every_steps) * sizes.dev * length * 2
-    answer = int(settings.evaluation.num_beams) * settings.task.max_new_tokens
-    return float(size * (training + dev + sizes.test * (length + answer) * 2))
+    return float(size * (training + dev + sizes.test * _answering(settings, length) * 2))
+
+
+def _answering(settings: Settings, length: int) -> int:
+    """Return the tokens that are read to answer a test example of so many tokens."""
+    evaluation, task = settings.evaluation, settings.task
+    tokens = 0
+    if isinstance(evaluation, EvaluationConfig):
+        tokens += length + evaluation.num_beams * task.max_new_tokens
+    if isinstance(evaluation, LikelihoodConfig | BothConfig):
+        shared = task.answers or getattr(task, "choices", ())
+        tokens += (len(shared) or _ROW_CANDIDATES) * (length + task.max_new_tokens)
+    return tokens
 
 
 def _sizes(settings: Settings) -> _Sizes:
@@ -99,18 +115,23 @@ def _sizes(settings: Settings) -> _Sizes:
         return _MICRO
     task = settings.task
     train, validation = task.official_rows
-    if task.split_rule == "halves":
-        return _Sizes(train, validation // 2, validation - validation // 2, _OFFICIAL_TOKENS)
+    if task.split_rule in ("halves", "from_validation"):
+        half = validation // 2
+        dev = half if task.split_rule == "halves" else min(task.dev_rows, half)
+        return _Sizes(train, dev, validation - dev)
     if task.split_rule == "train_only":
-        return _Sizes(train - 2 * task.dev_rows, task.dev_rows, task.dev_rows, _OFFICIAL_TOKENS)
-    return _Sizes(train - task.dev_rows, task.dev_rows, validation, _OFFICIAL_TOKENS)
+        return _Sizes(train - 2 * task.dev_rows, task.dev_rows, task.dev_rows)
+    return _Sizes(train - task.dev_rows, task.dev_rows, validation)
 
 
 def _batch(settings: Settings) -> int:
     return int(settings.trainer.resolved_batch_size(settings.task.official_rows[0]))
 
 
-def _portion(settings: Settings) -> int:
-    """Return the examples of one forward pass of training."""
-    own: int | None = settings.trainer.micro_batch_size
-    return _batch(settings) if own is None else own
+def _positions(settings: Settings) -> int:
+    """Return the tokens of the largest pass of training, padding included."""
+    trainer = settings.trainer
+    rows: int = trainer.micro_batch_size or _batch(settings)
+    longest = min(_sizes(settings).longest, int(trainer.max_length))
+    bound: int | None = trainer.micro_batch_tokens
+    return rows * longest if bound is None else max(longest, min(rows * longest, bound))

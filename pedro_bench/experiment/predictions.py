@@ -3,8 +3,8 @@
     {"index": row of the split, "prediction": answer, "text": what was generated, "score": percent}
 
 Where answers were ranked, `likelihood` is the likeliest candidate. `score` is the example's share in the
-task's main metric: the mean of all scores is that metric. A metric that is no mean over examples (Matthews,
-Pearson, BLEU) has no such share, and its rows no `score`.
+task's main metric: the mean of all scores is that metric. Where the task says that its main metric is no
+mean over examples (Matthews, Pearson, BLEU), there is no such share, and rows have no `score`.
 """
 
 import json
@@ -12,7 +12,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pedro_bench.errors import PedroBenchError
 from pedro_bench.evaluation.prediction import Prediction
 from pedro_bench.protocols.task import Example, Task
 
@@ -46,14 +45,14 @@ def example_scores(
         total: The main metric of all of them.
 
     Returns:
-        One score an example, in the metric's unit, or None where the mean of them is not `total` (or
-        the metric needs more than one example): then the metric is no mean over examples.
+        One score an example, in the metric's unit; None where the task says that its main metric is no
+        mean over examples, or where the mean of them is not `total` although it does.
     """
-    scores = []
-    try:
-        for answer, example in zip(answers, examples, strict=True):
-            scores.append(float(task.score([answer], [example])[task.main_metric]))
-    except (PedroBenchError, ValueError, ArithmeticError):
+    if not task.is_mean_over_examples:
         return None
+    scores = [
+        float(task.score([answer], [example])[task.main_metric])
+        for answer, example in zip(answers, examples, strict=True)
+    ]
     mean = math.fsum(scores) / len(scores)
     return scores if math.isclose(mean, total, rel_tol=_AGREES, abs_tol=_AGREES) else None

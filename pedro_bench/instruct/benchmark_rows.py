@@ -4,8 +4,8 @@
     <root>/mmlu/dev/<subject>_dev.csv, test/…   the original release: question, A, B, C, D, letter
     <root>/bbh/<task>.json                      {"examples": [{"input": …, "target": …}, …]}
 
-JSON and Parquet files with the same columns are read like JSONL. Every row is checked here, before a
-model is loaded.
+JSON and Parquet files with the same columns are read like JSONL. A split is one file or the folder of the
+original release. Every row is checked here, before a model is loaded.
 """
 
 import csv
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.data.formats import SUFFIXES, read_rows
+from pedro_bench.data.formats import read_rows
 from pedro_bench.errors import DataError, PedroBenchError, near_match
 from pedro_bench.protocols.data import Located
 
@@ -25,30 +25,43 @@ Rows = dict[str, dict[str, list[dict[str, Any]]]]
 """Task -> split (`test`, and `dev` where examples come from the data) -> rows."""
 
 _LETTERS = "ABCD"
+_TABLES = (".jsonl", ".json", ".parquet")
 
 
 def data_files(root: str, suite: str) -> list[Path]:
     """Return the suite's files in order of their names.
 
     Raises:
-        DataError: If the folder is absent or holds none.
+        DataError: If the folder is absent or holds none, or two of them are the same split.
     """
     folder = suite_folder(root, suite)
     if suite == "bbh":
         found = sorted(folder.glob("*.json"))
     else:
-        found = sorted(
-            path
-            for split in ("dev", "test")
-            for path in (*folder.glob(f"{split}.*"), *folder.glob(f"{split}/*_{split}.csv"))
-            if path.suffix in (*SUFFIXES, ".csv")
-        )
+        found = sorted(path for split in ("dev", "test") for path in _split_files(folder, split))
     if not found:
         expected = (
             "<task>.json" if suite == "bbh" else "dev.jsonl and test.jsonl, or dev/ and test/"
         )
         raise DataError(f"{folder} must hold {expected}, got none of them: fetch the files.")
     return found
+
+
+def _split_files(folder: Path, split: str) -> list[Path]:
+    """Return the table of a split, or the original release's files of it, one a subject.
+
+    Raises:
+        DataError: If there are two tables, or a table beside the original files.
+    """
+    tables = sorted(path for path in folder.glob(f"{split}.*") if path.suffix in _TABLES)
+    original = sorted(folder.glob(f"{split}/*_{split}.csv"))
+    names = [path.name for path in tables] + ([f"{split}/"] if original else [])
+    if len(names) > 1:
+        raise DataError(
+            f"{folder} must hold one {split} file or the folder {split}/, got {', '.join(names)}: "
+            "move away all but one."
+        )
+    return [*tables, *original]
 
 
 def suite_folder(root: str, suite: str) -> Path:

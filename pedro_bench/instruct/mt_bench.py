@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pedro_bench.data.tables import numbered_lines
 from pedro_bench.errors import JudgingError, RecordError
 from pedro_bench.instruct.job import Outcome
 from pedro_bench.instruct.judging import Judgement
@@ -40,7 +41,7 @@ def read_answers(path: Path, questions: Sequence[Question]) -> list[dict[str, An
         RecordError: If it is damaged or not of these questions.
     """
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for _, line in numbered_lines(path)]
         whole = [row["question_id"] for row in rows if len(row["answers"]) == TURNS]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(

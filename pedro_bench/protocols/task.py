@@ -112,6 +112,11 @@ class Task(ABC):
         """Key of the metric that tables show."""
 
     @property
+    def is_mean_over_examples(self) -> bool:
+        """Whether the main metric is the mean of what each example scores alone (accuracy, not BLEU)."""
+        return False
+
+    @property
     @abstractmethod
     def fields(self) -> tuple[str, ...]:
         """Fields that every row must have (the label's field excepted in unlabelled files)."""

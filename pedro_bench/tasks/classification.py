@@ -69,6 +69,11 @@ class Classification(PromptedTask):
         """The first of the metrics."""
         return self.metrics[0]
 
+    @property
+    def is_mean_over_examples(self) -> bool:
+        """Whether the main metric is accuracy."""
+        return self.main_metric == "acc"
+
     @cached_property
     def label_words(self) -> tuple[str, ...]:
         """The label words, each once."""

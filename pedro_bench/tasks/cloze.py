@@ -34,6 +34,7 @@ class Cloze(PromptedTask):
     answers_field: str = "answers"
 
     main_metric: ClassVar[str] = "f1_em"
+    is_mean_over_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

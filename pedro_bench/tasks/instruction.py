@@ -35,6 +35,7 @@ class Instruction(PromptedTask):
     answer_field: str = "output"
 
     main_metric: ClassVar[str] = "rouge_l"
+    is_mean_over_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,6 +30,7 @@ class MultipleChoice(PromptedTask):
     label_field: str = "label"
 
     main_metric: ClassVar[str] = "acc"
+    is_mean_over_examples: ClassVar[bool] = True
     is_closed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

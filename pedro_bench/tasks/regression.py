@@ -10,6 +10,8 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
 from typing import Any, ClassVar
 
 from pedro_bench import checks
@@ -23,6 +25,7 @@ from pedro_bench.metrics.correlation import pearson, spearman
 from pedro_bench.protocols.task import Example, Row
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+_MOST_DECIMALS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,8 @@ class Regression(PromptedTask):
     Attributes:
         least: Lower end of the scale.
         most: Upper end of the scale, above `least`.
-        step: What numbers are rounded to for training; the scale is a whole number of steps.
+        step: What numbers are rounded to for training; the scale is a whole number of steps. Texts have
+            as many decimals as it and `least` need, at least one and at most six.
         label_field: Field that holds the number.
     """
 
@@ -56,6 +60,19 @@ class Regression(PromptedTask):
                 "task.step must divide the scale from task.least to task.most, got "
                 f"{self.step!r} for {self.least!r} to {self.most!r}."
             )
+        if self._decimals > _MOST_DECIMALS:
+            raise ConfigError(
+                f"task.step and task.least must have at most {_MOST_DECIMALS} decimals, got "
+                f"{self.step!r} and {self.least!r}."
+            )
+
+    @cached_property
+    def _decimals(self) -> int:
+        """Decimals that tell the numbers of the grid apart, at least one."""
+        exponents = [
+            Decimal(repr(one)).normalize().as_tuple().exponent for one in (self.step, self.least)
+        ]
+        return max(1, *(-int(exponent) for exponent in exponents))
 
     @property
     def gold_field(self) -> str:
@@ -94,7 +111,7 @@ class Regression(PromptedTask):
         )
 
     def _text(self, number: float) -> str:
-        return f"{number:.1f}"
+        return f"{number:.{self._decimals}f}"
 
     def _number(self, text: str) -> float | None:
         """Return the number that a text is, if it lies on the scale."""

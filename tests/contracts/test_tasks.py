@@ -124,6 +124,22 @@ def test_a_damaged_set_scores_its_known_value(task: Task, case: dict[str, Any]) 
     assert set(expected) in (set(scores), set()), "all measures, or those of the reference tests"
 
 
+def test_a_main_metric_that_is_a_mean_says_so(task: Task, case: dict[str, Any]) -> None:
+    """Under the damaged set, and under one answer for all, which makes correlations 0."""
+    texts = case["damaged"]["texts"]
+    examples = examples_of(task, case, len(texts))
+    agrees = []
+    for said in (texts, texts[:1] * len(texts)):
+        answers = [task.extract(text, one) for text, one in zip(said, examples, strict=True)]
+        alone = [
+            task.score([answer], [one])[task.main_metric]
+            for answer, one in zip(answers, examples, strict=True)
+        ]
+        total = task.score(answers, examples)[task.main_metric]
+        agrees.append(sum(alone) / len(alone) == pytest.approx(total))
+    assert all(agrees) == task.is_mean_over_examples
+
+
 def test_twins_have_one_identity(task: Task, case: dict[str, Any]) -> None:
     example = task.example(case["row"])
     twin = {

@@ -78,6 +78,23 @@ def test_parts_have_settings_of_their_own():
     assert "method=full_ft" in full.overrides
 
 
+@pytest.mark.parametrize("name", ["red_table1", "red_table3"])
+def test_reds_glue_is_split_by_reds_rule(name):
+    (sweep,) = sweeps_of([f"+experiment={name}", "backbone=llama2_7b", "method=red"])
+    rules = {one.settings.task.name: one.settings.task.split_rule for one in sweep.combinations}
+    glue = ("mnli", "sst2", "mrpc", "cola", "qnli", "qqp", "rte", "stsb")
+    assert rules == dict.fromkeys(glue, "from_validation")
+    assert {one.settings.task.dev_rows for one in sweep.combinations} == {1000}
+
+
+def test_figure_2_draws_a_run_on_the_rows_of_table_2():
+    both = [sweeps_of([f"+experiment={name}", "method=pedro"]) for name in ("figure2", "table2")]
+    drawn, judged = (sweep.combinations[0].settings.resolved_config for (sweep,) in both)
+    for group in ("data", "task", "backbone", "trainer"):
+        assert drawn[group] == judged[group]
+    assert drawn["data"]["holdout"] is None
+
+
 def test_sizes_of_figure_3_differ_by_method():
     chosen = ["method=ia3", "method.r=4,256", "task=boolq"]
     (sweep,) = sweeps_of(["+experiment=micro_figure3", *chosen])
@@ -90,6 +107,14 @@ def test_what_does_not_exist_here_is_named_in_one_sentence():
     with pytest.raises(ConfigError, match=r"experiment=red_table3 .*no backbone t5_none") as error:
         sweeps_of(["+experiment=red_table3", "backbone=t5_none"])
     assert "\n" not in str(error.value)
+
+
+def test_a_typed_option_stands_in_for_one_that_does_not_exist():
+    sweeps = sweeps_of(["+experiment=red_table1", "backbone=micro", "data=micro", "task=rte,sst2"])
+    chosen = [(one.settings.task.name, one.settings.method.name) for one in sweeps[0].combinations]
+    assert chosen[0] == ("rte", "houlsby_adapter")
+    assert len(chosen) == 2 * 5
+    assert sweeps[0].combinations[0].overrides[:2] == ("backbone=micro", "task=rte")
 
 
 def test_an_experiment_of_another_command_names_it():
@@ -106,7 +131,7 @@ def test_a_grid_is_not_run_as_one_configuration(capsys):
 
 def test_what_makes_the_table_afterwards():
     assert afterwards(["+experiment=table2"])[0] == (
-        "python -m pedro_bench.cli.instruct run=RECORD suite=mt_bench"
+        "python -m pedro_bench.cli.instruct run=RECORD suite=mt_bench data.root=DIR judge.model=MODEL"
     )
     assert afterwards(["method=pedro"]) == []
 

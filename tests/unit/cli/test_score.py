@@ -51,6 +51,19 @@ def test_a_bad_file_is_named_with_its_line(tmp_path, lines, message):
         read_predictions(path, 2)
 
 
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    """Predictions are written as UTF-8; other line separators may stand in a text."""
+    said = ["a\u2028b\x85c", "d\u2029e"]
+    path = tmp_path / "predictions.jsonl"
+    rows = [{"index": index, "prediction": text} for index, text in enumerate(said)]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_bytes("\r\n".join(["\ufeff" + lines[0], "", *lines[1:]]).encode())
+    assert read_predictions(path, 2) == said
+    path.write_bytes(b'{"index": 0, "prediction": "\xff"}\n')
+    with pytest.raises(DataError, match="predictions.jsonl:1 must be UTF-8 text, got byte 0xff"):
+        read_predictions(path, 1)
+
+
 def test_bad_arguments(tmp_path, capsys):
     assert guarded(score, ["task=sst2"]) == 2
     assert "predictions must be a JSONL file, got None" in capsys.readouterr().err

@@ -100,3 +100,31 @@ def test_a_cached_copy_serves_offline_at_its_own_revision_only(
     other = COMMIT[::-1]
     with pytest.raises(DataError, match=f"at revision {other} must be .* of revision {COMMIT}"):
         HubSource(name="hub").read(replace(task, hub_revision=other))
+
+
+def test_the_fingerprint_of_a_folder_depends_on_its_content(dataset_folder, tmp_path, make_task):
+    def fingerprint(folder):
+        task = make_task("sst2", hub_id=str(folder), hub_config=None, hub_revision=COMMIT)
+        return HubSource(name="hub").fingerprint(task)
+
+    first = fingerprint(dataset_folder)
+    assert first == fingerprint(dataset_folder)
+    assert first == fingerprint(shutil.copytree(dataset_folder, tmp_path / "copy"))
+    for kept_by_clients in (".git", ".cache/huggingface"):
+        (dataset_folder / kept_by_clients).mkdir(parents=True)
+        (dataset_folder / kept_by_clients / "state").write_text("now")
+    assert first == fingerprint(dataset_folder)
+
+    train = dataset_folder / "train-00000-of-00001.parquet"
+    content = bytearray(train.read_bytes())
+    content[100] ^= 1
+    train.write_bytes(content)
+    changed = fingerprint(dataset_folder)
+    train.rename(dataset_folder / "train-00000-of-00002.parquet")
+    (dataset_folder / "more").mkdir()
+    (dataset_folder / "more" / "README.md").write_text("")
+    moved = fingerprint(dataset_folder)
+    assert len({first, changed, moved}) == 3
+    (dataset_folder / "more" / "lost").symlink_to(tmp_path / "absent")
+    with pytest.raises(DataError, match="more/lost must be readable, got No such file"):
+        fingerprint(dataset_folder)

@@ -5,11 +5,19 @@ from dataclasses import replace
 import pytest
 
 from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.options import options
+from pedro_bench.data.encoding import encode
 from pedro_bench.data.micro import generate
 from pedro_bench.experiment import costs
 from pedro_bench.experiment.costs import modelled_cost, most_steps
 
 LLAMA = 6_738_415_616
+ANSWERING = {
+    "boolq": {"generation": 279 + 3 * 8, "likelihood": 2 * 287, "both": 303 + 2 * 287},
+    "copa": {"likelihood": 2 * (279 + 32)},
+    "record": {"likelihood": 12 * (279 + 32)},
+    "stsb": {"likelihood": 26 * (279 + 8)},
+}
 PAPER = ("trainer=paper", "data=hub", "backbone=llama2_7b", "device=cpu")
 
 
@@ -32,11 +40,60 @@ def test_time_on_llama_by_hand():
 def test_memory_on_llama_by_hand():
     settings = settings_of([*PAPER, "task=boolq", "method=lora", "trainer.micro_batch_size=1"])
     kept = 34 * 4096 * 2  # float32 on a CPU
-    expected = 4 * LLAMA + 16 * 9_994_240 + 279 * (32 * kept + 8 * 32000)
-    assert modelled_cost(settings).peak_bytes == expected
+    weights_and_state = 4 * LLAMA + 16 * 9_994_240
+    a_token = 32 * kept + 8 * 32000
+    assert modelled_cost(settings).peak_bytes == weights_and_state + 1200 * a_token
     frugal = replace(settings, trainer=replace(settings.trainer, gradient_checkpointing=True))
-    less = 4 * LLAMA + 16 * 9_994_240 + 279 * (32 * 4 * 4096 + kept + 8 * 32000)
+    less = weights_and_state + 1200 * (32 * 4 * 4096 + kept + 8 * 32000)
     assert modelled_cost(frugal).peak_bytes == less
+
+
+@pytest.mark.parametrize(
+    ("changes", "tokens"),
+    [
+        ({}, 8192),  # 16 examples of 1200 tokens need more
+        ({"micro_batch_tokens": None}, 16 * 1200),
+        ({"micro_batch_size": 2}, 2 * 1200),
+        ({"micro_batch_size": 2, "max_length": 512}, 2 * 512),
+        ({"micro_batch_tokens": 100}, 1200),  # one example always passes
+    ],
+)
+def test_the_largest_pass_sets_the_peak(changes, tokens):
+    settings = settings_of([*PAPER, "task=boolq", "method=lora"])
+    one = replace(settings.trainer, micro_batch_size=1, micro_batch_tokens=None, max_length=1)
+    per_token = 32 * 34 * 4096 * 2 + 8 * 32000
+    peak, least = (
+        modelled_cost(replace(settings, trainer=trainer)).peak_bytes
+        for trainer in (replace(settings.trainer, **changes), one)
+    )
+    assert peak - least == (tokens - 1) * per_token
+
+
+@pytest.mark.parametrize("evaluation", options("evaluation"))
+def test_every_evaluation_has_its_cost(evaluation):
+    settings = settings_of([*PAPER, "task=boolq", f"evaluation={evaluation}"])
+    assert costs._answering(settings, 279) == ANSWERING["boolq"][evaluation]
+    without = replace(settings, task=replace(settings.task, max_new_tokens=1))
+    fewer = ANSWERING["boolq"][evaluation] - costs._answering(without, 279)
+    difference = modelled_cost(settings).seconds - modelled_cost(without).seconds
+    assert difference == pytest.approx(LLAMA * 1635 * fewer * 2 / 4e10)
+
+
+@pytest.mark.parametrize("task", ["copa", "record", "stsb"])
+def test_every_candidate_is_read_with_its_prompt(task):
+    settings = settings_of([*PAPER, f"task={task}", "evaluation=likelihood"])
+    assert costs._answering(settings, 279) == ANSWERING[task]["likelihood"]
+
+
+def test_rows_of_the_split_rules():
+    rule = "task.split_rule=from_validation"
+    sizes = [costs._sizes(settings_of([*PAPER, "task=qnli", *more])) for more in ([], [rule])]
+    assert [(one.train, one.dev, one.test) for one in sizes] == [
+        (103_743, 1000, 5463),
+        (104_743, 1000, 4463),
+    ]
+    rte = costs._sizes(settings_of([*PAPER, "task=rte", rule]))
+    assert (rte.dev, rte.test) == (138, 139)
 
 
 def test_full_fine_tuning_costs_half_as_much_again_and_its_state():
@@ -53,3 +110,14 @@ def test_the_micro_worlds_sizes_are_the_generators():
     sizes = {split: len(rows) for split, rows in generate("copa").items()}
     known = costs._MICRO
     assert sizes == {"train": known.train, "dev": known.dev, "test": known.test}
+
+
+def test_the_micro_worlds_longest_example_is_known():
+    settings = settings_of(["task=squad"])
+    tokenizer = settings.backbone.load(device="cpu").tokenizer
+    train = [settings.task.example(row) for row in generate("squad")["train"]]
+    long = sorted(train, key=lambda one: len(one.prompt + one.answer))[-100:]
+    lengths = [
+        len(one) for one in encode(tokenizer, long, max_length=512, with_answers=True).encoded
+    ]
+    assert 100 < max(lengths) <= costs._MICRO.longest

@@ -87,6 +87,27 @@ def test_a_bad_bbh_file_is_named(tmp_path, text, message):
         local_rows(str(tmp_path), "bbh")
 
 
+@pytest.mark.parametrize("split", ["dev", "test"])
+@pytest.mark.parametrize("other", ["test.json", "test.parquet", "test/anatomy_test.csv"])
+def test_two_files_of_one_split_are_refused(tmp_path, other, split):
+    place = write(tmp_path, [ROW], f"{split}.jsonl") / "mmlu" / other.replace("test", split)
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("")
+    got = f"{place.name}, {split}.jsonl" if place.suffix == ".json" else f"{split}.jsonl, "
+    message = rf"mmlu must hold one {split} file or the folder {split}/, got {got}.*: move away"
+    with pytest.raises(DataError, match=message):
+        local_rows(str(tmp_path), "mmlu")
+
+
+def test_splits_may_have_different_forms(tmp_path):
+    folder = write(tmp_path, [ROW]) / "mmlu" / "dev"
+    folder.mkdir()
+    (folder / "anatomy_dev.csv").write_text("who ?,a,b,c,d,C\n")
+    (tmp_path / "mmlu" / "test.csv").write_text("cells cannot hold the list of choices\n")
+    rows = local_rows(str(tmp_path), "mmlu")
+    assert {split: len(found) for split, found in rows["anatomy"].items()} == {"dev": 1, "test": 1}
+
+
 def test_absent_folders_files_and_tasks(tmp_path):
     (tmp_path / "mmlx").mkdir()
     with pytest.raises(DataError, match=r"must hold a folder 'mmlu' .*Did you mean 'mmlx'"):
