@@ -38,12 +38,18 @@ def test_rows_come_through_datasets(tmp_path, monkeypatch):
         hub_rows("mmlu", COMMIT, ("virology",))
 
 
-def test_questions_come_through_datasets(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "mt_bench_prompts"
+def write_prompts(place):
+    """Write MT-Bench's prompts as the Hub has them, one row; return their folder."""
+    folder = place / "prompts"
     folder.mkdir()
     row = {"prompt_id": 7, "category": "math", "prompt": ["1?", "2?"], "reference": ["1", "2"]}
     (folder / "train.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def test_questions_come_through_datasets(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = write_prompts(tmp_path)
     monkeypatch.setitem(request.HUB, "mt_bench", (str(folder), None))
     assert hub_questions(COMMIT) == [Question(7, "math", ("1?", "2?"), ("1", "2"))]
 
@@ -60,10 +66,7 @@ def test_offline_is_one_sentence_with_the_remedy(tmp_path, monkeypatch):
 def test_a_cached_copy_serves_offline_at_its_own_revision_only(tmp_path, monkeypatch):
     """As for training rows: `datasets` itself takes the newest copy, whatever revision was asked for."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "prompts"
-    folder.mkdir()
-    row = {"prompt_id": 7, "category": "math", "prompt": ["1?", "2?"], "reference": ["1", "2"]}
-    (folder / "train.jsonl").write_text(json.dumps(row) + "\n")
+    folder = write_prompts(tmp_path)
     load_dataset(str(folder))
     (cached,) = (tmp_path / "cache").glob("prompts/default*/0.0.0/*/")
     place = tmp_path / "cache" / "nobody___prompts" / "default" / "0.0.0" / COMMIT
