@@ -1,6 +1,7 @@
 """Experiments: their grids, what typed values leave of them, and what they need."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,46 @@ def test_sizes_of_figure_3_differ_by_method():
         sweeps_of(["+experiment=micro_figure3", "method=ia3", "method.r=3"])
 
 
+@pytest.mark.parametrize("name", ["figure3", "micro_figure3"])
+def test_loras_scale_is_the_same_at_every_rank_of_figure_3(name):
+    sweeps = sweeps_of([f"+experiment={name}", "method=lora", "task=boolq"])
+    methods = [one.settings.method for sweep in sweeps for one in sweep.combinations]
+    assert [method.r for method in methods] == [1, 2, 4, 8, 16, 32, 64]
+    assert {method.alpha / method.r for method in methods} == {2.0}
+
+
+def methods_of(experiment: str, task: str) -> dict[str, Any]:
+    """The methods of a grid of the RED paper, by name."""
+    sweeps = sweeps_of(
+        [f"+experiment={experiment}", "backbone=micro", "data=micro", f"task={task}"]
+    )
+    return {
+        one.settings.method.name: one.settings.method
+        for sweep in sweeps
+        for one in sweep.combinations
+    }
+
+
+def test_reds_grids_have_reds_sizes():
+    glue, e2e = methods_of("red_table1", "rte"), methods_of("red_table2", "rte")
+    for grid in (glue, e2e):
+        assert (grid["houlsby_adapter"].r, grid["adapter_ffn"].r) == (8, 16)
+    assert glue["bitfit"].r is None
+    assert (e2e["prefix_tuning"].num_virtual_tokens, e2e["prefix_tuning"].encoder_hidden_size) == (
+        16,
+        None,
+    )
+    assert methods_of("red_table3", "rte")["prompt_tuning"].num_virtual_tokens == 100
+    llama = methods_of("red_table4", "rte")
+    assert {name: method.lr for name, method in llama.items()} == {
+        "full_ft": 2e-5,
+        "lora_red": 3e-4,
+        "red": 1e-3,
+    }
+    smallest = methods_of("red_table5", "rte")
+    assert smallest["lora_red_gpt2"].alpha / smallest["lora_red_gpt2"].r == 32 / 8
+
+
 def test_what_does_not_exist_here_is_named_in_one_sentence():
     with pytest.raises(ConfigError, match=r"experiment=red_table3 .*no backbone t5_none") as error:
         sweeps_of(["+experiment=red_table3", "backbone=t5_none"])
@@ -112,8 +153,8 @@ def test_what_does_not_exist_here_is_named_in_one_sentence():
 def test_a_typed_option_stands_in_for_one_that_does_not_exist():
     sweeps = sweeps_of(["+experiment=red_table1", "backbone=micro", "data=micro", "task=rte,sst2"])
     chosen = [(one.settings.task.name, one.settings.method.name) for one in sweeps[0].combinations]
-    assert chosen[0] == ("rte", "houlsby_adapter")
-    assert len(chosen) == 2 * 5
+    assert chosen[0] == ("rte", "lora_red_roberta")
+    assert sum(len(sweep.combinations) for sweep in sweeps) == 2 * 6
     assert sweeps[0].combinations[0].overrides[:2] == ("backbone=micro", "task=rte")
 
 
