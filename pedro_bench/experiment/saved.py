@@ -4,6 +4,7 @@
 <output_dir>/<suite>/<stem>/adapter/state.json            method, backbone, record
 """
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ DEFAULT_BEAMS = 3
 
 
 class SavedRun:
-    """A trained model, ready to use.
+    """A trained model, ready to use; calls of several threads run one after another.
 
     Attributes:
         adapted: The adapted model, in evaluation mode.
@@ -39,6 +40,9 @@ class SavedRun:
         self._decoder = decoder_for(adapted.backbone, decoding)
         self.adapted = adapted
         self._config = config
+        # Decoding sets modes and settings of the one model. The same thread may call within a call:
+        # then they are put back in order, and steps of fast decoding refuse it themselves.
+        self._turn = threading.RLock()
 
     @property
     def model(self) -> AdaptedModel:
@@ -67,6 +71,7 @@ class SavedRun:
 
         Raises:
             DataError: If a prompt is longer than the run's `trainer.max_length`.
+            ContextError: If this thread is within a generation of this run, and decoding is not plain.
         """
         room = max_new_tokens or int(self._config["task"]["max_new_tokens"])
         examples = [_example(prompt, "") for prompt in prompts]
@@ -75,7 +80,8 @@ class SavedRun:
             self.tokenizer, examples, max_length=limit, with_answers=False, max_new_tokens=room
         ).encoded
         beams = num_beams or int(self._config["evaluation"].get("num_beams", DEFAULT_BEAMS))
-        with stepping(self._decoder, self.adapted.modules(), max_new_tokens=room):
+        steps = stepping(self._decoder, self.adapted.modules(), max_new_tokens=room)
+        with self._turn, steps:
             texts = generate(
                 self.adapted, encoded, num_beams=beams, max_new_tokens=room, batch_size=batch_size
             )
@@ -94,7 +100,8 @@ class SavedRun:
         examples = [_example(prompt, answer) for prompt, answer in pairs]
         limit = self._max_tokens()
         encoded = encode(self.tokenizer, examples, max_length=limit, with_answers=True).encoded
-        return loglikelihood(self.adapted, encoded, batch_size=batch_size)
+        with self._turn:
+            return loglikelihood(self.adapted, encoded, batch_size=batch_size)
 
     def _max_tokens(self) -> int:
         """Most tokens of prompt and answer together, as in the run."""

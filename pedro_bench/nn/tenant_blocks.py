@@ -15,6 +15,7 @@ Legend: B examples, T tokens, D hidden, R rank or bottleneck, I in-features, O o
 
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,14 +59,19 @@ class TenantBlock(nn.Module):
     Attributes:
         path: Where the method put the block, such as `layers.3.query`.
         expected: Name -> shape of the tensors that a tenant brings for it.
+        dtypes: Name -> dtype in which the method computes with them.
     """
+
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Names of the template's settings that this form has no use for, since they act in training alone:
+    tenants may differ in a method's settings of these names."""
 
     def __init__(self, template: nn.Module) -> None:
         super().__init__()
         self.path = ""
-        self.expected = {
-            name: tuple(tensor.shape) for name, tensor in template.state_dict().items()
-        }
+        tensors = template.state_dict()
+        self.expected = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        self.dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
 
     def prepare(self, tensors: Tensors) -> dict[str, Tensor]:
         """Turn a tenant's trained tensors into those that are kept for it."""
@@ -109,6 +115,8 @@ class TenantVector(TenantBlock):
 
 class TenantUpdate(TenantBlock):
     """`LowRankUpdate` for many tenants; without dropout, since nothing is trained here."""
+
+    training_only = ("dropout",)
 
     def __init__(self, template: LowRankUpdate) -> None:
         super().__init__(template)

@@ -1,11 +1,14 @@
-"""Admission: which trained adapters a bank may take in."""
+"""Admission: which trained adapters a bank may take in, and what it keeps of them."""
 
 from collections.abc import Mapping
 
+import torch
+
 from pedro_bench.errors import BackboneError, ConfigError, InjectionError
-from pedro_bench.nn.tenant_blocks import TenantBlock
+from pedro_bench.nn.tenant_blocks import TenantBlock, Tensors
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.method import Method
+from pedro_bench.serving.mixing import Held
 from pedro_bench.serving.tenant import TenantAdapter, acting_settings
 
 
@@ -36,7 +39,7 @@ def refuse_stranger(
             f"{backbone.name!r} ({backbone.revision}), got an adapter of "
             f"{adapter.backbone_revision}."
         )
-    own, given = acting_settings(method), acting_settings(adapter.method)
+    own, given = (acting_settings(one, blocks.values()) for one in (method, adapter.method))
     for name in (*own, *given):
         if own.get(name) != given.get(name):
             raise ConfigError(
@@ -56,3 +59,23 @@ def refuse_stranger(
             f"tenant {tenant!r} must bring the tensors of method {method.name!r} on backbone "
             f"{backbone.name!r}, got a difference in {wrong[0]!r}."
         )
+
+
+def held_of(
+    adapter: TenantAdapter, blocks: Mapping[str, TenantBlock], device: torch.device
+) -> Held:
+    """Return what a bank keeps of an adapter: copies on its device, in the dtype the method computes in.
+
+    So an adapter that was saved in another dtype acts as it does alone, where its tensors are read into
+    the method's own.
+    """
+    held: dict[str, Tensors] = {}
+    for path, block in blocks.items():
+        own = {
+            name: adapter.tensors[f"{path}.{name}"].detach().to(dtype)
+            for name, dtype in block.dtypes.items()
+        }
+        held[path] = {
+            name: tensor.to(device, copy=True) for name, tensor in block.prepare(own).items()
+        }
+    return held

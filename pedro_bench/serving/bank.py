@@ -4,8 +4,6 @@ Each sequence gets the text it would get with its tenant's adapter alone. Tenant
 generate: a generation holds the tensors it began with. Batches of one bank run one after another.
 """
 
-import difflib
-import threading
 from collections.abc import Sequence
 
 import torch
@@ -13,20 +11,22 @@ from torch import Tensor
 
 from pedro_bench import checks
 from pedro_bench.data.encoding import encode
-from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.evaluation.batches import Progress, by_length
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.nn.tenant_blocks import TenantContext, Tensors
+from pedro_bench.nn.tenant_blocks import TenantContext
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.task import Example, Part
-from pedro_bench.serving.admission import refuse_stranger
+from pedro_bench.serving.admission import held_of, refuse_stranger
 from pedro_bench.serving.attaching import ForTenants
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
-from pedro_bench.serving.mixing import Held, MixedBatch, context_of
+from pedro_bench.serving.mixing import MixedBatch, context_of
+from pedro_bench.serving.refusals import check_mixing
+from pedro_bench.serving.roster import Roster
 from pedro_bench.serving.tenant import BankMemory, TenantAdapter
+from pedro_bench.serving.turns import Turn
 
 STORES = ("backbone", "cpu")
 """Where tenants' tensors lie: on the backbone's device, or in main memory, from where those of a batch
@@ -44,6 +44,8 @@ class AdapterBank:
         decoding: One of `fast_decoding.DECODINGS`.
 
     Raises:
+        BackboneError: If a sequence's text depends on those beside it on this backbone.
+        ConfigError: If `decoding` does not suit the backbone, or a setting is none of the known words.
         InjectionError: If the method cannot serve many tenants, with the reason, or the backbone
             carries a method already.
     """
@@ -59,6 +61,7 @@ class AdapterBank:
     ) -> None:
         checks.choice("store", store, STORES)
         checks.integer("max_length", max_length)
+        check_mixing(backbone)
         self.backbone = backbone
         self.method = method
         self.max_length = max_length
@@ -68,51 +71,42 @@ class AdapterBank:
         self._adapted = AdaptedModel(backbone, wrapped)
         self._adapted.eval()
         self._blocks = wrapped.blocks
-        self._adapters: dict[str, Held] = {}
-        self._turn = threading.Lock()
-        self._is_closed = False
+        self._roster = Roster()
+        self._turn = Turn()
 
     @property
     def tenants(self) -> tuple[str, ...]:
         """Names of all tenants, in the order they came."""
-        return tuple(self._adapters)
+        return self._roster.names
 
     def add(self, tenant: str, adapter: TenantAdapter) -> None:
         """Take a tenant in; others may be generating.
+
+        Its tensors are copied, in the dtype that the method computes in: as they act when it is alone.
 
         Raises:
             ConfigError: If the name is taken or not a text, or another method was trained.
             BackboneError: If it was trained on another backbone.
             InjectionError: If its tensors are not those of the method on this backbone.
+            ContextError: If the bank was closed, be it meanwhile.
         """
         checks.text("tenant", tenant)
-        if tenant in self._adapters:
-            raise ConfigError(
-                f"tenant must be a new name, got {tenant!r}, which the bank has: remove it first."
-            )
+        self._roster.refuse_taken(tenant)
         refuse_stranger(tenant, adapter, self.backbone, self.method, self._blocks)
-        held: dict[str, Tensors] = {}
-        for path, block in self._blocks.items():
-            own = {name: adapter.tensors[f"{path}.{name}"] for name in block.expected}
-            prepared = block.prepare(own)
-            held[path] = {
-                name: tensor.detach().to(self._device, copy=True)
-                for name, tensor in prepared.items()
-            }
-        self._adapters[tenant] = held  # one step: a batch sees the tenant whole or not at all
+        self._roster.enter(tenant, held_of(adapter, self._blocks, self._device))
 
     def remove(self, tenant: str) -> None:
         """Let a tenant go; generations that began with it end with it.
 
         Raises:
             ConfigError: If the bank has no such tenant.
+            ContextError: If the bank was closed.
         """
-        self._find(tenant)
-        self._adapters.pop(tenant, None)
+        self._roster.leave(tenant)
 
     def memory(self) -> BankMemory:
         """Return what the tenants take."""
-        held = tuple(self._adapters.values())  # at once: tenants may come and go meanwhile
+        held = self._roster.all_held
         first = held[0] if held else {}
         size = sum(row.nbytes for tensors in first.values() for row in tensors.values())
         return BankMemory(len(held), size, str(self._device))
@@ -187,7 +181,7 @@ class AdapterBank:
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
-        held = {tenant: self._find(tenant) for tenant in tenants}
+        held = {tenant: self._roster.find(tenant) for tenant in tenants}
         texts = [""] * len(prompts)
         done = 0
         for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
@@ -195,11 +189,8 @@ class AdapterBank:
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
             steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
             # decoding sets modes and settings of the one model for its time
-            with self._turn:
-                if self._is_closed:
-                    raise ContextError(
-                        "a bank must be open to generate, got one that was closed: open another."
-                    )
+            with self._turn.taken():
+                self._roster.refuse_closed("generate")
                 with steps:
                     answers = generate(
                         view,
@@ -224,29 +215,21 @@ class AdapterBank:
 
         Raises:
             ConfigError: If a tenant is unknown, or their number is not that of the examples.
+            ContextError: If the bank was closed.
         """
-        held = {tenant: self._find(tenant) for tenant in tenants}
+        held = {tenant: self._roster.find(tenant) for tenant in tenants}
         return context_of(prompt_mask_BT.to(self.backbone.device), tenants, held)
 
     def close(self) -> None:
         """Take the method out of the backbone again, bit for bit; tenants are forgotten.
 
         Waits for the batch that another thread is decoding; what that generation has left is refused.
+
+        Raises:
+            ContextError: If this thread is decoding one.
         """
-        with self._turn:
-            self._is_closed = True
+        with self._turn.taken():
+            self._roster.close()
             self._adapted.remove()
-            self._adapters.clear()
             if self._decoder is not None:
                 self._decoder.shapes.release()
-
-    def _find(self, tenant: str) -> Held:
-        held = self._adapters.get(tenant)
-        if held is None:
-            names = self.tenants  # at once: tenants may come and go while they are compared
-            close = difflib.get_close_matches(str(tenant), names, n=1, cutoff=0.5)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(
-                f"tenant must be one of the bank's {len(names)}, got {tenant!r}.{hint}"
-            )
-        return held

@@ -9,7 +9,8 @@ generation is the model's, with an ordinary cache; every later one is a step ove
 (`static_step`), plain, compiled, or recorded as a CUDA graph (`step_graphs`). The plain path stays the
 reference; in float32 both give the same tokens.
 
-Few shapes serve all batches, and each of them is compiled once (`step_shapes`).
+Few shapes serve all batches, and each of them is compiled once (`step_shapes`). Since a decoder's buffers and
+the model's forward are one for all, threads take turns (`turns`).
 
 Legend: B rows, T tokens of the padded prompt.
 """
@@ -24,12 +25,13 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from pedro_bench import checks
-from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.context import current_context
+from pedro_bench.serving.refusals import check_steps, check_window
 from pedro_bench.serving.static_step import StaticStep
 from pedro_bench.serving.step_graphs import Program, compiled, recorded, weights_of
 from pedro_bench.serving.step_shapes import StepShape, StepShapes
+from pedro_bench.serving.turns import turn_of
 
 DECODINGS = ("plain", "static", "compiled")
 """`plain`: Transformers' loop and cache; `static`: static steps, recorded on a GPU; `compiled`: both."""
@@ -47,6 +49,9 @@ class FastDecoder:
 
     Attributes:
         shapes: What is kept; `shapes.release()` gives the buffers back between two generations.
+
+    Raises:
+        ConfigError: If `decoding` is neither, or static steps would be wrong on this backbone.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class FastDecoder:
     ) -> None:
         checks.choice("decoding", decoding, DECODINGS[1:])
         checks.integer("least_slots", least_slots)
+        check_steps(backbone, decoding)
         self._backbone = backbone
         self._decoding = decoding
         self._least_slots = least_slots
@@ -67,12 +73,20 @@ class FastDecoder:
 
     @contextmanager
     def replacing(self, modules: Iterable[nn.Module], *, max_new_tokens: int) -> Iterator[None]:
-        """Let the model take static steps for the time of a `with` block.
+        """Let the model take static steps for the time of a `with` block; other threads wait for theirs.
 
         Args:
             modules: Of the model and of the method attached to it; the same method every time.
             max_new_tokens: Most tokens of an answer generated within the block.
+
+        Raises:
+            ContextError: If this thread is within such a block of the model already.
         """
+        with turn_of(self._backbone.model).taken(), self._replaced(modules, max_new_tokens):
+            yield
+
+    @contextmanager
+    def _replaced(self, modules: Iterable[nn.Module], max_new_tokens: int) -> Iterator[None]:
         model = self._backbone.model
         weights = weights_of(modules)
         plain, own = model.forward, model.__dict__.get("forward")
@@ -104,7 +118,11 @@ class FastDecoder:
     def _begin(
         self, cache: Any, mask_BT: Tensor | None, max_new_tokens: int, weights: list[Tensor]
     ) -> StaticStep:
-        """Return the step that goes on from a cache that prompts filled; no mask means no padding."""
+        """Return the step that goes on from a cache that prompts filled; no mask means no padding.
+
+        The step has copies of all that it needs, so what the prompts left is given back: the search holds
+        on to cache and context until it ends.
+        """
         layers = [(layer.keys, layer.values) for layer in cache.layers]
         rows, _, length, _ = layers[0][0].shape
         if mask_BT is None:
@@ -112,15 +130,23 @@ class FastDecoder:
         state = current_context().state
 
         def make(num_rows: int, num_slots: int) -> StaticStep:
-            self._check_window(num_slots)
+            check_window(self._backbone, self._decoding, num_slots)
             return StaticStep(self._backbone, num_rows, num_slots, layers, state)
 
         slots = max(length + max_new_tokens, self._least_slots)
         shape, static = self.shapes.take(rows, slots, make)
         if not _are_same(shape.weights, weights):
-            static.install(lambda step: self._program(shape, static, step, weights))
+            try:
+                static.install(lambda step: self._program(shape, static, step, weights))
+            except BaseException:
+                self.shapes.drop(shape)
+                raise
             shape.weights = weights
         static.load(layers, state, mask_BT)
+        for layer in cache.layers:
+            layer.keys = layer.values = None
+            layer.is_initialized = False
+        state.clear()
         return static
 
     def _program(
@@ -135,27 +161,12 @@ class FastDecoder:
         graph = shape.graph
         return recorded(lambda: graph(*tensors), self._backbone.device)
 
-    def _check_window(self, num_slots: int) -> None:
-        """Refuse caches longer than a sliding window, beyond which layers forget tokens.
-
-        Raises:
-            ConfigError: If the window is shorter.
-        """
-        config = self._backbone.model.config.get_text_config(decoder=True)
-        window = getattr(config, "sliding_window", None)
-        if window is not None and num_slots > window:
-            raise ConfigError(
-                f"decoding must be plain where prompt and answer exceed the sliding window of {window} "
-                f"tokens of backbone {self._backbone.name!r}, got {self._decoding!r} with "
-                f"{num_slots} slots."
-            )
-
 
 def decoder_for(backbone: LoadedBackbone, decoding: str) -> FastDecoder | None:
     """Return a decoder, or None for plain decoding.
 
     Raises:
-        ConfigError: If `decoding` is not one of DECODINGS.
+        ConfigError: If `decoding` is not one of DECODINGS, or does not suit the backbone.
     """
     checks.choice("decoding", decoding, DECODINGS)
     return None if decoding == "plain" else FastDecoder(backbone, decoding)

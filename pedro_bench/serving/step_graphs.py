@@ -49,18 +49,42 @@ def recorded(program: Program, device: torch.device) -> Program:
     The recording is made on a stream of the program's own device, whichever is the current one, and only
     this thread must keep from what a recording forbids: another one may allocate meanwhile, as a bank
     does that takes a tenant in.
+
+    Raises:
+        OutOfMemoryError: If memory ran out, also where a recording that was broken off, or the compiler,
+            answered with an error of its own.
     """
     if device.type != "cuda":
         return program
-    graph = torch.cuda.CUDAGraph()
     with torch.cuda.device(device):
-        stream = torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):
-                program()
-        torch.cuda.current_stream(device).wait_stream(stream)
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        own = torch.cuda.current_stream(device)
+        try:
+            return _recorded(program, device)
+        except BaseException as error:
+            torch.cuda.set_stream(own)  # a recording that cannot be ended leaves its own in place
+            lack = _lack_of_memory(error)
+            if lack is None or lack is error:
+                raise
+            raise torch.OutOfMemoryError(str(lack)) from error
+
+
+def _recorded(program: Program, device: torch.device) -> Program:
+    graph = torch.cuda.CUDAGraph()
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UPS):
             program()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        program()
     replay: Program = graph.replay
     return replay
+
+
+def _lack_of_memory(error: BaseException) -> BaseException | None:
+    """Return the lack of memory that an error is or came of, or None."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, torch.OutOfMemoryError):
+        found = found.__cause__ or found.__context__
+    return found

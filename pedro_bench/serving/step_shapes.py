@@ -100,6 +100,11 @@ class StepShapes:
             shape.release()
         self._shapes = [shape for shape in self._shapes if shape.graph is not None]
 
+    def drop(self, shape: StepShape) -> None:
+        """Keep nothing of a shape whose step failed, so that smaller batches get one of their own."""
+        shape.release()
+        self._shapes.remove(shape)
+
     def _release_below(self, size: int) -> None:
         for shape in self._shapes:
             if shape.size < size:

@@ -1,12 +1,13 @@
 """Tenants: what one brings, trained tensors and what they were trained on; what all take in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
 
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.tenant_blocks import TenantBlock
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import describe
 
@@ -37,7 +38,8 @@ class BankMemory:
 
     Attributes:
         tenants: Their number.
-        bytes_per_tenant: Bytes of each one's tensors (all tenants have the same shapes); 0 without any.
+        bytes_per_tenant: Bytes of each one's tensors (all tenants have the same shapes and dtypes); 0
+            without any.
         device: Where they lie.
     """
 
@@ -51,8 +53,14 @@ class BankMemory:
         return self.tenants * self.bytes_per_tenant
 
 
-def acting_settings(method: Method) -> dict[str, Any]:
-    """Return the settings that decide what a trained adapter does: not names, not learning rates."""
-    common = {part.name for part in fields(Method)}
+def acting_settings(method: Method, blocks: Iterable[TenantBlock]) -> dict[str, Any]:
+    """Return the settings that decide what a trained adapter does: not names, not learning rates.
+
+    Args:
+        method: What was trained.
+        blocks: The bank's, which know what acts in training only.
+    """
+    idle = {part.name for part in fields(Method)}
+    idle.update(*(block.training_only for block in blocks))
     described: dict[str, Any] = describe(method)
-    return {name: value for name, value in described.items() if name not in common}
+    return {name: value for name, value in described.items() if name not in idle}

@@ -1,6 +1,7 @@
-"""Trained-looking adapters of tiny models, and what each gives alone."""
+"""Trained-looking adapters of tiny models, and finished runs that saved one."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,3 +27,42 @@ def make_tenant(load_tiny: Callable[..., Any]) -> Callable[..., Any]:
         return adapted
 
     return make
+
+
+@pytest.fixture
+def save_run(
+    tmp_path: Path, tiny_folders: dict[str, Path], make_tenant: Callable[..., Any]
+) -> Callable[..., Path]:
+    """A function that leaves the working folder of a finished run."""
+    from pedro_bench.backbones.llama import Llama
+    from pedro_bench.experiment.saved import save_adapter
+    from pedro_bench.protocols.settings import describe
+    from pedro_bench.records import RunRecord
+
+    def save(method: str, seed: int, family: str = "llama") -> Path:
+        config = Llama(name="tiny", label="tiny", path=str(tiny_folders[family]))
+        adapted = make_tenant(method, seed, config.load(device="cpu"))
+        folder = tmp_path / f"{method}-{family}-{seed}"
+        record = RunRecord(
+            key="0" * 12,
+            status="finished",
+            method=method,
+            task="boolq",
+            backbone="tiny",
+            data="micro",
+            suite="main",
+            seed=seed,
+            config={
+                "backbone": describe(config),
+                "trainer": {"max_length": 64},
+                "task": {"max_new_tokens": 4},
+                "evaluation": {"num_beams": 3},
+            },
+            main_metric="accuracy",
+            metrics={"test": {"accuracy": 50.0}},
+            started="2026-01-01T00:00:00+00:00",
+        )
+        save_adapter(folder, adapted, record)
+        return folder
+
+    return save

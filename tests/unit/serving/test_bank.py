@@ -236,10 +236,57 @@ def test_tenants_kept_in_main_memory_give_the_same(
     bank = AdapterBank(backbone, adapter.method, store="cpu")
     bank.add("anna", adapter)
     assert bank.memory().device == "cpu"
-    widths = sum(tensors["vector"].numel() for tensors in bank._adapters["anna"].values())
+    widths = sum(tensors["vector"].numel() for tensors in bank._roster.find("anna").values())
     assert bank.memory().bytes_per_tenant == 4 * widths, "a factored vector is kept multiplied out"
     with pytest.raises(ConfigError, match="store must be one of the known words, got 'disk'"):
         AdapterBank(backbone, adapter.method, store="disk")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["lora", "ia3", "pedro"])
+def test_an_adapter_of_another_dtype_gives_the_text_it_gives_alone(
+    name: str, dtype: torch.dtype, load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+) -> None:
+    backbone, prompts = load_tiny(), make_prompts((5, 2, 9, 3))
+    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 6}
+    adapters, expected = {}, {}
+    for seed, (tenant, own) in enumerate((("anna", torch.float32), ("ben", dtype))):
+        adapted = make_tenant(name, seed, backbone)
+        tensors = {key: one.to(own) for key, one in adapted.adapter_state().items()}
+        adapters[tenant] = TenantAdapter(adapted.method, backbone.revision, tensors)
+        adapted.load_adapter_state(tensors)
+        expected[tenant] = [generate(adapted, [one], batch_size=1, **options)[0] for one in prompts]
+        adapted.remove()
+    bank = open_bank(backbone, name, {"ben": adapters["ben"]})
+    alone = bank.memory()
+    assert bank.generate_encoded(["ben"] * 4, prompts, batch_size=4, **options) == expected["ben"]
+    bank.add("anna", adapters["anna"])
+    tenants = ["anna", "ben", "ben", "anna"]
+    found = bank.generate_encoded(tenants, prompts, batch_size=4, **options)
+    assert found == [expected[tenant][row] for row, tenant in enumerate(tenants)]
+    bank.remove("ben")
+    assert bank.memory() == alone, "bytes of one tenant are those of any"
+
+
+def test_tenants_may_differ_in_what_acts_in_training_only(
+    load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+) -> None:
+    backbone, prompts = load_tiny(), make_prompts((5, 2, 9, 3))
+    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 6}
+    adapters, expected = {}, []
+    for seed, dropout in enumerate((0.0, 0.5)):
+        adapted = make_tenant("lora", seed, backbone, dropout=dropout, lr=0.1 + seed)
+        adapters[f"dropout {dropout}"] = TenantAdapter.of(adapted)
+        rows = prompts[2 * seed : 2 * seed + 2]
+        expected += [generate(adapted, [one], batch_size=1, **options)[0] for one in rows]
+        adapted.remove()
+    bank = open_bank(backbone, "lora", adapters)
+    tenants = [tenant for tenant in bank.tenants for _ in range(2)]
+    assert bank.generate_encoded(tenants, prompts, batch_size=4, **options) == expected
+    tensors = adapters["dropout 0.0"].tensors
+    method = build_method("lora", dropout=0.5, alpha=3.0)
+    with pytest.raises(ConfigError, match=r"got 'lora' with alpha=3\.0 where the bank has"):
+        bank.add("other", TenantAdapter(method, backbone.revision, tensors))
 
 
 def test_wrong_uses_are_refused(

@@ -1,13 +1,17 @@
 """Static and compiled steps give the tokens of the plain path, alone and mixed, and compile once."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from torch.utils._pytree import tree_leaves
 
-from pedro_bench.errors import ConfigError, InjectionError
+from pedro_bench.errors import ConfigError, InjectionError, TrainingError
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.serving import AdapterBank, FastDecoder, TenantAdapter
+from pedro_bench.serving.static_step import StaticStep
 from tests.tiny import METHOD_NAMES, build_method
 from tests.unit.serving.decoding import LENGTHS, CountingBackend, answers, make_prompts
 
@@ -120,6 +124,68 @@ def test_a_step_leaves_no_trace_in_the_model(
     adapted.remove()
     assert tiny_backbone.fingerprint() == before
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in tiny_backbone.model.modules())
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("name", ["pedro", "lora"])
+def test_what_prompts_left_is_gone_before_the_first_step(
+    name: str,
+    beams: int,
+    tiny_backbone: Any,
+    make_tenant: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their cache, and what the method made of them, are copied; nobody may hold both for a generation."""
+    adapted = make_tenant(name, 1, tiny_backbone)
+    adapter = TenantAdapter.of(adapted)
+    adapted.remove()
+    bank = AdapterBank(tiny_backbone, adapter.method, decoding="static")
+    for tenant in ("anna", "ben"):
+        bank.add(tenant, adapter)
+    load, step = StaticStep.load, StaticStep.__call__
+    left: list[weakref.ref[torch.Tensor]] = []
+    held: list[int] = []
+
+    def watched_load(self: StaticStep, layers: Any, state: Any, mask_BT: torch.Tensor) -> None:
+        left[:] = [weakref.ref(tensor) for pair in layers for tensor in pair]
+        left.extend(weakref.ref(tensor) for tensor in tree_leaves(state))
+        load(self, layers, state, mask_BT)
+
+    def watched_step(self: StaticStep, tokens_B1: torch.Tensor) -> torch.Tensor:
+        held.append(sum(one() is not None for one in left))
+        return step(self, tokens_B1)
+
+    monkeypatch.setattr(StaticStep, "load", watched_load)
+    monkeypatch.setattr(StaticStep, "__call__", watched_step)
+    bank.generate_encoded(
+        ["anna", "ben"] * 2,
+        make_prompts((5, 2, 9, 3)),
+        num_beams=beams,
+        max_new_tokens=4,
+        batch_size=4,
+    )
+    assert len(left) > 2 * tiny_backbone.shape.num_layers
+    assert held == [0, 0, 0]
+
+
+def test_a_shape_whose_step_does_not_fit_into_memory_is_not_kept_for_smaller_batches(
+    tiny_backbone: Any, make_tenant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted = make_tenant("pedro", 1, tiny_backbone)
+    decoder = FastDecoder(tiny_backbone, "static")
+    shapes = []
+
+    def record(step: Any, device: torch.device) -> Any:
+        shapes.extend(decoder.shapes.kept)
+        if shapes == [(8, 64)]:
+            raise torch.OutOfMemoryError("Tried to allocate 9 GiB")
+        return step
+
+    monkeypatch.setattr("pedro_bench.serving.fast_decoding.recorded", record)
+    with pytest.raises(TrainingError, match="batch_size .* got 8: set it to 4"):
+        answers(adapted, decoder, 1, batch_size=8)
+    assert answers(adapted, decoder, 1, batch_size=4) == answers(adapted, None, 1, batch_size=4)
+    assert shapes == [(8, 64), (4, 64)]
 
 
 def test_what_cannot_be_is_refused(

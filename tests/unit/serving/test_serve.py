@@ -2,52 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import pedro_bench
-from pedro_bench.backbones.llama import Llama
 from pedro_bench.errors import BackboneError, ConfigError, RecordError
-from pedro_bench.experiment.saved import save_adapter
 from pedro_bench.experiment.tenants import saved_adapter
-from pedro_bench.protocols.settings import describe
-from pedro_bench.records import RunRecord
-
-
-@pytest.fixture
-def save_run(
-    tmp_path: Path, tiny_folders: dict[str, Path], make_tenant: Callable[..., Any]
-) -> Callable[..., Path]:
-    """A function that leaves the working folder of a finished run."""
-
-    def save(method: str, seed: int, family: str = "llama") -> Path:
-        config = Llama(name="tiny", label="tiny", path=str(tiny_folders[family]))
-        adapted = make_tenant(method, seed, config.load(device="cpu"))
-        folder = tmp_path / f"{method}-{family}-{seed}"
-        record = RunRecord(
-            key="0" * 12,
-            status="finished",
-            method=method,
-            task="boolq",
-            backbone="tiny",
-            data="micro",
-            suite="main",
-            seed=seed,
-            config={
-                "backbone": describe(config),
-                "trainer": {"max_length": 64},
-                "task": {"max_new_tokens": 4},
-                "evaluation": {"num_beams": 3},
-            },
-            main_metric="accuracy",
-            metrics={"test": {"accuracy": 50.0}},
-            started="2026-01-01T00:00:00+00:00",
-        )
-        save_adapter(folder, adapted, record)
-        return folder
-
-    return save
 
 
 def test_finished_runs_are_served_together(save_run: Callable[..., Path]) -> None:
