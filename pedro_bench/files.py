@@ -1,17 +1,40 @@
 """Files written whole or not at all: beside their target, synced and renamed; no reader sees half of one."""
 
 import contextlib
+import errno
 import glob
+import hashlib
 import os
 import platform
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from pedro_bench.errors import RecordError
 
 _BY, _PART = "--by--", ".part"
 """Of the name of a file that is being written: `.<name>--by--<machine>.<process>.part`."""
+
+STALE_RETRIES = 3
+"""How often a file is opened again which another machine replaced at that moment (NFS: ESTALE)."""
+
+_Result = TypeVar("_Result")
+
+
+def boot() -> str:
+    """Return what tells this start of this machine, and this container, from all others, if it is known."""
+    try:
+        word = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{word} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file that other machines may replace."""
+    return _despite_replacement(path.read_bytes)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -31,20 +54,25 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file whole: beside its target, synced, then renamed.
 
-    What killed processes of this machine left half-written in the folder is removed, when this process
-    first writes there: to look each time would take ever longer in a folder of many records.
+    What killed processes of this machine left half-written in the folder, since it was started, is
+    removed when this process first writes there: to look each time would take ever longer in a folder of
+    many records.
 
     Raises:
         RecordError: If the folder cannot be written or the disk is full; no half file is left.
     """
-    beside = path.with_name(f".{path.name}{_BY}{platform.node()}.{os.getpid()}{_PART}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _tidy(path.parent.absolute(), os.getpid())
+    beside = path.with_name(f".{path.name}{_BY}{_machine()}.{os.getpid()}{_PART}")
+
+    def written() -> None:
         write(beside)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(path.parent.absolute(), os.getpid())
+        _despite_replacement(written)
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -64,12 +92,30 @@ def settle(folder: Path) -> None:
             os.close(descriptor)
 
 
+def _despite_replacement(action: Callable[[], _Result]) -> _Result:
+    """Do something with a file, and again where NFS says that the file was replaced meanwhile."""
+    for _ in range(STALE_RETRIES):
+        try:
+            return action()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            time.sleep(0.05)
+    return action()
+
+
+@cache
+def _machine() -> str:
+    """Return a word for this machine; a host's name alone may be that of several, or of containers."""
+    return f"{platform.node()}-{hashlib.sha256(boot().encode()).hexdigest()[:8]}"
+
+
 @cache
 def _tidy(folder: Path, _process: int) -> None:
     """Remove the half files of this machine's dead processes; once for each process."""
     if not Path("/proc/self").exists():  # it cannot be told who is dead
         return
-    for left in folder.glob(f".*{_BY}{glob.escape(platform.node())}.*{_PART}"):
+    for left in folder.glob(f".*{_BY}{glob.escape(_machine())}.*{_PART}"):
         process = left.name.removesuffix(_PART).rpartition(".")[2]
         if process.isdecimal() and not Path(f"/proc/{process}").exists():
             left.unlink(missing_ok=True)

@@ -203,7 +203,7 @@ def read(path: str | Path) -> RunRecord:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(files.read_bytes(path).decode("utf-8"))
     except OSError as error:
         reason = error.strerror or error
         raise RecordError(f"record {path} must be readable, got {reason}.") from error

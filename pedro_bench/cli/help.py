@@ -17,7 +17,7 @@ Keys:
   output_dir=outputs    working files: checkpoints, best adapters
   output=text|json      a table for people, or one JSON object on standard output
   rerun=false           true runs finished keys again
-  retry=false           true runs failed runs only
+  retry=false           true runs failed and interrupted runs only
   fail_fast=false       true stops at the first failed run; else the others go on
   keep_checkpoints=false  of a finished run; its best adapter always stays
   lease_seconds=120     a worker without a sign of life for so long gives its run to another

@@ -9,6 +9,7 @@ same command may be started on several machines that share the results folder.
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -36,18 +37,30 @@ from pedro_bench.cli.launching import LEAVE, STOP, begun, check_launcher, pin_gp
 from pedro_bench.cli.options import make_importable
 from pedro_bench.cli.rounds import Job, work_off
 from pedro_bench.cli.show import runs_as_json, show_jobs
-from pedro_bench.errors import PedroBenchError
+from pedro_bench.errors import ConfigError, PedroBenchError
 from pedro_bench.experiment.leftovers import clear_leftovers
-from pedro_bench.experiment.sharing import record_at
+from pedro_bench.experiment.sharing import digests, is_one_of_several, record_at
 from pedro_bench.training.interruption import Interrupted
+
+TIME_LIMIT = (128 + signal.SIGUSR1, 128 + signal.SIGUSR2)
+"""Exit codes of a job that a cluster asked to leave before its time limit: it is to be launched again."""
+
+SEEN = "seen.json"
+"""Name of the file in a multirun's folder with digests of the records that were there when it began."""
 
 
 def multirun(arguments: Sequence[str]) -> int:
     """Check every combination, run them all, print the summary; return the exit code.
 
     Raises:
-        PedroBenchError: If any combination is bad, before the first job starts.
+        PedroBenchError: If any combination is bad, before the first job starts, or if accelerate
+            started other processes beside this one.
     """
+    if is_one_of_several():
+        raise ConfigError(
+            f"a multirun must be one process, got WORLD_SIZE={os.environ['WORLD_SIZE']}: start one "
+            "accelerate launch for each configuration, without -m."
+        )
     sweeps = sweeps_of(arguments)
     for combination in (one for sweep in sweeps for one in sweep.combinations):
         check_folders(combination.settings)
@@ -59,6 +72,9 @@ def multirun(arguments: Sequence[str]) -> int:
         jobs = [one for one in jobs if one.is_due]
     folder = Path(settings.output_dir) / "multirun" / time.strftime("%Y%m%d-%H%M%S")
     folder = folder.with_name(f"{folder.name}-{os.getpid()}").absolute()
+    seen = digests(path for one in jobs if one.is_due for path in one.planned)
+    if seen:
+        files.write_text(folder / SEEN, json.dumps(seen) + "\n")
     with logs_to_stderr():
         work_off(jobs, folder, job)
     for one in jobs:
@@ -84,6 +100,7 @@ def job(config: DictConfig) -> None:
     stop = folder.parent / STOP
     errors: list[str] = []
     left: list[str] = []
+    again = False
     with contextlib.suppress(OSError):  # a full disk: the run tells
         begun(folder, number).touch()
     try:
@@ -98,7 +115,7 @@ def job(config: DictConfig) -> None:
                 pin_gpu(folder)
             # A cluster's own way to take such signals would count the run as failed.
             with ends_on_signals() if is_own_process else contextlib.nullcontext():
-                worked = experiment.work(settings, waits=False)
+                worked = experiment.work(settings, waits=False, seen=_seen(folder.parent))
             left = [str(path.absolute()) for path in worked.left]
             if any(record["status"] == "failed" for record in worked.records):
                 stop.write_text(f"job {number}", encoding="utf-8")
@@ -108,11 +125,19 @@ def job(config: DictConfig) -> None:
         if not is_own_process:
             raise
         errors.append(f"interrupted, {one_sentence(error)} The same command goes on there.")
+        again = error.exit_code in TIME_LIMIT
     except Exception as error:  # noqa: BLE001 - told in the summary; the other jobs go on
         sys.excepthook(type(error), error, error.__traceback__)
         errors.append(f"{type(error).__name__}: {one_sentence(error)}")
-    word = json.dumps({"errors": errors, "left": left})
+    word = json.dumps({"errors": errors, "left": left, "again": again})
     files.write_text(word_of(folder, number), word + "\n")
+
+
+def _seen(folder: Path) -> dict[str, str]:
+    """Return what was there when the multirun of a folder began."""
+    path = folder / SEEN
+    found: dict[str, str] = json.loads(files.read_bytes(path)) if path.is_file() else {}
+    return found
 
 
 def _planned(sweep: Sweep, combination: Combination) -> Job:
@@ -129,7 +154,10 @@ def _outcome(one: Job) -> dict[str, Any]:
     errors += one.errors
     complete = len(runs) == len(one.planned) and all(run["status"] == "finished" for run in runs)
     if not (complete or errors):
-        errors.append(f"{len(one.planned) - len(runs)} of {len(one.planned)} seeds were not begun")
+        ended = sum(run["status"] == "finished" for run in runs)
+        errors.append(
+            f"{len(one.planned) - ended} of {len(one.planned)} seeds did not come to an end"
+        )
     return {
         "overrides": list(one.combination.overrides),
         "status": "finished" if complete and not errors else "failed",

@@ -10,7 +10,7 @@ Everything heavy is imported when the first run that is due needs it.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pedro_bench import records
 from pedro_bench.experiment.identity import run_key
 from pedro_bench.experiment.leftovers import clear_leftovers
+from pedro_bench.experiment.peers import made_ready, reasons_told
 from pedro_bench.experiment.sharing import (
     Claims,
     agreed_due,
@@ -29,7 +30,8 @@ from pedro_bench.experiment.sharing import (
     status_of,
 )
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.training.interruption import Interrupted
+from pedro_bench.training.interruption import TakenOver
+from pedro_bench.training.tracking import NoTracking
 
 if TYPE_CHECKING:
     from pedro_bench.experiment.saved import SavedRun
@@ -103,6 +105,7 @@ def work(
     *,
     on_record: Callable[[dict[str, Any]], None] | None = None,
     waits: bool = True,
+    seen: Mapping[str, str] | None = None,
 ) -> Worked:
     """Train, score and record every seed that is due and free.
 
@@ -115,13 +118,19 @@ def work(
         settings: One configuration.
         on_record: Called with each record as soon as it is known.
         waits: Whether to wait for runs that other workers have.
+        seen: What `digests` said when the command began, so that a run which has come to its end since,
+            by whichever worker, is not done again; left out, the command begins here.
 
     Raises:
         PedroBenchError: If the configuration cannot be run at all.
     """
     refuse_splitting()
+    if not is_main():
+        settings = replace(settings, tracking=NoTracking())
     places = _places(settings)
-    seen = digests(path for _, path in places)  # before their statuses: what changes later is seen
+    if seen is None:
+        # Before their statuses: what changes later is seen.
+        seen = digests(path for _, path in places)
     planned = _with_status(places)
     claims = Claims(settings, agreed_due(due_of(settings, planned)), seen)
     made: dict[int, dict[str, Any]] = {}
@@ -148,9 +157,12 @@ def work(
 
 
 def due_of(settings: Settings, planned: list[tuple[int, Path, str]]) -> list[tuple[int, Path]]:
-    """Return seed and path of the runs that a command would do, of those that were planned."""
+    """Return seed and path of the runs that a command would do, of those that were planned.
+
+    Of a retry also those that a worker began and did not end: another's is safe by its lease.
+    """
     if settings.retry:
-        return [(seed, path) for seed, path, status in planned if status == "failed"]
+        return [(seed, path) for seed, path, status in planned if status in ("failed", "running")]
     return [
         (seed, path)
         for seed, path, status in planned
@@ -166,8 +178,10 @@ def _done(settings: Settings, claims: Claims, *, waits: bool) -> Iterator[dict[s
             if first is not None:
                 from pedro_bench.experiment.runner import run_seeds
 
-                yield from run_seeds(settings, chain([first], claims), claims.check)
-        except Interrupted:
+                due = made_ready(settings, claims, chain([first], claims))
+                with reasons_told(settings, claims):
+                    yield from run_seeds(settings, due, claims.check)
+        except TakenOver:
             if not claims.is_lost:
                 raise
             _logger.warning("a run was taken over by another worker and is left to it.")

@@ -13,6 +13,7 @@ succeed, and that a file opened anew shows what was written.
 """
 
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -178,6 +179,11 @@ class Leases:
             return None
         return f"{state.owner.host}:{state.owner.pid}" if state.owner else "another worker"
 
+    def is_held(self, stem: str) -> bool:
+        """Whether somebody has a run who is alive, as far as this worker has watched."""
+        state = self._state(stem)
+        return not (state.is_free or self._is_dead(stem, state))
+
     def holders(self) -> set[str]:
         """Return all that hold runs now, as `host:pid`; who is known to be dead is left out."""
         states = [_read(path) for path in _files(self.folder)]
@@ -264,7 +270,10 @@ def _read(path: Path) -> _State:
     generation = int(path.suffix[1:])
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:  # given up just now: who creates the next generation holds the run
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):  # NFS has two words for it
+            raise
+        # Given up just now: who creates the next generation holds the run.
         return _State(generation)
     try:
         body = json.loads(text[_WIDTH:])

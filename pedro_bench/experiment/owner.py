@@ -10,6 +10,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from pedro_bench.files import boot
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -33,24 +35,15 @@ class Owner:
     def here(cls) -> "Owner":
         """Return an owner that stands for this process."""
         return cls(
-            socket.gethostname(), _boot(), os.getpid(), _birth(os.getpid()), secrets.token_hex(8)
+            socket.gethostname(), boot(), os.getpid(), _birth(os.getpid()), secrets.token_hex(8)
         )
 
     def is_dead(self) -> bool:
         """Whether it is known to be gone; of a process of another machine nothing is known."""
-        if not self.boot or (self.host, self.boot) != (socket.gethostname(), _boot()):
+        if not self.boot or (self.host, self.boot) != (socket.gethostname(), boot()):
             return False
         birth = _birth(self.pid)
         return birth != self.birth if birth else not _is_hidden(self.pid)
-
-
-def _boot() -> str:
-    """Return what tells this start of this machine, and this container, from all others."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
 
 
 def _is_hidden(pid: int) -> bool:

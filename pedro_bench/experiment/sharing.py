@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import records
+from pedro_bench import files, records
 from pedro_bench.errors import ConfigError, DamagedRecordError, RecordError
 from pedro_bench.experiment.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings
@@ -41,16 +41,21 @@ class Claims(Iterator[tuple[int, Path]]):
     Args:
         settings: The configuration.
         due: Seed and path of the record, for each run to do.
-        seen: What `digests` said before the runs were found to be due.
+        seen: What `digests` said when the command began.
+
+    Attributes:
+        left: Those that are not done, but for the one at hand.
+        current: Path of the record of the one at hand, in every process that shares it.
     """
 
     def __init__(
-        self, settings: Settings, due: Sequence[tuple[int, Path]], seen: Mapping[Path, str]
+        self, settings: Settings, due: Sequence[tuple[int, Path]], seen: Mapping[str, str]
     ) -> None:
         self.left = list(due)
         self.settings = settings
         folder = records.suite_folder(settings.results_dir, settings.suite)
         self.leases = Leases(folder, settings.lease_seconds)
+        self.current: Path | None = None
         self._seen = seen
         self._held: tuple[int, Path, Lease] | None = None
 
@@ -73,12 +78,14 @@ class Claims(Iterator[tuple[int, Path]]):
     def __next__(self) -> tuple[int, Path]:
         """Give the run before back and take one that is free; those that others have stay `left`."""
         self.give_back()
+        self.current = None
         seed = self._take() if is_main() else None
         seed, left = _agreed((seed, [one for one, _ in self.left]))
         claims = {one: (one, path) for one, path in self.left}
         self.left = [claims[one] for one in left if one != seed]
         if seed is None:
             raise StopIteration
+        self.current = claims[seed][1]
         return claims[seed]
 
     def give_back(self) -> None:
@@ -86,7 +93,11 @@ class Claims(Iterator[tuple[int, Path]]):
         if self._held is not None:
             seed, path, lease = self._held
             self._held = None
-            lease.release(is_done=status_of(path) in (None, "finished"))  # None: it never began
+            is_done = False
+            try:
+                is_done = status_of(path) in (None, "finished")  # None: it never began
+            finally:
+                lease.release(is_done=is_done)
             if lease.is_lost:
                 interruption.forget()
                 self.left.append((seed, path))
@@ -110,8 +121,8 @@ class Claims(Iterator[tuple[int, Path]]):
         return None
 
     def _was_done(self, path: Path) -> bool:
-        """Whether another worker has ended this run since it was found to be due."""
-        if _digest(path) == self._seen[path]:
+        """Whether a worker has ended this run since the command began."""
+        if _digest(path) == self._seen.get(str(path.absolute()), ""):
             return False
         return status_of(path) in ("finished", "failed")
 
@@ -153,14 +164,19 @@ def agreed_due(due: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
     return [claim for claim in due if claim[0] in seeds]
 
 
-def digests(paths: Iterable[Path]) -> dict[Path, str]:
-    """Return what tells whether records are changed later, by a new run of the same result too."""
-    return {path: _digest(path) for path in paths}
+def digests(paths: Iterable[Path]) -> dict[str, str]:
+    """Return what tells whether records are changed later, by a new run of the same result too.
+
+    Returns:
+        Absolute path -> digest, for the records that are there.
+    """
+    found = {str(path.absolute()): _digest(path) for path in paths}
+    return {path: digest for path, digest in found.items() if digest}
 
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(files.read_bytes(path)).hexdigest()
     except FileNotFoundError:
         return ""
 

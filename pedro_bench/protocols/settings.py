@@ -60,7 +60,7 @@ class Settings:
         output: `text` or `json`.
         rerun: Whether finished keys run again.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        retry: Whether only failed runs are due.
+        retry: Whether only runs that failed, or were begun and not ended, are due.
         fail_fast: Whether the first failed run ends the command.
         keep_checkpoints: Whether a finished run's checkpoints stay beside its adapter.
         lease_seconds: How long a worker may show no sign of life before another takes its run.

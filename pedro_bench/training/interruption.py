@@ -59,12 +59,19 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = exit_code
 
 
+class TakenOver(Interrupted):
+    """A run was asked to leave, since another worker has it; the process may go on with others."""
+
+
 class Interruption:
-    """Whether this process was asked to leave, and whether it may save before."""
+    """Whether this process was asked to leave, and whether it may save before.
+
+    A signal and a takeover may meet: then nothing is saved, and it is the signal that is answered.
+    """
 
     def __init__(self) -> None:
-        self._error: Interrupted | None = None
-        self._saves = True
+        self._signal: Interrupted | None = None
+        self._loss: TakenOver | None = None
         self._taken = 0.0
         self._patience = threading.Timer(GRACE_SECONDS, _thread.interrupt_main)
 
@@ -73,25 +80,27 @@ class Interruption:
 
         Args:
             reason: One sentence.
-            saves: Whether it shall save its state before.
+            saves: Whether it shall save its state before; not if another worker has the run.
             exit_code: What the command shall end with.
         """
-        self._saves = saves
-        self._error = Interrupted(reason, exit_code)
+        if saves:
+            self._signal = Interrupted(reason, exit_code)
+        else:
+            self._loss = TakenOver(reason, exit_code)
 
     @property
     def is_asked(self) -> bool:
         """Whether the training shall leave."""
-        return self._error is not None
+        return self._signal is not None or self._loss is not None
 
     @property
     def saves(self) -> bool:
         """Whether the training shall save before it leaves."""
-        return self._saves
+        return self._loss is None
 
     def forget(self) -> None:
         """Take back what was asked for: what it was meant for is over."""
-        self._error, self._saves = None, True
+        self._signal = self._loss = None
 
     def leave_if_asked(self) -> None:
         """Leave where nothing has to be saved before.
@@ -108,7 +117,11 @@ class Interruption:
         Raises:
             Interrupted: Always.
         """
-        error = self._error or Interrupted("another process of this run was interrupted.")
+        error = (
+            self._signal
+            or self._loss
+            or Interrupted("another process of this run was interrupted.")
+        )
         self.forget()
         raise error
 
@@ -130,9 +143,10 @@ class Interruption:
         self.leave_if_asked()
 
     def _take(self, number: int, _: FrameType | None) -> None:
-        if self.is_asked and time.monotonic() - self._taken < REPEAT_SECONDS:
-            return
-        self.leave_if_asked()  # the second signal
+        if self._signal is not None:
+            if time.monotonic() - self._taken < REPEAT_SECONDS:
+                return
+            self.leave()  # the second signal
         self._taken = time.monotonic()
         self.ask(f"{signal.Signals(number).name} came.", saves=True, exit_code=128 + number)
         self._patience = threading.Timer(grace_after(number), _thread.interrupt_main)

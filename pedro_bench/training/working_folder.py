@@ -13,3 +13,12 @@ def restart(folder: Path) -> None:
     """Remove all phases' checkpoints and best adapters: the run is finished, or starts afresh."""
     for phase in folder.glob("phase-*"):
         shutil.rmtree(phase)
+
+
+def steps_saved(folder: Path) -> int:
+    """Return up to which step checkpoints reach, all phases together; 0 where there are none."""
+    newest: dict[str, int] = {}
+    for path in folder.glob("phase-*/checkpoint-[0-9]*"):
+        step = int(path.name.rpartition("-")[2])
+        newest[path.parent.name] = max(step, newest.get(path.parent.name, 0))
+    return sum(newest.values())

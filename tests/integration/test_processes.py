@@ -115,7 +115,7 @@ class Failing(Lora):
 @pytest.mark.fault(
     what="One of several processes of a run fails",
     how="MemoryError after a step in the first, then in the second of two processes (gloo)",
-    lost="nothing: the command ends in all of them, instead of waiting for each other",
+    lost="nothing: the command ends in all of them, and the record says why it failed",
 )
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_a_failure_in_one_process_ends_all(
@@ -135,7 +135,11 @@ def test_a_failure_in_one_process_ends_all(
     assert done.returncode != 0
     assert "training must fit into memory, got out of memory at step" in done.stderr
     (path,) = records.find(tmp_path / "two" / "results")
-    assert records.read(path).status == "failed"  # of the other process: its peer is gone
+    record = records.read(path)
+    assert record.status == "failed"
+    reason = "training must fit into memory, got out of memory at step"
+    assert (record.error or "").startswith(reason if rank == "0" else f"in process 1, {reason}")
+    assert not list((tmp_path / "two" / "outputs").rglob("failed-process-*"))
 
 
 @pytest.mark.slow

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from pedro_bench import experiment, records
+from pedro_bench.__main__ import main
+from pedro_bench.cli import sweep
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.errors import TrainingError
 from pedro_bench.experiment import runner
 from pedro_bench.experiment.owner import Owner
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.training.interruption import Interrupted, interruption
+from pedro_bench.training.tracking import NoTracking
 from tests.integration.grids import arguments, write_sst2
 
 FINISHED_BY_THE_OTHER = {"train_seconds": 1.0, "test_seconds": 1.0, "tokens_per_second": 7.0}
@@ -110,3 +114,66 @@ def test_of_several_processes_one_that_fails_ends_the_command(
     [(_, path, status)] = experiment.plan(settings)
     assert status == "failed"
     assert records.read(path).error == "MemoryError: of this process alone"
+
+
+def fails_always(calls: list[int]) -> Callable[..., None]:
+    def fails(*_: Any) -> None:
+        calls.append(1)
+        raise TrainingError("its loss must be finite, got nan.")
+
+    return fails
+
+
+def test_a_signal_that_meets_a_takeover_ends_the_command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loses_and_is_asked(run: Any) -> None:
+        path = next(Path(settings.results_dir).rglob("*--seed0.json"))
+        taken_over(path, path.read_bytes())
+        interruption.ask("SIGTERM came.", saves=True, exit_code=143)
+        raise TrainingError("its checkpoints must be there, got none.")
+
+    monkeypatch.setattr(runner, "train_phases", loses_and_is_asked)
+    with pytest.raises(Interrupted, match="SIGTERM came") as caught:
+        experiment.work(settings, waits=False)
+    assert caught.value.exit_code == 143
+
+
+def test_a_multirun_does_no_run_again_that_ended_meanwhile(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker tried a failed run again, after this command had planned and before its job began."""
+    calls: list[int] = []
+    monkeypatch.setattr(runner, "train_phases", fails_always(calls))
+    assert experiment.run(settings)[0]["status"] == "failed"
+    [(_, path, _)] = experiment.plan(settings)
+    tiny = Path(settings.resolved_config["backbone"]["path"])
+    command = ["-m", *arguments(tiny, tmp_path / "data"), "trainer.max_steps=2", "retry=true"]
+    assert main(command) == 1
+    assert len(calls) == 2
+    whole = sweep.work_off
+
+    def later(*args: Any) -> None:
+        again = replace(records.read(path), notes=["of another worker"])
+        records.write(again, settings.results_dir)
+        whole(*args)
+
+    monkeypatch.setattr(sweep, "work_off", later)
+    assert main(command) == 1
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_only_the_main_process_opens_a_tracker(
+    rank: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def looks(run: Any) -> None:
+        found.append(run.settings.tracking.name)
+        raise TrainingError("no training is needed, got one.")
+
+    monkeypatch.setattr(runner, "train_phases", looks)
+    monkeypatch.setattr(experiment, "is_main", lambda: rank == "0")
+    experiment.work(replace(settings, tracking=NoTracking(name="service")))
+    assert found == ["service" if rank == "0" else "none"]

@@ -24,6 +24,17 @@ def test_unknown_flags_are_refused(capsys):
     assert "got '--hepl'. Did you mean '--help'?" in capsys.readouterr().err
 
 
+def test_a_multirun_of_several_processes_is_refused(tmp_path, capsys, monkeypatch):
+    """Each would plan and run the whole grid by itself."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["-m", "method=lora,pedro", "task=sst2", "data=micro", "backbone=micro"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: a multirun must be one process, got WORLD_SIZE=2: start one ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_help_lists_the_folders(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Leases: two workers never hold one run, and a dead one's is taken; clocks are never compared."""
 
+import errno
 import json
 import os
 import signal
@@ -122,6 +123,29 @@ def test_a_lease_cut_short_is_held_by_somebody_until_it_lapses(tmp_path):
     assert leases.holder(RUN) == "another worker"
     watch.now = 60
     leases.take(RUN).release(is_done=True)
+
+
+def test_a_lease_that_is_removed_while_it_is_opened_is_nobodys(tmp_path, monkeypatch):
+    """What NFS says of a file that another machine has removed just now."""
+    leave_a_lease_of_another_machine(tmp_path)
+
+    def stale(*_, **__):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as away:
+        away.setattr(Path, "read_text", stale)
+        assert Leases(tmp_path, 60).holder(RUN) is None
+        assert not Leases(tmp_path, 60).is_held(RUN)
+
+
+def test_a_run_is_held_by_who_lives(tmp_path):
+    assert not Leases(tmp_path, 60).is_held(RUN)
+    leave_a_lease_of_another_machine(tmp_path, seconds=120)
+    watch = Watch()
+    leases = Leases(tmp_path, 60, clock=watch)
+    assert leases.is_held(RUN)
+    watch.now = 120
+    assert not leases.is_held(RUN)
 
 
 def test_the_holder_shows_that_it_lives_and_learns_that_it_lost(tmp_path):

@@ -1,3 +1,5 @@
+import errno
+import hashlib
 import json
 import os
 import platform
@@ -155,19 +157,48 @@ except RecordError as error:
 
 
 def test_what_killed_processes_left_half_written_is_removed(tmp_path):
-    dead, alive, elsewhere = (
+    here = hashlib.sha256(files.boot().encode()).hexdigest()[:8]
+    left = [
         tmp_path / f".other.json--by--{machine}.{process}.part"
         for machine, process in (
-            (platform.node(), 99999999),
-            (platform.node(), os.getppid()),
-            ("another-machine", 99999999),
+            (f"{platform.node()}-{here}", 99999999),
+            (f"{platform.node()}-{here}", os.getppid()),
+            (f"another-machine-{here}", 99999999),
+            (f"{platform.node()}-01234567", 99999999),  # of the same name
         )
-    )
-    for path in (dead, alive, elsewhere):
+    ]
+    for path in left:
         path.write_text("half")
     files.write_text(tmp_path / "record.json", "whole")
     assert (tmp_path / "record.json").read_text() == "whole"
-    assert [path.exists() for path in (dead, alive, elsewhere)] == [False, True, True]
+    assert [path.exists() for path in left] == [False, True, True, True]
+
+
+def stale(times):
+    """Return a function that NFS tells so often that its file was replaced meanwhile."""
+    left = [errno.ESTALE] * times
+
+    def answer():
+        if left:
+            raise OSError(left.pop(), "Stale file handle")
+        return b"{}"
+
+    return answer
+
+
+def test_a_file_that_another_machine_replaces_is_opened_again(tmp_path, monkeypatch):
+    place = tmp_path / "file"
+    answer = stale(files.STALE_RETRIES)
+    files.write_whole(place, lambda beside: beside.write_bytes(answer()))
+    assert place.read_bytes() == b"{}"
+    for times in (files.STALE_RETRIES, files.STALE_RETRIES + 1):
+        answer = stale(times)
+        monkeypatch.setattr(Path, "read_bytes", lambda _, answer=answer: answer())
+        if times == files.STALE_RETRIES:
+            assert files.read_bytes(place) == b"{}"
+        else:
+            with pytest.raises(RecordError, match="must be readable, got Stale file handle"):
+                records.read(place)
 
 
 def test_a_folder_of_many_records_is_searched_once(tmp_path, monkeypatch):

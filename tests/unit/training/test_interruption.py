@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pedro_bench.training import interruption as module
-from pedro_bench.training.interruption import ENDING, Interrupted, Interruption
+from pedro_bench.training.interruption import ENDING, Interrupted, Interruption, TakenOver
 
 
 def heeding(mine: Interruption, *kinds: signal.Signals) -> None:
@@ -63,3 +63,33 @@ def test_a_signal_ahead_of_a_time_limit_leaves_a_long_step_its_time(
     long_step(signal.SIGUSR2, 0.6)
     with pytest.raises(KeyboardInterrupt):
         long_step(signal.SIGTERM, 5)
+
+
+def taken_over(mine: Interruption) -> None:
+    mine.ask("another worker has taken the run over.", saves=False)
+
+
+def test_a_takeover_is_told_from_a_signal() -> None:
+    mine = Interruption()
+    taken_over(mine)
+    assert not mine.saves
+    with pytest.raises(TakenOver, match="another worker"):
+        mine.leave_if_asked()
+    assert mine.saves
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_signal_that_meets_a_takeover_is_answered(*, is_first: bool) -> None:
+    """Else the worker would go on with the next run, though it was asked to end."""
+    mine = Interruption()
+    with pytest.raises(Interrupted, match="SIGTERM came") as caught, mine.heeded():  # noqa: PT012
+        if not is_first:
+            taken_over(mine)
+        os.kill(os.getpid(), signal.SIGTERM)
+        if is_first:
+            taken_over(mine)
+        assert not mine.saves
+        mine.leave_if_asked()
+    assert not isinstance(caught.value, TakenOver)
+    assert caught.value.exit_code == 143
+    assert not mine.is_asked

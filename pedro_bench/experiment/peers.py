@@ -1,0 +1,112 @@
+"""Peers: the processes of `accelerate launch` that share a run, and what each must know of the others.
+
+A process that fails leaves its reason in a file in the run's working folder. The main process, which hears no
+more than a broken connection, puts the reason in the run's record.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from pedro_bench import files, records
+from pedro_bench.errors import PedroBenchError, RecordError
+from pedro_bench.experiment.leftovers import working_folder
+from pedro_bench.experiment.sharing import Claims, is_main, is_one_of_several, status_of
+from pedro_bench.protocols.settings import Settings
+from pedro_bench.training.working_folder import restart
+
+REASON = "failed-process-"
+"""Begins the name of the file in a run's working folder in which a process says why it failed."""
+
+SECONDS = 2.0
+"""How long the main process waits for such a file, which a network's file system may show late."""
+
+_logger = logging.getLogger(__name__)
+
+
+def made_ready(
+    settings: Settings, claims: Claims, due: Iterable[tuple[int, Path]]
+) -> Iterator[tuple[int, Path]]:
+    """Yield what is due, once its working folder holds nothing that these processes cannot go on from.
+
+    Args:
+        settings: The runs' configuration.
+        claims: What says whether a run is still this worker's.
+        due: Seed and path of the record, for each run to do.
+    """
+    for seed, path in due:
+        if is_main():
+            claims.check()
+            folder = working_folder(settings, path)
+            for reason in folder.glob(f"{REASON}*"):
+                reason.unlink(missing_ok=True)
+            if _is_of_other_processes(folder, path.stem.split("--")[3], seed):
+                restart(folder)
+        yield seed, path
+
+
+def _is_of_other_processes(folder: Path, key: str, seed: int) -> bool:
+    """Whether the run's checkpoints fit but for the number of processes, whose random states they hold."""
+    from pedro_bench.training.checkpoint import Identity
+    from pedro_bench.training.saved_folder import DamagedFolderError, read_manifest
+
+    here = int(os.environ.get("WORLD_SIZE", "1"))
+    for path in folder.glob("phase-*/checkpoint-[0-9]*"):
+        try:
+            header = read_manifest(path)["header"]
+        except DamagedFolderError:
+            continue
+        wanted = asdict(Identity(key, seed, header["phase"], here))
+        if [name for name in wanted if header.get(name) != wanted[name]] == ["num_processes"]:
+            found = header["num_processes"]
+            _logger.warning(
+                "%s is of %d processes, and these are %d: the run starts afresh.", path, found, here
+            )
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def reasons_told(settings: Settings, claims: Claims) -> Iterator[None]:
+    """Let the record of a run that fails in a `with` block say what went wrong in whichever process."""
+    try:
+        yield
+    except Exception as error:
+        if is_one_of_several() and claims.current is not None:
+            folder = working_folder(settings, claims.current)
+            if not is_main():
+                _leave_reason(folder, claims.current, error)
+            elif not isinstance(error, PedroBenchError):
+                claims.check()
+                _take_reason(folder, claims.current, settings)
+        raise
+
+
+def _leave_reason(folder: Path, path: Path, error: Exception) -> None:
+    """Write why this process failed, unless the run had not begun or the main process failed first."""
+    rank = os.environ["RANK"]
+    text = " ".join(str(error).split())
+    if not isinstance(error, PedroBenchError):
+        text = f"{type(error).__name__}: {text}"
+    with contextlib.suppress(RecordError):  # a full disk: the record says what the others saw
+        if status_of(path) == "running":
+            files.write_text(folder / f"{REASON}{rank}", f"in process {rank}, {text}")
+
+
+def _take_reason(folder: Path, path: Path, settings: Settings) -> None:
+    """Put another process's reason in the failed record, if there is one."""
+    deadline = time.monotonic() + SECONDS
+    while not (found := sorted(folder.glob(f"{REASON}*"))):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
+    reason = files.read_bytes(found[0]).decode("utf-8")
+    record = records.read(path)
+    if record.status == "failed":
+        records.write(replace(record, error=reason), settings.results_dir)
+    for one in found:
+        one.unlink(missing_ok=True)

@@ -1,0 +1,121 @@
+"""Peers: the record says why another process failed, and checkpoints of more or fewer start a run afresh."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pedro_bench import records
+from pedro_bench.errors import TrainingError
+from pedro_bench.experiment import peers
+from pedro_bench.experiment.peers import REASON, made_ready, reasons_told
+from pedro_bench.experiment.sharing import Claims
+from pedro_bench.records import RunRecord
+from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identity
+
+KEY = "0123456789ab"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Any:
+    places = {"results_dir": str(tmp_path / "results"), "output_dir": str(tmp_path / "out")}
+    return SimpleNamespace(**places, suite="suite", lease_seconds=60.0)
+
+
+def write_record(settings: Any, status: str, error: str | None = None) -> Path:
+    names = {"method": "lora", "task": "sst2", "backbone": "tiny", "data": "files"}
+    found = RunRecord(
+        **names,  # type: ignore[arg-type]
+        key=KEY,
+        status=status,
+        suite="suite",
+        seed=0,
+        config={},
+        main_metric="accuracy",
+        started="now",
+        error=error,
+    )
+    return records.write(found, settings.results_dir)
+
+
+def fails_in(settings: Any, path: Path, error: Exception) -> None:
+    claims = Claims(settings, [(0, path)], {})
+    claims.current = path
+    with pytest.raises(type(error)), reasons_told(settings, claims):
+        raise error
+
+
+def folder_of(settings: Any, path: Path) -> Path:
+    return Path(settings.output_dir) / "suite" / path.stem
+
+
+def test_the_record_says_why_another_process_failed(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(peers, "SECONDS", 0.1)
+    path = write_record(settings, "running")
+    monkeypatch.setenv("RANK", "1")
+    fails_in(settings, path, TrainingError("training must fit into memory, got\nnone."))
+    write_record(settings, "failed", "RuntimeError: Connection closed by peer")
+    monkeypatch.setenv("RANK", "0")
+    fails_in(settings, path, RuntimeError("Connection closed by peer"))
+    record = records.read(path)
+    assert record.status == "failed"
+    assert record.error == "in process 1, training must fit into memory, got none."
+    assert not list(folder_of(settings, path).iterdir())
+
+
+def test_a_main_process_that_knows_why_it_failed_is_believed(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(peers, "SECONDS", 0.1)
+    path = write_record(settings, "failed", "of the main process")
+    monkeypatch.setenv("RANK", "1")
+    fails_in(settings, path, RuntimeError("Connection closed by peer"))  # it failed after it
+    assert not folder_of(settings, path).exists()
+    monkeypatch.setenv("RANK", "0")
+    fails_in(settings, path, RuntimeError("of the main process"))
+    assert records.read(path).error == "of the main process"
+
+
+def test_one_process_alone_leaves_no_reason(settings: Any) -> None:
+    path = write_record(settings, "running")
+    fails_in(settings, path, RuntimeError("of this process"))
+    assert not folder_of(settings, path).exists()
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_checkpoints_of_another_number_of_processes_start_the_run_afresh(
+    num_processes: int, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that takes a run over may have other devices than the one that died."""
+    path = (
+        records.suite_folder(settings.results_dir, "suite") / f"lora--sst2--tiny--{KEY}--seed0.json"
+    )
+    folder = folder_of(settings, path)
+    store = CheckpointStore(folder, Identity(KEY, 0, num_processes=num_processes))
+    store.save(Checkpoint(20, 0, {}, {}))
+    (folder / f"{REASON}1").write_text("of an earlier attempt")
+    claims = Claims(settings, [(0, path)], {})
+    with caplog.at_level(logging.WARNING):
+        assert list(made_ready(settings, claims, claims)) == [(0, path)]
+    assert [one.name for one in folder.iterdir()] == (["phase-0"] if num_processes == 1 else [])
+    assert ("is of 2 processes, and these are 1: the run starts afresh" in caplog.text) == (
+        num_processes == 2
+    )
+
+
+def test_checkpoints_of_another_run_are_left_to_be_refused(settings: Any) -> None:
+    path = (
+        records.suite_folder(settings.results_dir, "suite") / f"lora--sst2--tiny--{KEY}--seed0.json"
+    )
+    folder = folder_of(settings, path)
+    store = CheckpointStore(folder, Identity("another", 0, num_processes=2))
+    store.save(Checkpoint(20, 0, {}, {}))
+    claims = Claims(settings, [(0, path)], {})
+    assert list(made_ready(settings, claims, claims)) == [(0, path)]
+    assert store.last_step() == 20
