@@ -6,23 +6,21 @@
 
 Ratios: PEDRO to the bare backbone (target 0.97), PEDRO to unmerged LoRA (above 1), a mixed batch of
 tenants to the same batch of one tenant (0.95), a bank of LoRA tenants to peft's mixed batch, and fast
-steps to plain ones. Each is the median over repeats of the ratio within one repeat, where both took their
-turns one after the other.
+steps to plain ones. Each is the median over repeats of the ratio within one repeat; every other repeat goes
+through the contestants backwards, and all of them have the same number of warm-ups, at least one.
 """
 
 import argparse
 import json
-import statistics
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from pedro_bench import records
 from pedro_bench.cli.command import logs_to_stderr
 from pedro_bench.cli.compose import side_by_side
 from pedro_bench.efficiency.compare import Comparison, compare
 from pedro_bench.efficiency.request import DEFAULTS, request_of
+from pedro_bench.efficiency.rows import ratio
 from pedro_bench.protocols.settings import build_group
 
 SHAPE = {
@@ -54,32 +52,15 @@ def backbone_arguments(shape: dict[str, Any]) -> list[str]:
     ]
 
 
-def ratio(found: dict[str, Any], above: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
-    """Return the median over repeats of the ratio of two rows' speeds, and its lowest and highest value.
+def ratios(rows: Sequence[dict[str, Any]], beams: Sequence[int], size: int) -> dict[str, Any]:
+    """Return every ratio of which both rows were measured, by its name.
 
     Args:
-        found: What `compare` returned.
-        above: Fields that choose the row above the line, such as `{"method": "pedro", "beams": 1}`.
-        below: Likewise below the line.
-
-    Returns:
-        The ratio by the clock, and `of_processor_time`: the same by this process's processor time.
+        rows: What `compare` returned as `rows`.
+        beams: Numbers of beams.
+        size: Tenants of a mixed batch.
     """
-    samples = _samples(found)
-    one_row, other_row = samples[_place(found, above)], samples[_place(found, below)]
-    pairs = [(one_row[repeat], other_row[repeat]) for repeat in one_row if repeat in other_row]
-    ratios = [one[0] / other[0] for one, other in pairs]
-    return {
-        "ratio": statistics.median(ratios),
-        "lowest": min(ratios),
-        "highest": max(ratios),
-        "of_processor_time": statistics.median(other[1] / one[1] for one, other in pairs),
-    }
-
-
-def ratios(found: dict[str, Any], beams: Sequence[int], size: int) -> dict[str, Any]:
-    """Return every ratio of which both rows were measured, by its name."""
-    plain = {"sequences": 1, "tenants": 1, "mixed": False, "decoding": "plain"}
+    plain = {"sequences": 1, "tenants": 1, "mixed": False, "merged": False, "decoding": "plain"}
     mixed = {"sequences": size, "tenants": size, "mixed": True}
 
     def row(method: str, count: int, **others: Any) -> dict[str, Any]:
@@ -87,7 +68,7 @@ def ratios(found: dict[str, Any], beams: Sequence[int], size: int) -> dict[str, 
 
     asked = {}
     for count in beams:
-        for how in dict.fromkeys(one["decoding"] for one in found["rows"]):
+        for how in dict.fromkeys(one["decoding"] for one in rows):
             bare, pedro, lora = (
                 row(name, count, decoding=how) for name in ("none", "pedro", "lora")
             )
@@ -104,11 +85,13 @@ def ratios(found: dict[str, Any], beams: Sequence[int], size: int) -> dict[str, 
                     many,
                     peer,
                 )
-    return {
-        name: ratio(found, above, below)
-        for name, (above, below) in asked.items()
-        if above != below and _is_there(found, above) and _is_there(found, below)
-    }
+    made: dict[str, Any] = {}
+    for name, (above, below) in asked.items():
+        upper, lower = _row(rows, above), _row(rows, below)
+        found = ratio(upper, lower) if upper is not None and lower is not None else None
+        if above != below and found is not None:
+            made[name] = found
+    return made
 
 
 def measure(arguments: Sequence[str], **own: Any) -> dict[str, Any]:
@@ -139,31 +122,11 @@ def measure(arguments: Sequence[str], **own: Any) -> dict[str, Any]:
         return compare(comparison, tell=show)
 
 
-def _samples(found: dict[str, Any]) -> list[dict[int, tuple[float, float]]]:
-    """Return each row's tokens a second and processor seconds by repeat: memory may end a row early."""
-    paths = iter(found["records"])
-    read = [
-        [records.read(Path(next(paths))) for _ in range(row["repeats"])] for row in found["rows"]
-    ]
-    return [
-        {
-            one.seed: (one.metrics["test"]["tokens_per_second"], one.timing["processor_seconds"])
-            for one in group
-        }
-        for group in read
-    ]
-
-
-def _place(found: dict[str, Any], fields: dict[str, Any]) -> int:
+def _row(rows: Sequence[dict[str, Any]], fields: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the row with these fields, None where it was not measured."""
     return next(
-        place
-        for place, row in enumerate(found["rows"])
-        if all(row[name] == value for name, value in fields.items())
+        (row for row in rows if all(row[name] == value for name, value in fields.items())), None
     )
-
-
-def _is_there(found: dict[str, Any], fields: dict[str, Any]) -> bool:
-    return any(all(row[name] == value for name, value in fields.items()) for row in found["rows"])
 
 
 def show(line: str) -> None:
@@ -178,7 +141,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=3)
-    parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--warmup", type=int, default=1, help="before each turn, at least 1")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 3])
     parser.add_argument(
         "--tenants", type=int, default=16, help="sequences of a mixed batch; 1: none"
@@ -199,7 +162,7 @@ def main() -> None:
         prompts=given.prompts,
         warmup=given.warmup,
     )
-    made = ratios(found, given.beams, given.tenants)
+    made = ratios(found["rows"], given.beams, given.tenants)
     print(json.dumps({"device": found["device"], "ratios": made, "rows": found["rows"]}, indent=1))
 
 

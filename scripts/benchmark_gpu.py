@@ -6,22 +6,25 @@
     python scripts/benchmark_gpu.py                   Llama-2 7B's shape, random weights, bfloat16
 
 1. Table 3: the bare backbone, LoRA, (IA)^3 and PEDRO, one prompt at a time, beams 1 and 3. Targets: PEDRO
-   1.29 times LoRA at beam 1 and 1.25 times at beam 3 (the paper's ratios).
+   1.29 times LoRA at beam 1 and 1.25 times at beam 3 (the paper's ratios). Its records lie in suite table3,
+   which `python -m pedro_bench.cli.tables suite=table3` makes the paper's table of.
 2. 64 tenants in one batch, beside peft's mixed batch of LoRA. Target: 1.5 times.
-3. Training beside Hugging Face Trainer + peft, optimiser steps alone. Targets: 1.5 times the speed, 0.7 of
-   the memory.
+3. Training beside Hugging Face Trainer + peft, as they come and with batches by length, optimiser steps
+   alone. Targets: 1.5 times the speed, 0.7 of the memory.
 4. Compiled steps of the bare backbone and of PEDRO at beam 1, one CUDA graph a step. Targets: 85% of the
    measured limit of the memory's bandwidth, 0.98 of the bare backbone. Last, since nobody knows how long the
    compiler takes.
 
-Each part is a process of its own with a limit in seconds (LIMITS); what one leaves over goes to those after
-it. A part that is stopped is named in the result, with the rows of the repeats that it had finished; what
-ran out of memory is named in its part's notes. The file is written after every part. `--small` takes every
+Each part is a process of its own, which sees one GPU, with a limit in seconds (LIMITS); what one leaves over
+goes to those after it. A part that is stopped is named in the result, with what it had measured until then: a
+contestant counts as soon as its turn is over. What ran out of memory is named in its part's notes. The file
+is written after every part. Ratios are medians over repeats of the ratio within one. `--small` takes every
 part in its smallest form, to see that all of them run, and `backbone=micro device=cpu` takes them on a CPU.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench.efficiency.request import DEFAULTS
-from pedro_bench.efficiency.rows import rows_since
+from pedro_bench.efficiency.rows import ratio, rows_since
 from pedro_bench.experiment.environment import now
 
 LIMITS = {"table3": 110, "tenants": 220, "training": 70, "compiled": 130}
@@ -37,6 +40,7 @@ LIMITS = {"table3": 110, "tenants": 220, "training": 70, "compiled": 130}
 
 SECONDS = sum(LIMITS.values())
 TENANTS = 64
+STEPS = 12
 BACKBONE = ("backbone=llama2_7b", "backbone.random_weights=true", "device=cuda")
 
 
@@ -46,18 +50,20 @@ def parts(results: str, backbone: tuple[str, ...], *, small: bool = False) -> di
     efficiency = [sys.executable, "-m", "pedro_bench.cli.efficiency", *backbone]
     common = [f"results_dir={results}", "rerun=true", "output=json"]
     if small:
-        common += ["prompt_tokens=6", "new_tokens=3", "warmup=0"]
+        common += ["prompt_tokens=6", "new_tokens=3"]
     times = ("prompts=1", "repeats=1" if small else "repeats=3")
     tenants = 2 if small else TENANTS
-    steps = "--repeats 1 --steps 1 --batch 2" if small else "--repeats 2 --steps 20"
+    steps = "--repeats 1 --steps 2 --batch 2" if small else f"--repeats 2 --steps {STEPS}"
+    table3 = [] if small else ["suite=table3"]  # the table is no place for a trial
     return {
-        "table3": [*efficiency, *common, *times, "methods=[none,lora,ia3,pedro]"],
+        "table3": [*efficiency, *common, *times, "methods=[none,lora,ia3,pedro]", *table3],
         "tenants": [  # at 7B one repeat of peft's mixed batch alone is expected to take two minutes
             *(*efficiency, *common, "prompts=1", "repeats=1"),
             *("beams=[1]", f"tenants=[{tenants}]", "methods=[lora,pedro]"),
         ],
         "training": [
-            *(sys.executable, str(here / "benchmark_training.py"), *steps.split(), *backbone),
+            *(sys.executable, str(here / "benchmark_training.py"), *steps.split()),
+            *("--out", str(training_file(results)), *backbone),
         ],
         "compiled": [
             *efficiency,
@@ -66,13 +72,25 @@ def parts(results: str, backbone: tuple[str, ...], *, small: bool = False) -> di
     }
 
 
+def training_file(results: str) -> Path:
+    """Return where the part on training leaves each repeat that it has finished."""
+    return Path(results) / "gpu_training.json"
+
+
 def run(command: list[str], seconds: float) -> dict[str, Any]:
     """Run one part; return what it printed, or why there is nothing."""
     if seconds <= 0:
         return {"stopped": "no time was left"}
+    # With several GPUs the peer would spread each batch over all of them.
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, timeout=seconds, check=True
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=seconds,
+            check=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": first},
         )
     except subprocess.TimeoutExpired:
         return {"stopped": f"it took longer than the {seconds:.0f} seconds that were left"}
@@ -89,27 +107,36 @@ def run_all(
 
     Args:
         commands: Name -> command, each with its limit in LIMITS.
-        results: Root of the records, where a part that was stopped has left its finished repeats.
+        results: Root of the records, where a part that was stopped has left its finished turns.
         out: File that is written after every part.
         seconds: Time for all; the limits are scaled to it.
 
     Returns:
-        Name -> what the part printed, or `stopped` and the rows it had; and all `ratios`.
+        Name -> what the part printed, or `stopped` and what it had measured; and all `ratios`.
     """
     found: dict[str, Any] = {}
     shown = found
     ends = time.monotonic()
+    training_file(results).unlink(missing_ok=True)
     for name, command in commands.items():
         ends += LIMITS[name] * seconds / SECONDS
         started = now()
         part = run(command, ends - time.monotonic())
         if "stopped" in part:
-            part["rows"] = rows_since(results, str(DEFAULTS["suite"]), started)
+            part["rows"] = rows_since(results, _suite(command), started)
+            if name == "training" and training_file(results).exists():
+                part |= json.loads(training_file(results).read_text(encoding="utf-8"))
         found[name] = part
         shown = {**found, "ratios": headline(found)}
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
     return shown
+
+
+def _suite(command: list[str]) -> str:
+    """Return the folder that a part's records go to."""
+    own = (word.partition("=")[2] for word in command if word.startswith("suite="))
+    return next(own, str(DEFAULTS["suite"]))
 
 
 def headline(found: dict[str, Any]) -> dict[str, float]:
@@ -123,10 +150,6 @@ def headline(found: dict[str, Any]) -> dict[str, float]:
     for beams in (1, 3):
         name = f"pedro / lora, beams {beams}"
         _add_ratio(made, name, table3.get(("pedro", beams)), table3.get(("lora", beams)))
-    pedro = compiled.get(("pedro", 1))
-    _add_ratio(made, "compiled pedro / compiled bare", pedro, compiled.get(("none", 1)))
-    if pedro is not None:
-        made["compiled pedro, share of the bandwidth limit"] = pedro["bandwidth_share"]
     mixed = {
         row["method"]: row
         for row in found.get("tenants", {}).get("rows", [])
@@ -136,6 +159,14 @@ def headline(found: dict[str, Any]) -> dict[str, float]:
         if method in mixed:
             name = f"{method} / peft's lora, {mixed[method]['tenants']} tenants"
             _add_ratio(made, name, mixed[method], mixed.get("peft_lora"))
+    for name, one in found.get("training", {}).get("trained", {}).items():
+        for peer, than in one["against"].items():
+            made[f"training, {name} / {peer}: speed"] = than["speed"]
+            made[f"training, {name} / {peer}: memory"] = than["memory"]
+    pedro = compiled.get(("pedro", 1))
+    _add_ratio(made, "compiled pedro / compiled bare", pedro, compiled.get(("none", 1)))
+    if pedro is not None:
+        made["compiled pedro, share of the bandwidth limit"] = pedro["bandwidth_share"]
     return made
 
 
@@ -145,8 +176,11 @@ def _add_ratio(
     above: dict[str, Any] | None,
     below: dict[str, Any] | None,
 ) -> None:
+    """Add the median of the ratios within repeats, where both rows have one repeat at least."""
     if above is not None and below is not None:
-        made[name] = float(above["tokens_per_second"] / below["tokens_per_second"])
+        found = ratio(above, below)
+        if found is not None:
+            made[name] = found["ratio"]
 
 
 def main() -> None:

@@ -2,9 +2,10 @@
 
     python scripts/benchmark_training_gains.py        4 layers x 1024, random weights, BoolQ-like lengths
 
-Forward and backward passes of LoRA on the same rows, in turn within each repeat, the median ratio of the
-time without a measure to that with all of them (on a CPU, of the process's own processor time, which
-neighbours on a shared machine disturb less):
+Forward and backward passes of LoRA on the same rows, in turn within each repeat and backwards in every
+other one, the median ratio of the time without a measure to that with all of them (on a CPU, of the
+process's own processor time, which neighbours on a shared machine disturb less). Each repeat draws rows of
+its own, since what grouping saves hangs on the lengths:
 
 - loss on answers only: the head is applied where an answer's token is predicted; without, everywhere
 - batches by length: without, rows go together as they come
@@ -12,12 +13,16 @@ neighbours on a shared machine disturb less):
 - frozen weights left alone: without, gradients of all backbone weights are computed as well
 - fused optimiser: one kernel for all of AdamW; without, PyTorch's default, which is what the loop uses
 
+What grouping saves in positions, padding included, is counted as well, over 200 batches of each of several
+sizes: that needs no model, and no draw of a few rows decides it.
+
 A compiled step is not among them: batches by length have another width nearly every time, and each width
 would be compiled anew.
 """
 
 import argparse
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +32,7 @@ from unittest.mock import patch
 
 import torch
 from benchmark_generation import SHAPE, backbone_arguments, show
-from benchmark_training import make_rows
+from benchmark_training_sides import draw_lengths, make_rows
 from torch import Tensor
 
 from pedro_bench.cli.compose import side_by_side
@@ -81,6 +86,33 @@ MEASURES = (
 )
 
 
+BATCH_SIZES = (4, 16, 128)
+COUNTED_BATCHES = 200
+
+
+def together(lengths: Sequence[int], batch: int, *, by_length: bool) -> list[list[int]]:
+    """Return batches of indices into rows: by length, or as they come."""
+    if by_length:
+        return training_batches(lengths, batch, seed=0, epoch=0, group_by_length=True)
+    count = len(lengths)
+    return [list(range(at, min(at + batch, count))) for at in range(0, count, batch)]
+
+
+def positions(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> int:
+    """Return the positions that go through the model, padding included."""
+    return sum(len(one) * max(lengths[index] for index in one) for one in batches)
+
+
+def padding_saved(batch: int) -> float:
+    """Return the positions of batches as they come over those of batches by length."""
+    lengths = draw_lengths(batch * COUNTED_BATCHES, random.Random(0))
+    counts = [
+        positions(lengths, together(lengths, batch, by_length=by_length))
+        for by_length in (False, True)
+    ]
+    return counts[0] / counts[1]
+
+
 def passes(adapted: AdaptedModel, rows: Sequence[Encoded], batches: list[list[int]]) -> float:
     """Return the seconds of forward and backward passes over batches of rows."""
     device = adapted.backbone.device
@@ -132,9 +164,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=5, help="draws of rows")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("overrides", nargs="*", help="another backbone, such as backbone=llama2_7b")
     given = parser.parse_args()
     config, built = side_by_side("method", ["lora"], given.overrides or backbone_arguments(SHAPE))
@@ -142,27 +174,27 @@ def main() -> None:
     backbone = build_group("backbone", config["backbone"]).load(device=device)
     adapted = AdaptedModel(backbone, build_group("method", built["lora"]))
     adapted.train()
-    rows = make_rows(given.steps * given.batch, backbone.shape.vocab_size, seed=0)
-    grouped = training_batches(
-        [len(row) for row in rows], given.batch, seed=0, epoch=0, group_by_length=True
-    )
-    as_they_come = [
-        list(range(start, start + given.batch)) for start in range(0, len(rows), given.batch)
-    ]
-    passes(adapted, rows, grouped[:1])
     seconds: dict[str, list[float]] = {"all measures": [], **{name: [] for name in MEASURES}}
     for repeat in range(given.repeats):
-        for name, found in seconds.items():
-            batches = as_they_come if name == "batches by length" else grouped
+        rows = make_rows(given.steps * given.batch, backbone.shape.vocab_size, seed=repeat)
+        lengths = [len(row) for row in rows]
+        if repeat == 0:
+            passes(adapted, rows, together(lengths, given.batch, by_length=True)[:1])
+        names = list(seconds)
+        for name in names if repeat % 2 == 0 else reversed(names):
+            batches = together(lengths, given.batch, by_length=name != "batches by length")
             with without(name, adapted):
-                found.append(passes(adapted, rows, batches))
-            show(f"repeat {repeat + 1} of {given.repeats}: {name} {found[-1]:.2f} s")
+                seconds[name].append(passes(adapted, rows, batches))
+            show(f"repeat {repeat + 1} of {given.repeats}: {name} {seconds[name][-1]:.2f} s")
     plain = optimiser_seconds(adapted, 10)
     fused = optimiser_seconds(adapted, 10, fused=True)
-    whole = statistics.median(seconds["all measures"]) / len(grouped)
+    whole = statistics.median(seconds["all measures"]) / given.steps
     shown = {
         "device": device,
         "time without / with": ratios(seconds, lambda one, other: one / other),
+        "positions as they come / by length": {
+            f"batches of {batch}": padding_saved(batch) for batch in BATCH_SIZES
+        },
         "optimiser": {
             "share of a step": plain / (whole + plain),
             "time default / fused": plain / fused,

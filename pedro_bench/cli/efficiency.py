@@ -6,12 +6,14 @@ Speed and memory of generation, method against method in one run; `none` is the 
     beams=[1,3]                     beams of each prompt
     tenants=[1,4,16,64]             also batches in which every sequence is another tenant's, beside peft's
     decoding=[plain,compiled]       steps of Transformers' loop, and compiled ones over a static cache
-    repeats=5 warmup=1 prompts=10   how often, and how much each time
+    merged=false                    true: lora and adalora also merged into the weights
+    repeats=5 warmup=1 prompts=10   how often, and how much each time; a warm-up at least
     lengths=paper                   prompts of prompt_tokens=278.6 and answers of new_tokens=32.5 in the mean
     lengths=task task=… data=…      prompts and answers of a test split
     seed=0                          of lengths, tokens and adapters
     suite=efficiency                where the records go; suite=table3 is where Table 3 is made from
     backbone=… output=text|json     as of `python -m pedro_bench`
+    rerun=true                      measure anew what was measured already: same request, code and machine
 """
 
 import sys
@@ -25,12 +27,12 @@ from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr,
 from pedro_bench.cli.compose import configuration_of, side_by_side, split_extra
 from pedro_bench.cli.folders import check_folder
 from pedro_bench.cli.options import check_option
-from pedro_bench.efficiency.request import BARE, DEFAULTS, Request, request_of
+from pedro_bench.efficiency.request import BARE, DEFAULTS, Request, check_merged, request_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.data import DataSource
 from pedro_bench.protocols.method import Method
-from pedro_bench.protocols.settings import build_group, check_device
+from pedro_bench.protocols.settings import build_group, check_device, describe
 from pedro_bench.protocols.task import Task
 
 _MEBIBYTE = 2**20
@@ -47,12 +49,13 @@ def efficiency(arguments: Sequence[str]) -> int:
     own, others = split_extra(arguments, DEFAULTS)
     request = request_of(own)
     methods, config = _methods(request, others)
+    check_merged(request, methods)
     check_output(config["output"])
     check_device(config["device"])
     check_folder("results_dir", config["results_dir"])
     backbone = build_group("backbone", config["backbone"])
     backbone.identity()  # what cannot be found is told before torch is imported
-    items, data = _workload(request, config)
+    items, data, modules = _workload(request, config)
     from pedro_bench.efficiency.compare import Comparison, compare  # imports torch
 
     comparison = Comparison(
@@ -64,6 +67,7 @@ def efficiency(arguments: Sequence[str]) -> int:
         config["device"],
         config["results_dir"],
         config["rerun"],
+        modules,
     )
     with logs_to_stderr():
         found = compare(comparison, tell=lambda line: print(line, file=sys.stderr, flush=True))
@@ -96,10 +100,13 @@ def _methods(
 
 def _workload(
     request: Request, config: Mapping[str, Any]
-) -> tuple[Callable[[LoadedBackbone], list[Any]] | None, dict[str, Any]]:
-    """Return how to make the items of a task's test split (None: they are drawn), and what they are."""
+) -> tuple[Callable[[LoadedBackbone], list[Any]] | None, dict[str, Any], list[str]]:
+    """Return how to make the items of a task's test split, what they are, and whose code makes them.
+
+    The first is None where they are drawn.
+    """
     if request.lengths == "paper":
-        return None, {"name": "paper_lengths"}
+        return None, {"name": "paper_lengths"}, []
     task: Task = build_group("task", config["task"])
     source: DataSource = build_group("data", config["data"])
     max_length = int(config["trainer"]["max_length"])
@@ -109,8 +116,14 @@ def _workload(
 
         return items_of(backbone, task, source, request, max_length)
 
-    name = f"{source.name}_{task.name}"
-    return items, {"name": name, "task": task.name, "fingerprint": source.fingerprint(task)}
+    data = {
+        "name": f"{source.name}_{task.name}",
+        "task": describe(task),
+        "fingerprint": source.fingerprint(task),
+        "holdout": source.holdout,
+        "max_length": max_length,
+    }
+    return items, data, [type(task).__module__, type(source).__module__]
 
 
 def _show(found: Mapping[str, Any]) -> None:
@@ -125,7 +138,7 @@ def _show(found: Mapping[str, Any]) -> None:
         table.add_column(name, justify="right")
     for row in found["rows"]:
         table.add_row(
-            row["method"] + (" (mixed)" if row["mixed"] else ""),
+            row["method"] + _kind(row),
             row["decoding"],
             str(row["beams"]),
             str(row["sequences"]),
@@ -140,6 +153,12 @@ def _show(found: Mapping[str, Any]) -> None:
     console.print(table)
     for note in found["notes"]:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    if row["mixed"]:
+        return " (mixed)"
+    return " (merged)" if row["merged"] else ""
 
 
 if __name__ == "__main__":

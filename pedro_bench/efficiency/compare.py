@@ -2,10 +2,10 @@
 
 Each contestant leaves one record for each repeat, in the schema of every other run, so `cli.tables` makes
 Table 3 of them: methods are rows, `generate_beam1` and `generate_beam3` columns, the median over repeats.
-A repeat's records are written together as soon as all contestants had their turn, so a command that is
-stopped leaves its finished repeats. A ratio means something only within one run, so either all records of
-a comparison are there, of one run, or all are measured anew. What does not fit into memory leaves a failed
-record and no row.
+A record is written as soon as its turn is over, so a command that is stopped leaves its finished turns. A
+ratio means something only within one run: either all records of a comparison are there, of one run, or all
+are measured anew, and the first new one takes away the old ones. What does not fit into memory leaves a
+failed record and no row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,22 +16,19 @@ from typing import Any
 from pedro_bench import records
 from pedro_bench.efficiency import contestants, meter
 from pedro_bench.efficiency.entries import Entry, entries
-from pedro_bench.efficiency.measure import repeats
+from pedro_bench.efficiency.key import comparison_key, environment
+from pedro_bench.efficiency.measure import turns
 from pedro_bench.efficiency.recording import NOTE, Recorder, Setting
 from pedro_bench.efficiency.request import Request
 from pedro_bench.efficiency.rows import row_of
 from pedro_bench.efficiency.workload import Item, drawn
 from pedro_bench.errors import TrainingError
-from pedro_bench.experiment.environment import describe_environment, now
-from pedro_bench.experiment.identity import code_version, resolve_device
+from pedro_bench.experiment.environment import now
+from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
-from pedro_bench.protocols.settings import describe
 from pedro_bench.records import RunRecord
 from pedro_bench.serving import AdapterBank
-
-_VERSION = 2
-"""Raised when something else is measured, or a record holds it otherwise."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,7 @@ class Comparison:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         results_dir: Root of the records.
         rerun: Whether finished records are measured again.
+        modules: Dotted names of the modules that make `items`, where they are not drawn.
     """
 
     request: Request
@@ -57,34 +55,52 @@ class Comparison:
     device: str
     results_dir: str
     rerun: bool
+    modules: Sequence[str] = ()
 
 
 def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, Any]:
     """Measure, or read what was measured; return rows, device, bandwidth and paths of records.
 
-    `notes` says which contestants did not fit into memory; `records` are those that the rows are made of.
+    `notes` says which contestants did not fit into memory; `records` are those that the rows are made of;
+    `started` is when they were measured.
 
     Raises:
         PedroBenchError: If a method does not fit the backbone or cannot serve tenants, or memory
             is short for every contestant.
     """
     request = comparison.request
-    chosen = entries(comparison.methods, request.beams, request.tenants, request.decoding)
+    chosen = entries(comparison.methods, request)
     if any(entry.name == contestants.PEER for entry in chosen):
         contestants.check_peer()
     device = resolve_device(comparison.device)
+    machine = environment(device)
+    key = comparison_key(
+        request,
+        comparison.methods.values(),
+        comparison.backbone,
+        comparison.data,
+        machine,
+        comparison.modules,
+    )
     recorder = Recorder(
         request=request,
         backbone=comparison.backbone,
         data=comparison.data,
         results_dir=comparison.results_dir,
-        key=_key(comparison, device),
+        key=key,
     )
     paths = [
         [recorder.path(entry, repeat) for repeat in range(request.repeats)] for entry in chosen
     ]
-    if comparison.rerun or not _is_whole([path for group in paths for path in group]):
-        _measure(comparison, chosen, recorder, device, tell)
+    every = [path for group in paths for path in group]
+    if comparison.rerun or not _is_whole(every):
+        _measure(comparison, chosen, recorder, machine, device, every, tell)
+    else:
+        first = records.read(every[0])
+        tell(
+            f"read from records of {first.started} on {first.environment['device_name']}; rerun=true "
+            "measures anew"
+        )
     return _found(comparison, paths)
 
 
@@ -104,24 +120,37 @@ def _found(comparison: Comparison, paths: Sequence[Sequence[Path]]) -> dict[str,
     if not finished:
         raise TrainingError(next(iter(lost)))
     first = finished[0][0][1]
+    rows = [row_of([record for _, record in group]) for group in finished]
     return {
         "backbone": comparison.backbone.name,
+        "started": first.started,
         "device": first.environment["device_name"],
         "bandwidth_bytes_per_second": first.timing["bandwidth_bytes_per_second"],
-        "rows": [row_of([record for _, record in group]) for group in finished],
+        "rows": rows,
         "records": [str(path) for group in finished for path, _ in group],
-        "notes": [NOTE, *lost],
+        "notes": [NOTE, *_bank_notes(rows), *lost],
     }
+
+
+def _bank_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each method that was served from a bank: what one tenant takes."""
+    sizes = {row["method"]: row["bytes_per_tenant"] for row in rows if row["bytes_per_tenant"]}
+    return [
+        f"Each tenant of {method} takes {size / 2**20:.2f} MiB beside the backbone."
+        for method, size in sizes.items()
+    ]
 
 
 def _measure(
     comparison: Comparison,
     chosen: Sequence[Entry],
     recorder: Recorder,
+    machine: Mapping[str, Any],
     device: str,
+    stale: Sequence[Path],
     tell: Callable[[str], None],
 ) -> None:
-    """Measure, and write the records of each repeat when it is whole."""
+    """Measure, and write each record when its turn is over; the first takes away those of earlier runs."""
     request = comparison.request
     backbone = comparison.backbone.load(device=device)
     for method in comparison.methods.values():
@@ -147,10 +176,10 @@ def _measure(
     setting = Setting(
         backbone=backbone,
         limit=limit,
-        environment=describe_environment(device),
+        environment=machine,
         started=started,
     )
-    taken = repeats(
+    taken = turns(
         backbone,
         chosen,
         items,
@@ -159,26 +188,11 @@ def _measure(
         seed=request.seed,
         tell=tell,
     )
-    for repeat, turns in enumerate(taken):
-        for entry, turn in zip(chosen, turns, strict=True):
-            recorder.write(entry, repeat, turn, setting)
-
-
-def _key(comparison: Comparison, device: str) -> str:
-    built = [one for one in comparison.methods.values() if one is not None]
-    backbone = comparison.backbone
-    modules = [type(part).__module__ for part in (*built, backbone)]
-    return records.run_key(
-        {
-            "version": _VERSION,
-            "request": describe(comparison.request),
-            "methods": [describe(one) for one in built],
-            "backbone": [describe(backbone), backbone.identity()],
-            "data": dict(comparison.data),
-            "device": device.partition(":")[0],
-            "code": code_version(modules),
-        }
-    )
+    for number, (repeat, entry, turn) in enumerate(taken):
+        if number == 0:
+            for path in stale:
+                path.unlink(missing_ok=True)
+        recorder.write(entry, repeat, turn, setting)
 
 
 def _is_whole(paths: Sequence[Path]) -> bool:

@@ -1,8 +1,8 @@
 """Contestants: the bare backbone, an adapted one, a bank of tenants, and peft's mixed batch of LoRA.
 
 Each is put on the one backbone for the time of a `with` block and gives `generate`, which passes what it
-needs to Transformers' own search. Adapters are random, far from their starts, so nothing is skipped; none
-is ever merged into the weights.
+needs to Transformers' own search. Adapters are random, far from their starts, so nothing is skipped; none of
+these is merged into the weights (`merging` does that, where it is asked for).
 """
 
 from collections.abc import Callable, Iterator
@@ -36,10 +36,12 @@ class Generate:
     Attributes:
         run: What is called.
         modules: All modules whose weights it reads.
+        bytes_per_tenant: What each tenant of a bank takes beside the backbone; None without a bank.
     """
 
     run: Callable[..., Tensor]
     modules: tuple[nn.Module, ...]
+    bytes_per_tenant: int | None = None
 
     def __call__(self, mask_BT: Tensor, **options: Any) -> Tensor:
         """Return prompts with what was generated, (B, T)."""
@@ -55,10 +57,10 @@ def bare(backbone: LoadedBackbone) -> Iterator[Generate]:
 @contextmanager
 def adapted(backbone: LoadedBackbone, method: Method, seed: int) -> Iterator[Generate]:
     """One adapter of a method."""
-    with _seeded(backbone.device, seed):
+    with seeded(backbone.device, seed):
         model = AdaptedModel(backbone, method)
         try:
-            _randomise(model.adapter)
+            randomise(model.adapter)
             model.eval()
             yield Generate(_within(backbone, model.context), tuple(model.modules()))
         finally:
@@ -68,23 +70,23 @@ def adapted(backbone: LoadedBackbone, method: Method, seed: int) -> Iterator[Gen
 @contextmanager
 def bank(backbone: LoadedBackbone, method: Method, tenants: int, seed: int) -> Iterator[Generate]:
     """A bank in which the sequences of a batch belong to one tenant after another."""
-    with _seeded(backbone.device, seed):
-        template = AdaptedModel(backbone, method)
-        start = TenantAdapter.of(template)
-        template.remove()
+    with seeded(backbone.device, seed):
+        start = _start(backbone, method)
         held = AdapterBank(backbone, method)
         try:
             names = [f"tenant {index}" for index in range(tenants)]
             for name in names:
-                tensors = {
-                    key: _noisy(tensor.to(backbone.device)) for key, tensor in start.tensors.items()
-                }
-                held.add(name, TenantAdapter(method, start.backbone_revision, tensors))
+                held.add(name, _another(start, backbone.device))
+            del start
 
             def context(mask_BT: Tensor) -> PromptContext:
                 return held.context(mask_BT, [names[row % tenants] for row in range(len(mask_BT))])
 
-            yield Generate(_within(backbone, context), tuple(backbone.model.modules()))
+            yield Generate(
+                _within(backbone, context),
+                tuple(backbone.model.modules()),
+                held.memory().bytes_per_tenant,
+            )
         finally:
             held.close()
 
@@ -104,7 +106,7 @@ def peer(backbone: LoadedBackbone, method: Lora, tenants: int, seed: int) -> Ite
         for path, module in backbone.model.named_modules()
         if path.rpartition(".")[2] in paths
     }
-    with _seeded(backbone.device, seed):
+    with seeded(backbone.device, seed):
         try:
             model = peft.get_peft_model(backbone.model, config, adapter_name=names[0])
             for name in names[1:]:
@@ -167,8 +169,23 @@ def _within(
     return generate
 
 
+def _start(backbone: LoadedBackbone, method: Method) -> TenantAdapter:
+    """Return what a tenant starts from, in main memory; nothing of it stays on the device."""
+    template = AdaptedModel(backbone, method)
+    try:
+        return TenantAdapter.of(template)
+    finally:
+        template.remove()
+
+
+def _another(start: TenantAdapter, device: torch.device) -> TenantAdapter:
+    """Return an adapter of another tenant, drawn on the device; the bank keeps a copy of its own."""
+    tensors = {name: _noisy(tensor.to(device)) for name, tensor in start.tensors.items()}
+    return TenantAdapter(start.method, start.backbone_revision, tensors)
+
+
 @contextmanager
-def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
     """Seed PyTorch, and give the caller's random streams back afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -177,7 +194,8 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _randomise(adapter: nn.Module) -> None:
+def randomise(adapter: nn.Module) -> None:
+    """Move every trained tensor away from its start."""
     for parameter in adapter.parameters():
         parameter.copy_(_noisy(parameter))
 

@@ -1,12 +1,11 @@
 """Entries: which contestants take turns, under which settings, in which order."""
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from pedro_bench.efficiency import contestants
+from pedro_bench.efficiency import contestants, merging
 from pedro_bench.efficiency.contestants import Generate
-from pedro_bench.efficiency.request import BARE
+from pedro_bench.efficiency.request import BARE, MERGEABLE, Request
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.method import Method
 
@@ -23,6 +22,7 @@ class Entry:
         tenants: Tenants that they belong to: 1, or as many as `sequences`.
         is_mixed: Whether tenants are served from a bank or by the peer, be it one.
         decoding: One of `request.DECODINGS`; the peer's is always plain.
+        is_merged: Whether its update was added to the weights.
     """
 
     name: str
@@ -32,6 +32,15 @@ class Entry:
     tenants: int = 1
     is_mixed: bool = False
     decoding: str = "plain"
+    is_merged: bool = False
+
+    def __str__(self) -> str:
+        """Tell the contestant in one line."""
+        merged = ", merged" if self.is_merged else ""
+        return (
+            f"{self.name}{merged}, {self.decoding}, beams {self.beams}, sequences {self.sequences}, "
+            f"tenants {self.tenants}"
+        )
 
     def setting(self) -> dict[str, int | bool | str]:
         """Return what it is measured under, as rows and records tell it."""
@@ -41,6 +50,7 @@ class Entry:
             "tenants": self.tenants,
             "mixed": self.is_mixed,
             "decoding": self.decoding,
+            "merged": self.is_merged,
         }
 
     def on(self, backbone: LoadedBackbone, seed: int) -> AbstractContextManager[Generate]:
@@ -49,28 +59,30 @@ class Entry:
             return contestants.bare(backbone)
         if self.name == contestants.PEER:
             return contestants.peer(backbone, self.method, self.tenants, seed)  # type: ignore[arg-type]
+        if self.is_merged:
+            return merging.merged(backbone, self.method, seed)  # type: ignore[arg-type]
         if self.is_mixed:
             return contestants.bank(backbone, self.method, self.tenants, seed)
         return contestants.adapted(backbone, self.method, seed)
 
 
-def entries(
-    methods: dict[str, Method | None],
-    beams: Sequence[int],
-    tenants: Sequence[int],
-    decodings: Sequence[str] = ("plain",),
-) -> list[Entry]:
+def entries(methods: dict[str, Method | None], request: Request) -> list[Entry]:
     """Return all contestants, in the order they take turns.
 
     Beside a batch of mixed tenants stands the same batch of one tenant, and of the bare backbone; peft's
-    LoRA is measured with tenants wherever LoRA is.
+    LoRA is measured with tenants wherever LoRA is. What is asked for merged stands after all methods.
     """
     found = []
-    for count in beams:
-        for how in decodings:
+    for count in request.beams:
+        for how in request.decoding:
             found += [Entry(name, own, count, decoding=how) for name, own in methods.items()]
-        for size in tenants:
-            for how in decodings:
+            found += [
+                Entry(name, own, count, decoding=how, is_merged=True)
+                for name, own in methods.items()
+                if request.merged and isinstance(own, MERGEABLE)
+            ]
+        for size in request.tenants:
+            for how in request.decoding:
                 found += _batches(methods, count, size, how)
             if "lora" in methods:
                 peer = methods["lora"]

@@ -1,9 +1,12 @@
-"""Measure: every contestant in turn, then all of them again, `repeats` times.
+"""Measure: every contestant in turn, then all of them again in the opposite order, and so on.
+
+Who stands first finds another machine than who stands last: memory that was claimed already, a processor
+that grew warm. So the order is reversed from repeat to repeat, and every turn begins with the same number
+of warm-ups, whoever takes it.
 
 Legend: B sequences, T tokens of the padded prompt.
 """
 
-import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from pedro_bench.serving.fast_decoding import FastDecoder, stepping
 from pedro_bench.training.failures import is_out_of_memory
 
 _WARM_TOKENS = 4
+"""Tokens of a warm-up's answers, or as many as the measured ones have where that is less."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,11 @@ class Sample:
         first_token_seconds: Mean time from a batch's beginning to its first token.
         step_seconds: Mean time of each further step.
         new_tokens: Generated tokens, of the answers alone (beams that lose do not count).
-        peak_bytes: Highest memory: of the GPU, or of the process; other contestants' buffers are gone.
+        peak_bytes: Highest memory: of the GPU's tensors, or of the process; other contestants' are gone.
         processor_seconds: Processor time of this process, of all of its threads, over `seconds`.
+        reserved_bytes: On a GPU, the highest memory that PyTorch held there: with what a CUDA graph keeps
+            to run in, which no tensor shows. None elsewhere.
+        bytes_per_tenant: What each tenant of a bank takes beside the backbone; None without a bank.
     """
 
     seconds: float
@@ -44,6 +51,8 @@ class Sample:
     new_tokens: int
     peak_bytes: int
     processor_seconds: float
+    reserved_bytes: int | None = None
+    bytes_per_tenant: int | None = None
 
     @property
     def tokens_per_second(self) -> float:
@@ -68,7 +77,7 @@ class OutOfMemory:
         return "out of memory"
 
 
-def repeats(
+def turns(
     backbone: LoadedBackbone,
     chosen: Sequence[Entry],
     items: Sequence[Item],
@@ -77,11 +86,12 @@ def repeats(
     warmup: int,
     seed: int,
     tell: Callable[[str], None],
-) -> Iterator[list[Sample | OutOfMemory]]:
-    """Measure all entries in turn, `count` times; give each repeat's samples once it is whole.
+) -> Iterator[tuple[int, Entry, Sample | OutOfMemory]]:
+    """Measure all entries in turn, `count` times; give (repeat from 0, entry, sample) after each turn.
 
-    An entry that runs out of memory is told and has no further turn; the others go on. Buffers of fast
-    steps are given back after each turn, so none is charged with another's; what was compiled is kept.
+    Every other repeat goes through the entries backwards. An entry that runs out of memory is told and has
+    no further turn; the others go on. Buffers of fast steps are given back after each turn, so none is
+    charged with another's; what was compiled is kept.
     """
     longest = max(len(item.ids) for item in items) + max(item.new_tokens for item in items)
     decoders = [
@@ -91,21 +101,17 @@ def repeats(
         for entry in chosen
     ]
     lost: dict[int, OutOfMemory] = {}
+    order = list(enumerate(zip(chosen, decoders, strict=True)))
     for repeat in range(count):
-        turns: list[Sample | OutOfMemory] = []
-        for place, (entry, decoder) in enumerate(zip(chosen, decoders, strict=True)):
+        for place, (entry, decoder) in order if repeat % 2 == 0 else reversed(order):
             if place in lost:
-                turns.append(lost[place])
+                yield repeat, entry, lost[place]
                 continue
             turn = _turn(backbone, entry, items, decoder, warmup=warmup, seed=seed)
             if isinstance(turn, OutOfMemory):
                 lost[place] = turn
-            turns.append(turn)
-            tell(
-                f"repeat {repeat + 1} of {count}: {entry.name}, {entry.decoding}, beams "
-                f"{entry.beams}, sequences {entry.sequences}, tenants {entry.tenants}: {turn}"
-            )
-        yield turns
+            tell(f"repeat {repeat + 1} of {count}: {entry}: {turn}")
+            yield repeat, entry, turn
 
 
 def _turn(
@@ -126,13 +132,13 @@ def _turn(
     finally:
         if decoder is not None:
             decoder.shapes.release()
-    gc.collect()  # the error is gone here; now the frames go that held the tensors
-    if backbone.device.type == "cuda":
-        torch.cuda.empty_cache()
+    meter.release(
+        backbone.device
+    )  # the error is gone here; now the frames go that held the tensors
     return OutOfMemory(
-        f"{entry.name} with beams={entry.beams}, decoding={entry.decoding} and {entry.sequences} "
-        f"sequences of {entry.tenants} tenants must fit into the device's memory, got an allocation "
-        "that failed: set fewer beams or tenants."
+        f"{'merged ' if entry.is_merged else ''}{entry.name} with beams={entry.beams}, "
+        f"decoding={entry.decoding} and {entry.sequences} sequences of {entry.tenants} tenants must fit "
+        "into the device's memory, got an allocation that failed: set fewer beams or tenants."
     )
 
 
@@ -160,20 +166,23 @@ def _sample(
     batches = [batch_of(items, entry.sequences)] if whole else [[item] for item in items]
     most = max(item.new_tokens for batch in batches for item in batch)
     device = backbone.device
+    meter.release(device)
     with (
         _plain_settings(backbone.model),
         entry.on(backbone, seed) as generate,
         stepping(decoder, generate.modules, max_new_tokens=most),
     ):
+        meter.release(device)  # what was needed to put the contestant there is none of its memory
         # Where steps are fast, the first warm-up makes, compiles and records them.
-        for index in range(warmup if decoder is None else max(1, warmup)):
-            short = [Item(one.ids, _WARM_TOKENS) for one in batches[index % len(batches)]]
+        for index in range(warmup):
+            batch = batches[index % len(batches)]
+            short = [Item(one.ids, min(_WARM_TOKENS, one.new_tokens)) for one in batch]
             _timed(backbone, generate, short, entry.beams)
         meter.reset_peak(device)
         before = time.process_time()
         times = [_timed(backbone, generate, batch, entry.beams) for batch in batches]
         processor = time.process_time() - before
-        peak = meter.peak_bytes(device)
+        peak, reserved = meter.peak_bytes(device), meter.reserved_bytes(device)
     seconds = sum(whole for whole, _ in times)
     firsts = sum(first for _, first in times)
     steps = sum(batch[0].new_tokens - 1 for batch in batches)
@@ -184,6 +193,8 @@ def _sample(
         new_tokens=sum(item.new_tokens for batch in batches for item in batch),
         peak_bytes=peak,
         processor_seconds=processor,
+        reserved_bytes=reserved,
+        bytes_per_tenant=generate.bytes_per_tenant,
     )
 
 

@@ -3,6 +3,7 @@
 `FirstToken` and `StepsClock` read the clock from within a generation and within a training.
 """
 
+import gc
 import resource
 import sys
 import time
@@ -13,8 +14,14 @@ import torch
 from torch import Tensor, nn
 from transformers import StoppingCriteria
 
-_COPY_BYTES = {"cuda": 2**31, "cpu": 2**28}
-_COPIES = 7
+from pedro_bench.errors import TrainingError
+from pedro_bench.training.failures import is_out_of_memory
+
+_COPY_BYTES = 2**28
+"""Of each of two buffers: far beyond the caches of a GPU, and little beside a backbone."""
+_COPIES = {"cuda": 16, "cpu": 1}
+"""Copies between two readings of the clock: on a GPU one is so short that the reading itself would show."""
+_ROUNDS = 7
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
@@ -46,18 +53,49 @@ def peak_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def reserved_bytes(device: torch.device) -> int | None:
+    """Return the highest memory that PyTorch held of a GPU since `reset_peak`; None elsewhere."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
+
+
+def release(device: torch.device) -> None:
+    """Let go of what nobody holds any more, so that the next turn is not charged with it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def bandwidth(device: torch.device) -> float:
-    """Return bytes per second, read and written, of the fastest of several large copies."""
-    size = _COPY_BYTES[device.type]
-    source = torch.ones(size, dtype=torch.uint8, device=device)
+    """Return bytes per second, read and written, of the fastest of several rounds of large copies.
+
+    Raises:
+        TrainingError: If there is no room for two buffers beside the backbone.
+    """
+    try:
+        return _copied_bytes_per_second(device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"the device must have {2 * _COPY_BYTES // 2**20} MiB free beside the backbone to measure its "
+            "bandwidth, got an allocation that failed: choose a smaller backbone, or end what else runs "
+            "there."
+        ) from error
+    finally:
+        release(device)
+
+
+def _copied_bytes_per_second(device: torch.device) -> float:
+    source = torch.ones(_COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     target.copy_(source)
-    fastest = float("inf")
-    for _ in range(_COPIES):
+    copies, fastest = _COPIES[device.type], float("inf")
+    for _ in range(_ROUNDS):
         started = now(device)
-        target.copy_(source)
+        for _ in range(copies):
+            target.copy_(source)
         fastest = min(fastest, now(device) - started)
-    return 2 * size / fastest
+    return 2 * _COPY_BYTES * copies / fastest
 
 
 def read_bytes(model: Any) -> int:

@@ -20,6 +20,9 @@ NOTE = (
     "adapters; the bandwidth is that of a large copy in the same run."
 )
 
+_MEMORY = ("peak_bytes", "reserved_bytes", "bytes_per_tenant")
+"""Fields of a sample that stand in a record's memory, the others in its timing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -117,7 +120,8 @@ class Recorder:
 def _outcome(sample: Sample, setting: Setting) -> dict[str, Any]:
     limit = setting.limit
     share = limit["step_bytes"] / limit["bandwidth_bytes_per_second"] / sample.step_seconds
-    own = {name: value for name, value in asdict(sample).items() if name != "peak_bytes"}
+    own = asdict(sample)
+    memory = {name: own.pop(name) for name in _MEMORY}
     speed = sample.tokens_per_second
     scores = {"tokens_per_second": speed, "memory_mib": sample.peak_bytes / 2**20}
     of = "gpu" if setting.backbone.device.type == "cuda" else "process"
@@ -125,15 +129,17 @@ def _outcome(sample: Sample, setting: Setting) -> dict[str, Any]:
         "status": "finished",
         "metrics": {"test": scores},
         "timing": {**own, **limit, "bandwidth_share": share},
-        "memory": {"peak_bytes": sample.peak_bytes, "of": of},
+        "memory": {**memory, "of": of},
     }
 
 
 def _task(entry: Entry) -> str:
-    """Return what stands where a task does: `generate_beam3`, or with its batch."""
+    """Return what stands where a task does: `generate_beam3`, or with its batch, or `…_merged`."""
     name = f"generate_beam{entry.beams}"
     if entry.decoding != "plain":
         name = f"{name}_{entry.decoding}"
+    if entry.is_merged:
+        return f"{name}_merged"
     if entry.is_mixed:
         return f"{name}_tenants{entry.tenants}"
     return name if entry.sequences == 1 else f"{name}_batch{entry.sequences}"
@@ -144,6 +150,8 @@ def _label(entry: Entry) -> str:
     parts = [f"Beam {entry.beams}"]
     if entry.decoding != "plain":
         parts.append(entry.decoding)
+    if entry.is_merged:
+        parts.append("merged")
     if entry.is_mixed:
         parts.append(f"{entry.tenants} tenants")
     elif entry.sequences > 1:

@@ -1,11 +1,14 @@
 """What is to be measured; checks itself and imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError
+from pedro_bench.methods.adalora import AdaLora
+from pedro_bench.methods.lora import Lora
+from pedro_bench.protocols.method import Method
 from pedro_bench.records import check_name
 
 LENGTHS = ("paper", "task")
@@ -17,11 +20,15 @@ DECODINGS = ("plain", "static", "compiled")
 BARE = "none"
 """Name of the backbone without a method."""
 
+MERGEABLE = (Lora, AdaLora)
+"""Methods whose update is a product of matrices beside a projection: it can be added to the weights."""
+
 DEFAULTS: Mapping[str, Any] = {
     "methods": [BARE, "lora", "ia3", "pedro"],
     "beams": [1, 3],
     "tenants": [],
     "decoding": ["plain"],
+    "merged": False,
     "repeats": 5,
     "warmup": 1,
     "prompts": 10,
@@ -44,8 +51,10 @@ class Request:
         tenants: Distinct sizes of batches in which every sequence belongs to a tenant of its own, each
             at least 1; empty for none.
         decoding: Distinct ones of DECODINGS.
+        merged: Whether methods of MERGEABLE are measured a second time, added to the weights.
         repeats: How often everything is measured, one method after the other; at least 1.
-        warmup: Prompts generated before each measurement, not counted; at least 0.
+        warmup: Batches generated before each measurement, the same for every contestant and not counted;
+            at least 1.
         prompts: Prompts of one measurement, one after the other; at least 1.
         lengths: One of LENGTHS.
         prompt_tokens: Mean length of the prompts under `lengths=paper`, at least 2.
@@ -58,6 +67,7 @@ class Request:
     beams: tuple[int, ...]
     tenants: tuple[int, ...]
     decoding: tuple[str, ...]
+    merged: bool
     repeats: int
     warmup: int
     prompts: int
@@ -78,8 +88,9 @@ class Request:
                 checks.integer(key, value)
         if len(set(self.tenants)) != len(self.tenants):
             raise ConfigError(f"tenants must be distinct numbers, got {list(self.tenants)!r}.")
+        checks.flag("merged", self.merged)
         checks.integer("repeats", self.repeats)
-        checks.integer("warmup", self.warmup, least=0)
+        checks.integer("warmup", self.warmup)
         checks.integer("prompts", self.prompts)
         checks.choice("lengths", self.lengths, LENGTHS)
         checks.number("prompt_tokens", self.prompt_tokens, least=2)
@@ -96,6 +107,28 @@ def request_of(values: Mapping[str, Any]) -> Request:
     """
     listed = {name: _listed(values[name]) for name in ("methods", "beams", "tenants", "decoding")}
     return Request(**{**values, **listed})
+
+
+def check_merged(request: Request, methods: Mapping[str, Method | None]) -> None:
+    """Require that something can be merged where it is asked for.
+
+    Args:
+        request: What is to be measured.
+        methods: Name -> method; None for the bare backbone.
+
+    Raises:
+        ConfigError: If `merged` is set and no method's update can be added to the weights.
+    """
+    if request.merged and not mergeable(methods.values()):
+        raise ConfigError(
+            "merged must be false where no method's update can be added to the backbone's weights, got "
+            f"true with methods {list(methods)!r}: add lora or adalora."
+        )
+
+
+def mergeable(methods: Iterable[Method | None]) -> list[Method]:
+    """Return those methods whose update can be added to the weights."""
+    return [method for method in methods if isinstance(method, MERGEABLE)]
 
 
 def _listed(value: Any) -> tuple[Any, ...]:

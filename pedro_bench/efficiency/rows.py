@@ -1,7 +1,7 @@
 """Rows: what the records of one contestant say together. Records are read and nothing else; no torch."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pedro_bench import records
@@ -9,12 +9,12 @@ from pedro_bench.records import RunRecord
 
 
 def row_of(found: Sequence[RunRecord]) -> dict[str, Any]:
-    """Return one contestant's medians over its repeats, and the spread of its speed.
+    """Return one contestant's medians over its repeats, the spread of its speed, and each repeat's.
 
     Args:
         found: Its finished records, at least one.
     """
-    speeds = [one.metrics["test"]["tokens_per_second"] for one in found]
+    speeds = {str(one.seed): float(one.metrics["test"]["tokens_per_second"]) for one in found}
 
     def middle(name: str) -> float:
         return float(statistics.median(one.timing[name] for one in found))
@@ -22,14 +22,44 @@ def row_of(found: Sequence[RunRecord]) -> dict[str, Any]:
     return {
         "method": found[0].method,
         **found[0].config["contestant"],
-        "tokens_per_second": float(statistics.median(speeds)),
-        "slowest": min(speeds),
-        "fastest": max(speeds),
+        "tokens_per_second": float(statistics.median(speeds.values())),
+        "slowest": min(speeds.values()),
+        "fastest": max(speeds.values()),
         "first_token_seconds": middle("first_token_seconds"),
         "seconds_per_token": middle("step_seconds"),
         "bandwidth_share": middle("bandwidth_share"),
-        "peak_bytes": int(statistics.median(int(one.memory["peak_bytes"]) for one in found)),
+        "peak_bytes": _bytes(found, "peak_bytes"),
+        "reserved_bytes": _bytes(found, "reserved_bytes"),
+        "bytes_per_tenant": _bytes(found, "bytes_per_tenant"),
         "repeats": len(found),
+        "speeds": speeds,
+        "processor_seconds": {str(one.seed): one.timing["processor_seconds"] for one in found},
+    }
+
+
+def ratio(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return the ratio of two rows' speeds: the median over repeats of the ratio within a repeat.
+
+    Args:
+        above: The row above the line.
+        below: The row below it.
+
+    Returns:
+        `ratio`, its `lowest` and `highest` value, and `of_processor_time`: the same by the process's
+        processor time. None if the rows share no repeat: memory or time may end a row early.
+    """
+    shared = [repeat for repeat in above["speeds"] if repeat in below["speeds"]]
+    if not shared:
+        return None
+    ratios = [above["speeds"][repeat] / below["speeds"][repeat] for repeat in shared]
+    times = [
+        below["processor_seconds"][repeat] / above["processor_seconds"][repeat] for repeat in shared
+    ]
+    return {
+        "ratio": statistics.median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "of_processor_time": statistics.median(times),
     }
 
 
@@ -47,3 +77,9 @@ def rows_since(results_dir: str, suite: str, started: str) -> list[dict[str, Any
         if one.status == "finished" and one.started >= started:
             groups.setdefault((one.key, one.method, one.task), []).append(one)
     return [row_of(group) for group in groups.values()]
+
+
+def _bytes(found: Sequence[RunRecord], name: str) -> int | None:
+    """Return the median of a field of memory; None where it is not known."""
+    known = [int(one.memory[name]) for one in found if one.memory.get(name) is not None]
+    return int(statistics.median(known)) if known else None

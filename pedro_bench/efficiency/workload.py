@@ -52,7 +52,8 @@ def spread(count: int, mean: float, stream: random.Random) -> list[int]:
     total = max(round(count * mean), count * _FEWEST)
     weights = [stream.gammavariate(_SHAPE, 1.0) for _ in range(count)]
     room = total - count * _FEWEST
-    exact = [weight / sum(weights) * room for weight in weights]
+    whole = sum(weights)
+    exact = [weight / whole * room for weight in weights]
     lengths = [int(part) for part in exact]
     by_rest = sorted(range(count), key=lambda index: lengths[index] - exact[index])
     for index in by_rest[: room - sum(lengths)]:

@@ -28,6 +28,8 @@ def test_decodings_are_those_of_serving() -> None:
         ("tenants", [2, 2], "tenants must be distinct numbers"),
         ("decoding", "compild", "got 'compild'. Did you mean 'compiled'"),
         ("repeats", 0, "repeats must be a whole number of at least 1, got 0"),
+        ("warmup", 0, "warmup must be a whole number of at least 1, got 0"),
+        ("merged", 1, "merged must be true or false, got 1"),
         ("prompts", True, "prompts must be a whole number of at least 1, got True"),
         ("lengths", "papers", "got 'papers'. Did you mean 'paper'"),
         ("new_tokens", 1, "new_tokens must be a number at least 2, got 1"),

@@ -1,27 +1,15 @@
 """Ratios of the benchmarks, from rows and records made by hand."""
 
 import json
+import os
+import statistics
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from pedro_bench import records
 from pedro_bench.records import RunRecord
-
-SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
-
-
-@pytest.fixture
-def load_script(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-
-    def load(name: str) -> ModuleType:
-        sys.modules.pop(name, None)
-        return __import__(name)
-
-    return load
 
 
 def write_record(
@@ -34,7 +22,7 @@ def write_record(
         task="generate_beam1",
         backbone="tiny",
         data="paper_lengths",
-        suite="efficiency",
+        suite="table3",
         seed=repeat,
         config={"contestant": contestant or {}},
         main_metric="tokens_per_second",
@@ -51,74 +39,66 @@ def write_record(
     return str(records.write(record, root))
 
 
-def test_a_ratio_is_the_median_of_the_ratios_within_repeats(load_script, tmp_path):
+def row(method: str, *speeds: float, **fields: object) -> dict:
+    """A row as `cli.efficiency` gives it, one speed for each repeat."""
+    by_repeat = {str(repeat): speed for repeat, speed in enumerate(speeds)}
+    return {
+        "method": method,
+        "decoding": "plain",
+        "beams": 1,
+        "sequences": 1,
+        "tenants": 1,
+        "mixed": False,
+        "merged": False,
+        "tokens_per_second": statistics.median(speeds),
+        "bandwidth_share": statistics.median(speeds) / 100,
+        "speeds": by_repeat,
+        "processor_seconds": {repeat: 1 / speed for repeat, speed in by_repeat.items()},
+        **fields,
+    }
+
+
+def test_a_ratio_is_of_the_rows_with_its_settings(load_script):
     script = load_script("benchmark_generation")
-    speeds = {"none": (10.0, 20.0, 40.0), "pedro": (9.0, 20.0, 20.0)}
     rows = [
-        {
-            "method": name,
-            "decoding": "plain",
-            "beams": 1,
-            "sequences": 1,
-            "tenants": 1,
-            "mixed": False,
-            "repeats": 3,
-        }
-        for name in speeds
+        row("none", 10.0, 20.0, 40.0),
+        row("lora", 40.0, 40.0, 40.0, merged=True),
+        row("pedro", 9.0, 20.0, 20.0),
+        row("pedro", 30.0, 30.0, 30.0, sequences=4),
+        row("pedro", 15.0, 15.0, 30.0, sequences=4, tenants=4, mixed=True),
     ]
-    paths = [
-        write_record(tmp_path, name, repeat, speed)
-        for name, own in speeds.items()
-        for repeat, speed in enumerate(own)
-    ]
-    found = {"rows": rows, "records": paths}
-    made = script.ratio(found, {"method": "pedro"}, {"method": "none"})
     expected = {"ratio": 0.9, "lowest": 0.5, "highest": 1.0, "of_processor_time": 0.9}
-    assert made == pytest.approx(expected)
-    assert script.ratios(found, [1], 4) == {"pedro / bare, beams 1, plain": made}
-
-
-def test_a_row_that_memory_ended_early_is_compared_where_it_is_there(load_script, tmp_path):
-    script = load_script("benchmark_generation")
-    rows = [{"method": "none", "repeats": 2}, {"method": "lora", "repeats": 1}]
-    paths = [
-        write_record(tmp_path, "none", 0, 10.0),
-        write_record(tmp_path, "none", 1, 40.0),
-        write_record(tmp_path, "lora", 1, 20.0),
-    ]
-    found = {"rows": rows, "records": paths}
-    assert script.ratio(found, {"method": "lora"}, {"method": "none"})["ratio"] == 0.5
+    made = script.ratios(rows, [1], 4)
+    assert set(made) == {
+        "pedro / bare, beams 1, plain",
+        "pedro: 4 tenants / one tenant, beams 1, plain",
+    }, "a merged LoRA is not the unmerged one that PEDRO stands against"
+    assert made["pedro / bare, beams 1, plain"] == pytest.approx(expected)
+    assert made["pedro: 4 tenants / one tenant, beams 1, plain"]["ratio"] == 0.5
 
 
 def test_the_headline_takes_mixed_rows_from_the_part_on_tenants(load_script):
     script = load_script("benchmark_gpu")
-
-    def row(method: str, speed: float, *, tenants: int = 1, mixed: bool = False) -> dict:
-        return {
-            "method": method,
-            "beams": 1,
-            "tenants": tenants,
-            "mixed": mixed,
-            "tokens_per_second": speed,
-            "bandwidth_share": speed / 100,
-        }
-
+    than = {"speed": 1.6, "lowest": 1.5, "highest": 1.7, "memory": 0.6}
     found = {
-        "table3": {"rows": [row("lora", 20.0), row("pedro", 30.0)]},
+        "table3": {"rows": [row("lora", 20.0, 10.0, 10.0), row("pedro", 30.0, 12.0, 20.0)]},
         "compiled": {"rows": [row("none", 80.0), row("pedro", 60.0)]},
         "tenants": {
             "rows": [
-                row("pedro", 1.0),
+                row("pedro", 1.0, sequences=64),
                 row("pedro", 600.0, tenants=64, mixed=True),
                 row("peft_lora", 200.0, tenants=64, mixed=True),
             ]
         },
+        "training": {"trained": {"lora, peer": {"against": {}}, "lora": {"against": {"p": than}}}},
     }
     assert script.headline(found) == {
-        "pedro / lora, beams 1": 1.5,
+        "pedro / lora, beams 1": 1.5,  # that of the medians is 2
         "compiled pedro / compiled bare": 0.75,
         "compiled pedro, share of the bandwidth limit": 0.6,
         "pedro / peft's lora, 64 tenants": 3.0,
+        "training, lora / p: speed": 1.6,
+        "training, lora / p: memory": 0.6,
     }
     assert script.headline({"table3": {"stopped": "…"}, "tenants": {"stopped": "…"}}) == {}
 
@@ -134,6 +114,17 @@ def test_a_part_that_takes_too_long_is_stopped_and_named(load_script):
     assert script.run(printing, 60) == {"rows": []}
 
 
+@pytest.mark.parametrize(("visible", "first"), [(None, "0"), ("2,3", "2"), ("", "")])
+def test_a_part_sees_one_gpu(visible, first, load_script, monkeypatch):
+    script = load_script("benchmark_gpu")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    code = "import json, os; print(json.dumps({'seen': os.environ['CUDA_VISIBLE_DEVICES']}))"
+    assert script.run([sys.executable, "-c", code], 60) == {"seen": first}
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
+
+
 def test_every_part_of_the_gpu_script_is_a_command_that_is_there(load_script):
     script = load_script("benchmark_gpu")
     made = script.parts("results", script.BACKBONE)
@@ -142,7 +133,12 @@ def test_every_part_of_the_gpu_script_is_a_command_that_is_there(load_script):
     assert sum(script.LIMITS.values()) == script.SECONDS < 9 * 60
     assert all(limit > 0 for limit in script.LIMITS.values())
     assert "repeats=1" in made["tenants"]
-    assert made["training"][2:6] == ["--repeats", "2", "--steps", "20"]
+    assert made["training"][2:6] == ["--repeats", "2", "--steps", "12"], "eleven have a rate"
+    assert made["training"][6:8] == ["--out", "results/gpu_training.json"]
+    assert "suite=table3" in made["table3"], "one run leaves the paper's table"
+    assert sum("suite=table3" in command for command in made.values()) == 1
+    small = script.parts("results", ("backbone=micro",), small=True)
+    assert not any("suite=table3" in command for command in small.values())
     assert "decoding=[compiled]" in made["compiled"]
     assert Path(made["training"][1]).is_file()
     assert "device=cuda" in made["table3"]
@@ -151,6 +147,7 @@ def test_every_part_of_the_gpu_script_is_a_command_that_is_there(load_script):
 def test_what_a_stopped_part_had_finished_is_in_the_result(load_script, tmp_path, monkeypatch):
     script = load_script("benchmark_gpu")
     allowed = {}
+    trained = {"trained": {"lora": {"against": {"peer": {"speed": 2.0, "memory": 0.5}}}}}
 
     def run(command: list[str], seconds: float) -> dict:
         name = command[0]
@@ -159,6 +156,10 @@ def test_what_a_stopped_part_had_finished_is_in_the_result(load_script, tmp_path
         assert set(written) == set(list(script.LIMITS)[: len(allowed) - 1]) | (
             {"ratios"} if len(allowed) > 1 else set()
         ), "the file is written after every part"
+        if name == "training":
+            assert not left.exists(), "an earlier run's is no result of this one"
+            left.write_text(json.dumps(trained))
+            return {"stopped": "it took longer"}
         if name != "table3":
             return {"rows": []}
         contestant = {"beams": 1, "sequences": 1, "tenants": 1, "mixed": False}
@@ -166,62 +167,21 @@ def test_what_a_stopped_part_had_finished_is_in_the_result(load_script, tmp_path
             write_record(tmp_path, method, 0, speed, contestant)
         return {"stopped": "it took longer"}
 
-    out = tmp_path / "gpu.json"
+    out, left = tmp_path / "gpu.json", script.training_file(str(tmp_path))
+    left.write_text(json.dumps({"trained": {"old": {}}}))
     monkeypatch.setattr(script, "run", run)
     monkeypatch.setattr(script, "now", lambda: "2026-01-01T00:00:00+00:00")
-    commands = {name: [name] for name in script.LIMITS}
+    commands = {name: [name, "suite=table3"] for name in script.LIMITS}
     found = script.run_all(commands, str(tmp_path), out, script.SECONDS)
     assert allowed["table3"] == script.LIMITS["table3"]
     assert allowed["compiled"] == script.SECONDS, "what is left over goes to those after it"
-    assert found["table3"]["stopped"] == "it took longer"
-    assert found["ratios"] == {"pedro / lora, beams 1": 1.25}
+    assert found["table3"]["stopped"] == found["training"]["stopped"] == "it took longer"
+    assert found["ratios"] == {
+        "pedro / lora, beams 1": 1.25,
+        "training, lora / peer: speed": 2.0,
+        "training, lora / peer: memory": 0.5,
+    }
     assert json.loads(out.read_text()) == found
-
-
-def test_steps_alone_are_timed_on_both_sides(load_script, load_tiny, monkeypatch):
-    """A clock that moves by 1 in a step and by 1000 in all that is none."""
-    from transformers import Trainer
-
-    from pedro_bench.protocols.batch import Encoded
-    from pedro_bench.training.loop import TrainingLoop
-    from tests.tiny import build_method
-
-    script = load_script("benchmark_training")
-    time = [0.0]
-    monkeypatch.setattr(script.meter, "now", lambda _: time[0])
-
-    def taking(seconds: float, owner: type, name: str) -> None:
-        plain = getattr(owner, name)
-
-        def slower(*given, **options):
-            time[0] += seconds
-            return plain(*given, **options)
-
-        monkeypatch.setattr(owner, name, slower)
-
-    for owner, names in (
-        (TrainingLoop, ("__init__", "_start", "_evaluate", "_save", "_result")),
-        (Trainer, ("_inner_training_loop", "_finalize_training")),
-    ):
-        for name in names:
-            taking(1000, owner, name)
-    taking(1, TrainingLoop, "_step")
-    taking(1, Trainer, "training_step")
-    rows = [Encoded((4, 5, 6 + index), (7, 2), index) for index in range(6)]
-    backbone = load_tiny()
-    for side in (script.theirs, script.ours):
-        measured = side(backbone, build_method("lora"), rows, 2)
-        assert measured.seconds == 2, "three steps; the first began before its forward pass"
-        assert measured.peak_bytes > 0
-        assert measured.loss > 0
-
-
-def test_a_measure_is_compared_within_its_repeat(load_script):
-    script = load_script("benchmark_training_gains")
-    seconds = {"all measures": [1.0, 2.0], "causal kernel": [1.5, 2.0]}
-    made = script.ratios(seconds, lambda one, other: one / other)
-    assert made["causal kernel"] == {"ratio": 1.25, "lowest": 1.0, "highest": 1.5}
-    assert made["all measures"]["ratio"] == 1.0
 
 
 def test_finished_keys_are_all_found_again(load_script):
@@ -250,7 +210,15 @@ def test_the_gpu_script_runs_to_its_end_on_a_cpu(load_script, tmp_path, monkeypa
         "compiled pedro, share of the bandwidth limit",
         "pedro / peft's lora, 2 tenants",
         "lora / peft's lora, 2 tenants",
+        *(
+            f"training, {own} / {peer}: {what}"
+            for own in ("lora", "pedro")
+            for peer in ("lora, peer", "lora, peer by length")
+            for what in ("speed", "memory")
+        ),
     }
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert not any("stopped" in part for part in found.values())
-    assert set(found["training"]["trained"]) == {"lora, peer", "lora", "pedro"}
+    trained = found["training"]["trained"]
+    assert set(trained) == {"lora, peer", "lora, peer by length", "lora", "pedro"}
+    assert json.loads((tmp_path / "gpu_training.json").read_text()) == found["training"]

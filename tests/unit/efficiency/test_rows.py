@@ -1,0 +1,64 @@
+"""Rows and their ratios, from figures that are easy to check."""
+
+from typing import Any
+
+import pytest
+
+from pedro_bench.efficiency.rows import ratio, row_of
+from pedro_bench.records import RunRecord
+
+
+def row(**speeds: float) -> dict[str, Any]:
+    by_repeat = {name.removeprefix("r"): speed for name, speed in speeds.items()}
+    times = {repeat: 2 / speed for repeat, speed in by_repeat.items()}
+    return {"speeds": by_repeat, "processor_seconds": times}
+
+
+def test_a_ratio_is_the_median_of_the_ratios_within_repeats() -> None:
+    pedro, bare = row(r0=9.0, r1=20.0, r2=20.0), row(r0=10.0, r1=20.0, r2=40.0)
+    expected = {"ratio": 0.9, "lowest": 0.5, "highest": 1.0, "of_processor_time": 0.9}
+    assert ratio(pedro, bare) == pytest.approx(expected), "that of the medians is 1"
+
+
+def test_a_row_that_ended_early_is_compared_where_it_is_there() -> None:
+    found = ratio(row(r1=20.0), row(r0=10.0, r1=40.0))
+    assert found is not None
+    assert found["ratio"] == 0.5
+    assert ratio(row(r0=1.0), row(r1=1.0)) is None
+
+
+def record(repeat: int, speed: float, **memory: int | None) -> RunRecord:
+    return RunRecord(
+        key="0" * 12,
+        status="finished",
+        method="pedro",
+        task="generate_beam1",
+        backbone="tiny",
+        data="paper_lengths",
+        suite="efficiency",
+        seed=repeat,
+        config={"contestant": {"beams": 1}},
+        main_metric="tokens_per_second",
+        metrics={"test": {"tokens_per_second": speed}},
+        timing={
+            "processor_seconds": 1 / speed,
+            "first_token_seconds": 0.1,
+            "step_seconds": 1 / speed,
+            "bandwidth_share": 0.5,
+        },
+        memory=memory,
+        started="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_a_row_is_made_of_medians_and_keeps_each_repeat() -> None:
+    found = row_of(
+        [
+            record(repeat, speed, peak_bytes=int(speed), reserved_bytes=None)
+            for repeat, speed in ((0, 10.0), (1, 40.0), (2, 20.0))
+        ]
+    )
+    assert found["tokens_per_second"] == 20.0
+    assert (found["slowest"], found["fastest"], found["peak_bytes"]) == (10.0, 40.0, 20)
+    assert found["speeds"] == {"0": 10.0, "1": 40.0, "2": 20.0}
+    assert (found["reserved_bytes"], found["bytes_per_tenant"]) == (None, None)
