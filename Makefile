@@ -6,12 +6,17 @@ SYSTEM_PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LAUNCHERS := $(VENV)/.installed-launchers
 ARGS ?=
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(SYSTEM_PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tracking,instruct,notebooks]'
 	touch $(STAMP)
+
+$(LAUNCHERS): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[launchers]'
+	touch $(LAUNCHERS)
 
 .PHONY: help install run test test-slow test-faults repeat-faults check lint format type layers micro-table docs tables figures notebooks clean
 
@@ -29,10 +34,10 @@ test: $(STAMP) ## the test suite, on both cores, without a network
 test-slow: $(STAMP) ## the slow tests
 	$(BIN)/python -m pytest -m "slow and not gpu and not network" $(ARGS)
 
-test-faults: $(STAMP) ## every fault, the slow ones too; writes the table of docs/reliability.md
+test-faults: $(LAUNCHERS) ## every fault, the slow ones too; writes the table of docs/reliability.md
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "fault and not gpu and not network" --write-faults=docs/reliability.md $(ARGS)
 
-repeat-faults: $(STAMP) ## every fault, 20 times in a row; goes on where it stopped
+repeat-faults: $(LAUNCHERS) ## every fault, 20 times in a row; goes on where it stopped
 	$(BIN)/python scripts/repeat_faults.py $(ARGS)
 
 check: lint type layers docs ## lint, types, layers and documents

@@ -3,7 +3,8 @@
     python scripts/repeat_faults.py --times 20 --log outputs/faults.jsonl
 
 Each pass is one `pytest` of every fault, the slow ones too, and writes the table of docs/reliability.md;
-a line in the log says how it ended and under which code. Only passes of the present code count, since its
+a line in the log says how it ended and under which code. A pass in which a fault was skipped is a failed
+one: `--write-faults` ends it so. Only passes of the present code count, since its
 last failure. Ends with the first failure, whose output it prints. The code must be committed.
 """
 

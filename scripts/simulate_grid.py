@@ -2,10 +2,11 @@
 
     python scripts/simulate_grid.py --runs 1000 2000 4000 --workers 200 --latency 0.005
 
-Records are written, listed and read, and the runs are leased by many workers, all with the package's own
-code in a temporary folder. Times are those of the processor, so that other work on the machine does not
-count. Calls to the file system are counted on the way; what they cost on a slow one is their number times
-its latency. Prints one line of Markdown for each size.
+Records are written, listed and read, their grid is planned as by `cli.plan`, and the runs are leased by many
+workers, all with the package's own code in a temporary folder. A job is one setting of a method with five
+seeds. Times are those of the processor, so that other work on the machine does not count. Calls to the file
+system are counted on the way; what they cost on a slow one is their number times its latency. Prints one
+line of Markdown for each size.
 """
 
 import argparse
@@ -16,12 +17,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
+from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.jobs import Combination
+from pedro_bench.cli.plan import look
+from pedro_bench.experiment.identity import run_key
 from pedro_bench.experiment.leases import Lease, Leases
-from pedro_bench.experiment.sharing import status_of
+from pedro_bench.protocols.settings import Settings, describe
 from pedro_bench.records import RunRecord
 from pedro_bench.reporting.stored import read_runs
 
@@ -33,25 +39,48 @@ HEAD = (
 COUNTED = ((io, "open"), *((os, name) for name in CALLS))
 
 
-def record(number: int) -> RunRecord:
-    """Return the record of a finished run, of a usual size."""
+SEEDS = 5
+BASE = "method=lora task=boolq backbone=micro data=micro trainer=micro device=cpu suite=simulated"
+
+
+def jobs(runs: int, root: Path) -> list[Settings]:
+    """Return the settings of a grid's jobs, each with another size of one method."""
+    base = settings_of([*BASE.split(), f"results_dir={root}"])
+    lora: Any = base.method
+    made = []
+    for first in range(0, runs, SEEDS):
+        method = replace(lora, alpha=1.0 + first)
+        config = {**base.resolved_config, "method": describe(method)}
+        seeds = tuple(range(min(SEEDS, runs - first)))
+        made.append(replace(base, method=method, seeds=seeds, resolved_config=config))
+    return made
+
+
+def records_of(settings: Settings) -> list[RunRecord]:
+    """Return the records of a job's finished runs, of a usual size."""
     history = [{"step": step, "dev_loss": 1.0 / step, "epoch": 0.1} for step in range(1, 21)]
-    return RunRecord(
-        key=f"{number:012x}",
-        status="finished",
-        method="simulated",
-        task="boolq",
-        backbone="none",
-        data="none",
-        suite="simulated",
-        seed=0,
-        config={"trainer": {"lr": 1e-4}, "output_dir": "outputs"},
-        main_metric="accuracy",
-        metrics={"test": {"accuracy": float(number % 100)}},
-        history=history,
-        started="2026-01-01T00:00:00+00:00",
-        finished="2026-01-01T00:00:00+00:00",
-    )
+    key = run_key(settings)
+    return [
+        RunRecord(
+            key=key,
+            status="finished",
+            method=settings.method.name,
+            task=settings.task.name,
+            backbone=settings.backbone.name,
+            data=settings.data.name,
+            suite=settings.suite,
+            seed=seed,
+            config=settings.resolved_config,
+            main_metric="accuracy",
+            metrics={"test": {"accuracy": float(20 * seed)}},
+            history=history,
+            timing={"train_seconds": 20.0 + seed, "test_seconds": 5.0},
+            environment={"device": "cpu"},
+            started="2026-01-01T00:00:00+00:00",
+            finished="2026-01-01T00:00:00+00:00",
+        )
+        for seed in settings.seeds
+    ]
 
 
 def timed(action: Callable[[], Any]) -> tuple[float, Any]:
@@ -109,16 +138,19 @@ def simulate(runs: int, workers: int, latency: float) -> str:
     """Return one row of the table."""
     with tempfile.TemporaryDirectory() as place, counted() as calls:
         root = Path(place)
-        made = [record(number) for number in range(runs)]
+        grid = jobs(runs, root)
+        made = [record for settings in grid for record in records_of(settings)]
         writing, paths = timed(lambda: [records.write(one, root) for one in made])
         listing, found = timed(lambda: records.find(root))
-        planning, _ = timed(lambda: [status_of(path) for path in paths])
+        combinations = [Combination((), (), settings) for settings in grid]
+        planning, planned = timed(lambda: look(combinations, ()))
         aggregating, mean = timed(lambda: sum(run.score for run in read_runs(found)) / runs)
         stems = [path.stem for path in paths]
         leasing, taken = timed(lambda: lease_all(root / "suite", stems, workers))
+        told = (len(found), planned["finished"], taken)
         each = len(calls) / runs
-        if (len(found), taken) != (runs, runs) or not 0 <= mean <= 100:
-            sys.exit(f"{runs} runs must be found and taken once, got {len(found)} and {taken}.")
+        if told != (runs, runs, runs) or not 0 <= mean <= 100:
+            sys.exit(f"{runs} runs must be found, planned and taken once, got {told}.")
     return (
         f"| {runs} | {writing:.1f} | {listing:.2f} | {planning:.1f} | {aggregating:.1f} | "
         f"{leasing:.1f} | {each:.1f} | {each * latency:.2f} |"

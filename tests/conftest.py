@@ -13,6 +13,8 @@ import pytest
 from tests.faults import FaultTable
 from tests.tiny import pad_left, save_tiny
 
+FAULT_SECONDS = 900
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -24,6 +26,14 @@ def pytest_configure(config: pytest.Config) -> None:
     place = config.getoption("--write-faults")
     if place is not None:
         config.pluginmanager.register(FaultTable(config.rootpath / place), "fault-table")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every fault time on a machine that does other work as well: its limit is against hanging."""
+    for item in items:
+        own = item.get_closest_marker("timeout")
+        if item.get_closest_marker("fault") and (own is None or own.args[0] < FAULT_SECONDS):
+            item.add_marker(pytest.mark.timeout(FAULT_SECONDS), append=False)
 
 
 @pytest.fixture(scope="session")

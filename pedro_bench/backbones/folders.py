@@ -91,7 +91,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the safetensors files that hold the weights: all shards, or the one file.
 
     Raises:
-        BackboneError: If there are none, or a shard that the index names is missing.
+        BackboneError: If there are none, or a shard that the index names is missing or lies elsewhere.
     """
     index = folder / WEIGHTS_INDEX
     if index.is_file():
@@ -109,6 +109,10 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
             f"which has no safetensors weights{hint}: save the model again with save_pretrained."
         )
     for name in names:
+        if name in ("", "..") or "/" in name or "\\" in name:
+            raise BackboneError(
+                f"every shard that {index} names must lie beside it, got {name!r}: download it again."
+            )
         if not (folder / name).is_file():
             raise BackboneError(
                 f"every shard that {index} names must exist, got no {name}: download it again."

@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -146,26 +147,40 @@ def pin_gpu(folder: Path) -> None:
     """Give this process one of the machine's GPUs for itself, before torch looks for them.
 
     A launcher on a cluster (Slurm, Ray) does so itself. For processes of one machine, each leases the
-    first GPU that no other has; that of a process that died is free again.
+    first GPU that no other has, whichever of this user's commands started it; that of a process that died
+    is free again.
 
     Args:
-        folder: The sweep's folder, which all its processes share.
+        folder: The sweep's folder: the leases lie there, and hold for the sweep alone, where this user
+            has no folder for temporary files.
 
     Raises:
-        ConfigError: If there are more processes than GPUs.
+        ConfigError: If every GPU is held by another process.
     """
     gpus = visible_gpus()
     if len(gpus) < 2:
         return
-    leases = Leases(folder, GPU_LEASE_SECONDS)
+    leases = _gpu_leases(folder)
     for gpu in gpus:
-        if leases.take(f"gpu-{os.uname().nodename}-{gpu}") is not None:  # until this process ends
+        name = f"gpu-{os.uname().nodename}-{gpu.replace('/', '_')}"  # MIG-<uuid>/<number>/<number>
+        if leases.take(name) is not None:  # until this process ends
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
             return
     raise ConfigError(
-        f"hydra.launcher.n_jobs must be at most the number of GPUs, got more than {len(gpus)}: set "
-        f"hydra.launcher.n_jobs={len(gpus)}."
+        f"hydra.launcher.n_jobs must be at most the number of free GPUs, got {len(gpus)} GPUs and a "
+        f"process on each: set hydra.launcher.n_jobs={len(gpus)}, or fewer while another command has some."
     )
+
+
+def _gpu_leases(folder: Path) -> Leases:
+    """Return the leases of this machine's GPUs, which all commands of a user share."""
+    own = Path(tempfile.gettempdir()) / f"pedro_bench-gpus-{os.getuid()}"
+    try:
+        own.mkdir(mode=0o700, exist_ok=True)
+        is_own = own.lstat().st_uid == os.getuid()
+    except OSError:
+        is_own = False
+    return Leases(own if is_own else folder, GPU_LEASE_SECONDS)
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> list[str]:
@@ -174,4 +189,5 @@ def visible_gpus(devices: Path = Path("/dev")) -> list[str]:
     if chosen is not None:
         return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in ("", "-1")]
     found = (path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*"))
-    return sorted((name for name in found if name.isdecimal()), key=int)
+    # CUDA counts the GPUs that it sees: a container that was given the last two has 0 and 1.
+    return [str(number) for number in range(sum(map(str.isdecimal, found)))]

@@ -25,19 +25,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pedro_bench import checks, records
+from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json, split_flags
 from pedro_bench.cli.compose import split_extra
+from pedro_bench.cli.earlier import Earlier
 from pedro_bench.cli.grids import afterwards, sweeps_of
 from pedro_bench.cli.jobs import Combination
 from pedro_bench.errors import ConfigError
 from pedro_bench.experiment import plan as plan_of
-from pedro_bench.experiment.costs import Cost, modelled_cost
-from pedro_bench.experiment.identity import resolve_device
+from pedro_bench.experiment.costs import modelled_cost
 from pedro_bench.experiment.leases import Leases
-from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
-from pedro_bench.reporting.statistics import median
-from pedro_bench.reporting.stored import Run, read_runs
+from pedro_bench.protocols.settings import SHORTEST_LEASE
 
 DEFAULTS = {"watch": 0}
 """The command's own keys."""
@@ -59,7 +57,7 @@ def plan(arguments: Sequence[str]) -> int:
     if pause and output == "json":
         raise ConfigError(f"watch must be 0 with output=json, got {pause}: it prints one object.")
     following = afterwards(overrides)
-    found = _found(combinations, following)
+    found = look(combinations, following)
     if output == "json":
         print_json(found)
         return DONE
@@ -70,14 +68,19 @@ def plan(arguments: Sequence[str]) -> int:
     with Live(_shown(found), console=console, auto_refresh=False) as live:
         while found["finished"] + found["failed"] < found["runs"]:
             time.sleep(pause)
-            found = _found(combinations, following)
+            found = look(combinations, following)
             live.update(_shown(found), refresh=True)
     return DONE
 
 
-def _found(combinations: Sequence[Combination], following: Sequence[str]) -> dict[str, Any]:
-    """Look at records and leases as they are now."""
-    earlier = _Earlier(combinations[0].settings.results_dir)
+def look(combinations: Sequence[Combination], following: Sequence[str]) -> dict[str, Any]:
+    """Return what the jobs of a grid hold and cost, from records and leases as they are now.
+
+    Args:
+        combinations: The jobs, at least one.
+        following: Commands that are to be given afterwards.
+    """
+    earlier = Earlier(combinations[0].settings.results_dir)
     planned = [plan_of(combination.settings) for combination in combinations]
     jobs = [_job(one, runs, earlier) for one, runs in zip(combinations, planned, strict=True)]
     due = [job for job in jobs if job["finished"] < job["runs"]]
@@ -91,6 +94,7 @@ def _found(combinations: Sequence[Combination], following: Sequence[str]) -> dic
         "seconds_left": round(seconds / max(1, workers), 1),
         "peak_bytes": max((job["peak_bytes"] for job in due), default=0),
         "afterwards": list(following),
+        "unreadable_records": [str(path) for path in earlier.unreadable],
         "jobs": jobs,
     }
 
@@ -100,65 +104,8 @@ def _workers(suites: set[Path]) -> int:
     return len({one for suite in suites for one in Leases(suite, SHORTEST_LEASE).holders()})
 
 
-class _Earlier:
-    """Finished records, to tell from what a run will take."""
-
-    def __init__(self, results_dir: str) -> None:
-        runs = read_runs(records.find(Path(results_dir)))
-        self._runs = [run for run in runs if run.status == "finished" and _seconds(run) > 0]
-        self._same: dict[tuple[Any, ...], list[Run]] = {}
-        for run in self._runs:
-            names = (run.suite, run.method, run.task, run.backbone, run.seed)
-            self._same.setdefault(names, []).append(run)
-
-    def num_moved(self, settings: Settings, planned: Sequence[tuple[int, Path, str]]) -> int:
-        """Return how many runs that are not finished are so under another key, with these settings."""
-        names = (settings.suite, settings.method.name, settings.task.name, settings.backbone.name)
-        config = settings.resolved_config
-        return sum(
-            any(_is_configured(run, config) for run in self._same.get((*names, seed), ()))
-            for seed, _, status in planned
-            if status != "finished"
-        )
-
-    def cost(self, settings: Settings) -> Cost | None:
-        """Return the median time and greatest memory of the runs most like this one, if any."""
-        device = resolve_device(settings.device).partition(":")[0]
-        like = [run for run in self._runs if _is_alike(run, settings, device)]
-        same_task = [run for run in like if run.task == settings.task.name]
-        same = [run for run in same_task if run.method == settings.method.name]
-        levels = (
-            (same, "records of this method and task"),
-            (same_task, "records of this task"),
-            (like, "records of this backbone"),
-        )
-        for runs, source in levels:
-            if runs:
-                peak = max(run.peak_bytes or 0 for run in runs)
-                return Cost(median([_seconds(run) for run in runs]), peak, source)
-        return None
-
-
-def _is_alike(run: Run, settings: Settings, device: str) -> bool:
-    return (
-        run.backbone == settings.backbone.name
-        and run.device == device
-        and run.config.get("trainer") == settings.resolved_config["trainer"]
-    )
-
-
-def _is_configured(run: Run, config: Mapping[str, Any]) -> bool:
-    groups = ("method", "task", "trainer", "evaluation", "backbone")
-    return all(run.config.get(group) == config[group] for group in groups)
-
-
-def _seconds(run: Run) -> float:
-    timing: Mapping[str, Any] = run.timing
-    return float(timing.get("train_seconds") or 0) + float(timing.get("test_seconds") or 0)
-
-
 def _job(
-    combination: Combination, runs: Sequence[tuple[int, Path, str]], earlier: _Earlier
+    combination: Combination, runs: Sequence[tuple[int, Path, str]], earlier: Earlier
 ) -> dict[str, Any]:
     planned = [status for _, _, status in runs]
     cost = earlier.cost(combination.settings) or modelled_cost(combination.settings)
@@ -196,6 +143,11 @@ def _shown(found: Mapping[str, Any]) -> Group:
     if moved := sum(job["finished_under_other_keys"] for job in found["jobs"]):
         lines.append(f"{moved} of them are finished under other keys, since code or data moved:")
         lines.append("tables read these records; -m makes the runs anew.")
+    if unreadable := found["unreadable_records"]:
+        lines.append(
+            f"warning: {len(unreadable)} of the records cannot be read and tell nothing here, such as "
+            f"{unreadable[0]}: move or delete what another program left there."
+        )
     if found["workers"]:
         left = _duration(found["seconds_left"])
         plural = "s" if found["workers"] > 1 else ""

@@ -101,19 +101,19 @@ def _read(path: Path) -> Encoding | None:
         with safe_open(path, framework="np") as stored:
             facts = json.loads(stored.metadata()["facts"])
             tables = {name: _array(stored.get_tensor(name)) for name in _PARTS}
+        if _digest(tables, facts) != facts["sha256"]:
+            return None
+        uncut = tables["uncut"]
+        return Encoding(
+            EncodedRows(
+                Packed(tables["prompts"], tables["prompt_lengths"]),
+                Packed(tables["answers"], tables["answer_lengths"]),
+            ),
+            uncut=dict(zip(uncut[::2], uncut[1::2], strict=True)),
+            **{name: int(facts[name]) for name in _COUNTS},
+        )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
-    if _digest(tables, facts) != facts.get("sha256"):
-        return None
-    uncut = tables["uncut"]
-    return Encoding(
-        EncodedRows(
-            Packed(tables["prompts"], tables["prompt_lengths"]),
-            Packed(tables["answers"], tables["answer_lengths"]),
-        ),
-        uncut=dict(zip(uncut[::2], uncut[1::2], strict=True)),
-        **{name: int(facts[name]) for name in _COUNTS},
-    )
 
 
 def _write(path: Path, found: Encoding) -> None:

@@ -27,7 +27,7 @@ class Journal:
         entries: What was in the journal and what was appended since, in order.
 
     Raises:
-        RecordError: If another process holds it, or a line is damaged.
+        RecordError: If another process holds it, its folder cannot be locked, or a line is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,6 +50,12 @@ class Journal:
                 f"file {path} must be free, got one that another process holds: wait until that "
                 "evaluation has ended."
             ) from None
+        except OSError as error:
+            self._file.close()
+            raise RecordError(
+                f"file {path} must be one that can be locked and read, got {error.strerror or error}: "
+                "choose another folder with output_dir=…."
+            ) from error
         except BaseException:
             self._file.close()
             raise

@@ -21,8 +21,11 @@ from pedro_bench.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
 _CONNECT_SECONDS = 2.0
-_INIT_SECONDS = 30.0
+INIT_SECONDS = 30.0
 """How long wandb may try to open a run before the run goes on without it."""
+
+FINISH_SECONDS = 60.0
+"""How long it may send what is left at a run's end; the rest stays on the disk for `wandb sync`."""
 
 
 class Tracker(Protocol):
@@ -126,7 +129,13 @@ class WandbTracking(Tracking):
                 dir=str(folder),
                 mode=wandb_mode(),  # type: ignore[arg-type]
                 reinit="finish_previous",  # that of a seed that failed
-                settings=wandb.Settings(silent=True, console="off", init_timeout=_INIT_SECONDS),
+                settings=wandb.Settings(
+                    silent=True,
+                    console="off",
+                    init_timeout=INIT_SECONDS,
+                    finish_timeout=FINISH_SECONDS,
+                    finish_timeout_raises=True,  # so that it is said
+                ),
             )
             return _WandbTracker(run)
 

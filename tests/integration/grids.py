@@ -48,6 +48,47 @@ def arguments(tiny: Path, data: Path, *more: str) -> list[str]:
     ]
 
 
+def found(folder: Path, pattern: str) -> list[Path]:
+    """Return what lies below a folder while a command works in it: Python 3.11 fails where a folder goes."""
+    while True:
+        try:
+            return sorted(folder.rglob(pattern))
+        except FileNotFoundError:
+            continue
+
+
+GATED = """
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pedro_bench.methods.lora import Lora
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gated(Lora):
+    def after_step(self, adapter, step, num_steps):
+        Path("PLACE", f"step-{os.getpid()}").write_text(str(step))
+        while step > 5 and not Path("PLACE", "go").exists():
+            time.sleep(0.02)
+"""
+
+
+def write_gated(folder: Path) -> list[str]:
+    """Write a method whose training stands still after step 6 until the file `go` is in a folder.
+
+    Returns:
+        Arguments that choose it. Each process keeps its present step in `step-<pid>` there.
+    """
+    (folder / "method").mkdir(parents=True)
+    (folder / "gated.py").write_text(GATED.replace("PLACE", str(folder)))
+    lora = (REPOSITORY / "conf" / "method" / "lora.yaml").read_text(encoding="utf-8")
+    own = lora.replace("pedro_bench.methods.lora.Lora", "gated.Gated").replace(": lora", ": gated")
+    (folder / "method" / "gated.yaml").write_text(own)
+    return ["--config-dir", str(folder), "method=gated"]
+
+
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of such a process."""
     return {
@@ -116,7 +157,7 @@ def start(folder: Path, *overrides: str, **variables: str) -> subprocess.Popen[s
     )
 
 
-def finish(process: subprocess.Popen[str] | Forked, seconds: float = 400) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str] | Forked, seconds: float = 900) -> tuple[int, str, str]:
     """Wait for such a process; return exit code, standard output and error."""
     try:
         output, errors = process.communicate(timeout=seconds)

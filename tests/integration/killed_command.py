@@ -4,7 +4,8 @@
 
 In FOLDER/whole the command runs undisturbed; in FOLDER/killed every attempt is a process of its own
 that SIGKILL ends, at a random flush to the disk or a random rename, until one comes through. The output
-tells how many were killed. With PEDRO_BENCH_KILLS=30 so many are killed, sooner.
+tells how many were killed. PEDRO_BENCH_SEED decides the choices; with PEDRO_BENCH_KILLS=30 so many
+are killed, sooner.
 """
 
 import json
@@ -60,7 +61,7 @@ def main(work: Path, overrides: list[str]) -> None:
         (work / name).mkdir()
     if attempt(work / "whole", overrides, None) != 0:
         sys.exit("the uninterrupted command failed")
-    choose = random.Random()
+    choose = random.Random(int(os.environ["PEDRO_BENCH_SEED"]))
     wanted = int(os.environ.get("PEDRO_BENCH_KILLS", "0"))
     for num_killed in range(MOST_ATTEMPTS + 1):
         acts = choose.randrange(45) if num_killed < MOST_ATTEMPTS else None

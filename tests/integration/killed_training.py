@@ -4,6 +4,7 @@
 
 Every attempt is a process of its own that SIGKILL ends: after a random time, or in the middle of
 writing a checkpoint (at a random flush to the disk). The output tells how many were killed.
+PEDRO_BENCH_SEED decides the choices.
 """
 
 import json
@@ -138,11 +139,14 @@ def main(checkpoint: str, method: str, work: Path) -> None:
         sys.exit("the uninterrupted run failed")
     needed = time.perf_counter() - started
     (work / "killed").mkdir()
-    choose = random.Random()
+    choose = random.Random(int(os.environ["PEDRO_BENCH_SEED"]))
     arguments = (backbone, method, work / "killed")
     num_killed = 0
     while not (work / "killed" / "outcome.json").exists():
-        by_time = num_killed >= 2 and num_killed % 2 == 0
+        # Not before there is a checkpoint: what comes through shall have gone on from one.
+        by_time = (
+            num_killed >= 2 and num_killed % 2 == 0 and any(arguments[2].rglob("checkpoint-*"))
+        )
         flushes = None if by_time else choose.randrange(40)
         seconds = needed * choose.uniform(0.1, 0.6) if by_time else None
         if num_killed == MOST_ATTEMPTS:

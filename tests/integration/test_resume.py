@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,11 @@ import pytest
 import torch
 
 from pedro_bench import records
+from pedro_bench.cli.tables import tables
 from pedro_bench.training.saved_folder import read_folder
 from tests.integration.grids import arguments, write_sst2
+from tests.integration.killed_command import die_after
+from tests.unit.reporting.runs import run
 
 SCRIPT = Path(__file__).with_name("killed_training.py")
 COMMAND = Path(__file__).with_name("killed_command.py")
@@ -39,13 +45,23 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def run_killing(script: Path, *arguments: str | Path) -> int:
-    """Run one of the scripts beside this file; return how many processes were killed."""
+    """Run one of the scripts beside this file; return how many processes were killed.
+
+    Its choices follow from PEDRO_BENCH_SEED, which a failed test shows.
+    """
+    seed = os.environ.get("PEDRO_BENCH_SEED") or str(random.SystemRandom().randrange(2**32))
+    sys.stdout.write(f"PEDRO_BENCH_SEED={seed}\n")
     done = subprocess.run(
         [sys.executable, str(script), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent.parent), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SCRIPT.parent.parent.parent),
+            "OMP_NUM_THREADS": "1",
+            "PEDRO_BENCH_SEED": seed,
+        },
     )
     assert done.returncode == 0, done.stderr
     killed: int = json.loads(done.stdout.splitlines()[-1])["killed"]
@@ -90,7 +106,6 @@ def assert_same_last_state(whole: Path, killed: Path) -> None:
     how="at random flushes and renames, in search, training, scoring and recording",
     lost="nothing: records, predictions and adapters are equal bit for bit",
 )
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("method", "seeds"), [("pedro", [0, 1]), ("ssp", [0])])
 def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
     method: str, seeds: list[int], tiny_folders: dict[str, Path], tmp_path: Path
@@ -124,7 +139,6 @@ def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
 @pytest.mark.fault(
     what="SIGKILL 30 times over a small grid",
     how="a multirun of two methods and two seeds, killed at random flushes and renames",
@@ -157,4 +171,47 @@ def files_of(folder: Path) -> dict[str, str]:
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix not in (".json", ".log", ".begun")
+    }
+
+
+@pytest.mark.fault(
+    what="SIGKILL while tables are written",
+    how="before every single flush and rename of `cli.tables`, over older tables",
+    lost="nothing: each file is the whole old one or the whole new one, and the next start writes all",
+)
+def test_killed_tables_are_old_or_new(tmp_path: Path) -> None:
+    results, place = tmp_path / "results", tmp_path / "results" / "tables"
+    asked = [f"results_dir={results}", "output=json"]
+    for seed in range(2):
+        run(results, "lora", seed=seed)
+    tables(asked)
+    old = shown(place)
+    for seed in range(2):
+        run(results, "pedro", seed=seed, score=90.0)
+    tables([*asked, f"tables_dir={tmp_path / 'new'}"])
+    new = shown(tmp_path / "new")
+    assert old.keys() == new.keys()
+    assert not set(old.values()) & set(new.values())
+    for acts in count():
+        child = os.fork()
+        if child == 0:
+            die_after(acts)
+            os._exit(tables(asked))
+        status = os.waitpid(child, 0)[1]
+        if status == 0:
+            break
+        assert os.WIFSIGNALED(status)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        now = shown(place)
+        assert now.keys() == new.keys()
+        assert all(content in (old[name], new[name]) for name, content in now.items())
+    assert acts == 2 * len(new)
+    assert shown(place) == new
+    assert len(list(place.iterdir())) == len(new)  # nothing half-written stays
+
+
+def shown(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file but hidden ones, which nobody takes for a table."""
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")
     }

@@ -108,6 +108,16 @@ def test_missing_shard(sharded: Path) -> None:
         check_folder(sharded)
 
 
+@pytest.mark.parametrize("name", ["../other/model.safetensors", "/etc/passwd", "..", "a\\b"])
+def test_a_shard_of_another_folder(sharded: Path, name: str) -> None:
+    other = sharded.parent / "other" / "model.safetensors"
+    other.parent.mkdir()
+    other.write_bytes(weight_files(sharded)[0].read_bytes())
+    (sharded / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+    with pytest.raises(BackboneError, match=r"every shard .* must lie beside it, got .*download"):
+        check_folder(sharded)
+
+
 def test_index_without_shards(sharded: Path) -> None:
     (sharded / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {}}))
     with pytest.raises(BackboneError, match=r"index\.json must have a weight_map .*got none"):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -96,7 +97,7 @@ for action, repository in {calls!r}:
         capture_output=True,
         text=True,
         check=True,
-        timeout=300,
+        timeout=800,
     )
     return done.stdout.splitlines()
 
@@ -193,6 +194,41 @@ def test_silence_is_one_sentence(tmp_path: Path) -> None:
         (sentence,) = use([("fetch_config", "owner/slow")], address, tmp_path, offline=False)
         (other,) = use([("read_dataset", "owner/slow")], address, tmp_path, offline=False)
     for told in (sentence, other):
-        assert f"got ReadTimeout from {address} in 2 tries" in told
+        assert f"got TimeoutError from {address} in 2 tries" in told
     assert "must be in the local cache or reachable" in sentence
     assert other.startswith(f"owner/slow (sst2) at revision {COMMIT} must be reachable or cached")
+
+
+class Trickle(Refusal):
+    """Begins an answer and never ends it: a byte now and then."""
+
+    def answer(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(b" ")
+                self.wfile.flush()
+                time.sleep(1)
+        except OSError:
+            pass
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    what="The Hub answers without end",
+    how="a server that sends a byte a second, at an address with a password",
+    lost="nothing: two waits of ten seconds, then one sentence, without the password",
+)
+def test_an_answer_without_end_is_one_sentence(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Trickle)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{server.server_address[1]}"
+    address = f"http://somebody:secret@{host}"
+    (sentence,) = use([("fetch_config", "owner/slow")], address, tmp_path, offline=False)
+    server.shutdown()
+    server.server_close()
+    assert f"got TimeoutError from http://{host} in 2 tries" in sentence
+    assert "secret" not in sentence

@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 from pedro_bench import experiment, records
+from pedro_bench.cli import earlier as earlier_module
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.compose import settings_of
-from pedro_bench.cli.plan import _duration, _Earlier, plan
+from pedro_bench.cli.earlier import Earlier
+from pedro_bench.cli.jobs import Combination
+from pedro_bench.cli.plan import _duration, look, plan
 from pedro_bench.experiment.leases import Leases
 from pedro_bench.records import RunRecord
+from pedro_bench.reporting.stored import read_runs
 
 GRID = ["method=lora", "task=copa", "device=cpu"]
 
@@ -59,7 +63,7 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     (job,) = found["jobs"]
     assert job["from"] == "records of this method and task"
     assert (job["overrides"], job["method"], job["task"]) == ([], "lora", "copa")
-    earlier = _Earlier(str(tmp_path))
+    earlier = Earlier(str(tmp_path))
     ia3 = replace(settings, method=replace(settings.method, name="ia3"))
     assert earlier.cost(ia3).source == "records of this task"
     elsewhere = replace(ia3, task=replace(settings.task, name="squad"))
@@ -67,6 +71,45 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     longer = {**settings.resolved_config, "trainer": {"max_steps": 300}}
     assert earlier.cost(replace(settings, resolved_config=longer)) is None
     assert earlier.cost(replace(settings, backbone=replace(settings.backbone, name="x"))) is None
+
+
+def test_records_that_cannot_be_read_are_counted_and_no_more(tmp_path, capsys):
+    where = f"results_dir={tmp_path}"
+    settings = settings_of([*GRID, where])
+    write(settings, 0)
+    for name in ("half", "other"):
+        place = tmp_path / "runs" / "elsewhere" / f"{name}--seed0.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text('{"schema": 1, "key": "12')
+    found = planned(capsys, *GRID, where)
+    assert [Path(path).name for path in found["unreadable_records"]] == [
+        "half--seed0.json",
+        "other--seed0.json",
+    ]
+    assert (found["finished"], found["jobs"][0]["seconds_per_run"]) == (1, 25.0)
+    assert plan([*GRID, where]) == 0
+    assert "warning: 2 of the records cannot be read" in capsys.readouterr().out
+
+
+class CountedRuns(list):
+    """A list that counts how often all of it was gone through."""
+
+    passes = 0
+
+    def __iter__(self):
+        CountedRuns.passes += 1
+        return super().__iter__()
+
+
+def test_a_large_grid_goes_through_the_records_once(tmp_path, monkeypatch):
+    settings = settings_of([*GRID, f"results_dir={tmp_path}"])
+    write(settings, 0)
+    monkeypatch.setattr(earlier_module, "read_runs", lambda paths: CountedRuns(read_runs(paths)))
+    monkeypatch.setattr(CountedRuns, "passes", 0)
+    jobs = [Combination((), (), replace(settings, suite=f"suite{number}")) for number in range(20)]
+    found = look(jobs, ())
+    assert {job["seconds_per_run"] for job in found["jobs"]} == {25.0}
+    assert CountedRuns.passes == 1
 
 
 def test_runs_made_with_other_code_are_told(tmp_path, capsys):

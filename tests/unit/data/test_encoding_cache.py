@@ -79,14 +79,16 @@ def test_whatever_decides_the_encoding_changes_the_key():
     assert len(keys) == 1 + 1 + 3 + 5 + 1 + 1
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "renamed"])
 def test_a_damaged_entry_is_made_again(tmp_path, counted, damage):
     first = encode_cached(make(), EXAMPLES, LIMITS, tmp_path)
     (path,) = tmp_path.iterdir()
     content = bytearray(path.read_bytes())
     if damage == "flipped":
         content[-3] ^= 1
-    path.write_bytes({"empty": b"", "cut": content[:-5], "flipped": content}[damage])
+    renamed = path.read_bytes().replace(b"cut_answers", b"cut_anrwers")  # a bit in the header's key
+    changed = {"empty": b"", "cut": content[:-5], "flipped": content, "renamed": renamed}
+    path.write_bytes(changed[damage])
     assert encode_cached(make(), EXAMPLES, LIMITS, tmp_path) == first
     assert encode_cached(make(), EXAMPLES, LIMITS, tmp_path) == first
     assert len(counted) == 2

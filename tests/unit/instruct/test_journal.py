@@ -1,6 +1,9 @@
 """Journal: whole lines survive, half a line does not, and one process holds it."""
 
+import errno
+import fcntl
 import json
+import os
 import threading
 
 import pytest
@@ -65,3 +68,12 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match=r"must be writable, got .*output_dir="):
         Journal(tmp_path / "file" / "journal.jsonl")
+
+
+def test_a_file_system_without_locks_is_one_sentence(tmp_path, monkeypatch):
+    def refuses(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with pytest.raises(RecordError, match=r"can be locked and read, got No locks .*output_dir="):
+        Journal(tmp_path / "journal.jsonl")

@@ -1,7 +1,10 @@
 """Tracking: offline by itself, never a reason for a run to stop."""
 
 import logging
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from pedro_bench.errors import ConfigError
+from pedro_bench.training import tracking as tracking_module
 from pedro_bench.training.tracking import (
     GuardedTracker,
     NoTracking,
@@ -128,7 +132,7 @@ def test_tensorboard_writes_curves(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.fault(
     what="wandb down",
     how="online mode with a server that nobody answers at",
@@ -138,6 +142,7 @@ def test_a_wandb_that_is_down_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("wandb")
+    monkeypatch.setattr(tracking_module, "INIT_SECONDS", 5.0)
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
@@ -145,3 +150,72 @@ def test_a_wandb_that_is_down_stops_nothing(
     tracker.log({"dev/loss": 1.0}, 1)
     tracker.finish({"best_step": 1})
     assert "tracking=wandb failed and is off for the rest of this run" in caplog.text
+
+
+LEAVING = """
+import json, logging, os, sys, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+from pedro_bench.training import tracking
+
+NAMES = {"id": "a", "name": "a", "displayName": "a", "config": "{}"}
+RUN = {**NAMES, "project": {"name": "p", "entity": {"name": "e"}}}
+
+
+class Answering(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        bucket = {"bucket": RUN, "inserted": True}
+        body = json.dumps({"data": {"upsertBucket": bucket}}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def answer_once():
+    server.handle_request()
+    server.server_close()
+
+
+server = HTTPServer(("127.0.0.1", 0), Answering)
+threading.Thread(target=answer_once, daemon=True).start()
+os.environ["WANDB_BASE_URL"] = f"http://127.0.0.1:{server.server_port}"
+logging.basicConfig(stream=sys.stdout)
+tracking.FINISH_SECONDS = 5.0
+tracker = tracking.WandbTracking().start("pedro--boolq", {"lr": 0.1}, Path.cwd())
+tracker.log({"dev/loss": 1.0}, 1)
+tracker.finish({"best_step": 1})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.fault(
+    what="wandb goes down while a run goes on",
+    how="a server that answers when a run is opened and is gone afterwards",
+    lost="curves on wandb, which wait on the disk for `wandb sync`; run and command end",
+)
+def test_a_wandb_that_goes_down_holds_no_process(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    pytest.importorskip("wandb")
+    own = {
+        **os.environ,
+        "PYTHONPATH": str(pytestconfig.rootpath),
+        "WANDB_MODE": "online",
+        "WANDB_API_KEY": "0" * 40,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING],
+        cwd=tmp_path,
+        env=own,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tracking=wandb failed and is off for the rest of this run: Timed out" in done.stdout
+    assert list(tmp_path.glob("wandb/run-*/*.wandb"))
