@@ -12,6 +12,7 @@ from pedro_bench.errors import RecordError
 from pedro_bench.experiment.costs import Cost
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.reporting.settings import EARLIER
 from pedro_bench.reporting.statistics import median
 from pedro_bench.reporting.stored import Run, read_runs
 
@@ -99,11 +100,17 @@ def _readable(paths: Sequence[Path]) -> tuple[list[Run], list[Path]]:
 
 
 def _trainer(config: Mapping[str, Any]) -> Any:
-    return _hashable(config.get("trainer"))
+    return _group(config, "trainer")
 
 
 def _configured(config: Mapping[str, Any]) -> Any:
-    return tuple(_hashable(config.get(group)) for group in _CONFIGURED)
+    return tuple(_group(config, group) for group in _CONFIGURED)
+
+
+def _group(config: Mapping[str, Any], name: str) -> Any:
+    """Return a group's settings; a record older than a setting has what was in force then."""
+    own = config.get(name)
+    return _hashable({**EARLIER.get(name, {}), **own} if own else own)
 
 
 def _hashable(value: Any) -> Any:

@@ -131,6 +131,19 @@ def test_runs_made_with_other_code_are_told(tmp_path, capsys):
     assert found["jobs"][0]["finished_under_other_keys"] == 0
 
 
+def test_a_record_older_than_a_setting_counts_with_what_was_in_force_then(tmp_path):
+    settings = settings_of([*GRID, f"results_dir={tmp_path}"])
+    trainer = dict(settings.resolved_config["trainer"])
+    assert (trainer.pop("group_by_length"), trainer.pop("micro_batch_tokens")) == (True, None)
+    write(settings, 0, config={**settings.resolved_config, "trainer": trainer})
+    earlier = Earlier(str(tmp_path))
+    assert earlier.num_moved(settings, [(0, tmp_path, "missing")]) == 1
+    assert earlier.cost(settings).source == "records of this method and task"
+    ungrouped = {**settings.resolved_config["trainer"], "group_by_length": False}
+    other = replace(settings, resolved_config={**settings.resolved_config, "trainer": ungrouped})
+    assert earlier.num_moved(other, [(0, tmp_path, "missing")]) == 0
+
+
 def test_an_experiment_for_people(tmp_path, capsys):
     arguments = ["-m", "+experiment=micro_table4", "method=pedro", f"results_dir={tmp_path}"]
     assert plan([*arguments, "device=cpu"]) == 0
