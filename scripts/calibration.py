@@ -1,10 +1,12 @@
-"""Measure how often tests call two methods different that do not differ, at the 5% level.
+"""Measure how often tests call methods different that do not differ, at the 5% level.
 
-Two methods of equal merit are trained with five seeds each on examples of varied difficulty; a trained
-model's skill varies by `seed_noise` (standard deviation, in shares of right answers). A sound test says
-"different" in one case of twenty, whatever the seeds' share in the noise.
+Methods of equal merit are trained with five seeds each on examples of varied difficulty; a trained model's
+skill varies by `noise` (standard deviation, in shares of right answers). A sound test says "different" in
+one case of twenty, whatever the seeds' share in the noise: of two methods, and of a whole column of eleven,
+in which ten are compared with the one that came out best. There it is the share of columns with a dagger,
+with p corrected for the comparisons that are made (ten), and for all pairs (55), as the tables do.
 
-    python scripts/calibration.py --cases 1000
+    python scripts/calibration.py --cases 400
 """
 
 import argparse
@@ -12,20 +14,27 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from pedro_bench.reporting.comparison import compare_examples
+from pedro_bench.reporting.comparison import LEVEL, compare_examples, holm
+from pedro_bench.reporting.evidence import Evidence
+from pedro_bench.reporting.report import Entry, Tested
+from pedro_bench.reporting.standing import against_best
+from pedro_bench.reporting.statistics import spread
 
 SETTINGS = ((0.0, 50), (0.0, 800), (0.01, 800), (0.03, 800))
 """(noise of seeds, number of examples)."""
 
 DRAWS = 400
-LEVEL = 0.05
+COLUMN = 11
+"""Methods of a column."""
 
 
-def scores(draw: np.random.Generator, noise: float, examples: int) -> NDArray[np.float64]:
-    """Return scores (method, seed, example) in percent of two methods that do not differ."""
-    skill = draw.normal(0, noise, (2, 5, 1))
+def scores(
+    draw: np.random.Generator, noise: float, examples: int, methods: int = 2
+) -> NDArray[np.float64]:
+    """Return scores (method, seed, example) in percent of methods that do not differ."""
+    skill = draw.normal(0, noise, (methods, 5, 1))
     chance = np.clip(draw.uniform(0.5, 0.95, examples) + skill, 0, 1)
-    return np.asarray((draw.random((2, 5, examples)) < chance) * 100.0)
+    return np.asarray((draw.random((methods, 5, examples)) < chance) * 100.0)
 
 
 def sign_flip(draw: np.random.Generator, both: NDArray[np.float64]) -> float:
@@ -50,19 +59,26 @@ def bootstrap(draw: np.random.Generator, both: NDArray[np.float64]) -> float:
     return float(2 * min((differences <= 0).mean(), (differences >= 0).mean()))
 
 
-def main() -> None:
-    """Print a Markdown table of the shares."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cases", type=int, default=1000)
-    options = parser.parse_args()
+def daggers(column: NDArray[np.float64]) -> tuple[bool, bool]:
+    """Return whether a column has a dagger: corrected for the comparisons made, and as the tables do."""
+    means = column.mean(axis=2)
+    cells = [
+        Evidence(tuple(own.tolist()), examples=one) for own, one in zip(means, column, strict=True)
+    ]
+    found = against_best([Entry(spread=spread(one.values)) for one in cells], cells, 1)
+    tested = [one for one in found if isinstance(one, Tested)]
+    made = holm([one.comparison.p for one in tested])
+    return min(made) < LEVEL, any(one.separates for one in tested)
+
+
+def of_pairs(cases: int) -> None:
+    """Print the shares of pairs of methods that are called different."""
     print("| noise of seeds | examples | sign flips over examples | bootstrap | the test used |")
     print("| --: | --: | --: | --: | --: |")
     for noise, examples in SETTINGS:
         draw = np.random.default_rng([1, examples, round(1000 * noise)])
         found = np.zeros(3)
-        for _ in range(options.cases):
+        for _ in range(cases):
             both = scores(draw, noise, examples)
             p_values = (
                 sign_flip(draw, both),
@@ -70,8 +86,35 @@ def main() -> None:
                 compare_examples(both[0], both[1]).p,
             )
             found += np.array(p_values) < LEVEL
-        shares = " | ".join(f"{100 * share / options.cases:.1f}%" for share in found)
+        shares = " | ".join(f"{100 * share / cases:.1f}%" for share in found)
         print(f"| {100 * noise:g} points | {examples} | {shares} |", flush=True)
+
+
+def of_columns(cases: int) -> None:
+    """Print the shares of columns with at least one dagger."""
+    print("| noise of seeds | examples | Holm over ten comparisons | Holm over all pairs |")
+    print("| --: | --: | --: | --: |")
+    for noise, examples in SETTINGS:
+        draw = np.random.default_rng([2, examples, round(1000 * noise)])
+        found = np.zeros(2)
+        for _ in range(cases):
+            found += np.array(daggers(scores(draw, noise, examples, COLUMN)))
+        shares = " | ".join(f"{100 * share / cases:.1f}%" for share in found)
+        print(f"| {100 * noise:g} points | {examples} | {shares} |", flush=True)
+
+
+def main() -> None:
+    """Print two Markdown tables of shares."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", type=int, default=400)
+    parser.add_argument("--columns-only", action="store_true", help="leave out the pairs")
+    options = parser.parse_args()
+    if not options.columns_only:
+        of_pairs(options.cases)
+        print()
+    of_columns(options.cases)
 
 
 if __name__ == "__main__":

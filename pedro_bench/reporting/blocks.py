@@ -9,13 +9,20 @@ from collections.abc import Callable, Sequence
 from pedro_bench.reporting.cells import MISSING, Block, GridRow, Text, amount, label_of, p_text
 from pedro_bench.reporting.columns import entries_under, shared_columns
 from pedro_bench.reporting.conclusions import claim_block, rank_block
+from pedro_bench.reporting.intervals import FEWEST, range_coverage
+from pedro_bench.reporting.labels import with_rows_told_apart
+from pedro_bench.reporting.notes import absent_tasks
 from pedro_bench.reporting.report import FULL_SEEDS, Entry, Line, Report
 
-LEGEND = "Best bold, second underlined; † differs from the best (p < 0.05, corrected after Holm)."
+LEGEND = (
+    "Best bold, second underlined; † differs from the best (p < 0.05, corrected after Holm for all pairs of "
+    "a column)."
+)
 
 
 def blocks(report: Report) -> list[Block]:
     """Return the grids of a report that have any content, the scores first."""
+    report = with_rows_told_apart(report)
     missing = (f"Missing: {_missing(report)}.",) if report.missing else ()
     columns = [column.heading for column in shared_columns(report.sections)]
     scores = Block(
@@ -31,11 +38,11 @@ def blocks(report: Report) -> list[Block]:
             "standard deviation.",
             ("Method", *columns),
             _rows(report, _spread),
-            (_over(report),),
+            _over(report),
         ),
         Block(
             f"Difference from the best of each column, {of}: difference of means over {report.over}, "
-            "and p corrected after Holm.",
+            "and p corrected after Holm for all pairs of the column.",
             ("Method", *columns),
             _rows(report, _from_best),
             _doubts(report),
@@ -60,23 +67,23 @@ def _rows(
         for line, entries in entries_under(columns, section):
             parameters = (Text(amount(line.matrices)),) if with_parameters else ()
             cells = (label_of(line), *parameters, *map(cell, entries))
-            rows.append(GridRow(cells, before is not None and before.group != line.group))
+            has_rule = before is not None and before.group != line.group
+            rows.append(GridRow(cells, has_rule, line.method))
             before = line
     return tuple(rows)
 
 
 def _missing(report: Report) -> str:
-    """Name every cell without a finished run, a row with none as one."""
+    """Name every cell without a score, a row with none as one."""
     found = []
     for section in report.sections:
         on = f" ({section.backbone})" if len(report.sections) > 1 else ""
         for line in section.lines:
-            cells = zip(section.columns, line.entries, strict=True)
-            absent = [column.task for column, entry in cells if entry.spread is None]
-            if len(absent) == len(line.entries) > 1:
+            absent = absent_tasks(section.columns, line)
+            if len(line.entries) > 1 and all(entry.spread is None for entry in line.entries):
                 found.append(f"{line.name}{on}")
             elif absent:
-                found.append(f"{line.name} on {', '.join(dict.fromkeys(absent))}{on}")
+                found.append(f"{line.name} on {', '.join(absent)}{on}")
     return "; ".join(found)
 
 
@@ -90,32 +97,39 @@ def _score(entry: Entry) -> Text:
 
 
 def _spread(entry: Entry) -> Text:
-    if entry.spread is None or entry.interval is None or entry.spread.deviation is None:
+    if entry.spread is None or entry.spread.deviation is None:
         return Text(MISSING)
     between = entry.spread.upper_quartile - entry.spread.lower_quartile
-    return Text(
-        f"[{entry.interval.low:.2f}, {entry.interval.high:.2f}] IQR {between:.2f} "
-        f"sd {entry.spread.deviation:.2f}"
-    )
+    found = entry.interval
+    interval = f"[{found.low:.2f}, {found.high:.2f}] " if found else ""
+    return Text(f"{interval}IQR {between:.2f} sd {entry.spread.deviation:.2f}")
 
 
-def _over(report: Report) -> str:
-    """Say what the intervals were drawn over."""
-    found = [
-        entry.interval.examples
-        for section in report.sections
-        for line in section.lines
-        for entry in line.entries
-        if entry.interval is not None
-    ]
-    if found and all(found):
-        return f"Intervals over {report.over} and test examples."
-    if any(found):
-        return (
+def _over(report: Report) -> tuple[str, ...]:
+    """Say what the intervals were drawn over, and where there is none."""
+    having = [entry for entry in _entries(report) if entry.spread is not None]
+    drawn = [entry.interval.examples for entry in having if entry.interval is not None]
+    told = []
+    if drawn and all(drawn):
+        told.append(f"Intervals over {report.over} and test examples.")
+    elif any(drawn):
+        told.append(
             f"Intervals over {report.over} and test examples, where predictions hold a score of each "
             "example."
         )
-    return f"Intervals over {report.over} alone: predictions hold no scores of single examples."
+    elif drawn:
+        told.append(
+            f"Intervals over {report.over} alone: predictions hold no scores of single examples."
+        )
+    alone = [e for e in having if e.interval is not None and not e.interval.examples]
+    if any(entry.spread and entry.spread.seeds == FEWEST for entry in alone):
+        told.append(
+            f"Over {FEWEST} {report.over} alone it is their range, which holds the median in "
+            f"{range_coverage(FEWEST):.2%} of cases."
+        )
+    if any(entry.interval is None for entry in having):
+        told.append(f"No interval below {FEWEST} {report.over}.")
+    return tuple(told)
 
 
 def _from_best(entry: Entry) -> Text:
@@ -141,7 +155,7 @@ def _doubts(report: Report) -> tuple[str, ...]:
 
 def _doubt(entry: Entry, over: str) -> str:
     if entry.untested:
-        return f"Not compared, as {entry.untested}"
+        return f"Not compared: {entry.untested}"
     had = entry.interval.examples if entry.interval else 0
     used = entry.from_best.comparison.examples if entry.from_best else had
     return (
@@ -163,14 +177,15 @@ def _published(report: Report, of: str) -> Block:
     for row in _rows(report, cell):
         only = () if len(row.cells) == 1 else next(numbered).published_only
         shown = tuple(Text(MISSING if one is None else one.printed) for one in only)
-        rows.append(GridRow((*row.cells, *shown), row.has_rule))
+        rows.append(GridRow((*row.cells, *shown), row.has_rule, row.method))
     sources = sorted({entry.published.source for entry in _entries(report) if entry.published})
     sources += sorted({one.source for line in lines for one in line.published_only if one})
-    elsewhere = any(entry.published and not entry.is_comparable for entry in _entries(report))
+    having = {entry.is_comparable for entry in _entries(report) if entry.published}
+    where = ", where backbone, data and protocol are the paper's" if len(having) > 1 else ""
     note = (
-        "The paper's backbone and data, or its device, are others, so no differences are taken."
-        if elsewhere
-        else "In brackets: our median less the published number."
+        f"In brackets: our median less the published number{where}."
+        if True in having
+        else "The paper's backbone and data, or its device, are others, so no differences are taken."
     )
     columns = [column.heading for column in (*shared_columns(report.sections), *extra)]
     title = f"Published numbers ({', '.join(dict.fromkeys(sources))}), beside {of}."

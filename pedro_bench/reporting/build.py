@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from pedro_bench.reporting.beside import beside_published, departure_notes, paper_score
 from pedro_bench.reporting.claims import Cells, verdicts
+from pedro_bench.reporting.conditions import are_shared
 from pedro_bench.reporting.evidence import Evidence, evidence_of
+from pedro_bench.reporting.expected import with_expected
 from pedro_bench.reporting.layouts import MICRO, SEEDS, Layout, label_of, layout_of
 from pedro_bench.reporting.load import Cell, Panel, Row
-from pedro_bench.reporting.mixtures import mixtures
+from pedro_bench.reporting.mixtures import by_task, mixtures
 from pedro_bench.reporting.notes import caption, devices, missing, notes
-from pedro_bench.reporting.published_scores import PublishedScore, published_of
+from pedro_bench.reporting.published_scores import published_of
 from pedro_bench.reporting.ranks import Ranks, ranks
 from pedro_bench.reporting.report import Column, Entry, Line, Report, Section
 from pedro_bench.reporting.standing import with_standing
@@ -17,8 +20,6 @@ from pedro_bench.reporting.statistics import spread
 from pedro_bench.reporting.stored import no_collection
 
 _EMPTY = Cell((), ())
-
-Published = Mapping[tuple[str, str, str, str], PublishedScore]
 
 
 @no_collection()
@@ -61,11 +62,12 @@ def _report(name: str, own: Sequence[Panel], panels: Mapping[Panel, Sequence[Row
 
 
 def _notes(sections: Sequence[Section], layout: Layout | None) -> tuple[str, ...]:
-    doubts = (*notes(sections, layout.over if layout else SEEDS), *mixtures(sections))
+    over = layout.over if layout else SEEDS
+    doubts = (*notes(sections, over), *mixtures(sections, over), *by_task(sections))
     if layout is None:
         return doubts
     where = devices(sections) if layout.measures_device else ()
-    return (*doubts, *where, *layout.notes)
+    return (*doubts, *departure_notes(sections, layout), *where, *layout.notes)
 
 
 def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Section:
@@ -81,10 +83,14 @@ def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Sectio
     shown = [Column(task, task, metric) for task, metric in extra]
     lines: list[Line] = []
     cells: dict[tuple[int, int], Evidence] = {}
-    for row in _with_missing(rows, layout):
+    for row in with_expected(rows, layout):
         for place, column in enumerate(columns):
             cell = row.cells.get(column.task, _EMPTY)
-            cells[len(lines), place] = evidence_of(cell.finished, column.metric or "")
+            cells[len(lines), place] = evidence_of(
+                cell.finished,
+                column.metric or "",
+                is_measured=layout is not None and layout.measures_device,
+            )
         lines.append(
             Line(
                 method=row.method,
@@ -97,12 +103,13 @@ def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Sectio
                     _entry(row.cells.get(column.task, _EMPTY), cells[len(lines), place])
                     for place, column in enumerate(columns)
                 ),
-                published_only=tuple(_paper(published, source, row, one) for one in shown),
+                published_only=tuple(paper_score(published, source, row, one) for one in shown),
             )
         )
-        lines[-1] = _beside_published(
-            lines[-1], columns, published, source, is_comparable=is_comparable
-        )
+        if layout:
+            lines[-1] = beside_published(
+                lines[-1], columns, published, source, layout.paper, is_comparable=is_comparable
+            )
     finished = _with_statistics(lines, columns, cells)
     return Section(
         backbone=panel.backbone,
@@ -111,7 +118,7 @@ def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Sectio
         columns=columns,
         lines=finished,
         published_columns=tuple(shown),
-        ranks=_ranks(finished, columns),
+        ranks=_ranks(finished, columns, cells),
         verdicts=verdicts(layout.name, finished, columns, cells) if layout else (),
     )
 
@@ -132,16 +139,6 @@ def _columns(rows: Sequence[Row], layout: Layout | None) -> tuple[Column, ...]:
     return tuple(found)
 
 
-def _with_missing(rows: Sequence[Row], layout: Layout | None) -> list[Row]:
-    """Return the rows in the layout's order, with an empty one for each method without a record."""
-    if layout is None:
-        return list(rows)
-    present = {row.method for row in rows}
-    absent = [name for group in layout.methods for name in group if name not in present]
-    every = [*rows, *(Row(name, label_of("methods", name), (), {}) for name in absent)]
-    return sorted(every, key=lambda row: layout.place_of(row.method))  # stable: settings keep order
-
-
 def _entry(cell: Cell, evidence: Evidence) -> Entry:
     return Entry(
         finished=cell.finished,
@@ -154,37 +151,6 @@ def _entry(cell: Cell, evidence: Evidence) -> Entry:
         lost=evidence.reason if evidence.is_lost else "",
         spread=spread(evidence.values) if evidence.values else None,
     )
-
-
-def _paper(
-    published: Published, backbone: str, row: Row | Line, column: Column
-) -> PublishedScore | None:
-    """Return the paper's number; where the metric's key differs, the task's only number."""
-    exact = published.get((backbone, row.method, column.task, column.metric or ""))
-    if exact is not None:
-        return exact
-    place = (backbone, row.method, column.task)
-    found = [one for key, one in published.items() if key[:3] == place]
-    return found[0] if len(found) == 1 else None
-
-
-def _beside_published(
-    line: Line,
-    columns: Sequence[Column],
-    published: Published,
-    source: str,
-    *,
-    is_comparable: bool,
-) -> Line:
-    entries = [
-        replace(
-            entry,
-            published=_paper(published, source, line, column),
-            is_comparable=is_comparable,
-        )
-        for entry, column in zip(line.entries, columns, strict=True)
-    ]
-    return replace(line, entries=tuple(entries))
 
 
 def _with_statistics(
@@ -201,11 +167,15 @@ def _with_statistics(
     )
 
 
-def _ranks(lines: Sequence[Line], columns: Sequence[Column]) -> Ranks | None:
-    """Rank by the first column of each task: metrics of one task are no independent tasks."""
+def _ranks(lines: Sequence[Line], columns: Sequence[Column], cells: Cells) -> Ranks | None:
+    """Rank by the first column of each task: metrics of one task are no independent tasks.
+
+    Tasks on which some methods cannot be compared are left out.
+    """
     first: dict[str, int] = {}
     for place, column in enumerate(columns):
-        first.setdefault(column.task, place)
+        if are_shared(cells[number, place].conditions for number in range(len(lines))):
+            first.setdefault(column.task, place)
     return ranks(
         {
             line.name: {

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from pedro_bench.reporting.escaping import escape_latex
 from pedro_bench.reporting.report import Line, Tested, Verdict
 
 MISSING = "--"
@@ -28,10 +29,11 @@ class Text:
 
 @dataclass(frozen=True)
 class GridRow:
-    """One row: its cells, and whether a rule stands above it; one cell alone is a heading."""
+    """One row: its cells, whether a rule stands above it, its method; one cell alone is a heading."""
 
     cells: tuple[Text, ...]
     has_rule: bool = False
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,4 @@ def sample_text(tested: Tested, over: str) -> str:
 def label_of(line: Line) -> Text:
     """Return the first cell of a line: the method, and the settings that tell it from others."""
     settings = f" ({', '.join(line.settings)})" if line.settings else ""
-    return Text(plain(line.label) + settings, line.label + _escaped(settings))
-
-
-def _escaped(settings: str) -> str:
-    return settings.replace("_", r"\_")
+    return Text(plain(line.label) + settings, line.label + escape_latex(settings))

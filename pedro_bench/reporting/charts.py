@@ -4,24 +4,29 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
-from pedro_bench.reporting.cells import amount
 from pedro_bench.reporting.curves import Curve
+from pedro_bench.reporting.placing import Name, placed
 from pedro_bench.reporting.points import Point, front
+from pedro_bench.reporting.report import Column
 
 WIDTH, HEIGHT = 430, 270
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 40
 
 _COLOURS = ("#1b1b1b", "#0072b2", "#d55e00", "#009e73", "#b0569a", "#3a9bd9", "#8a6d00")
 _DASHES = ("", "7 3", "2 2", "7 3 2 3")
+_FEWEST_TICKS = 3
 
 Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One line or one point: `places` are its coordinates, `bar` the ends of a vertical bar."""
+    """One line or one point: `places` are its coordinates, `bar` the ends of a vertical bar.
+
+    A point has a `label`, which stands at `name`.
+    """
 
     method: str
     title: str
@@ -30,6 +35,8 @@ class Mark:
     places: tuple[Pair, ...]
     bar: tuple[Pair, Pair] | None = None
     is_faint: bool = False
+    label: str = ""
+    name: Name | None = None
 
     @property
     def path(self) -> str:
@@ -72,9 +79,14 @@ class _Scale:
         return first + share * (last - first)
 
     def ticks(self, text: Callable[[float], str]) -> tuple[tuple[float, str], ...]:
-        locator = LogLocator(subs=(1.0, 2.0, 5.0)) if self._is_log else MaxNLocator(5)
-        values = [float(v) for v in locator.tick_values(self.low, self.high)]
-        return tuple((self(v), text(v)) for v in values if self.low <= v <= self.high)
+        found = self._shown(LogLocator(subs=(1.0, 2.0, 5.0))) if self._is_log else []
+        if len(found) < _FEWEST_TICKS:
+            found = self._shown(MaxNLocator(5))
+        return tuple((self(value), text(value)) for value in found)
+
+    def _shown(self, locator: Locator) -> list[float]:
+        values = map(float, locator.tick_values(self.low, self.high))
+        return [value for value in values if self.low <= value <= self.high]
 
 
 def style_of(number: int) -> tuple[str, str]:
@@ -104,7 +116,7 @@ def curve_chart(task: str, label: str, found: Sequence[Curve], methods: Sequence
 
 
 def point_chart(
-    kind: str, task: str, label: str, found: Sequence[Point], methods: Sequence[str]
+    kind: str, column: Column, found: Sequence[Point], methods: Sequence[str]
 ) -> Chart | None:
     """Draw medians with quartiles against `parameters` or `speed`; None where no run has them."""
     cost = _parameters if kind == "parameters" else _speed
@@ -115,20 +127,28 @@ def point_chart(
     y = _Scale(
         [v for _, p in priced for v in (p.low, p.high)], (HEIGHT - BOTTOM, TOP), is_log=False
     )
+    places = [(x(value), y(point.median)) for value, point in priced]
+    room = (LEFT, 0.0, WIDTH, HEIGHT - BOTTOM)
+    names = placed(places, [point.name for _, point in priced], room)
     marks = tuple(
         Mark(
             point.method,
             f"{point.name}: {point.median:.2f} at {_amount(value)}",
             *style_of(methods.index(point.method)),
-            ((x(value), y(point.median)),),
-            ((x(value), y(point.low)), (x(value), y(point.high))),
+            (place,),
+            ((place[0], y(point.low)), (place[0], y(point.high))),
+            label=point.name,
+            name=name,
         )
-        for value, point in priced
+        for (value, point), place, name in zip(priced, places, names, strict=True)
     )
-    unbeaten = front([p for _, p in priced], cost if kind == "parameters" else _slowness)
+    unbeaten = front(
+        [p for _, p in priced], cost if kind == "parameters" else _slowness, column.sign
+    )
     line = " ".join(f"{x(cost(p) or 1.0):.1f},{y(p.median):.1f}" for p in unbeaten)
-    unit = "parameters" if kind == "parameters" else "training tokens per second"
-    return Chart(kind, task, label, unit, "score", x.ticks(_amount), y.ticks(_number), marks, line)
+    unit = "parameters" if kind == "parameters" else "training tokens/s"
+    ticks = x.ticks(_amount), y.ticks(_number)
+    return Chart(kind, column.task, column.label, unit, column.scale, *ticks, marks, line)
 
 
 def _parameters(point: Point) -> float | None:
@@ -148,4 +168,7 @@ def _number(value: float) -> str:
 
 
 def _amount(value: float) -> str:
-    return amount(round(value))
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= size:
+            return f"{value / size:.4g}{unit}"
+    return f"{value:.4g}"

@@ -114,14 +114,20 @@ def verdicts(
 
 def _pairs(lines: Sequence[Line], method: str, other: str) -> list[tuple[int | None, int | None]]:
     """Return the numbers of the lines to compare: each of the method's with the other's nearest."""
-    own = [number for number, line in enumerate(lines) if line.method == method]
-    others = [number for number, line in enumerate(lines) if line.method == other]
+    own, others = _numbers(lines, method), _numbers(lines, other)
     if not own or not others:
         return [(own[0] if own else None, others[0] if others else None)]
     return [
         (number, min(others, key=lambda one: (_distance(lines[number], lines[one]), one)))
         for number in own
     ]
+
+
+def _numbers(lines: Sequence[Line], method: str) -> list[int]:
+    """Return the numbers of a method's rows: of those with runs, where there are any."""
+    found = [number for number, line in enumerate(lines) if line.method == method]
+    having = [n for n in found if any(entry.finished for entry in lines[n].entries)]
+    return having or found[:1]
 
 
 def _distance(one: Line, other: Line) -> float:
@@ -155,7 +161,9 @@ def _verdict(
     )
     for line, name in ((first, claim.method), (other, named)):
         if line is None or not cells[line, number].values:
-            return replace(base, reason=f"no finished run of {name} on {column.task}")
+            has_runs = line is not None and lines[line].entries[number].finished
+            metric = f" has {column.metric}" if has_runs else ""
+            return replace(base, reason=f"no finished run of {name} on {column.task}{metric}")
     assert first is not None
     assert other is not None
     found = compare(cells[first, number], cells[other, number])

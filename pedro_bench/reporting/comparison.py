@@ -96,13 +96,20 @@ def compare_seeds(
     return _comparison(float(first.mean() - second.mean()), terms, (len(first), len(second)), 0)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for their number after Holm (1979); in the order given, at most 1."""
+def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
+    """Correct p values for their number after Holm (1979); in the order given, at most 1.
+
+    Args:
+        p_values: Not corrected.
+        family: Number of comparisons that they were chosen from, where that is more than their own; the
+            least p is taken times this number, the next times one less, and so on.
+    """
     corrected = [0.0] * len(p_values)
     highest = 0.0
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     for place, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        factor = (family or len(p_values)) - place
+        highest = max(highest, min(1.0, factor * p_values[index]))
         corrected[index] = highest
     return corrected
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from pedro_bench.errors import RecordError
+from pedro_bench.reporting.labels import told_apart
 from pedro_bench.reporting.points import label_of
 from pedro_bench.reporting.report import Section
 from pedro_bench.reporting.statistics import median
@@ -56,7 +57,7 @@ def curves(section: Section, column: int) -> tuple[Curve, ...]:
         RecordError: If a record cannot be read any more.
     """
     found = []
-    for line in section.lines:
+    for line in told_apart(section).lines:
         seeds = {run.seed: _series(run.path) for run in line.entries[column].finished}
         recorded = {seed: series for seed, series in seeds.items() if series}
         if recorded:

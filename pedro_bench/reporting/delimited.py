@@ -62,7 +62,7 @@ def _names(report: Report, section: Section, line: Line, column: Column) -> dict
 def _numbers(entry: Entry) -> dict[str, Any]:
     found = {
         "status": entry.status,
-        "seeds": len(entry.finished),
+        "seeds": entry.spread.seeds if entry.spread else 0,
         "failed": len(entry.failed),
         "dirty": entry.dirty,
         "place": entry.place or None,

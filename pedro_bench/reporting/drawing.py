@@ -1,18 +1,23 @@
 """Drawing: one look for all figures, legible in grey, and files that are the same bytes every time.
 
-Lines differ by dashes and markers, not by colour alone; no file holds a date or a version.
+Lines differ by dashes and markers, not by colour alone; no file holds a date or a version. Logarithms are
+rounded, and what a PDF file holds too: NumPy's differ in the last digit between processors.
 """
 
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends import backend_pdf
 from matplotlib.figure import Figure
+from matplotlib.scale import LogScale, LogTransform
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 FORMATS = ("pdf", "png")
 
@@ -26,6 +31,11 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 _PANEL = (3.3, 2.6)
 """Inches of one panel."""
+
+_DECIMALS = 4
+"""Of coordinates in a PDF file, in points; Matplotlib itself writes ten."""
+
+_LOG_DECIMALS = 9
 
 _STYLE: dict[Any, Any] = {
     "font.size": 8.0,
@@ -78,6 +88,28 @@ def panels(count: int, title: str, *, columns: int = 3) -> tuple[Figure, list[Ax
     return figure, axes[:count]
 
 
+class _RoundedTransform(LogTransform):
+    def transform_non_affine(self, values: Any) -> Any:
+        return np.round(np.asarray(super().transform_non_affine(values)), _LOG_DECIMALS)
+
+
+class _RoundedScale(LogScale):
+    def get_transform(self) -> LogTransform:
+        return _RoundedTransform(self.base)
+
+
+def logarithmic(panel: Axes, axis: Literal["x", "y"], text: Callable[[float], str]) -> None:
+    """Make an axis logarithmic, with labels at 1, 2 and 5 times the powers of ten.
+
+    Half a decade has labels too, then.
+    """
+    one = panel.xaxis if axis == "x" else panel.yaxis
+    panel.set(**{f"{axis}scale": _RoundedScale(one)})
+    one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    one.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    one.set_minor_formatter(NullFormatter())
+
+
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """Put one legend for all panels under them."""
     widest = max((len(label) for label in labels), default=1)
@@ -92,7 +124,7 @@ def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str
 
 def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
     """Draw a figure and return format -> the bytes of its file."""
-    with house_style():
+    with house_style(), _rounded_coordinates():
         figure = draw()
         files = {}
         for kind in FORMATS:
@@ -100,6 +132,23 @@ def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
             figure.savefig(target, format=kind, metadata=_METADATA[kind])
             files[kind] = target.getvalue()
     return files
+
+
+@contextmanager
+def _rounded_coordinates() -> Iterator[None]:
+    """Let Matplotlib's writer of PDF files round numbers; it has no setting for that."""
+    written = backend_pdf.pdfRepr
+
+    def rounded(value: object) -> bytes:
+        if isinstance(value, float):  # NumPy's float64 is one
+            value = round(float(value), _DECIMALS) + 0.0  # no minus before a zero
+        return bytes(written(value))
+
+    backend_pdf.pdfRepr = rounded
+    try:
+        yield
+    finally:
+        backend_pdf.pdfRepr = written
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -39,6 +39,7 @@ class _Evaluation(msgspec.Struct, frozen=True):
     files: dict[str, dict[str, str]]
     environment: dict[str, Any]
     started: str
+    notes: list[str] = []
 
 
 def read_evaluations(results_dir: str | Path, runs: Sequence[Run]) -> list[Run]:
@@ -103,6 +104,8 @@ def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
         peak_bytes=None,
         device=device,
         device_name=found.environment.get("device_name"),
+        commit=found.environment.get("commit"),
+        notes=found.notes,
         dirty=None if dirty is None and run.dirty is None else bool(dirty or run.dirty),
         started=found.started,
         error=None,

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pedro_bench.reporting.comparison import Comparison, compare_examples, compare_seeds
+from pedro_bench.reporting.conditions import Conditions, conditions_of, hindrance
+from pedro_bench.reporting.evaluations import SCORED
 from pedro_bench.reporting.report import EXACT
 from pedro_bench.reporting.stored import Run
 
@@ -29,6 +31,7 @@ class Evidence:
         reason: Why there are no scores of examples, else empty.
         is_lost: Whether that is because recorded predictions are gone, changed or unreadable.
         is_exact: Whether values that agree have no chance in them.
+        conditions: What the runs were made under, which is compared only with its like.
     """
 
     values: tuple[float, ...]
@@ -37,6 +40,7 @@ class Evidence:
     reason: str = ""
     is_lost: bool = False
     is_exact: bool = False
+    conditions: Conditions | None = None
 
 
 class _Row(msgspec.Struct):
@@ -44,18 +48,26 @@ class _Row(msgspec.Struct):
     score: float | None = None
 
 
+_FOLDERS = frozenset({"predictions", *SCORED.values()})
+"""Folders beside a record that may hold scores of its examples."""
+
 _DECODER = msgspec.json.Decoder(_Row)
 
 
-def evidence_of(runs: Sequence[Run], metric: str) -> Evidence:
+def evidence_of(runs: Sequence[Run], metric: str, *, is_measured: bool = False) -> Evidence:
     """Collect the scores of a cell's finished runs.
 
     Args:
         runs: Finished runs of one cell.
         metric: The column's metric; runs without it are left out.
+        is_measured: Whether they are repeats of a measurement of the device.
     """
     having = [run for run in runs if metric in run.scores]
-    found = Evidence(tuple(run.scores[metric] for run in having), is_exact=metric in EXACT)
+    found = Evidence(
+        tuple(run.scores[metric] for run in having),
+        is_exact=metric in EXACT,
+        conditions=conditions_of(having, is_measured=is_measured),
+    )
     if any(run.main_metric != metric for run in having):
         return replace(found, reason=f"examples have no {metric} of their own")
     if len({run.test_rows for run in having}) > 1:
@@ -80,6 +92,8 @@ def compare(a: Evidence, b: Evidence) -> Comparison | str:
     """
     if len(a.values) < 2 or len(b.values) < 2:
         return "a comparison needs two finished runs of each method"
+    if reason := hindrance(a.conditions, b.conditions):
+        return reason
     same_rows = a.test_rows == b.test_rows and _num_examples(a) == _num_examples(b)
     if a.examples is not None and b.examples is not None and same_rows:
         return compare_examples(a.examples, b.examples)
@@ -107,8 +121,11 @@ def _rows(runs: Sequence[Run]) -> tuple[list[list[float | None]], str]:
 def _scores(run: Run) -> list[float | None] | str:
     """Return the score of every example in order of rows, or what its predictions are instead."""
     recorded = run.predictions or {}
+    folder, _, name = recorded.get("path", "").partition("/")
+    if folder not in _FOLDERS or "/" in name or name == "..":
+        return "not in the folder predictions"
     try:
-        content = (run.path.parent / recorded.get("path", "")).read_bytes()
+        content = (run.path.parent / folder / name).read_bytes()
     except OSError:
         return "gone"
     if hashlib.sha256(content).hexdigest() != recorded.get("sha256"):

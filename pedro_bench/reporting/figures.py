@@ -5,19 +5,17 @@ budget_figure       Figure 3: score against parameters, for every method of a se
 curve_figure        loss on the dev split over training
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pedro_bench.reporting.activations import Activations, gelu, rational, shown_layers
 from pedro_bench.reporting.cells import amount, plain
 from pedro_bench.reporting.curves import Curve
-from pedro_bench.reporting.drawing import legend_below, line_style, panels
+from pedro_bench.reporting.drawing import legend_below, line_style, logarithmic, panels
 from pedro_bench.reporting.notes import MICRO_MARK
 from pedro_bench.reporting.points import by_parameters, points
 from pedro_bench.reporting.report import Report, Section
@@ -72,14 +70,15 @@ def budget_figure(report: Report, section: Section) -> Figure:
         f"Score by trained parameters{_of(report, section)}: median over {report.over}, bars from the "
         "first to the third quartile",
     )
-    methods = list(dict.fromkeys(plain(line.label) for line in section.lines))
+    methods = list(dict.fromkeys(line.method for line in section.lines))
     handles = {}
     for panel, (place, column) in zip(axes, shown, strict=True):
-        for label, own in by_parameters(points(section, place)).items():
+        for method, own in by_parameters(points(section, place)).items():
             middle = [one.median for one in own]
             below = [one.median - one.low for one in own]
             above = [one.high - one.median for one in own]
-            style = line_style(methods.index(label))
+            style = line_style(methods.index(method))
+            label = own[0].label
             if len({one.parameters for one in own}) < len(own):
                 style["linestyle"] = "none"  # rows of one size differ by something else
             handles[label] = panel.errorbar(
@@ -91,8 +90,8 @@ def budget_figure(report: Report, section: Section) -> Figure:
                 elinewidth=0.8,
                 **style,
             )
-        panel.set(title=column.heading, xscale="log", xlabel="parameters", ylabel="score")
-        _log_ticks(panel.xaxis, lambda value: amount(round(value)))
+        panel.set(title=column.label, xlabel="trained parameters", ylabel=column.scale)
+        logarithmic(panel, "x", lambda value: amount(round(value)).replace(".0", ""))
     legend_below(figure, list(handles.values()), list(handles))  # type: ignore[arg-type]
     return figure
 
@@ -129,15 +128,7 @@ def _log_where_positive(panel: Axes) -> None:
         value for line in panel.get_lines() for value in np.asarray(line.get_ydata()).tolist()
     ]
     if losses and min(losses) > 0:
-        panel.set_yscale("log")
-        _log_ticks(panel.yaxis, lambda value: f"{value:g}")
-
-
-def _log_ticks(axis: Axis, text: Callable[[float], str]) -> None:
-    """Label 1, 2 and 5 times the powers of ten, so that half a decade has labels too."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
-    axis.set_minor_formatter(NullFormatter())
+        logarithmic(panel, "y", lambda value: f"{value:g}")
 
 
 def _of(report: Report, section: Section) -> str:

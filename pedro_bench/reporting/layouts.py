@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Layout:
         notes: Sentences that stand under it.
         published: (task, metric) of columns that only the paper has.
         over: What a median is over, SEEDS or REPEATS.
+        sizes: Method -> settings of each of its rows, from the smallest, such as `r=3`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Layout:
     notes: tuple[str, ...]
     published: tuple[tuple[str, str | None], ...] = ()
     over: str = SEEDS
+    sizes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     @property
     def measures_device(self) -> bool:
@@ -90,6 +92,10 @@ def layouts() -> Mapping[str, Layout]:
                 notes=tuple(entry["notes"]),
                 published=tuple(map(_column, entry.get("published", ()))),
                 over=entry.get("over", SEEDS),
+                sizes={
+                    method: tuple(tuple(size.split(", ")) for size in own)
+                    for method, own in entry.get("sizes", {}).items()
+                },
             )
         except KeyError as error:
             raise DataError(

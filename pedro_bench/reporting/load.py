@@ -2,8 +2,9 @@
 
 Two finished records of one seed in one cell have different keys: either their settings differ (then
 they are two rows, told apart by the settings), or only code or data moved (then the newer group of
-seeds replaces the older, provided that it is newer as a whole; otherwise loading stops). An evaluation
-is shown where its run is; of several of one run with the same settings, the newest.
+seeds replaces the older, provided that it is newer as a whole; otherwise loading stops). Settings of the
+trainer that differ between tasks and never within one, such as a rate for each task, make no rows. An
+evaluation is shown where its run is; of several of one run with the same settings, the newest.
 """
 
 import json
@@ -101,17 +102,50 @@ def _rows(runs: Sequence[Run]) -> list[Row]:
     for run in sorted(runs, key=lambda run: run.seed):
         place = (run.method, run.task, run.key)
         if place not in texts:  # one key is one row, whatever its seeds
-            texts[place] = _text(row_settings(run.config))
+            texts[place] = _text(row_settings(run.settings))
         by_method.setdefault(run.method, {}).setdefault(texts[place], []).append(run)
     rows = []
     for method in sorted(by_method):
-        settings = {text: json.loads(text) for text in by_method[method]}
+        groups = _without_settings_of_tasks(by_method[method])
+        settings = {text: json.loads(text) for text in groups}
         for text in sorted(settings, key=lambda text: _order(settings[text])):
-            own = by_method[method][text]
+            own = groups[text]
             label = str(own[0].config.get("method", {}).get("label", method))
             shown = _differences(settings[text], settings.values())
             rows.append(Row(method, label, shown, _cells(own)))
     return rows
+
+
+def _without_settings_of_tasks(groups: Mapping[str, Sequence[Run]]) -> Mapping[str, list[Run]]:
+    """Join what differs in no more than settings of the trainer that follow from the task.
+
+    Args:
+        groups: Settings in JSON -> the runs of one method that have them.
+
+    Returns:
+        The same without the trainer's settings that differ between tasks and never within one.
+    """
+    if len(groups) == 1:
+        return {text: list(runs) for text, runs in groups.items()}
+    settings = {text: json.loads(text) for text in groups}
+    values: dict[str, dict[str, set[str]]] = {}  # setting -> task -> values
+    names = {name for own in settings.values() for name in own if name.startswith("trainer.")}
+    for text, runs in groups.items():
+        own = {name: _text(settings[text].get(name)) for name in names}
+        for task in {run.task for run in runs if run.evaluated is None}:
+            for name, value in own.items():
+                values.setdefault(name, {}).setdefault(task, set()).add(value)
+    of_tasks = {
+        name
+        for name, by_task in values.items()
+        if all(len(found) == 1 for found in by_task.values())
+        and len({value for found in by_task.values() for value in found}) > 1
+    }
+    joined: dict[str, list[Run]] = {}
+    for text, runs in groups.items():
+        kept = {name: value for name, value in settings[text].items() if name not in of_tasks}
+        joined.setdefault(_text(kept), []).extend(runs)
+    return joined
 
 
 def _differences(own: Mapping[str, Any], variants: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

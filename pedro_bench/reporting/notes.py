@@ -1,5 +1,6 @@
 """Notes: captions, and every doubt about a table's numbers as a sentence."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pedro_bench.reporting.layouts import Layout
@@ -27,8 +28,37 @@ def _over(layout: Layout | None) -> str:
 
 
 def missing(sections: Sequence[Section]) -> tuple[str, ...]:
-    """Return `row on task` for every cell without a finished run."""
-    return tuple(place for place, entry in _places(sections) if entry.spread is None)
+    """Return `row on task` for every cell without a score, with the metric where another has one."""
+    return tuple(
+        dict.fromkeys(
+            f"{place}{on}"
+            for section in sections
+            for line in section.lines
+            for place, on in _absent(section, line, is_one=len(sections) == 1)
+        )
+    )
+
+
+def absent_tasks(columns: Sequence[Column], line: Line) -> list[str]:
+    """Return the tasks on which a row has no score; of several metrics those that it lacks."""
+    scored = {
+        column.task
+        for column, entry in zip(columns, line.entries, strict=True)
+        if entry.spread is not None
+    }
+    return list(
+        dict.fromkeys(
+            f"{column.task} ({column.metric})" if column.task in scored else column.task
+            for column, entry in zip(columns, line.entries, strict=True)
+            if entry.spread is None
+        )
+    )
+
+
+def _absent(section: Section, line: Line, *, is_one: bool) -> Iterator[tuple[str, str]]:
+    on = "" if is_one else f" ({section.backbone})"
+    for task in absent_tasks(section.columns, line):
+        yield f"{line.name} on {task}", on
 
 
 def notes(sections: Sequence[Section], over: str) -> list[str]:
@@ -39,23 +69,25 @@ def notes(sections: Sequence[Section], over: str) -> list[str]:
         over: What medians are over: `seeds` or `repeats`.
     """
     places = list(_places(sections))
-    found = [
-        f"Failed: {place}, {over.rstrip('s')} {run.seed}: {run.error}"
-        for place, entry in places
+    failed = {
+        f"Failed: {place}, {over.rstrip('s')} {run.seed}: {run.error}": None
+        for place, _, entry in places
         for run in entry.failed
-    ]
+    }
+    told: dict[str, dict[str, None]] = {}  # heading -> places
     for heading, words in _DOUBTS:
-        told = {f"{place} {text}": None for place, entry in places if (text := words(entry))}
-        if told:
-            found.append(f"{heading.format(over=over)}: {', '.join(told)}.")
-    return found
+        for place, metric, entry in places:
+            if text := words(entry, metric):
+                name = heading.format(over=over, metric=metric)
+                told.setdefault(name, {})[f"{place} {text}"] = None
+    return [*failed, *(f"{heading}: {', '.join(own)}." for heading, own in told.items())]
 
 
-def _begun(entry: Entry) -> str:
+def _begun(entry: Entry, _metric: str) -> str:
     return f"(seed {_seeds(entry.unfinished)})" if entry.unfinished else ""
 
 
-def _overtaking(entry: Entry) -> str:
+def _overtaking(entry: Entry, _metric: str) -> str:
     """Name the runs by key and state: `(key 0123456789ab: seed 0, 1 failed, seed 2 unfinished)`."""
     keys: dict[str, dict[str, list[Run]]] = {}
     for run in entry.overtaking:
@@ -68,7 +100,7 @@ def _overtaking(entry: Entry) -> str:
     return f"({'; '.join(told)})" if told else ""
 
 
-def _superseded(entry: Entry) -> str:
+def _superseded(entry: Entry, _metric: str) -> str:
     return f"({', '.join(entry.superseded)})" if entry.superseded else ""
 
 
@@ -76,26 +108,60 @@ def _count(number: int) -> str:
     return f"({number})" if number else ""
 
 
-def _few(entry: Entry) -> str:
-    return f"has {len(entry.finished)}" if entry.status == "partial" else ""
+def _lacking(entry: Entry, metric: str) -> str:
+    """Name the finished runs that have no score in the column's metric."""
+    found = [run for run in entry.finished if metric not in run.scores]
+    return f"(seed {_seeds(found)})" if found else ""
 
 
-def _dirty(entry: Entry) -> str:
+def _few(entry: Entry, metric: str) -> str:
+    if entry.spread is None or entry.spread.seeds >= FULL_SEEDS:
+        return ""
+    with_metric = "" if entry.spread.seeds == len(entry.finished) else f" with {metric}"
+    return f"has {entry.spread.seeds}{with_metric}"
+
+
+def _dirty(entry: Entry, _metric: str) -> str:
     return f"({entry.dirty} of {len(entry.finished)} runs)" if entry.dirty else ""
 
 
-def _lost(entry: Entry) -> str:
+def _uncertain(entry: Entry, _metric: str) -> str:
+    number = sum(run.dirty is None for run in entry.finished)
+    return f"({number} of {len(entry.finished)} runs)" if number else ""
+
+
+def _shortened(entry: Entry, _metric: str) -> str:
+    """Return what records say of shortened texts: `(12 of 800 test prompts)`."""
+    notes = dict.fromkeys(note for run in entry.finished for note in run.notes)
+    told = [
+        ", ".join(part for part in found.groups() if part)
+        for note in notes
+        if (found := _CUT.match(note))
+    ]
+    return f"({'; '.join(told)})" if told else ""
+
+
+def _lost(entry: Entry, _metric: str) -> str:
     return f"({entry.lost})" if entry.lost else ""
 
 
-_DOUBTS: tuple[tuple[str, Callable[[Entry], str]], ...] = (
+_CUT = re.compile(
+    r"(\d+ of \d+ \w+ (?:prompts|answers)|\d+ contexts) (?:were shortened|were cut|lost tokens)"
+    r"(?:.*?, and (\d+ lost their answer))?"
+)
+"""A record's note on texts that did not fit."""
+
+_DOUBTS: tuple[tuple[str, Callable[[Entry, str], str]], ...] = (
     ("Begun and not finished", _begun),
     ("Newer runs than those shown have not finished", _overtaking),
     ("Superseded by newer runs, and not shown", _superseded),
-    ("Evaluated again, the older evaluations not shown", lambda entry: _count(entry.replaced)),
-    ("Evaluations of runs that are not shown, left out", lambda entry: _count(entry.outdated)),
+    ("Evaluated again, the older evaluations not shown", lambda entry, _: _count(entry.replaced)),
+    ("Evaluations of runs that are not shown, left out", lambda entry, _: _count(entry.outdated)),
+    ("No {metric}", _lacking),
     (f"Fewer than {FULL_SEEDS} {{over}}", _few),
     ("Uncommitted code", _dirty),
+    ("Not known whether committed", _uncertain),
+    ("Shortened to fit", _shortened),
     ("Over {over} alone", _lost),
 )
 """(what is said, what is said of a cell after its name), in the order of the sentences."""
@@ -106,23 +172,20 @@ def _seeds(runs: Sequence[Run]) -> str:
 
 
 def devices(sections: Sequence[Section]) -> tuple[str, ...]:
-    """Return one sentence on where everything was measured; none where nothing was."""
-    runs = [run for _, entry in _places(sections) for run in entry.finished]
+    """Return one sentence on where everything was measured, and whether in one run; none for nothing."""
+    runs = [run for _, _, entry in _places(sections) for run in entry.finished]
     names = sorted({f"{run.device_name} ({run.device})" for run in runs})
-    return (f"Measured on {', '.join(names)}.",) if names else ()
+    if not names:
+        return ()
+    is_one = len({(run.key, run.started, run.device_name) for run in runs}) == 1
+    how = "one run for all methods" if is_one else "several runs, each compared with itself alone"
+    return (f"Measured on {', '.join(names)}, in {how}.",)
 
 
-def _places(sections: Sequence[Section]) -> Iterator[tuple[str, Entry]]:
-    """Yield the name and entry of every cell, a task with several metrics once."""
+def _places(sections: Sequence[Section]) -> Iterator[tuple[str, str, Entry]]:
+    """Yield the name, metric and entry of every cell; those of one task share a name."""
     for section in sections:
         on = f" ({section.backbone})" if len(sections) > 1 else ""
         for line in section.lines:
-            seen: set[str] = set()
             for column, entry in zip(section.columns, line.entries, strict=True):
-                if column.task not in seen:
-                    seen.add(column.task)
-                    yield f"{_name(line, column)}{on}", entry
-
-
-def _name(line: Line, column: Column) -> str:
-    return f"{line.name} on {column.task}"
+                yield f"{line.name} on {column.task}{on}", column.metric or "", entry

@@ -14,6 +14,7 @@ from pedro_bench.reporting.blocks import LEGEND, blocks
 from pedro_bench.reporting.cells import Block, amount, plain
 from pedro_bench.reporting.charts import Chart, curve_chart, point_chart, style_of
 from pedro_bench.reporting.curves import curves
+from pedro_bench.reporting.labels import distinct, with_rows_told_apart
 from pedro_bench.reporting.points import label_of, points
 from pedro_bench.reporting.report import FULL_SEEDS, Entry, Report, Section
 
@@ -44,7 +45,8 @@ def page(reports: Sequence[Report]) -> str:
         lstrip_blocks=True,
     )
     lines = [line for r in reports for section in r.sections for line in section.lines]
-    methods = {line.method: plain(line.label) for line in lines}
+    methods = distinct({line.method: plain(line.label) for line in lines})
+    reports = list(map(with_rows_told_apart, reports))
     columns = [column for r in reports for section in r.sections for column in section.columns]
     return environment.get_template("page.html").render(
         reports=reports,
@@ -71,7 +73,7 @@ def _charts(section: Section, methods: Sequence[str]) -> Iterator[Chart]:
             drawn.add(column.task)
             yield curve_chart(column.task, column.label, found, methods)
         for kind in ("parameters", "speed"):
-            chart = point_chart(kind, column.task, column.heading, points(section, place), methods)
+            chart = point_chart(kind, column, points(section, place), methods)
             if chart is not None:
                 yield chart
 
@@ -100,14 +102,6 @@ def _tasks_of(report: Report, block: Block) -> list[str]:
     return [known.get(heading, "") for heading in block.header]
 
 
-def _rows(report: Report, block: Block) -> list[tuple[str, tuple[str, ...]]]:
+def _rows(block: Block) -> list[tuple[str, tuple[str, ...]]]:
     """Return (method or nothing, texts of the cells) for every row of a block."""
-    known = {
-        label_of(line.label, line.settings): line.method
-        for section in report.sections
-        for line in section.lines
-    }
-    return [
-        (known.get(row.cells[0].plain, ""), tuple(cell.plain for cell in row.cells))
-        for row in block.rows
-    ]
+    return [(row.method, tuple(cell.plain for cell in row.cells)) for row in block.rows]

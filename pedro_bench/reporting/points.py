@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pedro_bench.reporting.cells import plain
+from pedro_bench.reporting.labels import told_apart
 from pedro_bench.reporting.report import Line, Section
 from pedro_bench.reporting.statistics import median
 
@@ -14,7 +15,7 @@ class Point:
 
     Attributes:
         method: The method's name.
-        label: Its printed name in plain text, without settings.
+        label: Its printed name in plain text, without settings; no other method of its section has it.
         settings: Settings in which it differs from the method's other rows.
         median: Median score over seeds.
         low: First quartile of the scores; `high` the third.
@@ -42,14 +43,13 @@ class Point:
 
 def label_of(label: str, settings: Sequence[str]) -> str:
     """Return a printed name with settings, in plain text."""
-    return plain(label) + (f" ({plain(', '.join(settings))})" if settings else "")
+    return plain(label) + (f" ({', '.join(settings)})" if settings else "")
 
 
 def points(section: Section, column: int) -> tuple[Point, ...]:
     """Return a column's cells that have a finished run, in order of rows."""
-    return tuple(
-        _point(line, column) for line in section.lines if line.entries[column].spread is not None
-    )
+    lines = told_apart(section).lines
+    return tuple(_point(line, column) for line in lines if line.entries[column].spread is not None)
 
 
 def _point(line: Line, column: int) -> Point:
@@ -72,14 +72,14 @@ def _point(line: Line, column: int) -> Point:
 
 
 def by_parameters(found: Sequence[Point]) -> dict[str, list[Point]]:
-    """Return printed name of a method -> its points of known size, the smallest first."""
+    """Return method -> its points of known size, the smallest first."""
     groups: dict[str, list[Point]] = {}
     for point in found:
         if point.parameters:
-            groups.setdefault(point.label, []).append(point)
+            groups.setdefault(point.method, []).append(point)
     return {
-        label: sorted(own, key=lambda one: (one.parameters or 0, one.settings))
-        for label, own in groups.items()
+        method: sorted(own, key=lambda one: (one.parameters or 0, one.settings))
+        for method, own in groups.items()
     }
 
 
@@ -92,19 +92,20 @@ def has_several_sizes(section: Section) -> bool:
     )
 
 
-def front(found: Sequence[Point], cost: Callable[[Point], float | None]) -> list[Point]:
+def front(found: Sequence[Point], cost: Callable[[Point], float | None], sign: int) -> list[Point]:
     """Return the points that no other beats: none is better at the same or a lower cost.
 
     Args:
         found: Points; those without a cost are left out.
         cost: What is to be low: `lambda p: p.parameters`, or `lambda p: -p.speed` for speed.
+        sign: 1 where the greatest score is the best, -1 where the least is.
 
     Returns:
         The cheapest first.
     """
     priced = [(value, point) for point in found if (value := cost(point)) is not None]
     best: list[Point] = []
-    for _, point in sorted(priced, key=lambda pair: (pair[0], -pair[1].median)):
-        if not best or point.median > best[-1].median:
+    for _, point in sorted(priced, key=lambda pair: (pair[0], -sign * pair[1].median)):
+        if not best or sign * point.median > sign * best[-1].median:
             best.append(point)
     return best

@@ -54,6 +54,11 @@ class Column:
         """1 where the greatest score is the best, -1 where the least is."""
         return -1 if self.metric in LOWER_IS_BETTER else 1
 
+    @property
+    def scale(self) -> str:
+        """What an axis of its scores is called: `acc`, or `memory_mib, lower is better`."""
+        return (self.metric or "score") + (", lower is better" if self.sign < 0 else "")
+
 
 @dataclass(frozen=True)
 class Tested:

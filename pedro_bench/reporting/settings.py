@@ -4,6 +4,9 @@ What the key of a run leaves out makes no row: names and labels, portion sizes o
 checkpoint is written. Of the learning rates a configuration may name, the one in force stands for all.
 `1` and `1.0` are one value, and so are null and nothing. What the key leaves out is decided in
 `experiment/identity.py`, which lies beside this package; a test keeps both equal.
+
+A record that is older than a setting lacks it. EARLIER says what was in force then, so old and new records
+of one protocol stand in one row; a test asks it of every setting that a committed record lacks.
 """
 
 from collections.abc import Mapping
@@ -26,6 +29,11 @@ NOT_IN_KEY: Mapping[str, frozenset[str]] = {
 }
 """Group -> settings that are no part of a run's key."""
 
+EARLIER: Mapping[str, Mapping[str, Any]] = {
+    "trainer": {"group_by_length": True, "micro_batch_tokens": None},
+}
+"""Group -> settings that came after the first records -> what was in force before them."""
+
 _NO_ROW = {
     group: left_out | {"_target_", "name", "label", "lr", "micro_lr", "untuned_lr"}
     for group, left_out in NOT_IN_KEY.items()
@@ -33,13 +41,17 @@ _NO_ROW = {
 """The same with all names, and the rates that RATE stands for."""
 
 
-def row_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that tell a run's row, flattened: `method.r` -> 12.
+def told_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every setting that a record tells and its key holds, flattened: `method.r` -> 12.
 
     Args:
-        config: Configuration of a record; groups and settings may be absent.
+        config: Configuration of a record; groups and settings may be absent, and what is absent is not
+            known, unless EARLIER has it.
     """
-    groups = {group: dict(config.get(group) or {}) for group in ROW_GROUPS}
+    groups = {
+        group: {**EARLIER.get(group, {}), **own} if (own := config.get(group)) else {}
+        for group in ROW_GROUPS
+    }
     found = {
         f"{group}.{name}": value
         for group, own in groups.items()
@@ -48,7 +60,12 @@ def row_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     if groups["trainer"]:
         found[RATE] = rate_in_force(groups["method"], groups["trainer"])
-    return {name: normalised(value) for name, value in found.items() if value is not None}
+    return {name: normalised(value) for name, value in found.items()}
+
+
+def row_settings(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that tell a run's row: of what `told_settings` gives, what is not null."""
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def rate_in_force(method: Mapping[str, Any], trainer: Mapping[str, Any]) -> Any:
@@ -59,8 +76,10 @@ def rate_in_force(method: Mapping[str, Any], trainer: Mapping[str, Any]) -> Any:
 
 def normalised(value: Any) -> Any:
     """Return a JSON value with whole numbers as integers and without nulls in its objects."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
     if isinstance(value, Mapping):
         return {name: normalised(one) for name, one in value.items() if one is not None}
     if isinstance(value, list | tuple):

@@ -2,7 +2,8 @@
 
 Best and second are decided on two decimals, as they are shown. Every other cell is compared with the best
 one (the first of several that share the best median), and the p values of the column are corrected
-together, after Holm.
+together, after Holm. Which cell is the best is read from the scores that are then compared, so the family
+is that of all pairs: k (k - 1) / 2 for k cells with a score, not the k - 1 comparisons that are made.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ def with_standing(entries: Sequence[Entry], cells: Sequence[Evidence], sign: int
         sign: 1 where the greatest score is the best, -1 where the least is.
     """
     placed = _placed(entries, sign)
-    found = zip(placed, _intervals(cells), _from_best(placed, cells, sign), strict=True)
+    found = zip(placed, _intervals(cells), against_best(placed, cells, sign), strict=True)
     return [
         replace(entry, interval=interval, untested=tested)
         if isinstance(tested, str)
@@ -42,10 +43,20 @@ def _placed(entries: Sequence[Entry], sign: int) -> list[Entry]:
     ]
 
 
-def _from_best(
+def against_best(
     entries: Sequence[Entry], cells: Sequence[Evidence], sign: int
 ) -> list[Tested | str | None]:
-    """Compare every cell with the best; None for the best and for cells without a score."""
+    """Compare every cell with the best, and say why where that is impossible.
+
+    Args:
+        entries: One for each line, with its spread.
+        cells: The scores behind them.
+        sign: 1 where the greatest score is the best, -1 where the least is.
+
+    Returns:
+        The comparison of each cell less the best, or why there is none; None for the best and for cells
+        without a score.
+    """
     medians = [(sign * one.spread.median, -n) for n, one in enumerate(entries) if one.spread]
     if not medians:
         return [None] * len(entries)
@@ -54,7 +65,8 @@ def _from_best(
         compare(evidence, cells[best]) if number != best and evidence.values else None
         for number, evidence in enumerate(cells)
     ]
-    corrected = iter(holm([one.p for one in found if isinstance(one, Comparison)]))
+    pairs = len(medians) * (len(medians) - 1) // 2
+    corrected = iter(holm([one.p for one in found if isinstance(one, Comparison)], pairs))
     tested: list[Tested | str | None] = []
     for one in found:
         if isinstance(one, Comparison):

@@ -16,6 +16,7 @@ import msgspec
 
 from pedro_bench import records
 from pedro_bench.errors import RecordError
+from pedro_bench.reporting.settings import told_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,10 @@ class Run:
         suite: Folder of the record; `method`, `task`, `backbone`, `data`, `key` and `seed` are its names.
         status: `finished`, `failed` or `running`.
         config: Configuration of the first record with this key.
+        settings: What it tells of the settings that can move a number, null where it says null.
         main_metric: The metric that tables show.
         test_rows: Fingerprint of the test split's rows, or None.
+        train_rows: The same of the training split.
         scores: Metric name -> value on the test split.
         matrices: Entries that the papers count, None where the record has none.
         trainable: Everything the optimiser updates, likewise.
@@ -37,7 +40,9 @@ class Run:
         peak_bytes: Peak memory, or None.
         device: `cpu` or `cuda`, or None.
         device_name: What the device calls itself, or None.
+        commit: The commit that made it, or None.
         dirty: Whether uncommitted code made it; None where that is not known.
+        notes: What a reader should know of it, one sentence each.
         started: When it began, ISO 8601.
         error: One sentence where it failed.
         evaluated: Stem of the record that this evaluation is of, None for a run itself.
@@ -53,8 +58,10 @@ class Run:
     seed: int
     status: str
     config: Mapping[str, Any]
+    settings: Mapping[str, Any]
     main_metric: str
     test_rows: str | None
+    train_rows: str | None
     scores: Mapping[str, float]
     matrices: int | None
     trainable: int | None
@@ -63,7 +70,9 @@ class Run:
     peak_bytes: int | None
     device: str | None
     device_name: str | None
+    commit: str | None
     dirty: bool | None
+    notes: Sequence[str]
     started: str
     error: str | None
     evaluated: str | None = None
@@ -77,6 +86,7 @@ class Run:
 class _Environment(msgspec.Struct, frozen=True):
     device: str | None = None
     device_name: str | None = None
+    commit: str | None = None
     dirty: bool | None = None
 
 
@@ -105,7 +115,7 @@ class Stored(msgspec.Struct, forbid_unknown_fields=True):
     schema: int = records.SCHEMA
     parameters: dict[str, int] = {}
     splits: dict[str, _Split] = {}
-    notes: msgspec.Raw = msgspec.Raw()
+    notes: list[str] = []
     history: msgspec.Raw = msgspec.Raw()
     best_step: int | None = None
     metrics: dict[str, dict[str, float]] = {}
@@ -119,6 +129,9 @@ class Stored(msgspec.Struct, forbid_unknown_fields=True):
 
 _DECODER = msgspec.json.Decoder(Stored)
 
+_Config = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""A configuration, and what it tells of settings."""
+
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Read records, in the order given.
@@ -126,20 +139,20 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     Raises:
         RecordError: If one cannot be read or is damaged; the message names file and field.
     """
-    configs: dict[str, Mapping[str, Any]] = {}
+    configs: dict[str, _Config] = {}
     return [_read(path, configs) for path in paths]
 
 
-def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
+def _read(path: Path, configs: dict[str, _Config]) -> Run:
     try:
         with path.open("rb", buffering=0) as file:
             found = _DECODER.decode(file.read())
         if not _is_sound(found, path):
             raise msgspec.ValidationError("a field has a value that the schema does not allow")
         group = f"{found.suite}/{path.name.rpartition('--seed')[0]}"
-        config = configs.get(group)
-        if config is None:
-            config = configs[group] = msgspec.json.decode(found.config, type=dict[str, Any])
+        if group not in configs:
+            decoded = msgspec.json.decode(found.config, type=dict[str, Any])
+            configs[group] = decoded, told_settings(decoded)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         suite = records.read(path).suite  # says what is wrong with the record itself
         folder = path.absolute().parent.name
@@ -149,6 +162,7 @@ def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
                 "back, or into that folder of another results_dir."
             ) from error
         raise RecordError(f"record {path} must hold the schema's types, got {error}.") from error
+    config, settings = configs[group]
     return Run(
         path=path,
         suite=found.suite,
@@ -160,8 +174,10 @@ def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
         seed=found.seed,
         status=found.status,
         config=config,
+        settings=settings,
         main_metric=found.main_metric,
         test_rows=found.splits["test"].fingerprint if "test" in found.splits else None,
+        train_rows=found.splits["train"].fingerprint if "train" in found.splits else None,
         scores=found.metrics.get("test", {}),
         matrices=found.parameters.get("matrices"),
         trainable=found.parameters.get("trainable"),
@@ -170,7 +186,9 @@ def _read(path: Path, configs: dict[str, Mapping[str, Any]]) -> Run:
         peak_bytes=found.memory.peak_bytes,
         device=found.environment.device,
         device_name=found.environment.device_name,
+        commit=found.environment.commit,
         dirty=found.environment.dirty,
+        notes=found.notes,
         started=found.started,
         error=found.error,
     )

@@ -62,7 +62,6 @@ def test_notebooks_are_kept_without_outputs():
         assert not any(line.startswith(("def ", "class ")) for c in code for line in c["source"])
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(
     importlib.util.find_spec("nbclient") is None or importlib.util.find_spec("ipykernel") is None,

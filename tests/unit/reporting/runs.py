@@ -16,7 +16,7 @@ def run(results_dir, method="pedro", task="boolq", seed=0, score=80.0, **changes
     `groups` adds settings to groups of the configuration; everything else is a field of the record.
     """
     settings = {"name": method, "label": LABELS.get(method, method), "r": changes.pop("r", 12)}
-    trainer = {"name": "micro", "label": "micro", "lr": changes.pop("lr", 0.001)}
+    trainer = {"name": "any", "lr": changes.pop("lr", 0.001), "group_by_length": False}
     config = {"method": settings, "trainer": trainer, "task": {"label": TASKS.get(task, task)}}
     for group, own in changes.pop("groups", {}).items():
         config[group] = {**config.get(group, {}), **own}
@@ -33,6 +33,7 @@ def run(results_dir, method="pedro", task="boolq", seed=0, score=80.0, **changes
         "config": config,
         "main_metric": "acc",
         "metrics": {"test": {"acc": score}},
+        "environment": {"dirty": False},
         "started": f"2026-01-01T00:00:{seed:02d}+00:00",
         **changes,
     }

@@ -69,21 +69,38 @@ def test_a_paper_table_with_two_backbones_is_one_report_in_the_papers_order(tmp_
 
 
 def test_the_comparison_with_the_best_is_corrected_within_its_column(tmp_path):
-    # d of lora is 100, 0, 0, 0 in both seeds: mean 25, variance of the mean 2500 / 4 = 625, t = 1.
-    # No variance among seeds, so three degrees of freedom: p = 0.391. ia3 answers as pedro: p = 1.
-    rows = {"pedro": [100.0] * 4, "lora": [0.0, 100.0, 100.0, 100.0], "ia3": [100.0] * 4}
+    # d of lora is 100 on one example of ten in both seeds: mean 10, variance of the mean 1000 / 10 = 100,
+    # t = 1 and p = 0.343 with nine degrees of freedom, as no seeds differ. Three cells are three pairs, so
+    # the least p counts three times. d of bitfit is 100 on nine of ten: the same variance, t = 9.
+    right = [100.0] * 9
+    rows = {
+        "pedro": [100.0, *right],
+        "lora": [0.0, *right],
+        "bitfit": [100.0] + [0.0] * 9,
+    }
     for method, row in rows.items():
         for seed in range(2):
             run(tmp_path, method, seed=seed, score=sum(row) / 4, examples=row)
     (report,) = built(tmp_path)
-    ia3, lora, pedro = (line.entries[0] for line in report.sections[0].lines)
-    assert ia3.from_best is None  # the first of two that share the best median
-    assert (ia3.place, pedro.place, lora.place) == (1, 1, 2)
-    assert lora.from_best.comparison.p == pytest.approx(0.3910022)
-    assert lora.from_best.p == pytest.approx(2 * 0.3910022)
-    assert lora.from_best.comparison.examples == 4
+    bitfit, lora, pedro = (line.entries[0] for line in report.sections[0].lines)
+    assert pedro.from_best is None
+    assert (pedro.place, lora.place, bitfit.place) == (1, 2, 0)
+    assert bitfit.from_best.comparison.p == pytest.approx(8.538e-6, rel=1e-3)
+    assert bitfit.from_best.p == pytest.approx(3 * 8.538e-6, rel=1e-3)
+    assert lora.from_best.comparison.p == pytest.approx(0.3434364)
+    assert lora.from_best.p == pytest.approx(2 * 0.3434364)
+    assert lora.from_best.comparison.examples == 10
+    assert (lora.from_best.separates, bitfit.from_best.separates) == (False, True)
+
+
+def test_of_two_that_share_the_best_median_the_first_is_the_best(tmp_path):
+    for method in ("pedro", "ia3"):
+        for seed in range(2):
+            run(tmp_path, method, seed=seed, score=100.0, examples=[100.0] * 4)
+    (report,) = reports(load(tmp_path))
+    ia3, pedro = (line.entries[0] for line in report.sections[0].lines)
+    assert (ia3.from_best, ia3.place, pedro.place) == (None, 1, 1)
     assert (pedro.from_best.p, pedro.from_best.separates) == (1.0, False)
-    assert pedro.interval.examples == 4
 
 
 def test_a_claim_is_decided_or_said_to_be_open(tmp_path):
@@ -207,4 +224,5 @@ def test_uncommitted_code_is_told_by_cell(tmp_path):
     run(tmp_path, seed=2, environment={"dirty": None})
     (report,) = built(tmp_path)
     assert "Uncommitted code: pedro on boolq (1 of 3 runs)." in report.notes
+    assert "Not known whether committed: pedro on boolq (1 of 3 runs)." in report.notes
     assert report.sections[0].lines[0].entries[0].dirty == 1

@@ -111,4 +111,6 @@ def test_holm_by_hand():
     # In order: 4 x 0.01 = 0.04; 3 x 0.02 = 0.06; 2 x 0.025 = 0.05, raised to 0.06; 1 x 0.5.
     assert holm([0.5, 0.01, 0.025, 0.02]) == pytest.approx([0.5, 0.04, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+    # Chosen from six: 6 x 0.01, 5 x 0.02, 4 x 0.025 = 0.1, 3 x 0.5.
+    assert holm([0.5, 0.01, 0.025, 0.02], 6) == pytest.approx([1.0, 0.06, 0.1, 0.1])
     assert holm([]) == []

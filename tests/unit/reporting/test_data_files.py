@@ -52,6 +52,20 @@ def test_claims_name_tables_and_methods_that_exist():
         assert claim.source
 
 
+def test_claims_of_red_are_those_that_its_sections_make():
+    found = {}
+    for claim in claims():
+        found.setdefault((claim.source, claim.kind), set()).update(claim.others)
+    peft = {"houlsby_adapter", "adapter_ffn", "lora_red_roberta", "bitfit"}
+    assert found["RED, section 4.2", "comparable"] == peft  # full fine-tuning is none
+    assert {"full_ft", "ft_top2"} <= found["RED, section 4.3", "comparable"]
+    t5 = {"full_ft", "houlsby_adapter", "adapterdrop", "bitfit"}
+    assert found["RED, section 4.4", "comparable"] == t5
+    assert found["RED, section 4.4", "above"] == {"prompt_tuning"}
+    assert found["RED, section 5.2", "comparable"] == {"red_both"}
+    assert found["RED, section 5.2", "above"] == {"red_attention"}
+
+
 def test_a_damaged_file_of_scores_is_told_with_its_line(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("paper,table\n")

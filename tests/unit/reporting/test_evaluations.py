@@ -24,6 +24,8 @@ def evaluate(
     *,
     scores=None,
     judge="gpt-4",
+    settings=None,
+    data=None,
     name="0123456789ab",
     started="2026-01-02T00:00:00+00:00",
 ):
@@ -42,8 +44,8 @@ def evaluate(
         "key": name,
         "suite": suite,
         "run": {"suite": of.parent.name, "stem": of.stem, "method": "not read"},
-        "config": {"judge": judge},
-        "data": {"fingerprint": "f", "rows": 4},
+        "config": {"judge": judge, **(settings or {})},
+        "data": {"fingerprint": "f", "rows": 4, **(data or {})},
         "metrics": metrics,
         "parts": {},
         "files": files,
@@ -158,3 +160,45 @@ def test_evaluations_of_superseded_runs_are_left_out_and_told(tmp_path):
     note = "Evaluations of runs that are not shown, left out: pedro on mmlu (1), pedro on bbh (1)."
     assert note in report.notes
     assert "pedro on bbh" in report.missing
+
+
+JUDGES = {"model": "gpt-4"}, {"model": "tiny-local-judge"}
+
+
+@pytest.mark.parametrize(
+    ("suite", "theirs", "own", "told"),
+    [
+        (
+            "mt_bench",
+            {"settings": {"judge": JUDGES[0], "limit": 80}},
+            {"settings": {"judge": JUDGES[1], "limit": 10}},
+            "mt_bench.judge.model tiny-local-judge and gpt-4; mt_bench.limit 10 and 80",
+        ),
+        ("mmlu", {"settings": {"shots": 0}}, {"settings": {"shots": 5}}, "mmlu.shots 5 and 0"),
+        (
+            "mmlu",
+            {"settings": {"tasks": ["astronomy"]}},
+            {"settings": {"tasks": ["anatomy"]}},
+            'mmlu.tasks ["anatomy"] and ["astronomy"]',
+        ),
+        ("mmlu", {"data": {"rows": 5}}, {}, "mmlu.rows 4 and 5"),
+        ("mmlu", {"data": {"fingerprint": "g"}}, {}, "test rows f and g"),
+        ("mmlu", {"settings": {"max_length": 2000}}, {"settings": {"max_length": 2048}}, ""),
+    ],
+)
+def test_evaluations_are_paired_only_where_they_were_made_alike(tmp_path, suite, theirs, own, told):
+    metric = "score" if suite == "mt_bench" else "accuracy"
+    for method, value, changes in (("adalora", 25.0, theirs), ("pedro", 75.0, own)):
+        for seed in range(2):
+            of = run(tmp_path, method, "alpaca", seed, suite=SUITE)
+            rows = [100.0, value, 100.0 * seed]
+            evaluate(tmp_path, of, suite, {metric: sum(rows) / 3}, scores=rows, **changes)
+    (report,) = reports(load(tmp_path))
+    (verdict,) = [one for one in report.sections[0].verdicts if one.reason[:2] != "no"]
+    if told:
+        assert (verdict.verdict, verdict.tested) == ("not testable", None)
+        assert verdict.reason == f"different protocols ({told})"
+        what = told.partition(" ")[0] if told.startswith(suite) else "test rows"
+        assert any(f"Different {what} in one column: {suite} (" in one for one in report.notes)
+    else:
+        assert verdict.tested.comparison.examples == 3

@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 
 from pedro_bench.reporting.build import reports
@@ -44,6 +46,19 @@ def test_what_cannot_be_had_is_said(tmp_path, spoil, reason):
     assert len(paths) == 2
 
 
+@pytest.mark.parametrize("place", ["../../secret", "/etc/passwd", "predictions/../../x", ""])
+def test_predictions_of_another_folder_are_not_read(tmp_path, place):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/secret").write_text("")
+    digest = hashlib.sha256(b"").hexdigest()
+    paths = [
+        run(tmp_path, seed=seed, predictions={"path": place, "sha256": digest}) for seed in range(2)
+    ]
+    found = evidence_of(read_runs(paths), "acc")
+    assert found.reason == "the predictions of seed 0, 1 are not in the folder predictions"
+    assert found.is_lost
+
+
 def test_every_seed_whose_predictions_cannot_be_had_is_named_under_the_table(tmp_path):
     _, runs = cell(tmp_path, rows=(*TWO, TWO[0], TWO[1]))
     folder = tmp_path / "runs/main/predictions"
@@ -81,13 +96,15 @@ def test_predictions_without_scores(tmp_path):
 def test_a_comparison_uses_examples_only_where_both_answered_the_same(tmp_path):
     same = {"splits": {"test": {"rows": 3, "fingerprint": "ab"}}}
     other = {"splits": {"test": {"rows": 3, "fingerprint": "cd"}}}
+    unknown = evidence_of(cell(tmp_path, "bitfit")[1], "acc")
     a = evidence_of(cell(tmp_path, **same)[1], "acc")
     b = evidence_of(cell(tmp_path, "lora", **same)[1], "acc")
     c = evidence_of(cell(tmp_path, "ia3", **other)[1], "acc")
-    paired, apart = compare(a, b), compare(a, c)
+    paired, apart = compare(a, b), compare(a, unknown)
     assert isinstance(paired, Comparison)
     assert isinstance(apart, Comparison)
     assert (paired.examples, apart.examples) == (3, 0)
+    assert compare(a, c) == "different protocols (test rows ab and cd)"
     one = evidence_of(read_runs([run(tmp_path, "red")]), "acc")
     same = [read_runs([run(tmp_path, name, seed=seed) for seed in range(2)]) for name in "xy"]
     assert compare(*(evidence_of(runs, "acc") for runs in same)) == NO_SPREAD

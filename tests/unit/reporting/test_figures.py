@@ -159,4 +159,5 @@ def test_points_have_the_median_speed_and_the_front_the_unbeaten(tmp_path):
         Point(name, name, (), score, score, score, 5, count, None)
         for name, score, count in (("a", 70, 10), ("b", 60, 20), ("c", 80, 30), ("d", 90, None))
     ]
-    assert [one.method for one in front(made, lambda p: p.parameters)] == ["a", "c"]
+    assert [one.method for one in front(made, lambda p: p.parameters, 1)] == ["a", "c"]
+    assert [one.method for one in front(made, lambda p: p.parameters, -1)] == ["a", "b"]

@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
 from pedro_bench.errors import RecordError
+from pedro_bench.reporting.build import reports
 from pedro_bench.reporting.load import Panel, load
 from tests.unit.reporting.runs import five, run
 
@@ -118,16 +121,68 @@ def test_what_cannot_move_a_number_makes_no_row(tmp_path, one, other):
     assert (row.settings, list(row.cells)) == ((), ["boolq", "sst2"])
 
 
-def test_the_learning_rate_in_force_makes_rows(tmp_path):
+def test_the_learning_rate_in_force_makes_rows_where_it_differs_within_a_task(tmp_path):
     for task, rate in (("boolq", 0.002), ("sst2", 0.003)):
         run(tmp_path, task=task, lr=None, groups={"method": {"micro_lr": rate}})
-    run(tmp_path, task="squad", lr=0.001, groups={"method": {"lr": 0.003}})
+    run(tmp_path, task="boolq", lr=0.001, groups={"method": {"lr": 0.003}})
     rows = load(tmp_path)[PANEL]
     found = [(row.settings, list(row.cells)) for row in rows]
     assert found == [
         (("trainer.lr=0.002",), ["boolq"]),
-        (("trainer.lr=0.003",), ["squad", "sst2"]),
+        (("trainer.lr=0.003",), ["boolq", "sst2"]),
     ]
+
+
+def test_settings_of_the_trainer_by_task_share_a_row_and_are_told(tmp_path):
+    rates = {"boolq": (0.001, 10), "sst2": (0.004, 20), "squad": (0.001, 10)}
+    for task, (rate, epochs) in rates.items():
+        five(tmp_path, "red", task, lr=rate, groups={"trainer": {"num_epochs": epochs}})
+        five(tmp_path, "lora", task, lr=0.001, groups={"trainer": {"num_epochs": 10}})
+    lora, red = load(tmp_path)[PANEL]
+    assert (red.settings, sorted(red.cells)) == ((), ["boolq", "squad", "sst2"])
+    assert (lora.settings, len(lora.cells)) == ((), 3)
+    (report,) = reports(load(tmp_path))
+    assert report.notes == (
+        "Different trainer.num_epochs in one column: sst2 (10: lora; 20: red).",
+        "trainer.lr by task: red (0.001: boolq, squad; 0.004: sst2).",
+        "trainer.num_epochs by task: red (10: boolq, squad; 20: sst2).",
+    )
+
+
+def test_sizes_make_rows_although_each_task_has_another(tmp_path):
+    five(tmp_path, task="boolq", r=6, lr=0.001)
+    five(tmp_path, task="sst2", r=12, lr=0.002)
+    rows = load(tmp_path)[PANEL]
+    assert [(row.settings, list(row.cells)) for row in rows] == [
+        (("r=6",), ["boolq"]),
+        (("r=12",), ["sst2"]),
+    ]
+
+
+def without(path, *names):
+    """Take settings of the trainer out of a record, as of one older than they are."""
+    content = json.loads(path.read_text())
+    for name in names:
+        content["config"]["trainer"].pop(name, None)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("groups", "rows"), [(True, [()]), (False, [("trainer.group_by_length=false",),
+                                               ("trainer.group_by_length=true",)])]
+)  # fmt: skip
+def test_an_old_record_stands_in_the_row_of_what_was_in_force_then(tmp_path, groups, rows):
+    for seed in range(2):
+        old = run(tmp_path, seed=seed, groups={"trainer": {"micro_batch_tokens": None}})
+        without(old, "group_by_length", "micro_batch_tokens")
+    told = {"trainer": {"group_by_length": groups, "micro_batch_tokens": None}}
+    run(tmp_path, seed=2, code=2, groups=told, started="2026-02-01T00:00:00+00:00")
+    found = load(tmp_path)[PANEL]
+    assert [row.settings for row in found] == rows
+    if groups:
+        assert len(found[0].cells["boolq"].superseded) == 1  # other settings, so another key
+        (report,) = reports(load(tmp_path))
+        assert any(note.startswith("Superseded by newer runs") for note in report.notes)
 
 
 def test_another_spelling_of_what_no_row_shows_is_no_other_input(tmp_path):

@@ -131,7 +131,6 @@ document.title = JSON.stringify(found);
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)")
 def test_sorting_and_filters_in_a_browser(results, tmp_path):
     file = tmp_path / "report.html"

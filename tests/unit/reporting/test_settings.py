@@ -1,14 +1,25 @@
 """What tells rows apart, against what the key of a run holds."""
 
+import json
 from dataclasses import fields
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from pedro_bench.experiment import identity
 from pedro_bench.methods.full_ft import FullFineTuning
-from pedro_bench.reporting.settings import NOT_IN_KEY, RATE, rate_in_force, row_settings
+from pedro_bench.reporting.settings import (
+    EARLIER,
+    NOT_IN_KEY,
+    RATE,
+    rate_in_force,
+    row_settings,
+    told_settings,
+)
 from pedro_bench.training.config import TrainerConfig
+
+RECORDS = Path(__file__).resolve().parents[3] / "results" / "runs"
 
 
 def test_what_the_key_leaves_out_makes_no_row():
@@ -36,13 +47,34 @@ def test_settings_are_flat_and_in_one_spelling():
         "evaluation": {"batch_size": 64, "num_beams": 3},
         "task": {"version": 2},
     }
-    assert row_settings(config) == {
+    assert row_settings(told_settings(config)) == {
         "method.r": 8,
         "trainer.beta1": 0.9,
+        "trainer.group_by_length": True,
         RATE: 0.01,
         "evaluation.num_beams": 3,
     }
-    assert str(row_settings({"method": {"r": 8.0}})) == "{'method.r': 8}"
-    assert row_settings({}) == {}
+    assert str(told_settings({"method": {"r": 8.0}})) == "{'method.r': 8}"
+    assert told_settings({}) == {}
     nested = {"method": {"sizes": [1.0, {"deep": None, "wide": 2.0}]}}
-    assert row_settings(nested) == {"method.sizes": [1, {"wide": 2}]}
+    assert told_settings(nested) == {"method.sizes": [1, {"wide": 2}]}
+
+
+def test_of_settings_that_committed_records_lack_it_is_known_what_was_in_force():
+    lacking = {}
+    for path in sorted(RECORDS.glob("*/*--seed0.json")):
+        config = json.loads(path.read_text())["config"]["trainer"]
+        lacking |= dict.fromkeys(set(TrainerConfig().key_fields()) - set(config))
+    assert set(lacking) <= set(EARLIER["trainer"])
+    assert set(EARLIER["trainer"]) <= set(TrainerConfig().key_fields())
+
+
+def test_what_is_null_is_told_and_makes_no_row():
+    told = told_settings({"trainer": {"max_steps": None, "lr": 0.1}})
+    assert told == {
+        "trainer.group_by_length": True,
+        "trainer.micro_batch_tokens": None,
+        "trainer.max_steps": None,
+        RATE: 0.1,
+    }
+    assert row_settings(told) == {"trainer.group_by_length": True, RATE: 0.1}

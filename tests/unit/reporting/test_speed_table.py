@@ -7,20 +7,24 @@ from pedro_bench.reporting.load import load
 from pedro_bench.reporting.markdown import markdown
 from tests.unit.reporting.runs import run
 
+RUN = {"key": "0123456789ab", "started": "2026-01-01T00:00:00+00:00"}
+"""What all records of one measurement share."""
 
-def measured(root, method, speeds, memory, *, task="generate_beam1", device="Abacus"):
+
+def measured(root, method, speeds, memory, *, device="Abacus", **changes):
     for repeat, speed in enumerate(speeds):
         run(
             root,
             method,
-            task,
+            "generate_beam1",
             repeat,
             suite="table3",
             backbone="llama2_7b",
             data="paper_lengths",
             main_metric="tokens_per_second",
             metrics={"test": {"tokens_per_second": speed, "memory_mib": memory + repeat / 100}},
-            environment={"device": "cuda", "device_name": device},
+            environment={"device": "cuda", "device_name": device, "dirty": False},
+            **{**RUN, **changes},
         )
 
 
@@ -56,7 +60,7 @@ def test_the_papers_numbers_stand_beside_without_a_difference(report):
     pedro = report.sections[0].lines[2]
     assert [entry.published.printed for entry in pedro.entries[:2]] == ["32.5", "14508"]
     assert pedro.entries[0].difference is None
-    assert any(note == "Measured on Abacus (cuda)." for note in report.notes)
+    assert "Measured on Abacus (cuda), in one run for all methods." in report.notes
     assert "median over repeats." in report.caption
 
 
@@ -75,7 +79,7 @@ def test_what_is_repeated_is_called_a_repeat(report):
     text = markdown(report)
     assert "Spread over repeats, table3" in text
     assert "difference of means over repeats" in text
-    assert "Intervals over repeats alone" in text
+    assert "No interval below 5 repeats." in text
     assert "Fewer than 5 repeats: lora on generate_beam1 has 3" in text
     assert "3+3 repeats alone" in text
     assert "seeds" not in text
@@ -93,6 +97,7 @@ def test_memory_that_never_varies_is_still_compared(tmp_path):
                 backbone="llama2_7b",
                 main_metric="tokens_per_second",
                 metrics={"test": {"tokens_per_second": 30.0, "memory_mib": memory}},
+                **RUN,
             )
     (found,) = reports(load(tmp_path))
     verdicts = {one.task: one for one in found.sections[0].verdicts if one.kind == "comparable"}
@@ -101,11 +106,34 @@ def test_memory_that_never_varies_is_still_compared(tmp_path):
     assert (
         "all scores of either method are the same" in verdicts["Beam 1 (tokens_per_second)"].reason
     )
-    assert "Not compared, as all scores of either method are the same" in markdown(found)
+    assert "Not compared: all scores of either method are the same" in markdown(found)
 
 
-def test_two_devices_in_one_table_are_both_named(tmp_path):
-    measured(tmp_path, "lora", [20.0], 16000.0)
-    measured(tmp_path, "pedro", [29.0], 14000.0, device="Brain")
+OTHER_RUNS = [
+    {"device": "Brain", "key": "ba9876543210"},
+    {"started": "2026-02-01T00:00:00+00:00"},
+    {"device": "Brain"},
+]
+
+
+@pytest.mark.parametrize("other", OTHER_RUNS)
+def test_what_was_measured_in_different_runs_is_not_compared(tmp_path, other):
+    measured(tmp_path, "lora", [20.0, 20.1, 20.2], 16000.0)
+    measured(tmp_path, "ia3", [25.0, 25.1, 25.2], 15000.0)
+    measured(tmp_path, "pedro", [29.0, 29.1, 29.2], 14000.0, **other)
     (found,) = reports(load(tmp_path))
-    assert "Measured on Abacus (cuda), Brain (cuda)." in found.notes
+    by_method = {line.method: line.entries[0] for line in found.sections[0].lines}
+    assert by_method["lora"].from_best is None
+    assert by_method["lora"].untested == "measured in different runs"
+    verdict = next(one for one in found.sections[0].verdicts if "tokens" in one.task)
+    assert (verdict.other, verdict.verdict) == ("LoRA", "not testable")
+    assert verdict.reason == "measured in different runs"
+    names = "Abacus (cuda), Brain (cuda)" if "device" in other else "Abacus (cuda)"
+    told = f"Measured on {names}, in several runs, each compared with itself alone."
+    assert told in found.notes
+    assert not any("one run for all" in note for note in found.notes)
+    assert found.sections[0].ranks is None
+    text = markdown(found)
+    where = "Beam 1 (tokens_per_second)"
+    row = f"| PEDRO above LoRA on {where} | PEDRO, Table 3 | not testable: measured in different runs |"
+    assert row in text
