@@ -132,9 +132,8 @@ def _turn(
     finally:
         if decoder is not None:
             decoder.shapes.release()
-    meter.release(
-        backbone.device
-    )  # the error is gone here; now the frames go that held the tensors
+    # The error is gone here; now the frames go that held the tensors.
+    meter.release(backbone.device)
     return OutOfMemory(
         f"{'merged ' if entry.is_merged else ''}{entry.name} with beams={entry.beams}, "
         f"decoding={entry.decoding} and {entry.sequences} sequences of {entry.tenants} tenants must fit "

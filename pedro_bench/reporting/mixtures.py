@@ -5,7 +5,7 @@ and other commits are told and no more: a commit need not move a number. So are 
 a row has by task.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pedro_bench.reporting.conditions import RUN, Conditions, conditions_of, text_of
 from pedro_bench.reporting.report import FULL_SEEDS, Entry, Line, Section
@@ -59,10 +59,7 @@ def _settings_by_task(section: Section, line: Line) -> dict[str, Sides]:
     if all(own == first for own in trained.values()):
         return found
     for name in sorted({name for own in trained.values() for name in own}):
-        sides: dict[str, list[str]] = {}
-        for task, own in trained.items():
-            if name in own:
-                sides.setdefault(text_of(own[name]), []).append(task)
+        sides = _sides((task, [text_of(own[name])]) for task, own in trained.items() if name in own)
         if name.startswith("trainer.") and len(sides) > 1:
             found[name] = sides
     return found
@@ -76,7 +73,7 @@ def _mixed(section: Section, place: int, over: str) -> dict[str, Sides]:
         **_sides_of_facts(made),
         **_sides_of_settings(made),
         over: _sides_of_seeds(cells),
-        "commits": _sides(cells, _commits),
+        "commits": _sides((name, _commits(entry)) for name, entry in cells),
     }
     return {what: sides for what, sides in found.items() if len(sides) > 1}
 
@@ -86,13 +83,10 @@ def _sides_of_facts(made: Mapping[str, Conditions]) -> dict[str, Sides]:
     if all(one.facts == cells[0].facts for one in cells):
         return {name: {own: list(made) for own in cells[0].facts[name]} for name in _several(cells)}
     names = dict.fromkeys(name for one in cells for name in one.facts if name != RUN)
-    found: dict[str, Sides] = {}
-    for name in names:
-        sides: dict[str, list[str]] = {}
-        for line, one in made.items():
-            for value in one.facts.get(name, ()):
-                sides.setdefault(value, []).append(line)
-        found[name] = sides
+    found = {
+        name: _sides((line, one.facts.get(name, ())) for line, one in made.items())
+        for name in names
+    }
     if len(found.get("weights", ())) == 1 and all("weights" in one.facts for one in made.values()):
         return {name: own for name, own in found.items() if not name.startswith("backbone.")}
     return found
@@ -113,11 +107,10 @@ def _sides_of_settings(made: Mapping[str, Conditions]) -> dict[str, Sides]:
         return found
     for name in sorted({name for one in made.values() for name in one.settings}):
         having = {line: one for line, one in made.items() if name in one.settings}
-        sides: dict[str, list[str]] = {}
-        for line, one in having.items():
-            sides.setdefault(text_of(one.settings[name]), []).append(line)
         if len({one.method for one in having.values()}) > 1:
-            found[name] = sides
+            found[name] = _sides(
+                (line, [text_of(one.settings[name])]) for line, one in having.items()
+            )
     return found
 
 
@@ -130,8 +123,7 @@ def _sides_of_seeds(cells: Sequence[tuple[str, Entry]]) -> Sides:
         if len(own) < FULL_SEEDS and any(own < other for other in seeds.values())
     }
     return _sides(
-        [(name, entry) for name, entry in cells if name not in lacking],
-        lambda entry: [ranges(run.seed for run in entry.finished)] if entry.finished else [],
+        (name, [ranges(own)]) for name, own in seeds.items() if own and name not in lacking
     )
 
 
@@ -139,12 +131,11 @@ def _commits(entry: Entry) -> list[str]:
     return sorted({run.commit[:8] for run in entry.finished if run.commit})
 
 
-def _sides(
-    cells: Sequence[tuple[str, Entry]], values_of: Callable[[Entry], Iterable[str]]
-) -> Sides:
+def _sides(having: Iterable[tuple[str, Iterable[str]]]) -> Sides:
+    """Return value -> names, of names and the values of each."""
     sides: dict[str, list[str]] = {}
-    for name, entry in cells:
-        for value in values_of(entry):
+    for name, values in having:
+        for value in values:
             sides.setdefault(value, []).append(name)
     return sides
 
