@@ -9,7 +9,7 @@
     ├── InjectionError   a method cannot be attached to a backbone      exit code 2
     ├── ContextError     an adapted model is used in a way that would be wrong
     ├── TrainingError    a run broke down while running                 exit code 1
-    │   └── DivergenceError      its loss or gradient is not finite
+    │   └── DivergenceError      its loss or gradient is not finite, or its loss exploded
     └── JudgingError     a judge model could not be asked to the end    exit code 1
 
 The form of a message: `<full key or place> must <rule>, got <value>`, then the near match, the known
@@ -61,7 +61,7 @@ class TrainingError(PedroBenchError):
 
 
 class DivergenceError(TrainingError):
-    """A loss or gradient is not finite; every process of the run sees it at the same step."""
+    """A loss or gradient is not finite, or a loss exploded; all processes see it at the same step."""
 
 
 class JudgingError(PedroBenchError):

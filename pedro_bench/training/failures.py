@@ -14,6 +14,11 @@ LEAST_TOKENS = 512
 """Down to where a smaller bound of positions is tried before other settings."""
 
 
+EXPLODED = 50.0
+"""Nats per answer token above which a loss has exploded: four times what guessing costs in the largest
+vocabulary that is in use (256,000 tokens, 12.5 nats)."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error means that memory ran out, on a GPU or in the machine."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
@@ -64,22 +69,26 @@ def out_of_memory(
 
 
 def require_finite(what: str, value: float, step: int, last_checkpoint: int | None) -> None:
-    """Require a finite loss or gradient norm.
+    """Require a loss or gradient norm that is finite, and a loss that has not exploded.
 
     Args:
-        what: What the value is, such as `training loss`.
-        value: The value.
+        what: What the value is, such as `training loss`; the name of a loss ends so.
+        value: The value; of a loss in nats per answer token.
         step: The step that was being taken, from 1.
         last_checkpoint: Step of the last good checkpoint, or None.
 
     Raises:
-        DivergenceError: If the value is infinite or not a number; with the step and the last
-            checkpoint.
+        DivergenceError: If the value is infinite or not a number, or a loss above EXPLODED; with the
+            step and the last checkpoint.
     """
-    if math.isfinite(value):
+    if not math.isfinite(value):
+        wanted, got, more = "finite", f"{value}", " or set trainer.precision=fp32"
+    elif what.endswith("loss") and value > EXPLODED:
+        wanted, got, more = f"at most {EXPLODED:g} nats per answer token", f"{value:.1f}", ""
+    else:
         return
     good = f"step {last_checkpoint}" if last_checkpoint else "none was written yet"
     raise DivergenceError(
-        f"the {what} must stay finite, got {value} at step {step} (last good checkpoint: {good}): "
-        "lower the learning rate (method.lr or trainer.lr) or set trainer.precision=fp32."
+        f"the {what} must stay {wanted}, got {got} at step {step} (last good checkpoint: {good}): "
+        f"lower the learning rate (method.lr or trainer.lr){more}."
     )

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pedro_bench.errors import TrainingError
+from pedro_bench.errors import DivergenceError, TrainingError
+from pedro_bench.methods.full_ft import FullFineTuning
 from pedro_bench.methods.lora import Lora
 from pedro_bench.protocols.method import Injection
 from pedro_bench.training import failures
@@ -71,6 +72,33 @@ def test_a_loss_that_is_not_a_number_ends_the_run(
         run_training(broken(0, "nan"), short(), "other")
     with pytest.raises(TrainingError, match=r"the dev loss must stay finite, got nan at step 2"):
         run_training(broken(2, "nan"), short(), "third")
+
+
+@pytest.mark.fault(
+    what="A loss that explodes and stays finite",
+    how="full fine-tuning at a learning rate of 30, seen in a training step and in the dev loss",
+    lost="the run fails with the step in its record; the last good checkpoint is kept",
+)
+def test_a_loss_that_explodes_ends_the_run(
+    run_training: Callable[..., Any], short: Callable[..., Any]
+) -> None:
+    method = FullFineTuning(name="full_ft", label="full fine-tuning")
+    rare = {"lr": 30.0, "eval_every_steps": 8}
+    exploded = r"training loss must stay at most 50 nats per answer token, got \d{2,}\.\d at step"
+    with pytest.raises(DivergenceError, match=exploded + r" 3 .*: step 2\): lower .*lr\)\.$"):
+        run_training(method, short(**rare, checkpoint_every_steps=1))
+    with pytest.raises(
+        DivergenceError, match=r"the dev loss must stay at most .* at step 2 .*none"
+    ):
+        run_training(method, short(lr=30.0), "other")
+
+
+def test_a_bad_start_is_no_explosion() -> None:
+    guess = math.log(256_000)
+    failures.require_finite("weights training loss", 3 * guess, 1, None)
+    failures.require_finite("weights gradient norm", 1e6, 1, None)  # clipped: bound to no size
+    with pytest.raises(DivergenceError):
+        failures.require_finite("weights training loss", 5 * guess, 1, None)
 
 
 @pytest.mark.fault(
