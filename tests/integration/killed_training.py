@@ -97,7 +97,9 @@ def train_once(
     )
     own = {name: tensor.tolist() for name, tensor in adapted.adapter_state().items()}
     text = json.dumps({"result": asdict(result), "adapter": own}, default=str)
-    (folder / outcome).write_text(text)
+    unfinished = folder / f"{outcome}.unfinished"  # a kill may come here, too
+    unfinished.write_text(text)
+    unfinished.rename(folder / outcome)
 
 
 def die_while_writing(flushes: int) -> None:
