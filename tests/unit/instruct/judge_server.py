@@ -58,7 +58,7 @@ class JudgeServer:
     def __init__(self, answer: Callable[[int, Any], Answer]) -> None:
         self.requests: list[dict[str, Any]] = []
         self.most_at_once = 0
-        self._now = 0
+        self._under_way: set[int] = set()
         self._lock = threading.Lock()
         self._answer = answer
         owner = self
@@ -102,8 +102,8 @@ class JudgeServer:
             number = len(self.requests)
             headers = dict(handler.headers)
             self.requests.append({"path": handler.path, "headers": headers, "body": body})
-            self._now += 1
-            self.most_at_once = max(self.most_at_once, self._now)
+            self._under_way.add(number)
+            self.most_at_once = max(self.most_at_once, len(self._under_way))
         try:
             answer = self._answer(number, body)
             time.sleep(answer.wait)
@@ -112,12 +112,17 @@ class JudgeServer:
                 handler.send_header(name, value)
             handler.send_header("Content-Length", str(len(answer.content) + answer.missing))
             handler.end_headers()
-            step = 1 if answer.drip else len(answer.content)
+            step = 1 if answer.drip else max(1, len(answer.content))
             for start in range(0, len(answer.content), step):
+                if start + step >= len(answer.content):
+                    self._is_answered(number)  # not later: the client may be sooner to ask again
                 handler.wfile.write(answer.content[start : start + step])
                 time.sleep(answer.drip)
         except OSError:
             pass  # the client gave up
         finally:
-            with self._lock:
-                self._now -= 1
+            self._is_answered(number)
+
+    def _is_answered(self, number: int) -> None:
+        with self._lock:
+            self._under_way.discard(number)

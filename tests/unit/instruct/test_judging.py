@@ -27,7 +27,7 @@ ANSWERS = {one.question_id: [f"answer {one.question_id}.1", ""] for one in QUEST
 
 
 def judge(**changes):
-    settings = {"timeout_seconds": 5.0, "backoff_seconds": 0.01, "concurrency": 2, **changes}
+    settings = {"timeout_seconds": 60.0, "backoff_seconds": 0.01, "concurrency": 2, **changes}
     return Judge(model="judge-1", **settings)
 
 
@@ -243,13 +243,14 @@ def test_a_killed_evaluation_goes_on_and_pays_for_nothing_twice(tmp_path):
             process.wait()
         with journal.open("ab") as file:
             file.write(b'{"event": "reply", "question_id": 81, "tu')
-        kept = count_replies(journal)
-        before = len(server.requests)
-        judgements, requests = run(server, tmp_path)
+    kept = count_replies(journal)
+    # Another server: what the killed ones asked may come to the first one late.
+    with JudgeServer(slowly) as last:
+        judgements, requests = run(last, tmp_path)
     assert kept >= 3
-    assert len(server.requests) - before == 6 - kept
+    assert len(last.requests) == 6 - kept
     assert [one.grade for one in judgements] == [one.grade for one in expected]
-    assert requests >= len(server.requests)
+    assert requests >= len(server.requests) + len(last.requests)
 
 
 def count_replies(journal: Path) -> int:
