@@ -12,7 +12,7 @@ from pedro_bench.errors import RecordError
 from pedro_bench.experiment.costs import Cost
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.reporting.settings import EARLIER
+from pedro_bench.reporting.settings import with_earlier
 from pedro_bench.reporting.statistics import median
 from pedro_bench.reporting.stored import Run, read_runs
 
@@ -108,9 +108,7 @@ def _configured(config: Mapping[str, Any]) -> Any:
 
 
 def _group(config: Mapping[str, Any], name: str) -> Any:
-    """Return a group's settings; a record older than a setting has what was in force then."""
-    own = config.get(name)
-    return _hashable({**EARLIER.get(name, {}), **own} if own else own)
+    return _hashable(with_earlier(name, config.get(name)))
 
 
 def _hashable(value: Any) -> Any:

@@ -14,7 +14,7 @@ from pedro_bench.reporting.conditions import Conditions, conditions_of, text_of
 from pedro_bench.reporting.layouts import Layout
 from pedro_bench.reporting.load import Row
 from pedro_bench.reporting.published_scores import PublishedScore
-from pedro_bench.reporting.report import Column, Line, Section
+from pedro_bench.reporting.report import Column, Line, Section, on_backbone
 from pedro_bench.reporting.settings import normalised
 from pedro_bench.reporting.stored import Run
 from pedro_bench.training.config import TrainerConfig
@@ -118,7 +118,7 @@ def departure_notes(sections: Sequence[Section], layout: Layout) -> list[str]:
     for section in sections:
         if section.is_micro or layout.measures_device or section.backbone not in layout.backbones:
             continue  # nothing there is the paper's
-        on = f" ({section.backbone})" if len(sections) > 1 else ""
+        on = on_backbone(section, sections)
         for line in section.lines:
             for column, entry in zip(section.columns, line.entries, strict=True):
                 if entry.published and (found := departures(entry.finished, layout.paper)):

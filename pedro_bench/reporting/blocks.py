@@ -12,7 +12,7 @@ from pedro_bench.reporting.conclusions import claim_block, rank_block
 from pedro_bench.reporting.intervals import FEWEST, range_coverage
 from pedro_bench.reporting.labels import with_rows_told_apart
 from pedro_bench.reporting.notes import absent_tasks
-from pedro_bench.reporting.report import FULL_SEEDS, Entry, Line, Report
+from pedro_bench.reporting.report import FULL_SEEDS, Entry, Line, Report, on_backbone
 
 LEGEND = (
     "Best bold, second underlined; † differs from the best (p < 0.05, corrected after Holm for all pairs of "
@@ -77,7 +77,7 @@ def _missing(report: Report) -> str:
     """Name every cell without a score, a row with none as one."""
     found = []
     for section in report.sections:
-        on = f" ({section.backbone})" if len(report.sections) > 1 else ""
+        on = on_backbone(section, report.sections)
         for line in section.lines:
             absent = absent_tasks(section.columns, line)
             if len(line.entries) > 1 and all(entry.spread is None for entry in line.entries):
@@ -143,7 +143,7 @@ def _doubts(report: Report) -> tuple[str, ...]:
     """Say which cells could not be compared, and which not over the examples that they have."""
     told: dict[str, list[str]] = {}
     for section in report.sections:
-        on = f" ({section.backbone})" if len(report.sections) > 1 else ""
+        on = on_backbone(section, report.sections)
         for line in section.lines:
             for column, entry in zip(section.columns, line.entries, strict=True):
                 if reason := _doubt(entry, report.over):

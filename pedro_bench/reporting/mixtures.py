@@ -8,7 +8,7 @@ a row has by task.
 from collections.abc import Iterable, Mapping, Sequence
 
 from pedro_bench.reporting.conditions import RUN, Conditions, conditions_of, text_of
-from pedro_bench.reporting.report import FULL_SEEDS, Entry, Line, Section
+from pedro_bench.reporting.report import FULL_SEEDS, Entry, Line, Section, on_backbone
 
 Sides = Mapping[str, Sequence[str]]
 """Value -> names of the lines that have it."""
@@ -23,7 +23,7 @@ def mixtures(sections: Sequence[Section], over: str = "seeds") -> list[str]:
     """
     told: dict[str, dict[str, list[str]]] = {}  # what differs -> how -> columns
     for section in sections:
-        on = f" ({section.backbone})" if len(sections) > 1 else ""
+        on = on_backbone(section, sections)
         for place, column in enumerate(section.columns):
             for what, sides in _mixed(section, place, over).items():
                 how = "; ".join(f"{value}: {', '.join(names)}" for value, names in sides.items())
@@ -40,7 +40,7 @@ def by_task(sections: Sequence[Section]) -> list[str]:
     """Return a sentence on each setting of the trainer that some row has by task, with its values."""
     told: dict[str, list[str]] = {}
     for section in sections:
-        on = f" ({section.backbone})" if len(sections) > 1 else ""
+        on = on_backbone(section, sections)
         for line in section.lines:
             for name, sides in _settings_by_task(section, line).items():
                 how = "; ".join(f"{value}: {', '.join(tasks)}" for value, tasks in sides.items())

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pedro_bench.reporting.layouts import Layout
-from pedro_bench.reporting.report import FULL_SEEDS, Column, Entry, Line, Section
+from pedro_bench.reporting.report import FULL_SEEDS, Column, Entry, Line, Section, on_backbone
 from pedro_bench.reporting.stored import Run
 
 MICRO_MARK = "micro results: embedded backbone or data"
@@ -31,10 +31,10 @@ def missing(sections: Sequence[Section]) -> tuple[str, ...]:
     """Return `row on task` for every cell without a score, with the metric where another has one."""
     return tuple(
         dict.fromkeys(
-            f"{place}{on}"
+            f"{line.name} on {task}{on_backbone(section, sections)}"
             for section in sections
             for line in section.lines
-            for place, on in _absent(section, line, is_one=len(sections) == 1)
+            for task in absent_tasks(section.columns, line)
         )
     )
 
@@ -53,12 +53,6 @@ def absent_tasks(columns: Sequence[Column], line: Line) -> list[str]:
             if entry.spread is None
         )
     )
-
-
-def _absent(section: Section, line: Line, *, is_one: bool) -> Iterator[tuple[str, str]]:
-    on = "" if is_one else f" ({section.backbone})"
-    for task in absent_tasks(section.columns, line):
-        yield f"{line.name} on {task}", on
 
 
 def notes(sections: Sequence[Section], over: str) -> list[str]:
@@ -185,7 +179,7 @@ def devices(sections: Sequence[Section]) -> tuple[str, ...]:
 def _places(sections: Sequence[Section]) -> Iterator[tuple[str, str, Entry]]:
     """Yield the name, metric and entry of every cell; those of one task share a name."""
     for section in sections:
-        on = f" ({section.backbone})" if len(sections) > 1 else ""
+        on = on_backbone(section, sections)
         for line in section.lines:
             for column, entry in zip(section.columns, line.entries, strict=True):
                 yield f"{line.name} on {column.task}{on}", column.metric or "", entry

@@ -8,6 +8,7 @@
 Nothing here computes; `build` makes the tree from records.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pedro_bench.reporting.comparison import Comparison
@@ -237,3 +238,8 @@ class Report:
     notes: tuple[str, ...]
     missing: tuple[str, ...]
     over: str = "seeds"
+
+
+def on_backbone(section: Section, sections: Sequence[Section]) -> str:
+    """Return ` (backbone)`, to follow a row's name where a report has several sections, else nothing."""
+    return f" ({section.backbone})" if len(sections) > 1 else ""

@@ -41,6 +41,11 @@ _NO_ROW = {
 """The same with all names, and the rates that RATE stands for."""
 
 
+def with_earlier(group: str, own: Any) -> Any:
+    """Return a group's settings; what is older than a setting has what was in force then."""
+    return {**EARLIER.get(group, {}), **own} if own else own
+
+
 def told_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return every setting that a record tells and its key holds, flattened: `method.r` -> 12.
 
@@ -48,10 +53,7 @@ def told_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: Configuration of a record; groups and settings may be absent, and what is absent is not
             known, unless EARLIER has it.
     """
-    groups = {
-        group: {**EARLIER.get(group, {}), **own} if (own := config.get(group)) else {}
-        for group in ROW_GROUPS
-    }
+    groups = {group: with_earlier(group, config.get(group)) or {} for group in ROW_GROUPS}
     found = {
         f"{group}.{name}": value
         for group, own in groups.items()
