@@ -6,8 +6,9 @@
 
 Ratios: PEDRO to the bare backbone (target 0.97), PEDRO to unmerged LoRA (above 1), a mixed batch of
 tenants to the same batch of one tenant (0.95), a bank of LoRA tenants to peft's mixed batch, and fast
-steps to plain ones. Each is the median over repeats of the ratio within one repeat; every other repeat goes
-through the contestants backwards, and all of them have the same number of warm-ups, at least one.
+steps to plain ones. Every other repeat goes through the contestants backwards, and all of them have the same
+number of warm-ups, at least one. A ratio is the median over pairs of repeats, one in each order, of the
+geometric mean of the ratios within the two: take an even number.
 """
 
 import argparse
@@ -139,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=6, help="an even number")
     parser.add_argument("--prompts", type=int, default=3)
     parser.add_argument("--warmup", type=int, default=1, help="before each turn, at least 1")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 3])

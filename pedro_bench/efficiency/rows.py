@@ -38,27 +38,39 @@ def row_of(found: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def ratio(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, float] | None:
-    """Return the ratio of two rows' speeds: the median over repeats of the ratio within a repeat.
+    """Return the ratio of two rows' speeds: the median over pairs of repeats.
+
+    Turns go forwards in repeats 0, 2, … and backwards in 1, 3, …, so repeats 0 and 1, 2 and 3, … make
+    pairs. A pair's ratio is the geometric mean of the ratios within its two repeats: who is faster only
+    because its turn comes first gains in one what it loses in the other. A repeat without its other half
+    counts as it is.
 
     Args:
         above: The row above the line.
         below: The row below it.
 
     Returns:
-        `ratio`, its `lowest` and `highest` value, and `of_processor_time`: the same by the process's
-        processor time. None if the rows share no repeat: memory or time may end a row early.
+        `ratio`, its `lowest` and `highest` value over pairs, their number `pairs`, and
+        `of_processor_time`: the ratio by the process's processor time. None if the rows share no repeat:
+        memory or time may end a row early.
     """
     shared = [repeat for repeat in above["speeds"] if repeat in below["speeds"]]
     if not shared:
         return None
-    ratios = [above["speeds"][repeat] / below["speeds"][repeat] for repeat in shared]
-    times = [
-        below["processor_seconds"][repeat] / above["processor_seconds"][repeat] for repeat in shared
-    ]
+    ratios = _paired(
+        {repeat: above["speeds"][repeat] / below["speeds"][repeat] for repeat in shared}
+    )
+    times = _paired(
+        {
+            repeat: below["processor_seconds"][repeat] / above["processor_seconds"][repeat]
+            for repeat in shared
+        }
+    )
     return {
         "ratio": statistics.median(ratios),
         "lowest": min(ratios),
         "highest": max(ratios),
+        "pairs": len(ratios),
         "of_processor_time": statistics.median(times),
     }
 
@@ -77,6 +89,14 @@ def rows_since(results_dir: str, suite: str, started: str) -> list[dict[str, Any
         if one.status == "finished" and one.started >= started:
             groups.setdefault((one.key, one.method, one.task), []).append(one)
     return [row_of(group) for group in groups.values()]
+
+
+def _paired(ratios: Mapping[str, float]) -> list[float]:
+    """Return the geometric mean of each pair of neighbouring repeats, by the repeats' numbers."""
+    pairs: dict[int, list[float]] = {}
+    for repeat, one in ratios.items():
+        pairs.setdefault(int(repeat) // 2, []).append(one)
+    return [statistics.geometric_mean(pair) for _, pair in sorted(pairs.items())]
 
 
 def _bytes(found: Sequence[RunRecord], name: str) -> int | None:

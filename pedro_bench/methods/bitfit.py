@@ -63,6 +63,7 @@ class BitFit(Method):
 
     def attach(self, injection: Injection) -> None:
         """Add a vector to the output of every chosen projection."""
+        from pedro_bench.nn.elementwise import shift
         from pedro_bench.nn.free_vector import FreeVector
 
         places = self._places(injection.shape)
@@ -73,8 +74,7 @@ class BitFit(Method):
                 f"layers.{site.layer}.{site.role}", FreeVector(site.outputs, start=0.0, r=self.r)
             )
 
-            def shift(_: "Tensor", output: "Tensor", vector: FreeVector = vector) -> "Tensor":
-                shifted: Tensor = (output + vector()).to(output.dtype)
-                return shifted
+            def add_bias(_: "Tensor", output: "Tensor", vector: FreeVector = vector) -> "Tensor":
+                return shift(output, vector())
 
-            injection.on_output(site, shift)
+            injection.on_output(site, add_bias)

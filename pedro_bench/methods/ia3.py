@@ -11,7 +11,6 @@ which starts at exactly one. Since z P is itself one free vector, r' changes how
 what can be expressed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,6 @@ from pedro_bench.protocols.method import Injection, Method, ParameterCount
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    Scale = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +47,7 @@ class Ia3(Method):
 
     def attach(self, injection: Injection) -> None:
         """Scale the outputs of K and V and the input of the down-projection."""
+        from pedro_bench.nn.elementwise import scale
         from pedro_bench.nn.free_vector import FreeVector
 
         for site in injection.sites(("key", "value", "ffn_down")):
@@ -59,14 +57,13 @@ class Ia3(Method):
                 f"layers.{site.layer}.{site.role}", FreeVector(width, start=1.0, r=self.r)
             )
 
-            def scale(x: "Tensor", vector: FreeVector = vector) -> "Tensor":
-                scaled: Tensor = (x * vector()).to(x.dtype)
-                return scaled
+            def rescale_input(x: "Tensor", vector: FreeVector = vector) -> "Tensor":
+                return scale(x, vector())
 
-            def scale_output(_: "Tensor", output: "Tensor", scale: "Scale" = scale) -> "Tensor":
-                return scale(output)
+            def rescale(_: "Tensor", output: "Tensor", vector: FreeVector = vector) -> "Tensor":
+                return scale(output, vector())
 
             if on_input:
-                injection.on_input(site, scale)
+                injection.on_input(site, rescale_input)
             else:
-                injection.on_output(site, scale_output)
+                injection.on_output(site, rescale)

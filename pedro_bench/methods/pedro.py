@@ -125,19 +125,20 @@ class Pedro(Method):
 
 def _wire(injection: Injection, block: Site, sites: list[Site], generator: "nn.Module") -> None:
     """Let `generator` read a layer's input and its vectors scale the outputs of the layer's sites."""
+    from pedro_bench.nn.elementwise import scale
+
     key = f"pedro/{block.layer}"
 
     def make_vectors(hidden_BTD: "Tensor") -> None:
         context = current_context()
         if context.stage == "prompt":
-            context.state[key] = generator(hidden_BTD, context)
+            vectors = generator(hidden_BTD, context)
+            context.state[key] = tuple(vector_BO.unsqueeze(1) for vector_BO in vectors)
 
     injection.on_input(block, make_vectors)
     for position, site in enumerate(sites):
 
-        def scale(_: "Tensor", output_BTO: "Tensor", position: int = position) -> "Tensor":
-            vector_BO = current_context().state[key][position]
-            scaled: Tensor = (output_BTO * vector_BO.unsqueeze(1)).to(output_BTO.dtype)
-            return scaled
+        def modify(_: "Tensor", output_BTO: "Tensor", position: int = position) -> "Tensor":
+            return scale(output_BTO, current_context().state[key][position])
 
-        injection.on_output(site, scale)
+        injection.on_output(site, modify)

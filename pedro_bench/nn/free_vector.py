@@ -1,10 +1,12 @@
 """A trainable vector that is the same for every prompt: plain, or factored as z P.
 
-Legend: R inner dimension, O width.
+Legend: B examples, R inner dimension, O width.
 """
 
 import torch
 from torch import Tensor, nn
+
+from pedro_bench.protocols.context import current_context
 
 
 class FreeVector(nn.Module):
@@ -19,10 +21,14 @@ class FreeVector(nn.Module):
         width: O.
         start: The constant.
         r: R, at least 1, or None for the plain vector.
+
+    Attributes:
+        path: Where a method put it, such as `layers.3.key`; empty while it stands alone.
     """
 
     def __init__(self, width: int, *, start: float, r: int | None) -> None:
         super().__init__()
+        self.path = ""
         if r is None:
             self.vector = nn.Parameter(torch.full((width,), start))
             return
@@ -34,8 +40,22 @@ class FreeVector(nn.Module):
         self.projection = nn.Parameter(projection)
 
     def forward(self) -> Tensor:
-        """Return the vector (O,) in float32."""
+        """Return the vector in float32: (O,), or what broadcasts as it does, (B, 1, O).
+
+        Where nothing is trained z P is multiplied out once in a generation, while its prompts pass, as
+        anyone would who serves it; steps find it in the context's state.
+        """
         if hasattr(self, "vector"):
             return self.vector
+        if not self.path or torch.is_grad_enabled():
+            return self._product()
+        context = current_context()
+        key = f"vector/{self.path}"
+        if key not in context.state:
+            context.state[key] = self._product().expand(context.num_examples, 1, -1)
+        kept: Tensor = context.state[key]
+        return kept
+
+    def _product(self) -> Tensor:
         with torch.autocast(self.inner.device.type, enabled=False):
             return self.inner @ self.projection

@@ -64,6 +64,8 @@ class BackboneInjection:
     def add(self, name: str, module: nn.Module) -> Any:
         """Register a trainable module under a dotted path and return it, on the backbone's device.
 
+        A module whose attribute `path` is the empty string is told its own.
+
         Raises:
             InjectionError: If the path is taken.
         """
@@ -71,8 +73,11 @@ class BackboneInjection:
         tree = _descend(self.adapter, parents)
         if leaf in dict(tree.named_children()):
             raise InjectionError(f"adapter path {name!r} must be free, got a module there already.")
-        tree.add_module(leaf, module.to(self._backbone.device))
-        return module
+        added: Any = module.to(self._backbone.device)
+        if getattr(added, "path", None) == "":
+            added.path = name
+        tree.add_module(leaf, added)
+        return added
 
     def on_input(self, site: Site, change: Callable[[Tensor], Tensor | None]) -> None:
         """Call `change` on the first input of the site's module; a returned tensor replaces it."""

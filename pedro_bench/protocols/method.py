@@ -53,6 +53,7 @@ class Injection(Protocol):
         """Register a module with trainable parameters under a path such as `layers.3.query`; return it.
 
         It is put on the backbone's device; its parameters stay float32 whatever the backbone's dtype.
+        Where its attribute `path` is the empty string, it is set to the path.
         """
 
     def on_input(self, site: Site, change: "Callable[[Tensor], Tensor | None]") -> None:

@@ -86,7 +86,6 @@ class _TenantInjection:
                 f"method {self._method_name!r} must be made of blocks that serve many tenants to be "
                 f"held in a bank, got {type(module).__name__}, which acts for one adapter only."
             ) from error
-        block.path = name
         self._blocks[name] = block
         return self._injection.add(name, block)
 

@@ -14,10 +14,18 @@ def row(**speeds: float) -> dict[str, Any]:
     return {"speeds": by_repeat, "processor_seconds": times}
 
 
-def test_a_ratio_is_the_median_of_the_ratios_within_repeats() -> None:
-    pedro, bare = row(r0=9.0, r1=20.0, r2=20.0), row(r0=10.0, r1=20.0, r2=40.0)
-    expected = {"ratio": 0.9, "lowest": 0.5, "highest": 1.0, "of_processor_time": 0.9}
+def test_a_ratio_is_the_median_over_pairs_of_repeats() -> None:
+    pedro = row(r0=9.0, r1=9.0, r2=20.0, r3=20.0, r4=20.0)
+    bare = row(r0=10.0, r1=10.0, r2=20.0, r3=20.0, r4=40.0)
+    expected = {"ratio": 0.9, "lowest": 0.5, "highest": 1.0, "pairs": 3, "of_processor_time": 0.9}
     assert ratio(pedro, bare) == pytest.approx(expected), "that of the medians is 1"
+
+
+def test_who_gains_by_an_early_turn_gains_nothing_over_a_pair() -> None:
+    first_is_double = ratio(row(r0=20.0, r1=10.0), row(r0=10.0, r1=20.0))
+    assert first_is_double is not None
+    assert first_is_double["ratio"] == pytest.approx(1.0)
+    assert first_is_double["of_processor_time"] == pytest.approx(1.0)
 
 
 def test_a_row_that_ended_early_is_compared_where_it_is_there() -> None:

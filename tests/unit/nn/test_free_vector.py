@@ -1,0 +1,72 @@
+"""A factored vector: the product z P, multiplied out once in a generation and anew in the next."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.free_vector import FreeVector
+from tests.tiny import build_method
+
+
+def made(vector: FreeVector) -> Tensor:
+    made: Tensor = vector()
+    return made
+
+
+def test_it_starts_at_its_constant_and_is_z_p() -> None:
+    vector = FreeVector(5, start=1.0, r=3)
+    assert torch.equal(made(vector), torch.ones(5))
+    with torch.no_grad():
+        vector.projection.normal_()
+    assert torch.equal(made(vector), vector.inner @ vector.projection)
+    with torch.no_grad():
+        assert made(vector).shape == (5,), "it stands alone, so nothing is kept"
+
+
+@contextmanager
+def counted(model: AdaptedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Count the products by the vectors' paths."""
+    paths: list[str] = []
+    plain = FreeVector._product
+
+    def product(self: FreeVector) -> Tensor:
+        paths.append(self.path)
+        return plain(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FreeVector, "_product", product)
+        yield paths
+
+
+@pytest.mark.parametrize("name", ["ia3", "bitfit"])
+def test_a_generation_multiplies_out_each_vector_once(
+    tiny_backbone: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    model = AdaptedModel(tiny_backbone, build_method(name, r=2)).eval()
+    vectors = [one for one in model.adapter.modules() if isinstance(one, FreeVector)]
+    assert len({one.path for one in vectors}) == len(vectors) > 0
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+
+    def generate(beams: int) -> Tensor:
+        with model.context(torch.ones_like(ids, dtype=torch.bool)).active() as context:
+            if beams > 1:
+                context.expand(beams)
+            told: Tensor = tiny_backbone.model.generate(
+                input_ids=ids, max_new_tokens=4, num_beams=beams, do_sample=False, eos_token_id=None
+            )
+        return told
+
+    for beams in (1, 2):
+        with counted(model, monkeypatch) as paths:
+            first = generate(beams)
+        assert sorted(paths) == sorted(one.path for one in vectors)
+        with torch.no_grad():
+            for one in vectors:
+                one.projection.normal_(0.0, 3.0)
+        assert not torch.equal(generate(beams), first), "trained on, it is another vector"
+    model.remove()
