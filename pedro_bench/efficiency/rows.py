@@ -1,5 +1,6 @@
 """Rows: what the records of one contestant say together. Records are read and nothing else; no torch."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +38,7 @@ def row_of(found: Sequence[RunRecord]) -> dict[str, Any]:
     }
 
 
-def ratio(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, float] | None:
+def ratio(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the ratio of two rows' speeds: the median over pairs of repeats.
 
     Turns go forwards in repeats 0, 2, … and backwards in 1, 3, …, so repeats 0 and 1, 2 and 3, … make
@@ -50,9 +51,9 @@ def ratio(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, float
         below: The row below it.
 
     Returns:
-        `ratio`, its `lowest` and `highest` value over pairs, their number `pairs`, and
-        `of_processor_time`: the ratio by the process's processor time. None if the rows share no repeat:
-        memory or time may end a row early.
+        `ratio`, its `lowest` and `highest` value over pairs, their number `pairs`, `interval`: where the
+        median lies with 95% confidence (None below six pairs), and `of_processor_time`: the ratio by the
+        process's processor time. None if the rows share no repeat: memory or time may end a row early.
     """
     shared = [repeat for repeat in above["speeds"] if repeat in below["speeds"]]
     if not shared:
@@ -71,6 +72,7 @@ def ratio(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, float
         "lowest": min(ratios),
         "highest": max(ratios),
         "pairs": len(ratios),
+        "interval": _interval(ratios),
         "of_processor_time": statistics.median(times),
     }
 
@@ -97,6 +99,15 @@ def _paired(ratios: Mapping[str, float]) -> list[float]:
     for repeat, one in ratios.items():
         pairs.setdefault(int(repeat) // 2, []).append(one)
     return [statistics.geometric_mean(pair) for _, pair in sorted(pairs.items())]
+
+
+def _interval(values: Sequence[float]) -> list[float] | None:
+    """Return the median's 95% confidence interval: the widest ranks left out that a sign test allows."""
+    ordered, count = sorted(values), len(values)
+    left_out, tail = 0, 0.0
+    while (tail := tail + math.comb(count, left_out) / 2**count) <= 0.025:
+        left_out += 1
+    return [ordered[left_out - 1], ordered[count - left_out]] if left_out else None
 
 
 def _bytes(found: Sequence[RunRecord], name: str) -> int | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from scipy.stats import binom
 
 from pedro_bench.efficiency.rows import ratio, row_of
 from pedro_bench.records import RunRecord
@@ -17,8 +18,24 @@ def row(**speeds: float) -> dict[str, Any]:
 def test_a_ratio_is_the_median_over_pairs_of_repeats() -> None:
     pedro = row(r0=9.0, r1=9.0, r2=20.0, r3=20.0, r4=20.0)
     bare = row(r0=10.0, r1=10.0, r2=20.0, r3=20.0, r4=40.0)
+    found = ratio(pedro, bare)
+    assert found is not None
+    assert found.pop("interval") is None, "three pairs are too few for one"
     expected = {"ratio": 0.9, "lowest": 0.5, "highest": 1.0, "pairs": 3, "of_processor_time": 0.9}
-    assert ratio(pedro, bare) == pytest.approx(expected), "that of the medians is 1"
+    assert found == pytest.approx(expected), "that of the medians is 1"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "ranks"), [(5, None), (6, (1, 6)), (12, (3, 10)), (40, (14, 27))]
+)
+def test_the_interval_is_that_of_a_sign_test(pairs: int, ranks: tuple[int, int] | None) -> None:
+    """The ranks stand in any table of a median's distribution-free intervals, and follow from binom."""
+    speeds = {f"r{2 * pair + turn}": 1.0 + pair for pair in range(pairs) for turn in (0, 1)}
+    found = ratio(row(**speeds), row(**dict.fromkeys(speeds, 1.0)))
+    assert found is not None
+    assert found["interval"] == (pytest.approx(ranks) if ranks else None)
+    if ranks is not None:
+        assert 2 * binom.cdf(ranks[0] - 1, pairs, 0.5) <= 0.05 < 2 * binom.cdf(ranks[0], pairs, 0.5)
 
 
 def test_who_gains_by_an_early_turn_gains_nothing_over_a_pair() -> None:
