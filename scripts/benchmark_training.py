@@ -7,7 +7,9 @@ of like length together (trainer.group_by_length); the peer is measured twice, a
 `train_sampling_strategy="group_by_length"`, whose window is that of a data set of 200 batches and more, as
 ours. They take turns, every other repeat backwards. Rows are random tokens with BoolQ's lengths (prompts of
 about 150 tokens, an answer and its end), so the loss can only fall to what the answers' two tokens let it; it
-is printed before and after, on the same rows. The first step has rate 0 on both sides.
+is printed before and after, on the same rows. The first step has rate 0 on both sides. Each repeat is another
+seed on all sides, which decides the adapters' starts and the rows' order, each side's own: one seed's losses
+differ by that, and those of several together say whether the sides learn alike.
 
 Time and memory are those of the optimiser steps alone, on both sides from the first forward pass to the end
 of the last step, making batches included: building a loop, the dev loss, and saving and loading the best
@@ -52,14 +54,14 @@ def check_one_gpu(device: str) -> None:
         )
 
 
-def in_turns(sides: Mapping[str, Callable[[], Measured]], repeat: int) -> dict[str, Measured]:
-    """Train each side once, in the opposite order in every other repeat."""
+def in_turns(sides: Mapping[str, Callable[..., Measured]], repeat: int) -> dict[str, Measured]:
+    """Train each side once, its seed the repeat, in the opposite order in every other repeat."""
     taken = {}
     names = list(sides)
     for name in names if repeat % 2 == 0 else reversed(names):
         gc.collect()
-        taken[name] = sides[name]()
-        show(f"repeat {repeat + 1}: {name} {taken[name].seconds:.1f} s")
+        taken[name] = sides[name](seed=repeat)
+        show(f"repeat {repeat + 1}: {name} {taken[name]}")
     return taken
 
 
@@ -89,6 +91,7 @@ def summary(taken: Sequence[Mapping[str, Measured]], tokens: int) -> dict[str, A
             "peak_bytes": middle(lambda one: one[name].peak_bytes),
             "loss before": middle(lambda one: one[name].loss_before),
             "loss after": middle(lambda one: one[name].loss),
+            "losses after": [one[name].loss for one in taken],
             "against": {} if name in PEERS else {peer: against(name, peer) for peer in PEERS},
         }
 
@@ -114,14 +117,16 @@ def main() -> None:
     check_one_gpu(device)
     backbone = build_group("backbone", config["backbone"]).load(device=device)
     rows = make_rows(given.steps * given.batch, backbone.shape.vocab_size, seed=0)
-    sides: dict[str, Callable[[], Measured]] = {
+    sides: dict[str, Callable[..., Measured]] = {
         name: partial(theirs, backbone, lora, rows, given.batch, by_length=by_length)
         for name, by_length in PEERS.items()
     }
     sides["lora"] = partial(ours, backbone, lora, rows, given.batch)
     sides["pedro"] = partial(ours, backbone, pedro, rows, given.batch)
-    theirs(backbone, lora, rows[: given.batch], given.batch)  # what starts up once is not counted
-    ours(backbone, lora, rows[: given.batch], given.batch)
+    theirs(
+        backbone, lora, rows[: given.batch], given.batch, 0
+    )  # what starts up once is not counted
+    ours(backbone, lora, rows[: given.batch], given.batch, 0)
     taken: list[Mapping[str, Measured]] = []
     shown: dict[str, Any] = {"device": environment(device)["device_name"]}
     shown |= {"steps": given.steps, "tokens": sum(len(row) for row in rows)}

@@ -42,6 +42,9 @@ class Measured:
     loss_before: float
     loss: float
 
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s, loss {self.loss:.3f}"
+
 
 class Ticking:
     """A tracker that tells a clock of every optimiser step, and keeps nothing."""
@@ -76,8 +79,10 @@ def make_rows(count: int, vocab_size: int, seed: int) -> list[Encoded]:
     ]
 
 
-def ours(backbone: LoadedBackbone, method: Any, rows: Sequence[Encoded], batch: int) -> Measured:
-    """Train with this project's loop."""
+def ours(
+    backbone: LoadedBackbone, method: Any, rows: Sequence[Encoded], batch: int, seed: int
+) -> Measured:
+    """Train with this project's loop; `seed` decides the adapter's start and the rows' order."""
     config = TrainerConfig(
         lr=_LR,
         batch_size=batch,
@@ -88,7 +93,7 @@ def ours(backbone: LoadedBackbone, method: Any, rows: Sequence[Encoded], batch: 
         micro_batch_tokens=None,
         checkpoint_every_steps=None,
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     adapted = AdaptedModel(backbone, method)
     adapted.eval()
     before = _loss(adapted.backbone.model, rows[:batch], adapted)
@@ -100,7 +105,7 @@ def ours(backbone: LoadedBackbone, method: Any, rows: Sequence[Encoded], batch: 
             dev=rows[:1],
             config=config,
             official_train_rows=len(rows),
-            seed=0,
+            seed=seed,
             key="0" * 12,
             folder=Path(folder),
             tracker=Ticking(clock),
@@ -116,6 +121,7 @@ def theirs(
     method: Any,
     rows: Sequence[Encoded],
     batch: int,
+    seed: int,
     *,
     by_length: bool = False,
 ) -> Measured:
@@ -135,7 +141,7 @@ def theirs(
     config = peft.LoraConfig(
         r=method.r, lora_alpha=method.alpha, target_modules=sorted(paths), task_type="CAUSAL_LM"
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = peft.get_peft_model(backbone.model, config)
     model.eval()
     before = _loss(model, rows[:batch], None)
@@ -148,6 +154,7 @@ def theirs(
             lr_scheduler_type="linear",
             warmup_steps=max(1, round(0.06 * len(rows) / batch)),
             weight_decay=0.0,
+            seed=seed,
             train_sampling_strategy="group_by_length" if by_length else "random",
             save_strategy="no",
             logging_strategy="no",

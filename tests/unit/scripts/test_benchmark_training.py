@@ -35,10 +35,37 @@ def test_steps_alone_are_timed_on_both_sides(load_script, load_tiny, monkeypatch
     rows = [Encoded((4, 5, 6 + index), (7, 2), index) for index in range(6)]
     backbone = load_tiny()
     for side in (script.theirs, script.ours):
-        measured = side(backbone, build_method("lora"), rows, 2)
+        measured = side(backbone, build_method("lora"), rows, 2, 0)
         assert measured.seconds == 2, "three steps; the first began before its forward pass"
         assert measured.peak_bytes > 0
         assert measured.loss_before > measured.loss > 0
+
+
+def test_from_one_start_and_with_rows_whose_order_says_nothing_both_sides_end_alike(
+    load_script, load_tiny, monkeypatch
+):
+    """Rate, schedule, optimiser, clipping and the loss's mean are the same: only draws tell them apart."""
+    import torch
+
+    from pedro_bench.protocols.batch import Encoded
+    from tests.tiny import build_method
+
+    script = load_script("benchmark_training_sides")
+    monkeypatch.setattr(script, "_LR", 1e-2)
+
+    def start(tensor, *given, **options):
+        with torch.no_grad():
+            places = torch.arange(tensor.numel()).reshape(tensor.shape)
+            return tensor.copy_((places % 7 - 3) / (3 * tensor.shape[1] ** 0.5))
+
+    monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", start)
+    rows = [Encoded((4, 5, 6), (7, 2), index) for index in range(24)]
+    backbone, lora = load_tiny(), build_method("lora")
+    mine = script.ours(backbone, lora, rows, 2, 0)
+    peer = script.theirs(backbone, lora, rows, 2, 1)
+    assert mine.loss_before == pytest.approx(peer.loss_before, rel=1e-5)
+    assert mine.loss < 0.9 * mine.loss_before, "it learns, so a difference would show"
+    assert mine.loss == pytest.approx(peer.loss, rel=1e-5)
 
 
 def rows_of(*lengths: int):
@@ -63,7 +90,7 @@ def test_the_peers_precision_does_not_stay(load_script, load_tiny, monkeypatch):
     monkeypatch.setattr(transformers, "TrainingArguments", in_bfloat16)
     backbone, rows = load_tiny(), rows_of(5, 6)
     for side in (script.theirs, script.ours, script.theirs):
-        assert side(backbone, build_method("lora"), rows, 2).seconds > 0
+        assert side(backbone, build_method("lora"), rows, 2, 0).seconds > 0
     assert [one.bf16 for one in made] == [True, True]
 
 
@@ -80,10 +107,10 @@ def test_the_peer_by_length_puts_rows_of_like_length_together(load_script, load_
     monkeypatch.setattr(script, "_collated", watched)
     rows = rows_of(5, 40, 6, 41, 7, 42, 8, 43, 9, 44, 10, 45)
     backbone = load_tiny()
-    script.theirs(backbone, build_method("lora"), rows, 2, by_length=True)
+    script.theirs(backbone, build_method("lora"), rows, 2, 0, by_length=True)
     assert sorted(widths) == [[5, 6], [7, 8], [9, 10], [40, 41], [42, 43], [44, 45]]
     widths.clear()
-    script.theirs(backbone, build_method("lora"), rows, 2)
+    script.theirs(backbone, build_method("lora"), rows, 2, 0)
     assert len(widths) == 6
     assert any(longest - shortest > 10 for shortest, longest in widths), "as they come"
 
@@ -103,15 +130,15 @@ def test_sides_take_turns_in_both_orders(load_script):
     taken = []
 
     def side(name):
-        def train():
-            taken.append(name)
+        def train(seed):
+            taken.append((name, seed))
             return script.Measured(1.0, 1, 1.0, 1.0)
 
         return train
 
     sides = {name: side(name) for name in "abc"}
     assert set(script.in_turns(sides, 0)) == set(script.in_turns(sides, 1)) == set("abc")
-    assert taken == list("abccba")
+    assert taken == [*((name, 0) for name in "abc"), *((name, 1) for name in "cba")]
 
 
 def test_ours_stands_against_the_peer_with_and_without_grouping(load_script):
@@ -127,6 +154,7 @@ def test_ours_stands_against_the_peer_with_and_without_grouping(load_script):
     assert list(made) == ["lora, peer", "lora, peer by length", "lora"]
     assert made["lora"]["tokens_per_second"] == 20.0
     assert (made["lora"]["loss before"], made["lora"]["loss after"]) == (10.0, 2.0)
+    assert made["lora"]["losses after"] == [2.0, 2.0]
     assert made["lora, peer"]["against"] == {}
     assert made["lora"]["against"] == {
         "lora, peer": pytest.approx(
