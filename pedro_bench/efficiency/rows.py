@@ -102,7 +102,7 @@ def _paired(ratios: Mapping[str, float]) -> list[float]:
 
 
 def _interval(values: Sequence[float]) -> list[float] | None:
-    """Return the median's 95% confidence interval: the widest ranks left out that a sign test allows."""
+    """Return the two values between which a sign test puts the median at 95%; None where there are none."""
     ordered, count = sorted(values), len(values)
     left_out, tail = 0, 0.0
     while (tail := tail + math.comb(count, left_out) / 2**count) <= 0.025:

@@ -50,10 +50,9 @@ class FreeVector(nn.Module):
         if not self.path or torch.is_grad_enabled():
             return self._product()
         context = current_context()
-        key = f"vector/{self.path}"
-        if key not in context.state:
-            context.state[key] = self._product().expand(context.num_examples, 1, -1)
-        kept: Tensor = context.state[key]
+        kept: Tensor = context.kept(
+            f"vector/{self.path}", lambda: self._product().expand(context.num_examples, 1, -1)
+        )
         return kept
 
     def _product(self) -> Tensor:

@@ -91,11 +91,9 @@ class TenantBlock(nn.Module):
 
     def kept(self, device: torch.device) -> Mapping[str, Tensor]:
         """Return `gather`'s rows, gathered once in a generation."""
-        state = _tenant_context().state
-        key = f"tenant/{self.path}"
-        if key not in state:
-            state[key] = self.gather(device)
-        rows: Mapping[str, Tensor] = state[key]
+        rows: Mapping[str, Tensor] = _tenant_context().kept(
+            f"tenant/{self.path}", lambda: self.gather(device)
+        )
         return rows
 
 

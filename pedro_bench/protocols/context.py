@@ -150,6 +150,12 @@ class PromptContext:
             self._made[key] = (given, make())  # holding `given` keeps its id from being used anew
         return self._made[key][1]
 
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return `state[name]`; where it is not there it is `make()`, which so runs once in a generation."""
+        if name not in self.state:
+            self.state[name] = make()
+        return self.state[name]
+
     def bind(self, cache: Any) -> None:
         """Tie the context to the cache that its prompt filled."""
         self._cache = ref(cache) if cache is not None else None

@@ -29,7 +29,7 @@ def test_it_starts_at_its_constant_and_is_z_p() -> None:
 
 
 @contextmanager
-def counted(model: AdaptedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Count the products by the vectors' paths."""
     paths: list[str] = []
     plain = FreeVector._product
@@ -62,7 +62,7 @@ def test_a_generation_multiplies_out_each_vector_once(
         return told
 
     for beams in (1, 2):
-        with counted(model, monkeypatch) as paths:
+        with counted(monkeypatch) as paths:
             first = generate(beams)
         assert sorted(paths) == sorted(one.path for one in vectors)
         with torch.no_grad():
