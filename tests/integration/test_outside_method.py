@@ -83,7 +83,9 @@ def test_it_trains_by_the_command_line_and_a_change_is_another_run(command, mine
     assert (run["status"], run["method"]) == ("finished", "toy")
     assert run["config"]["method"]["_target_"] == "toy.Toy"
     module = mine / "toy.py"
-    module.write_text(module.read_text().replace("output + vector()", "output - vector()"))
+    module.write_text(
+        module.read_text().replace("shift(output, vector())", "shift(output, -vector())")
+    )
     grid = call(tmp_path, *command, "-m")
     assert grid.returncode == 0, grid.stderr
     (job,) = json.loads(grid.stdout)["jobs"]
