@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pedro_bench.reporting.beside import beside_published, departure_notes, paper_score
-from pedro_bench.reporting.claims import Cells, verdicts
 from pedro_bench.reporting.conditions import are_shared
 from pedro_bench.reporting.evidence import Evidence, evidence_of
 from pedro_bench.reporting.expected import with_expected
@@ -18,6 +17,7 @@ from pedro_bench.reporting.report import Column, Entry, Line, Report, Section
 from pedro_bench.reporting.standing import with_standing
 from pedro_bench.reporting.statistics import spread
 from pedro_bench.reporting.stored import no_collection
+from pedro_bench.reporting.verdicts import Cells, verdicts
 
 _EMPTY = Cell((), ())
 

@@ -67,7 +67,11 @@ def p_text(p: float) -> str:
 
 def claim_text(verdict: Verdict) -> str:
     """Return a claim in words, in plain text: `PEDRO above LoRA on BoolQ`."""
-    than = "above" if verdict.kind == "above" else f"within {verdict.margin} of"
+    than = {
+        "above": "above",
+        "comparable": f"within {verdict.margin} of",
+        "not_below": f"at most {verdict.margin} below",
+    }[verdict.kind]
     return f"{plain(verdict.method)} {than} {plain(verdict.other)} on {verdict.task}"
 
 

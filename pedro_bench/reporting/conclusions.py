@@ -67,7 +67,7 @@ def claim_block(report: Report, of: str) -> Block:
             )
         hindered = dict.fromkeys(one.reason for one in shown if one.tested is None)
         notes += [f"{section.label}: not testable, {reason}." for reason in hindered]
-    if any(one.kind == "comparable" for section in report.sections for one in section.verdicts):
+    if any(one.kind != "above" for section in report.sections for one in section.verdicts):
         notes.append(
             "What is within a margin is decided by the 95% interval of the difference, without a p; the "
             "margins are ours."

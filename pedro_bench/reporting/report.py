@@ -167,14 +167,14 @@ class Verdict:
 
     Attributes:
         source: Where the claim stands.
-        kind: `above` or `comparable`.
+        kind: `above`, `comparable` or `not_below`.
         method: Printed name of the method that the claim is about; `other` is the one it names.
         other: Printed name of the other method.
-        task: Printed name of the task.
+        task: Printed name of the task, `average` where the claim is about the mean over columns.
         verdict: SUPPORTED, CONTRADICTED, NOT_SEPARABLE or NOT_TESTABLE.
         tested: The comparison, None where not testable.
         reason: Why it is not testable, else empty.
-        margin: What two methods may differ by and be comparable, such as `1 point`; empty for `above`.
+        margin: What two methods may differ by, such as `1 point`; empty for `above`.
         sign: 1 where the greater score is the better one, -1 where the lesser is.
     """
 

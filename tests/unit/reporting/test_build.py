@@ -198,11 +198,11 @@ def test_ranks_take_one_column_of_a_task_with_several_metrics(tmp_path):
     claims = [one for one in report.sections[0].verdicts if one.other == "full_ft"]
     margins = {one.task.partition(" ")[2]: one.margin for one in claims}
     assert margins == {
-        "(bleu)": "1 point",
-        "(meteor)": "1 point",
-        "(rouge_l)": "1 point",
-        "(nist)": "2%",
-        "(cider)": "2%",
+        "(bleu)": "3 points",
+        "(meteor)": "3 points",
+        "(rouge_l)": "3 points",
+        "(nist)": "6%",
+        "(cider)": "6%",
     }
 
 
