@@ -43,18 +43,27 @@ def evaluate_benchmark(
 
 
 def _together(entries: Sequence[Mapping[str, Any]], max_length: int) -> Outcome:
-    """Return the accuracy over all rows, and its mean over tasks."""
+    """Return the accuracy over all rows, and its mean over tasks; for BBH also the corrected one."""
     answered = [{"task": one["task"], **row} for one in entries for row in one["rows"]]
     predictions = [
         {**row, "index": number, "row": row["index"], "score": 100.0 * row["correct"]}
         for number, row in enumerate(answered)
     ]
-    right = sum(row["correct"] for row in predictions)
     metrics = {
-        "accuracy": 100 * right / len(predictions),
+        "accuracy": _percent(predictions, "correct"),
         "macro_accuracy": fmean(one["accuracy"] for one in entries),
     }
+    parts = {
+        one["task"]: {"accuracy": one["accuracy"], "rows": len(one["rows"]), **_corrected(one)}
+        for one in entries
+    }
     notes = []
+    if _is_corrected(entries):
+        metrics["corrected_accuracy"] = _percent(predictions, "corrected_correct")
+        metrics["corrected_macro_accuracy"] = fmean(
+            one["corrected_accuracy"] for one in parts.values()
+        )
+        notes.append(_correction_note(predictions))
     shortened = sum(one["shortened"] for one in entries)
     if shortened:
         notes.append(f"{shortened} contexts lost tokens at their beginning to fit {max_length}.")
@@ -63,8 +72,32 @@ def _together(entries: Sequence[Mapping[str, Any]], max_length: int) -> Outcome:
         notes.append(
             f"{silent} of {len(predictions)} responses state no answer; they count as wrong."
         )
-    parts = {
-        one["task"]: {"accuracy": one["accuracy"], "rows": len(one["rows"])} for one in entries
-    }
     rows = {"predictions": predictions}
     return Outcome(metrics, parts, rows, notes, config={"max_length": max_length})
+
+
+def _is_corrected(entries: Sequence[Mapping[str, Any]]) -> bool:
+    return all("corrected" in row for one in entries for row in one["rows"])
+
+
+def _corrected(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return a BBH task's corrected accuracy, and on how many answers the two readings differ."""
+    if not _is_corrected([entry]):
+        return {}
+    differing = sum(row["prediction"] != row["corrected"] for row in entry["rows"])
+    accuracy = _percent(entry["rows"], "corrected_correct")
+    return {"corrected_accuracy": accuracy, "differing_answers": differing}
+
+
+def _correction_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    differing = [row for row in rows if row["prediction"] != row["corrected"]]
+    gained = sum(row["corrected_correct"] and not row["correct"] for row in differing)
+    lost = sum(row["correct"] and not row["corrected_correct"] for row in differing)
+    return (
+        f"The harness's filter and the corrected reading differ on {len(differing)} of {len(rows)} "
+        f"answers: {gained} are right only as corrected, {lost} only by the filter."
+    )
+
+
+def _percent(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    return 100 * sum(row[name] for row in rows) / len(rows)

@@ -6,6 +6,7 @@ responses by request whichever model gave them, the other keeps requests by the 
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +35,9 @@ _LETTERS = "ABCD"
 NO_ANSWER = "[invalid]"
 """What the harness's filter makes of a text in which no answer is stated."""
 
+_STATED = re.compile(r"the answer is ([^\n]*)")
+_SENTENCE_END = re.compile(r"[.!]+(?:\s|$)")
+
 
 @dataclass(frozen=True)
 class TaskResult:
@@ -41,11 +45,24 @@ class TaskResult:
 
     Attributes:
         accuracy: Share of right answers in percent, as the harness reports it.
-        rows: For each row its index, prediction, target, whether it counts, and the raw response.
+        rows: For each row its index, prediction, target, whether it counts, and the raw response; for BBH
+            also `corrected`, the answer that `stated_answer` reads, and whether that one is right.
     """
 
     accuracy: float
     rows: tuple[Mapping[str, Any], ...]
+
+
+def stated_answer(text: str) -> str:
+    """Return the answer that a BBH response states, whole, or NO_ANSWER where it states none.
+
+    The harness's filter takes the rest of the line after the first "the answer is " without its last
+    character: `True.` gives `True`, but `True` gives `Tru`, and `True. ` gives `True.`. This function
+    takes the same line up to the end of its first sentence. No target of BBH has a sentence end inside.
+    """
+    found = _STATED.search(text)
+    said = _SENTENCE_END.split(found[1], maxsplit=1)[0].strip() if found else ""
+    return said or NO_ANSWER
 
 
 def require_harness() -> str:
@@ -145,17 +162,19 @@ def _with_rows(suite: str, name: str, rows: Mapping[str, Any]) -> Any:
 
 def _kept(suite: str, sample: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """Return what is recorded of one row."""
+    row = {"index": int(sample["doc_id"]), "correct": bool(sample[metric])}
     if suite == "mmlu":
         scores = [float(score) for score, _ in sample["filtered_resps"]]
         prediction = _LETTERS[max(range(len(scores)), key=lambda at: scores[at])]
-        target, said = _LETTERS[int(sample["target"])], scores
-    else:
-        prediction, target = str(sample["filtered_resps"][0]), str(sample["target"])
-        said = sample["resps"][0][0]
+        target = _LETTERS[int(sample["target"])]
+        return {**row, "prediction": prediction, "target": target, "response": scores}
+    said, target = sample["resps"][0][0], str(sample["target"])
+    corrected = stated_answer(said)
     return {
-        "index": int(sample["doc_id"]),
-        "prediction": prediction,
+        **row,
+        "prediction": str(sample["filtered_resps"][0]),
+        "corrected": corrected,
         "target": target,
-        "correct": bool(sample[metric]),
+        "corrected_correct": corrected == target.strip(),
         "response": said,
     }

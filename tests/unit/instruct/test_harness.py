@@ -14,7 +14,7 @@ from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.instruct.benchmark_rows import SHOTS, check_tasks, local_rows
 from pedro_bench.instruct.contexts import Contexts
-from pedro_bench.instruct.harness import evaluate_task, task_names
+from pedro_bench.instruct.harness import evaluate_task, stated_answer, task_names
 from pedro_bench.instruct.harness_model import AdaptedLM
 from pedro_bench.protocols.batch import Encoded
 from tests.tiny import REAL_DATA, WORDS
@@ -135,6 +135,40 @@ def test_bbh_counts_stated_answers(data: Path) -> None:
     found = evaluate_task(Parrot(said), "bbh", "boolean_expressions", rows)
     assert found.accuracy == pytest.approx(100 * 4 / 6)
     assert [row["prediction"] for row in found.rows[:2]] == ["wrong", "[invalid]"]
+
+
+@pytest.mark.parametrize(
+    ("said", "harness", "corrected"),
+    [
+        ("So the answer is True.", "True", "True"),
+        ("So the answer is True", "Tru", "True"),
+        ("So the answer is 12", "1", "12"),
+        ("So the answer is 5", "", "5"),
+        ("So the answer is True. ", "True.", "True"),
+        ("So the answer is True.  \t", "True.", "True"),
+        ("So the answer is (B)\nQ: another", "(B", "(B)"),
+        ("So the answer is True. I am sure.", "True. I am sure", "True"),
+        ("So the answer is 3.5.", "3.5", "3.5"),
+        ("So the answer is 3.5", "3.", "3.5"),
+        ("So the answer is -7!", "-7", "-7"),
+        ("So the answer is ] ) }", "] )", "] ) }"),
+        ("So the answer is True...", "True..", "True"),
+        ("the answer is A. No, the answer is B.", "A. No, the answer is B", "A"),
+        ("So the answer is .", "", "[invalid]"),
+        ("So the answer is", "[invalid]", "[invalid]"),
+        ("I do not know.", "[invalid]", "[invalid]"),
+    ],
+)
+def test_a_stated_answer_is_read_whole_beside_the_harnesss_filter(
+    data: Path, said: str, harness: str, corrected: str
+) -> None:
+    rows = local_rows(str(data), "bbh")["boolean_expressions"]
+    one = {"test": [{**rows["test"][0], "target": corrected}]}
+    (found,) = evaluate_task(Parrot([said]), "bbh", "boolean_expressions", one).rows
+    assert (found["prediction"], found["corrected"]) == (harness, corrected)
+    assert stated_answer(said) == corrected
+    assert found["correct"] == (harness == corrected)
+    assert found["corrected_correct"]
 
 
 def test_two_models_one_after_the_other_share_nothing(

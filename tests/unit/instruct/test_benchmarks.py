@@ -1,0 +1,86 @@
+"""Tasks put together: the harness's accuracy first, BBH's corrected one beside it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from pedro_bench.instruct import benchmarks
+from pedro_bench.instruct.harness import TaskResult, stated_answer
+from pedro_bench.instruct.journal import Journal
+
+BBH = {
+    "navigate": [
+        ("So the answer is Yes.", "Yes"),
+        ("So the answer is No", "N"),
+        ("none", "[invalid]"),
+    ],
+    "snarks": [("So the answer is (A). ", "(A).")],
+}
+"""Task -> (response, what the harness's filter makes of it); the targets are Yes, No, Yes and (A)."""
+TARGETS = {"navigate": ["Yes", "No", "Yes"], "snarks": ["(A)"]}
+
+
+def bbh_task(lm, suite, task, rows):
+    found = [
+        {
+            "index": number,
+            "prediction": prediction,
+            "corrected": stated_answer(said),
+            "target": target,
+            "correct": prediction == target,
+            "corrected_correct": stated_answer(said) == target,
+            "response": said,
+        }
+        for number, ((said, prediction), target) in enumerate(
+            zip(BBH[task], TARGETS[task], strict=True)
+        )
+    ]
+    return TaskResult(100 * sum(row["correct"] for row in found) / len(found), tuple(found))
+
+
+def mmlu_task(lm, suite, task, rows):
+    row = {"index": 0, "prediction": "A", "target": "B", "correct": False, "response": [0.0, -1.0]}
+    return TaskResult(0.0, (row,))
+
+
+def evaluated(folder, suite, rows):
+    contexts = SimpleNamespace(shortened=0, max_length=64)
+    with Journal(folder / "tasks.jsonl") as journal:
+        return benchmarks.evaluate_benchmark(
+            None, contexts, suite, rows, journal, lambda line: None
+        )
+
+
+def test_bbh_has_both_readings_and_counts_where_they_differ(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "evaluate_task", bbh_task)
+    outcome = evaluated(tmp_path, "bbh", {key: {} for key in BBH})
+    assert next(iter(outcome.metrics)) == "accuracy"
+    assert outcome.metrics == {
+        "accuracy": 25.0,
+        "macro_accuracy": pytest.approx(100 / 6),
+        "corrected_accuracy": 75.0,
+        "corrected_macro_accuracy": pytest.approx((200 / 3 + 100) / 2),
+    }
+    assert outcome.parts["navigate"] == {
+        "accuracy": pytest.approx(100 / 3),
+        "rows": 3,
+        "corrected_accuracy": pytest.approx(200 / 3),
+        "differing_answers": 1,
+    }
+    assert outcome.parts["snarks"]["differing_answers"] == 1
+    told = (
+        "The harness's filter and the corrected reading differ on 2 of 4 answers: 2 are right only as "
+        "corrected, 0 only by the filter."
+    )
+    assert told in outcome.notes
+    assert [row["score"] for row in outcome.rows["predictions"]] == [100.0, 0.0, 0.0, 0.0]
+    again = evaluated(tmp_path, "bbh", {key: {} for key in BBH})  # from the journal
+    assert (again.metrics, again.parts) == (outcome.metrics, outcome.parts)
+
+
+def test_mmlu_has_one_reading(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "evaluate_task", mmlu_task)
+    outcome = evaluated(tmp_path, "mmlu", {"anatomy": {}})
+    assert set(outcome.metrics) == {"accuracy", "macro_accuracy"}
+    assert outcome.parts == {"anatomy": {"accuracy": 0.0, "rows": 1}}
+    assert outcome.notes == []
