@@ -38,6 +38,7 @@ _WHOLE = ("limit", "tasks")
 """Settings of an evaluation that leave rows out."""
 
 _JUDGE = "gpt-4"
+"""Name of the judge of the paper's MT-Bench, as FastChat asks for it; `gpt-4o` and the like are others."""
 
 
 def paper_score(
@@ -109,7 +110,7 @@ def _of_evaluation(run: Run, made: Conditions) -> list[str]:
     settings: Mapping[str, Any] = run.config["data"]["config"]
     found = [f"{name}={text_of(settings[name])}" for name in _WHOLE if settings.get(name)]
     judges = made.facts.get(f"{run.task}.judge.model", ())
-    return found + [f"judge.model={one}" for one in judges if not one.startswith(_JUDGE)]
+    return found + [f"judge.model={one}" for one in judges if one != _JUDGE]
 
 
 def departure_notes(sections: Sequence[Section], layout: Layout) -> list[str]:

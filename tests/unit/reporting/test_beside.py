@@ -81,7 +81,15 @@ def test_red_has_epochs_and_decoding_of_its_own_and_reports_means(tmp_path):
 
 @pytest.mark.parametrize(
     ("judge", "limit", "told"),
-    [("tiny", None, "judge.model=tiny"), ("gpt-4-0613", 10, "limit=10"), ("gpt-4", None, "")],
+    [
+        ("tiny", None, "judge.model=tiny"),
+        ("gpt-4", 10, "limit=10"),
+        ("gpt-4-0613", 10, "limit=10, judge.model=gpt-4-0613"),
+        ("gpt-4o", None, "judge.model=gpt-4o"),
+        ("gpt-4.1-mini", None, "judge.model=gpt-4.1-mini"),
+        ("openai/gpt-4", None, "judge.model=openai/gpt-4"),
+        ("gpt-4", None, ""),
+    ],
 )
 def test_an_evaluation_of_some_rows_or_by_another_judge_takes_no_difference(
     tmp_path, judge, limit, told
