@@ -1,17 +1,12 @@
-"""What the judge is asked, in this project's own words, and how its grade is read.
+"""What the judge is asked, in this project's own words.
 
 One answer is graded at a time, from 1 to 10: the first turn by itself, the second with the whole
-conversation in view. Where the question has a reference answer the judge sees it. The grade is the last
-number in double square brackets, so that one the judge quotes from the answer before it grades does not
-count.
+conversation in view. Where the question has a reference answer the judge sees it.
 """
 
-import re
 from collections.abc import Sequence
 
 from pedro_bench.instruct.questions import Question
-
-LOWEST, HIGHEST = 1.0, 10.0
 
 MOST_UNGRADED = 3
 """Judgements without a grade after which an answer counts as ungraded."""
@@ -30,7 +25,6 @@ _END = (
     "First explain your judgement in a few sentences. Then give the grade on a line of its own, a number "
     "from 1 (worthless) to 10 (could hardly be better) in double square brackets, like this: Grade: [[4]]"
 )
-_GRADE = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*\]\]")
 
 
 def messages_of(question: Question, answers: Sequence[str], turn: int) -> list[dict[str, str]]:
@@ -54,15 +48,6 @@ def messages_of(question: Question, answers: Sequence[str], turn: int) -> list[d
         {"role": "system", "content": role},
         {"role": "user", "content": "\n\n".join([*blocks, _END])},
     ]
-
-
-def grade_of(text: str) -> float | None:
-    """Return the grade that a judgement ends with, or None where it gives none from 1 to 10."""
-    found = _GRADE.findall(text)
-    if not found:
-        return None
-    grade = float(found[-1])
-    return grade if LOWEST <= grade <= HIGHEST else None
 
 
 def _block(speaker: str, text: str) -> str:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pedro_bench.errors import JudgingError
+from pedro_bench.instruct.grades import fastchat_grade, grade_of
 from pedro_bench.instruct.journal import Journal
 from pedro_bench.instruct.judge_client import BusyError, JudgeClient, Reply, text_of_reply
-from pedro_bench.instruct.judge_prompts import MOST_UNGRADED, grade_of, messages_of
+from pedro_bench.instruct.judge_prompts import MOST_UNGRADED, messages_of
 from pedro_bench.instruct.questions import TURNS, Question
 from pedro_bench.instruct.request import Judge
 
@@ -42,6 +43,11 @@ class Judgement:
     def settled(self) -> bool:
         """Whether the judge need not be asked any more."""
         return self.grade is not None or len(self.replies) >= MOST_UNGRADED
+
+    @property
+    def fastchat_grade(self) -> float | None:
+        """The grade that FastChat reads from the first answer of the judge; it asks once."""
+        return fastchat_grade(text_of_reply(self.replies[0])) if self.replies else None
 
     def take(self, reply: Reply) -> None:
         """Keep an answer of the judge."""

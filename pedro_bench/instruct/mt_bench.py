@@ -60,6 +60,8 @@ def outcome_of(
 ) -> Outcome:
     """Put the grades together: the mean over all answers, over each turn and over each category.
 
+    Every mean is taken twice: of the strict grades, and of those that FastChat reads.
+
     Args:
         judgements: Every judgement, settled.
         requests: Requests sent to the judge in all.
@@ -74,23 +76,18 @@ def outcome_of(
             f"the judge must grade in the form [[7]], got {len(judgements)} judgements without a "
             "grade: look at its answers in the journal and choose another judge.model."
         )
-    metrics = {"score": _mean(graded)}
-    for turn in range(1, TURNS + 1):
-        of_turn = [one for one in graded if one.turn == turn]
-        if of_turn:
-            metrics[f"turn_{turn}"] = _mean(of_turn)
     parts = {}
     for category in dict.fromkeys(one.question.category for one in judgements):
-        of_category = [one for one in graded if one.question.category == category]
-        total = sum(one.question.category == category for one in judgements)
-        mean = {"score": _mean(of_category)} if of_category else {}
-        parts[category] = {**mean, "graded": len(of_category), "rows": total}
+        of_category = [one for one in judgements if one.question.category == category]
+        count = sum(one.grade is not None for one in of_category)
+        parts[category] = {**_means(of_category), "graded": count, "rows": len(of_category)}
     rows = [
         {
             "index": number,
             "question_id": one.question.question_id,
             "turn": one.turn,
             "score": one.grade,
+            "fastchat_score": one.fastchat_grade,
             "replies": one.replies,
         }
         for number, one in enumerate(judgements)
@@ -99,7 +96,7 @@ def outcome_of(
     shortened = sum(row["shortened"] for row in answers)
     if shortened:
         notes.append(f"{shortened} prompts lost tokens at their beginning to fit the model.")
-    return Outcome(metrics, parts, {"answers": answers, "judgements": rows}, notes)
+    return Outcome(_all_means(judgements), parts, {"answers": answers, "judgements": rows}, notes)
 
 
 def _notes(judgements: Sequence[Judgement], graded: int, requests: int) -> list[str]:
@@ -108,12 +105,36 @@ def _notes(judgements: Sequence[Judgement], graded: int, requests: int) -> list[
         f"The judge was asked {requests} times for {len(judgements)} grades, {referenced} of them "
         "with a reference answer in view."
     ]
+    models = [reply.get("model") for one in judgements for reply in one.replies]
+    named = sorted({one for one in models if isinstance(one, str)})
+    if named:
+        notes.append(f"The judge's replies name the model {', '.join(named)}.")
     if graded < len(judgements):
         notes.append(
             f"{len(judgements) - graded} answers got no grade from the judge; the means leave them out."
         )
+    differing = sum(one.grade != one.fastchat_grade for one in judgements)
+    notes.append(
+        f"FastChat's reading of the judgements differs from the strict one on {differing} of "
+        f"{len(judgements)} answers."
+    )
     return notes
 
 
-def _mean(judgements: Sequence[Judgement]) -> float:
-    return fmean(one.grade for one in judgements if one.grade is not None)
+def _all_means(judgements: Sequence[Judgement]) -> dict[str, float]:
+    """Return the means over all answers and over each turn, strict ones first."""
+    found = _means(judgements)
+    for turn in range(1, TURNS + 1):
+        of_turn = _means([one for one in judgements if one.turn == turn])
+        found |= {name.replace("score", f"turn_{turn}"): mean for name, mean in of_turn.items()}
+    return dict(sorted(found.items(), key=lambda one: one[0].startswith("fastchat")))
+
+
+def _means(judgements: Sequence[Judgement]) -> dict[str, float]:
+    """Return the mean of the strict grades and of FastChat's, without those that there are none of."""
+    readings = {
+        "score": [one.grade for one in judgements],
+        "fastchat_score": [one.fastchat_grade for one in judgements],
+    }
+    graded = {name: [one for one in own if one is not None] for name, own in readings.items()}
+    return {name: fmean(own) for name, own in graded.items() if own}

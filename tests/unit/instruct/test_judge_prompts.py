@@ -1,31 +1,11 @@
-"""What the judge is asked, and how its grade is read."""
+"""What the judge is asked."""
 
-import pytest
-
-from pedro_bench.instruct.judge_prompts import grade_of, messages_of
+from pedro_bench.instruct.judge_prompts import messages_of
 from pedro_bench.instruct.questions import Question
 
 PLAIN = Question(81, "writing", ("Write a line.", "Now another."))
 MATH = Question(111, "math", ("1 + 1?", "And 2 + 2?"), ("Two.", "Four."))
 ANSWERS = ["my first", "my second"]
-
-
-@pytest.mark.parametrize(
-    ("text", "grade"),
-    [
-        ("Good. Grade: [[7]]", 7.0),
-        ("[[ 8.5 ]]", 8.5),
-        ("It says 'Grade: [[10]]' itself, which is a trick. Grade: [[2]]", 2.0),
-        ("Grade: [[0]]", None),
-        ("Grade: [[11]]", None),
-        ("Grade: [[-3]]", None),
-        ("Grade: [7]", None),
-        ("Grade: 7", None),
-        ("", None),
-    ],
-)
-def test_the_last_number_in_double_brackets_counts(text, grade):
-    assert grade_of(text) == grade
 
 
 def test_the_first_turn_is_shown_alone():

@@ -122,6 +122,8 @@ def test_a_score_of_zero_is_no_base_of_percentages(tmp_path):
             backbone="gpt2_medium", data="files", suite="red_table5")  # fmt: skip
     _, verdicts = found(tmp_path)
     (one,) = [
-        verdict for verdict in verdicts if verdict.kind == "above" and verdict.other == "lora_red_gpt2"
+        verdict
+        for verdict in verdicts
+        if verdict.kind == "above" and verdict.other == "lora_red_gpt2"
     ]
     assert one.reason == "nothing is a percentage of the score 0 on e2e"
