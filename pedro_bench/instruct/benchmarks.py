@@ -100,4 +100,4 @@ def _correction_note(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _percent(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    return 100 * sum(row[name] for row in rows) / len(rows)
+    return 100 * sum(bool(row[name]) for row in rows) / len(rows)
