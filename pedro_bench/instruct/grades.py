@@ -21,8 +21,11 @@ _CONTENT = re.compile(
     re.IGNORECASE,
 )
 _LABELLED = re.compile(rf"\b{_LABEL}(?:\s+is)?[^\w\[\]]*\Z", re.IGNORECASE)
-_IS_SCALE = re.compile(r"[\s*_]*(?:/|(?:out\s+)?of)[\s*_]*", re.IGNORECASE)
-_SCALE_AFTER = re.compile(rf"[\s*_]*(?:/|out\s+of)\s*({_NUMBER})", re.IGNORECASE)
+_IS_SCALE = re.compile(
+    r"[\s(*_]*(?:/|(?:out\s+)?of)(?:\s+a)?(?:\s+(?:possible|maximum|total)(?:\s+of)?)?[\s*_]*",
+    re.IGNORECASE,
+)
+_SCALE_AFTER = re.compile(rf"[\s(*_]*(?:/|out\s+of)\s*({_NUMBER})", re.IGNORECASE)
 
 _FASTCHAT = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
 
