@@ -1,9 +1,24 @@
 """Checks that configuration dataclasses run on themselves; each names the full key as typed."""
 
 from collections.abc import Collection
+from dataclasses import field
 from typing import Any
 
 from pedro_bench.errors import ConfigError, near_match
+
+NEUTRAL = "neutral"
+"""Key of a field's metadata: the value that stands for how things were before the field was there."""
+
+
+def later(default: Any, *, neutral: Any) -> Any:
+    """Return a dataclass field that came after the first records of its class.
+
+    Args:
+        default: The value where none is given.
+        neutral: The value that does what was done before the field was there. With it a run has the key
+            that it had before, so adding a setting leaves every record valid.
+    """
+    return field(default=default, metadata={NEUTRAL: neutral})
 
 
 def integer(key: str, value: Any, *, least: int = 1, optional: bool = False) -> None:

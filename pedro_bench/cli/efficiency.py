@@ -55,7 +55,7 @@ def efficiency(arguments: Sequence[str]) -> int:
     check_folder("results_dir", config["results_dir"])
     backbone = build_group("backbone", config["backbone"])
     backbone.identity()  # what cannot be found is told before torch is imported
-    items, data, modules = _workload(request, config)
+    items, data = _workload(request, config)
     from pedro_bench.efficiency.compare import Comparison, compare  # imports torch
 
     comparison = Comparison(
@@ -67,7 +67,6 @@ def efficiency(arguments: Sequence[str]) -> int:
         config["device"],
         config["results_dir"],
         config["rerun"],
-        modules,
     )
     with logs_to_stderr():
         found = compare(comparison, tell=lambda line: print(line, file=sys.stderr, flush=True))
@@ -100,13 +99,13 @@ def _methods(
 
 def _workload(
     request: Request, config: Mapping[str, Any]
-) -> tuple[Callable[[LoadedBackbone], list[Any]] | None, dict[str, Any], list[str]]:
-    """Return how to make the items of a task's test split, what they are, and whose code makes them.
+) -> tuple[Callable[[LoadedBackbone], list[Any]] | None, dict[str, Any]]:
+    """Return how to make the items of a task's test split, and what they are.
 
     The first is None where they are drawn.
     """
     if request.lengths == "paper":
-        return None, {"name": "paper_lengths"}, []
+        return None, {"name": "paper_lengths"}
     task: Task = build_group("task", config["task"])
     source: DataSource = build_group("data", config["data"])
     max_length = int(config["trainer"]["max_length"])
@@ -123,7 +122,7 @@ def _workload(
         "holdout": source.holdout,
         "max_length": max_length,
     }
-    return items, data, [type(task).__module__, type(source).__module__]
+    return items, data
 
 
 def _show(found: Mapping[str, Any]) -> None:

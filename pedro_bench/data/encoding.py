@@ -19,6 +19,9 @@ from pedro_bench.errors import DataError
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example
 
+VERSION = 1
+"""Raised whenever the same examples are encoded as other token ids; enters the key of a run."""
+
 
 @dataclass(frozen=True)
 class Encoding:

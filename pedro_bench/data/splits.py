@@ -27,6 +27,9 @@ from pedro_bench.errors import DataError
 from pedro_bench.protocols.data import DataSource, Located
 from pedro_bench.protocols.task import Example, Task
 
+VERSION = 1
+"""Raised whenever the same rows are divided in another way; enters the key of a run."""
+
 SPLIT_SEED = 2021
 """Seed of the division; fixed, so that all runs of a task share their splits."""
 

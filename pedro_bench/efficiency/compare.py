@@ -44,7 +44,6 @@ class Comparison:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         results_dir: Root of the records.
         rerun: Whether finished records are measured again.
-        modules: Dotted names of the modules that make `items`, where they are not drawn.
     """
 
     request: Request
@@ -55,7 +54,6 @@ class Comparison:
     device: str
     results_dir: str
     rerun: bool
-    modules: Sequence[str] = ()
 
 
 def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -80,7 +78,6 @@ def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, An
         comparison.backbone,
         comparison.data,
         machine,
-        comparison.modules,
     )
     recorder = Recorder(
         request=request,

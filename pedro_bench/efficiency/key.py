@@ -1,11 +1,10 @@
 """Key: what decides the numbers of a comparison: what is measured, by which code, on which machine.
 
-The key of a run leaves out what moves no score: a device's name, threads, versions of libraries, the code
-of `serving` and of the measuring itself. All of these move a speed, so they enter here. Records with the
-same key were measured alike and may be read in place of measuring anew.
+The key of a run leaves out what moves no score: a device's name, threads, versions of libraries, code. All of
+these move a speed, so they enter here, the code by a hash of the whole package. Records with the same key
+were measured alike and may be read in place of measuring anew.
 """
 
-import inspect
 import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -16,15 +15,11 @@ from pedro_bench import records
 from pedro_bench.efficiency import contestants
 from pedro_bench.efficiency.request import Request
 from pedro_bench.experiment.environment import describe_environment
-from pedro_bench.experiment.identity import PACKAGE, code_version
-from pedro_bench.nn import tenant_blocks
 from pedro_bench.protocols.backbone import Backbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import describe
 
 _CPU_INFO = Path("/proc/cpuinfo")
-_MEASURING = ("efficiency", "serving")
-"""Folders whose code is timed or does the timing."""
 _LIBRARIES = ("python", "torch", "transformers", "peft")
 
 
@@ -55,7 +50,6 @@ def comparison_key(
     backbone: Backbone,
     data: Mapping[str, Any],
     machine: Mapping[str, Any],
-    modules: Iterable[str] = (),
 ) -> str:
     """Return the key of a comparison: twelve hexadecimal digits.
 
@@ -65,26 +59,16 @@ def comparison_key(
         backbone: The backbone's configuration.
         data: What identifies the prompts.
         machine: From `environment`.
-        modules: Dotted names of further modules that decide the prompts.
     """
-    built = [one for one in methods if one is not None]
-    own = [
-        f"{PACKAGE.name}.{folder}.{path.stem}"
-        for folder in _MEASURING
-        for path in (PACKAGE / folder).glob("*.py")
-    ]
     versions = machine["versions"]
     return records.run_key(
         {
             "request": describe(request),
-            "methods": [describe(one) for one in built],
+            "methods": [describe(one) for one in methods if one is not None],
             "backbone": [describe(backbone), backbone.identity()],
             "data": dict(data),
             "machine": [machine[name] for name in ("device", "device_name", "threads")],
             "versions": {name: versions.get(name) for name in _LIBRARIES},
-            "code": code_version(
-                [*own, *modules, *(type(part).__module__ for part in (*built, backbone))]
-            ),
-            "tenants": inspect.getsource(tenant_blocks),  # no run's number hangs on it
+            "code": machine["code"],
         }
     )

@@ -23,6 +23,8 @@ class EvaluationConfig:
     batch_size: int = 32
     length_penalty: float = 1.0
 
+    version: ClassVar[int] = 1
+    """Raised whenever the same settings give other answers; enters the key of a run."""
     ranks: ClassVar[bool] = False
     """Whether the closed set of answers is ranked by log-likelihood."""
 
@@ -49,6 +51,8 @@ class LikelihoodConfig:
     batch_size: int = 64
     length_normalised: bool = False
 
+    version: ClassVar[int] = 1
+    """As in `EvaluationConfig`."""
     ranks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

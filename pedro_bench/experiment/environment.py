@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from pedro_bench import __version__
-from pedro_bench.experiment.identity import PACKAGE
+from pedro_bench.experiment.identity import PACKAGE, code_hash
 
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors")
 
@@ -46,7 +46,7 @@ def _threads_at_start() -> int:
 
 
 def describe_environment(device: str) -> dict[str, Any]:
-    """Return versions, device, threads, processes, git commit and whether the tree was changed."""
+    """Return versions, device, threads, processes, hash of the code, commit and state of the tree."""
     import torch
 
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
@@ -61,6 +61,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "platform": sys.platform,
+        "code": code_hash(),
         **_git_state(),
     }
 

@@ -1,45 +1,39 @@
-"""What decides a run's numbers, hashed into its key without importing anything heavy.
+"""The key of a run: a hash of everything that can move its numbers, without importing anything heavy.
 
-The key holds the resolved configuration (names and labels left out), the data's and the backbone's
-identity, the kind of device, and the text of every module that can move a number: the shared ones, and
-the run's own method, task and backbone modules, wherever they lie. So adding a method changes no other
-method's keys. Comments, docstrings and white space do not count as text. Versions of libraries are
-recorded, but do not enter: a record says under which ones it was made.
+The key holds the resolved configuration without names and labels, the fingerprint of the data, the
+identity of the backbone, the kind of device, and the version of every component in use. A version is a
+whole number that stands with its component: `Method.version`, `Task.version` (in the YAML), the versions
+of the metrics that a task names, of the data source, of splits and encoding, of the trainer, of the
+evaluation and of the backbone's family. No code is hashed, so a refactoring moves no key; the golden
+traces (tests/golden) fail where a component's numbers move and its version does not.
+
+A setting that came after the first records declares what was in force before it: `later(default, neutral)`
+in `checks`. It stands in the key only where its value is another.
 """
 
 import hashlib
-import io
 import os
-import sys
-import tokenize
-from collections.abc import Iterable
-from functools import cache, lru_cache
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
+from pedro_bench.checks import NEUTRAL
+from pedro_bench.data import encoding, splits
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import Settings
 
 PACKAGE = Path(__file__).parent.parent
 
-_SHARED = ("nn", "training", "evaluation", "data", "metrics", "protocols")
-_MOVES_NO_NUMBER = {
-    "nn/tenant_blocks.py",
-    "training/tracking.py",
-    "training/progress.py",
-    "training/interruption.py",
-    "training/failures.py",
-    "training/working_folder.py",
-    "data/inspection.py",
-    "protocols/settings.py",
-}
-_NOT_IN_KEY = {
+NOT_IN_KEY: Mapping[str, tuple[str, ...]] = {
     "method": ("name", "label", "lr", "micro_lr"),
     "task": ("name", "label", "hub_id", "hub_config", "hub_revision", "official_rows"),
     "evaluation": ("name", "batch_size"),
 }
+"""Group -> settings that move no number, or whose effect stands in the key otherwise."""
 
 
 def run_key(settings: Settings) -> str:
@@ -48,29 +42,71 @@ def run_key(settings: Settings) -> str:
     Raises:
         PedroBenchError: If the data or the backbone cannot be found.
     """
-    config = settings.resolved_config
-    parts: dict[str, Any] = {
-        group: {name: value for name, value in config[group].items() if name not in left_out}
-        for group, left_out in _NOT_IN_KEY.items()
+    return records.run_key(key_parts(settings))
+
+
+def key_parts(settings: Settings) -> dict[str, Any]:
+    """Return what `run_key` hashes, as JSON types.
+
+    Raises:
+        PedroBenchError: If the data or the backbone cannot be found.
+    """
+    trainer, backbone = settings.trainer, settings.backbone
+    return {
+        "method": _described(settings.method, NOT_IN_KEY["method"]),
+        "task": _described(settings.task, NOT_IN_KEY["task"]),
+        "evaluation": _described(settings.evaluation, NOT_IN_KEY["evaluation"]),
+        "trainer": _described(trainer, trainer.moves_no_number),
+        "lr": trainer.resolved_lr(settings.method),
+        "batch_size": trainer.resolved_batch_size(settings.task.official_rows[0]),
+        "data": {
+            "fingerprint": settings.data.fingerprint(settings.task),
+            "holdout": settings.data.holdout,
+        },
+        "backbone": {
+            "identity": backbone.identity(),
+            "dtype": getattr(backbone, "dtype", None),
+            "attn_implementation": getattr(backbone, "attn_implementation", None),
+        },
+        "device": resolve_device(settings.device).partition(":")[0],
+        "versions": versions(settings),
     }
-    trainer = settings.trainer
-    parts["trainer"] = trainer.key_fields()
-    parts["lr"] = trainer.resolved_lr(settings.method)
-    parts["batch_size"] = trainer.resolved_batch_size(settings.task.official_rows[0])
-    parts["data"] = {
-        "fingerprint": settings.data.fingerprint(settings.task),
-        "holdout": settings.data.holdout,
+
+
+def versions(settings: Settings) -> dict[str, int]:
+    """Return the version of every component that a configuration uses: `method.Pedro` -> 1."""
+    metrics = {f"metric.{one.__name__}": one.version for one in settings.task.metric_functions}
+    return {
+        f"method.{type(settings.method).__name__}": settings.method.version,
+        f"task.{type(settings.task).__name__}": settings.task.family_version,
+        f"data.{type(settings.data).__name__}": settings.data.version,
+        f"family.{type(settings.backbone).__name__}": settings.backbone.version,
+        f"evaluation.{type(settings.evaluation).__name__}": settings.evaluation.version,
+        "trainer": settings.trainer.version,
+        "encoding": encoding.VERSION,
+        "splits": splits.VERSION,
+        **metrics,
     }
-    parts["backbone"] = {
-        "identity": settings.backbone.identity(),
-        "dtype": getattr(settings.backbone, "dtype", None),
-        "attn_implementation": getattr(settings.backbone, "attn_implementation", None),
-    }
-    parts["device"] = resolve_device(settings.device).partition(":")[0]
-    parts["code"] = code_version(
-        type(part).__module__ for part in (settings.method, settings.task, settings.backbone)
-    )
-    return records.run_key(parts)
+
+
+def _described(value: Any, left_out: tuple[str, ...] | frozenset[str] = ()) -> Any:
+    """Return a setting as JSON types; a dataclass by its class's name, wherever the class lies."""
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {
+            part.name: _described(getattr(value, part.name))
+            for part in fields(value)
+            if part.init
+            and part.name not in left_out
+            and not (
+                NEUTRAL in part.metadata and getattr(value, part.name) == part.metadata[NEUTRAL]
+            )
+        }
+        return {"class": type(value).__name__, **own}
+    if isinstance(value, Mapping):
+        return {str(name): _described(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_described(item) for item in value]
+    return value
 
 
 def resolve_device(device: str) -> str:
@@ -100,64 +136,13 @@ def _torch_version() -> str:
     return metadata.version("torch")
 
 
-def code_version(modules: Iterable[str]) -> str:
-    """Return a SHA-256 over the code of the shared modules and of the named ones.
-
-    Args:
-        modules: Dotted names of imported modules; one outside this package counts with its own file.
-
-    Raises:
-        ConfigError: If a module outside this package has no file.
-    """
-    return _code_version(tuple(sorted(set(modules))))
-
-
 @cache
-def _code_version(modules: tuple[str, ...]) -> str:
-    """Return the hash; once for a process, whose code stays what it was when it was imported."""
-    files = {file for folder in _SHARED for file in (PACKAGE / folder).glob("*.py")}
-    files |= {PACKAGE / "seeding.py"}
-    files |= {PACKAGE / "experiment" / f"{name}.py" for name in ("runner", "phases")}
-    files |= set((PACKAGE / "backbones").glob("*.py"))
-    prefix = f"{PACKAGE.name}."
+def code_hash() -> str:
+    """Return a SHA-256 over the package's modules, for a record's provenance; it is in no run's key.
+
+    It is computed once for a process, whose code stays what it was when it was imported.
+    """
     digest = hashlib.sha256()
-    for module in modules:
-        if module.startswith(prefix):
-            files.add(PACKAGE.joinpath(*module.removeprefix(prefix).split(".")).with_suffix(".py"))
-        else:
-            file = _file_of(module)
-            digest.update(f"{module} {_code_hash(str(file), file.stat().st_mtime_ns)}\n".encode())
-    for file in sorted(files):
-        name = file.relative_to(PACKAGE).as_posix()
-        if name not in _MOVES_NO_NUMBER:
-            digest.update(f"{name} {_code_hash(str(file), file.stat().st_mtime_ns)}\n".encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
-
-
-def _file_of(module: str) -> Path:
-    file = getattr(sys.modules[module], "__file__", None)
-    if file is None:
-        raise ConfigError(
-            f"_target_ must name a class in a file, got one of {module!r}: its code would be no part "
-            "of the run's key."
-        )
-    return Path(file)
-
-
-@lru_cache(maxsize=512)
-def _code_hash(file: str, mtime_ns: int) -> str:
-    """Hash a module's tokens without comments, docstrings and layout; the time only guards the cache."""
-    source = Path(file).read_text(encoding="utf-8")
-    kept: list[str] = []
-    starts_line = True
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type in (tokenize.COMMENT, tokenize.NL):
-            continue
-        if token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
-            kept.append(" " if token.type == tokenize.NEWLINE else str(token.type))
-            starts_line = True
-            continue
-        if not (starts_line and token.type == tokenize.STRING):
-            kept.append(token.string)
-        starts_line = False
-    return hashlib.sha256("".join(kept).encode()).hexdigest()

@@ -6,24 +6,12 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.errors import RecordError
-from pedro_bench.experiment.identity import code_version, resolve_device
+from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.instruct.request import Request
 from pedro_bench.records import RunRecord
 
-_CODE = (
-    "answering",
-    "benchmark_rows",
-    "benchmarks",
-    "choices",
-    "contexts",
-    "conversation",
-    "harness",
-    "harness_model",
-    "judge_prompts",
-    "mt_bench",
-    "questions",
-)
-"""Modules of this package that can move a score."""
+VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 1}
+"""Suite -> whole number, raised whenever the same run and rows get another score or another answer."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +63,16 @@ def evaluation_key(run: Run, parts: dict[str, Any], device: str) -> str:
 
     Args:
         run: The run to evaluate.
-        parts: What else can change its numbers.
+        parts: What else can change its numbers, its `suite` among it.
         device: As requested.
 
     Raises:
         ConfigError: If the device cannot be had.
     """
-    config = run.record.config
-    targets = (str(config[group]["_target_"]) for group in ("method", "task", "backbone"))
-    modules = [target.rpartition(".")[0] for target in targets]
-    modules += [f"{__package__}.{name}" for name in _CODE]
     whole = {
         "run": run.identity,
         "device": resolve_device(device).partition(":")[0],
-        "code": code_version(modules),
+        "version": VERSIONS[parts["suite"]],
         **parts,
     }
     return records.run_key(whole)

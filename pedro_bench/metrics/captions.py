@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from pedro_bench.metrics import versioned
 from pedro_bench.metrics.classification import check_lengths
 from pedro_bench.metrics.overlap import longest_common_subsequence
 
@@ -49,6 +50,7 @@ def words(text: str) -> list[str]:
     return [token for token in _TOKEN.findall(folded) if token not in _DROPPED]
 
 
+@versioned(1)
 def caption_rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return ROUGE-L in percent.
 
@@ -72,6 +74,7 @@ def _rouge_l(given: Sequence[str], references: Sequence[Sequence[str]]) -> float
     return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
 
 
+@versioned(1)
 def cider(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return CIDEr between 0 and 10.
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from pedro_bench.errors import DataError
+from pedro_bench.metrics import versioned
 
 
+@versioned(1)
 def accuracy(predictions: Sequence[str], golds: Sequence[Sequence[str]]) -> float:
     """Return the share of predictions that equal one of their gold answers, in percent.
 
@@ -20,6 +22,7 @@ def accuracy(predictions: Sequence[str], golds: Sequence[Sequence[str]]) -> floa
     return 100.0 * right / len(predictions)
 
 
+@versioned(1)
 def f1(predictions: Sequence[bool], golds: Sequence[bool]) -> float:
     """Return F1 of the class that is True, in percent; 0 where it is neither given nor there.
 
@@ -32,6 +35,7 @@ def f1(predictions: Sequence[bool], golds: Sequence[bool]) -> float:
     return 100.0 * 2 * both / number if number else 0.0
 
 
+@versioned(1)
 def invalid(predictions: Sequence[str], candidates: Sequence[Sequence[str]]) -> float:
     """Return the share of predictions outside their closed set of answers, in percent.
 

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from pedro_bench.metrics import versioned
 from pedro_bench.metrics.classification import check_lengths
 
 
+@versioned(1)
 def matthews(predictions: Sequence[bool], golds: Sequence[bool]) -> float:
     """Return Matthews' correlation of two classes, in percent between -100 and 100.
 
@@ -31,6 +33,7 @@ def matthews(predictions: Sequence[bool], golds: Sequence[bool]) -> float:
     return 100.0 * (tp * tn - fp * fn) / math.sqrt(below) if below else 0.0
 
 
+@versioned(1)
 def pearson(predictions: Sequence[float], golds: Sequence[float]) -> float:
     """Return Pearson's correlation in percent; 0 where one side is constant.
 
@@ -47,6 +50,7 @@ def pearson(predictions: Sequence[float], golds: Sequence[float]) -> float:
     return 100.0 * max(-1.0, min(1.0, above / below))
 
 
+@versioned(1)
 def spearman(predictions: Sequence[float], golds: Sequence[float]) -> float:
     """Return Spearman's rank correlation in percent: Pearson's of the ranks, ties sharing theirs.
 

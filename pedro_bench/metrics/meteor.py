@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from pedro_bench.metrics import versioned
 from pedro_bench.metrics.captions import words
 from pedro_bench.metrics.classification import check_lengths
 
@@ -69,6 +70,7 @@ class Statistics:
         return float(mean * (1 - GAMMA * fragments**BETA))
 
 
+@versioned(1)
 def meteor(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return METEOR (exact and stem matches) in percent.
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from pedro_bench.metrics import versioned
 from pedro_bench.metrics.classification import check_lengths
 
 NIST_ORDER = 5
@@ -25,6 +26,7 @@ _BETA = math.log(0.5) / math.log(1.5) ** 2
 Ngram = tuple[str, ...]
 
 
+@versioned(1)
 def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return BLEU in percent.
 
@@ -47,6 +49,7 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> flo
     return float(metric.corpus_score(list(predictions), streams).score)
 
 
+@versioned(1)
 def nist(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return NIST, 0 or above; it has no upper bound but that of the references.
 

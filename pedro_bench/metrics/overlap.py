@@ -9,6 +9,8 @@ without stemming.
 import re
 from collections.abc import Sequence
 
+from pedro_bench.metrics import versioned
+
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -29,6 +31,7 @@ def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> i
     return lengths[-1]
 
 
+@versioned(1)
 def rouge_l(prediction: str, gold: str) -> float:
     """Return ROUGE-L's F between 0 and 1; two texts without a word are equal and get 1."""
     given, wanted = words(prediction), words(gold)

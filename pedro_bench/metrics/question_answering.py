@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from pedro_bench.metrics import versioned
 from pedro_bench.metrics.classification import check_lengths
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -21,6 +22,7 @@ def normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", bare).split())
 
 
+@versioned(1)
 def exact_match(prediction: str, gold: str) -> float:
     """Return 1 if both answers are equal once normalised, else 0."""
     return float(normalise(prediction) == normalise(gold))
@@ -39,6 +41,7 @@ def token_f1(prediction: str, gold: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+@versioned(1)
 def f1_em(predictions: Sequence[str], golds: Sequence[Sequence[str]]) -> dict[str, float]:
     """Score answers in percent: `f1`, `em`, and their mean `f1_em`.
 

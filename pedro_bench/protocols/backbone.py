@@ -8,7 +8,7 @@ Configuration objects here are cheap: nothing in this module imports torch at ru
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pedro_bench.errors import InjectionError, near_match
 
@@ -151,6 +151,9 @@ class Backbone(ABC):
         name: Name in records and tables.
         label: Name as printed in tables.
     """
+
+    version: ClassVar[int] = 1
+    """Raised whenever a family moves numbers, such as a role or a mask; enters the key of a run."""
 
     name: str
     label: str

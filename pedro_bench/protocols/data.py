@@ -8,7 +8,7 @@ for it.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pedro_bench import checks
 from pedro_bench.protocols.task import Row, Task
@@ -35,6 +35,9 @@ class DataSource(ABC):
         holdout: Share of the train rows that stands in for an absent validation split, above 0 and
             at most 0.5; None stops the run where that split is absent, unless the release has none.
     """
+
+    version: ClassVar[int] = 1
+    """Raised whenever the source reads other rows of the same files; enters the key of a run."""
 
     name: str
     holdout: float | None = None

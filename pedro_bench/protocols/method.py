@@ -93,6 +93,8 @@ class Method(ABC):
     bilevel: str = "none"
     architecture_lr: float | None = None
 
+    version: ClassVar[int] = 1
+    """Raised whenever the method's numbers move (blocks, initialisation, loss); enters the key of a run."""
     starts_at_backbone: ClassVar[bool] = True
     """Whether the adapted model equals the backbone exactly before the first step."""
     is_bilevel: ClassVar[bool] = False

@@ -8,12 +8,22 @@ produced by the language-modelling head. Nothing here imports torch.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from pedro_bench import checks
 
 Row = Mapping[str, Any]
 """One row of a data set, with the official release's field names."""
+
+
+class Metric(Protocol):
+    """A function of `pedro_bench.metrics` with a version, which `metrics.versioned` gives it."""
+
+    __name__: str
+    version: int
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Score predictions."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,10 @@ class Task(ABC):
         broken_rows: Rows of the official text table that lack cells and are left out.
     """
 
+    family_version: ClassVar[int] = 1
+    """Raised whenever a class of tasks moves numbers: how it makes examples, takes answers out of text or
+    combines metrics. `version` is that of one task's YAML. Both enter the key of a run."""
+
     name: str
     label: str
     version: int
@@ -110,6 +124,11 @@ class Task(ABC):
     @abstractmethod
     def main_metric(self) -> str:
         """Key of the metric that tables show."""
+
+    @property
+    @abstractmethod
+    def metric_functions(self) -> "tuple[Metric, ...]":
+        """The metrics that `score` uses; their versions enter the key of a run."""
 
     @property
     def is_mean_over_examples(self) -> bool:

@@ -10,7 +10,6 @@ of one protocol stand in one row; a test asks it of every setting that a committ
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from pedro_bench.training.config import TrainerConfig
@@ -23,8 +22,7 @@ RATE = "trainer.lr"
 
 NOT_IN_KEY: Mapping[str, frozenset[str]] = {
     "method": frozenset({"name", "label", "lr", "micro_lr"}),
-    "trainer": frozenset(part.name for part in fields(TrainerConfig))
-    - frozenset(TrainerConfig().key_fields()),
+    "trainer": TrainerConfig.moves_no_number - {"lr"},
     "evaluation": frozenset({"name", "batch_size"}),
 }
 """Group -> settings that are no part of a run's key."""

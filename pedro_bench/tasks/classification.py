@@ -17,9 +17,9 @@ from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.metrics.classification import accuracy, check_lengths, f1, invalid
 from pedro_bench.metrics.correlation import matthews
-from pedro_bench.protocols.task import Example, Row
+from pedro_bench.protocols.task import Example, Metric, Row
 
-METRICS = ("acc", "f1", "matthews")
+METRICS: Mapping[str, Metric] = {"acc": accuracy, "f1": f1, "matthews": matthews}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,11 @@ class Classification(PromptedTask):
     def main_metric(self) -> str:
         """The first of the metrics."""
         return self.metrics[0]
+
+    @property
+    def metric_functions(self) -> tuple[Metric, ...]:
+        """The functions of `metrics`, and the share of answers outside the label words."""
+        return (*(METRICS[name] for name in self.metrics), invalid)
 
     @property
     def is_mean_over_examples(self) -> bool:
@@ -123,8 +128,7 @@ class Classification(PromptedTask):
             if name == "acc":
                 scores[name] = accuracy(predictions, golds)
             else:
-                measure = f1 if name == "f1" else matthews
-                scores[name] = measure(*self._as_classes(predictions, examples))
+                scores[name] = METRICS[name](*self._as_classes(predictions, examples))
         return scores | {
             "invalid": invalid(predictions, [example.candidates for example in examples])
         }

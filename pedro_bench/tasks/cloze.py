@@ -12,7 +12,7 @@ from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.metrics.classification import invalid
 from pedro_bench.metrics.question_answering import f1_em
-from pedro_bench.protocols.task import Example, Row
+from pedro_bench.protocols.task import Example, Metric, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class Cloze(PromptedTask):
     answers_field: str = "answers"
 
     main_metric: ClassVar[str] = "f1_em"
+    metric_functions: ClassVar[tuple[Metric, ...]] = (f1_em, invalid)
     is_mean_over_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from pedro_bench.metrics.captions import caption_rouge_l, cider
 from pedro_bench.metrics.classification import check_lengths
 from pedro_bench.metrics.meteor import meteor
 from pedro_bench.metrics.mteval import bleu, nist
-from pedro_bench.protocols.task import Example, Row
+from pedro_bench.protocols.task import Example, Metric, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class DataToText(PromptedTask):
     answer_field: str = "ref"
 
     main_metric: ClassVar[str] = "bleu"
+    metric_functions: ClassVar[tuple[Metric, ...]] = (bleu, nist, meteor, caption_rouge_l, cider)
 
     def __post_init__(self) -> None:
         super().__post_init__()

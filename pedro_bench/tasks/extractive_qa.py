@@ -10,7 +10,7 @@ from pedro_bench.data.fields import texts_of
 from pedro_bench.data.prompt import identity_of
 from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.metrics.question_answering import f1_em
-from pedro_bench.protocols.task import Example, Row
+from pedro_bench.protocols.task import Example, Metric, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class ExtractiveQA(PromptedTask):
     answers_field: str = "answers"
 
     main_metric: ClassVar[str] = "f1_em"
+    metric_functions: ClassVar[tuple[Metric, ...]] = (f1_em,)
     is_mean_over_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

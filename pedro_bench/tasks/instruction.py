@@ -15,7 +15,7 @@ from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError
 from pedro_bench.metrics.overlap import rouge_l
 from pedro_bench.metrics.question_answering import best_over_golds, exact_match
-from pedro_bench.protocols.task import Example, Row
+from pedro_bench.protocols.task import Example, Metric, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class Instruction(PromptedTask):
     answer_field: str = "output"
 
     main_metric: ClassVar[str] = "rouge_l"
+    metric_functions: ClassVar[tuple[Metric, ...]] = (rouge_l, exact_match)
     is_mean_over_examples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from pedro_bench.data.prompt import identity_of
 from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.metrics.classification import accuracy, invalid
-from pedro_bench.protocols.task import Example, Row
+from pedro_bench.protocols.task import Example, Metric, Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class MultipleChoice(PromptedTask):
     label_field: str = "label"
 
     main_metric: ClassVar[str] = "acc"
+    metric_functions: ClassVar[tuple[Metric, ...]] = (accuracy, invalid)
     is_mean_over_examples: ClassVar[bool] = True
     is_closed: ClassVar[bool] = True
 

@@ -22,7 +22,7 @@ from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.metrics.classification import check_lengths
 from pedro_bench.metrics.correlation import pearson, spearman
-from pedro_bench.protocols.task import Example, Row
+from pedro_bench.protocols.task import Example, Metric, Row
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _MOST_DECIMALS = 6
@@ -46,6 +46,7 @@ class Regression(PromptedTask):
     label_field: str = "label"
 
     main_metric: ClassVar[str] = "pearson"
+    metric_functions: ClassVar[tuple[Metric, ...]] = (pearson, spearman)
     is_closed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -5,8 +5,8 @@ here is that protocol's value (or the Hugging Face Trainer's, where the paper sa
 in this module imports torch.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.protocols.method import Method
@@ -16,10 +16,6 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 SMALL_TASK_ROWS = 10_000
 """Official training rows below which the paper's batch is 16 and not 128."""
-
-_CANNOT_MOVE_A_NUMBER = frozenset(
-    {"name", "label", "checkpoint_every_steps", "gradient_checkpointing", "untuned_lr"}
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +81,15 @@ class TrainerConfig:
     architecture_lr: float | None = None
     architecture_weight_decay: float = 0.0
 
+    version: ClassVar[int] = 1
+    """Raised whenever the same settings train other numbers: steps, random streams, loss, bilevel turns,
+    phases; enters the key of a run."""
+    moves_no_number: ClassVar[frozenset[str]] = frozenset(
+        {"name", "label", "lr", "untuned_lr", "checkpoint_every_steps", "gradient_checkpointing"}
+    )
+    """Settings that are no part of a run's key: names, exact ones, and `lr`, which stands there as the rate
+    in force. Portion sizes are part of it: they change the rounding of sums."""
+
     def __post_init__(self) -> None:
         checks.text("trainer.name", self.name)
         checks.text("trainer.label", self.label)
@@ -134,15 +139,3 @@ class TrainerConfig:
     def resolved_architecture_lr(self, method: Method) -> float:
         """Return the rate of the `architecture` group: the method's own, else ours, else the weights'."""
         return method.architecture_lr or self.architecture_lr or self.resolved_lr(method)
-
-    def key_fields(self) -> dict[str, Any]:
-        """Return every setting that can move a number, for the key of a run.
-
-        Left out are the names, how often a checkpoint is written, and gradient checkpointing, which
-        is exact. Portion sizes stay in: they change the rounding of sums.
-        """
-        return {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if field.name not in _CANNOT_MOVE_A_NUMBER
-        }

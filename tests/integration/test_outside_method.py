@@ -76,15 +76,20 @@ def command(mine, tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_it_trains_by_the_command_line_and_a_change_is_another_run(command, mine, tmp_path):
+def test_it_trains_by_the_command_line_and_another_version_is_another_run(command, mine, tmp_path):
     first = call(tmp_path, *command)
     assert first.returncode == 0, first.stderr
     (run,) = json.loads(first.stdout)["runs"]
     assert (run["status"], run["method"]) == ("finished", "toy")
     assert run["config"]["method"]["_target_"] == "toy.Toy"
     module = mine / "toy.py"
+    text = module.read_text()
+    module.write_text(text + "\n# a comment\n")
+    assert json.loads(call(tmp_path, *command).stdout)["runs"] == [run]
     module.write_text(
-        module.read_text().replace("shift(output, vector())", "shift(output, -vector())")
+        re.sub(
+            r"(\nclass Toy.*?\n    )(\w+: )", r"\1version = 2\n    \2", text, count=1, flags=re.S
+        )
     )
     grid = call(tmp_path, *command, "-m")
     assert grid.returncode == 0, grid.stderr
