@@ -18,7 +18,7 @@ $(LAUNCHERS): $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[launchers]'
 	touch $(LAUNCHERS)
 
-.PHONY: help install run test test-slow test-faults repeat-faults check lint format type layers micro-table docs tables figures notebooks clean
+.PHONY: help install run golden test test-slow test-faults repeat-faults check lint format type layers micro-table docs tables figures notebooks clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test-faults: $(LAUNCHERS) ## every fault, the slow ones too; writes the table of
 
 repeat-faults: $(LAUNCHERS) ## every fault, 20 times in a row; goes on where it stopped
 	$(BIN)/python scripts/repeat_faults.py $(ARGS)
+
+golden: $(STAMP) ## store the golden traces of raised versions
+	$(BIN)/python -m tests.golden $(ARGS)
 
 check: lint type layers docs ## lint, types, layers and documents
 

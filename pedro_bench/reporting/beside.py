@@ -15,14 +15,18 @@ from pedro_bench.reporting.layouts import Layout
 from pedro_bench.reporting.load import Row
 from pedro_bench.reporting.published_scores import PublishedScore
 from pedro_bench.reporting.report import Column, Line, Section, on_backbone
-from pedro_bench.reporting.settings import normalised
+from pedro_bench.reporting.settings import NOT_IN_KEY, normalised
 from pedro_bench.reporting.stored import Run
 from pedro_bench.training.config import TrainerConfig
 
 Published = Mapping[tuple[str, str, str, str], PublishedScore]
 
 _PROTOCOL = {
-    **{f"trainer.{name}": value for name, value in TrainerConfig().key_fields().items()},
+    **{
+        f"trainer.{name}": value
+        for name, value in asdict(TrainerConfig()).items()
+        if name not in NOT_IN_KEY["trainer"]
+    },
     **{f"evaluation.{name}": value for name, value in asdict(EvaluationConfig(name="any")).items()},
     "evaluation": "generation",
 }

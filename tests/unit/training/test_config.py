@@ -65,15 +65,6 @@ def test_the_learning_rate_in_force(lora: Any) -> None:
     }
 
 
-def test_key_holds_what_moves_a_number_and_nothing_else() -> None:
-    same = TrainerConfig(
-        name="other", label="other", checkpoint_every_steps=3, gradient_checkpointing=True
-    )
-    assert same.key_fields() == TrainerConfig().key_fields()
-    for change in ({"lr": 2e-4}, {"patience": 3}, {"micro_batch_size": 4}, {"precision": "fp32"}):
-        assert TrainerConfig(**change).key_fields() != TrainerConfig().key_fields()
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
