@@ -36,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(FAULT_SECONDS), append=False)
 
 
+@pytest.fixture(autouse=True)
+def _without_meteor_15(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let E2E be scored as where the extra is not installed: METEOR's program takes long to start."""
+    monkeypatch.setattr("pedro_bench.metrics.caption_programs.PACKAGE", "not-installed")
+
+
 @pytest.fixture(scope="session")
 def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny checkpoints: `llama` (grouped-query attention) and `gemma` (wide heads)."""

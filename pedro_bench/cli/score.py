@@ -43,14 +43,16 @@ def score(arguments: Sequence[str]) -> int:
     source: DataSource = build_group("data", config["data"])
     with logs_to_stderr():
         examples = load_splits(task, source)[str(own["split"])].examples
+    notes = task.scoring_notes(examples)
     texts = read_predictions(Path(own["predictions"]), len(examples))
     answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
     metrics = task.score(answers, examples)
     if own["output"] == "json":
-        print_json({"metrics": metrics, "rows": len(examples)})
+        print_json({"metrics": metrics, "rows": len(examples), "notes": notes})
     else:
         print(f"{task.name}, {own['split']} split, {len(examples)} rows")
-        print("\n".join(f"  {name:<16} {value:.2f}" for name, value in metrics.items()))
+        print("\n".join(f"  {name:<17} {value:.2f}" for name, value in metrics.items()))
+        print("\n".join(f"  {note}" for note in notes), end="\n" if notes else "")
     return DONE
 
 

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -48,6 +48,7 @@ class _Prepared:
     backbone: LoadedBackbone
     fingerprint: str
     splits: Splits
+    scoring: Sequence[str]
     encodings: Mapping[str, Encoding]
     device: str
     check: Callable[[], None]
@@ -83,6 +84,7 @@ def run_seeds(
 def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     """Load and divide the data, load the backbone, encode the splits."""
     splits = load_splits(settings.task, settings.data)
+    scoring = settings.task.scoring_notes(splits["test"].examples)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
     limit, room = settings.max_tokens, settings.task.max_new_tokens
@@ -96,7 +98,7 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
             )
         except PedroBenchError as error:
             raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
-    return _Prepared(settings, backbone, fingerprint, splits, encodings, device, check)
+    return _Prepared(settings, backbone, fingerprint, splits, scoring, encodings, device, check)
 
 
 @lru_cache(maxsize=1)
@@ -228,7 +230,8 @@ def _parameters(method: Method, backbone: LoadedBackbone) -> dict[str, int]:
 
 def _notes(prepared: _Prepared) -> list[str]:
     """Return what a reader should know of the data and the backbone, one sentence each."""
-    notes = [f"The backbone's weights are {prepared.backbone.revision}.", *prepared.splits.notes]
+    weights = f"The backbone's weights are {prepared.backbone.revision}."
+    notes = [weights, *prepared.splits.notes, *prepared.scoring]
     if num_shares() > 1:
         notes.append(f"The backbone's layers were split over {num_shares()} processes.")
     limit = prepared.settings.max_tokens

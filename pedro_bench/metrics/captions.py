@@ -8,9 +8,10 @@ where v and w weigh each n-gram of output and reference with its count times log
 examples whose references hold it), and c and r count bigrams (as the script does). Both are means
 over the examples.
 
-The script splits texts with the Stanford PTB tokenizer, a Java program. `words` follows its rules
-for English as far as they concern such texts: case folded, clitics and punctuation apart, hyphens
-and numbers kept together, and then the punctuation that the script drops left out.
+The script splits texts with the Stanford PTB tokenizer, a Java program (`caption_programs`). Where it
+is not there, `words` follows its rules for English as far as they concern such texts: case folded,
+clitics and punctuation apart, hyphens and numbers kept together, and then the punctuation that the
+script drops left out.
 """
 
 import math
@@ -26,44 +27,52 @@ BETA = 1.2
 ORDER = 4
 SIGMA = 6.0
 
-_DROPPED = frozenset([*"'`.?!,:-;", "''", "``", "--", "...", "-lrb-", "-rrb-", "-lcb-", "-rcb-"])
+_DROPPED = frozenset([*"'`.?!,:-;\"‘“”…–—", "''", "``", "--", "..."])
+_WRITTEN = str.maketrans("’£€", "'#$")
 _TOKEN = re.compile(
     r"""
-    \d+(?:[.,:/]\d+)*(?:-\w+)*              # numbers, dates, 4-star
+    (?:(?<!\w)-)?(?:\d+(?:/\d+)+|\d*(?:[.,:]\d+)+|\d+)(?:-\w+)*(?:(?![^\W_])|(?=[ap]m\b))
+                                            # numbers, dates, 4-star, -25; 7 in 7pm
     | (?:[^\W\d_]\.){2,}                    # u.s.
-    | [^\W_]+?(?=n't\b)                     # do in don't
+    | (?<![^\W_])(?:st|mr|mrs|ms|dr|jr|co|etc|vs|ltd|inc|[^\W\d_])\.(?![^\W_])
+    | (?<![^\W_])[dlo]'[^\W\d_]{3,}         # d'oeuvre
+    | (?:[^\W_]+?(?=n't\b)|can(?=not\b)|gon(?=na\b)|wan(?=na\b))  # do in don't
     | n't\b
     | '(?:s|m|d|ll|re|ve)\b                 # clitics
-    | [^\W_]+(?:[-&][^\W_]+)*               # words, with hyphens within
-    | \.\.\.|--|``|''
+    | [^\W_]+(?:[-&/][^\W_]+)*(?:\.(?=[,;:]))?  # words, with hyphens within
+    | \.\.\.|--|``|\'\'
     | [^\s]                                 # any other sign alone
     """,
     re.VERBOSE,
 )
 
 Ngram = tuple[str, ...]
+Words = Sequence[str]
 
 
 def words(text: str) -> list[str]:
     """Return the words of a text as the script compares them."""
-    folded = text.lower().replace("’", "'")
+    folded = text.lower().translate(_WRITTEN)
     return [token for token in _TOKEN.findall(folded) if token not in _DROPPED]
 
 
-@versioned(1)
-def caption_rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+@versioned(2)
+def caption_rouge_l(outputs: Sequence[Words], references: Sequence[Sequence[Words]]) -> float:
     """Return ROUGE-L in percent.
+
+    Args:
+        outputs: The words of one text an example.
+        references: For each example, the words of its references.
 
     Raises:
         DataError: If the two differ in length or are empty.
     """
-    check_lengths(len(predictions), len(references))
-    pairs = zip(predictions, references, strict=True)
-    total = math.fsum(_rouge_l(words(given), list(map(words, wanted))) for given, wanted in pairs)
-    return 100.0 * total / len(predictions)
+    check_lengths(len(outputs), len(references))
+    total = math.fsum(map(_rouge_l, outputs, references))
+    return 100.0 * total / len(outputs)
 
 
-def _rouge_l(given: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+def _rouge_l(given: Words, references: Sequence[Words]) -> float:
     shared = [longest_common_subsequence(given, wanted) for wanted in references]
     precision = max(shared) / max(1, len(given))
     recall = max(
@@ -74,31 +83,35 @@ def _rouge_l(given: Sequence[str], references: Sequence[Sequence[str]]) -> float
     return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
 
 
-@versioned(1)
-def cider(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+@versioned(2)
+def cider(outputs: Sequence[Words], references: Sequence[Sequence[Words]]) -> float:
     """Return CIDEr between 0 and 10.
 
     With a single example every weight is log(1/1) = 0, so CIDEr is 0, as in the script.
 
+    Args:
+        outputs: The words of one text an example.
+        references: For each example, the words of its references.
+
     Raises:
         DataError: If the two differ in length or are empty.
     """
-    check_lengths(len(predictions), len(references))
-    outputs = [_counts(words(text)) for text in predictions]
-    wanted = [[_counts(words(text)) for text in given] for given in references]
+    check_lengths(len(outputs), len(references))
+    wanted = [list(map(_counts, given)) for given in references]
     held: Counter[Ngram] = Counter()
     for given in wanted:
         held.update({ngram for counts in given for ngram in counts})
     weigh = _Weights(held, len(wanted))
     scores = []
     for output, given in zip(outputs, wanted, strict=True):
-        vector = weigh(output)
+        vector = weigh(_counts(output))
         total = math.fsum(_similarity(vector, weigh(reference)) for reference in given)
         scores.append(10.0 * total / len(given))
     return math.fsum(scores) / len(scores)
 
 
-def _counts(tokens: Sequence[str]) -> Counter[Ngram]:
+def _counts(words: Words) -> Counter[Ngram]:
+    tokens = " ".join(words).split()  # as the script: a word such as "2 1/2" becomes two
     return Counter(
         tuple(tokens[start : start + order])
         for order in range(1, ORDER + 1)

@@ -174,3 +174,11 @@ class Task(ABC):
         Returns:
             Metric name -> value; `main_metric` is among them.
         """
+
+    def scoring_notes(self, examples: Sequence[Example]) -> list[str]:
+        """Return what a reader should know of how these examples are scored here, one sentence each.
+
+        Raises:
+            PedroBenchError: If a program that scoring uses is there and does not work.
+        """
+        return []

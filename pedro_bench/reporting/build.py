@@ -7,7 +7,7 @@ from pedro_bench.reporting.beside import beside_published, departure_notes, pape
 from pedro_bench.reporting.conditions import are_shared
 from pedro_bench.reporting.evidence import Evidence, evidence_of
 from pedro_bench.reporting.expected import with_expected
-from pedro_bench.reporting.layouts import MICRO, SEEDS, Layout, label_of, layout_of
+from pedro_bench.reporting.layouts import MICRO, SEEDS, STAND_INS, Layout, label_of, layout_of
 from pedro_bench.reporting.load import Cell, Panel, Row
 from pedro_bench.reporting.mixtures import by_task, mixtures
 from pedro_bench.reporting.notes import caption, devices, missing, notes
@@ -126,7 +126,13 @@ def _section(panel: Panel, rows: Sequence[Row], layout: Layout | None) -> Sectio
 def _columns(rows: Sequence[Row], layout: Layout | None) -> tuple[Column, ...]:
     """Return the layout's columns, then the tasks that only the records have, by name."""
     recorded = sorted({task for row in rows for task in row.cells})
-    chosen = list(layout.columns) if layout else []
+    chosen = []
+    for task, metric in layout.columns if layout else ():
+        chosen.append((task, metric))
+        stand_in = STAND_INS.get(metric or "")
+        cells = [row.cells[task] for row in rows if task in row.cells]
+        if any(stand_in in run.scores for cell in cells for run in cell.finished):
+            chosen.append((task, stand_in))
     known = {task for task, _ in chosen}
     chosen += [(task, None) for task in recorded if task not in known]
     found = []

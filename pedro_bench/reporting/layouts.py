@@ -14,6 +14,9 @@ FILE = Path(__file__).parent / "layouts.toml"
 MICRO = "micro"
 """Name of the embedded backbone and of its data; suites of micro tables begin with it."""
 
+STAND_INS = {"meteor_1.5": "meteor_exact_stem"}
+"""Metric of a table -> what a run has where it could not be computed; the paper has no such number."""
+
 SEEDS, REPEATS = "seeds", "repeats"
 """What medians are over: trained runs, or repeats of a measurement."""
 
@@ -105,7 +108,7 @@ def layouts() -> Mapping[str, Layout]:
 
 
 def label_of(kind: str, name: str) -> str:
-    """Return the printed name of a method, task or backbone (`kind` in the plural), else its name."""
+    """Return the printed name of a method, task, metric or backbone (`kind` in the plural), or its name."""
     return str(_content()[kind].get(name, name))
 
 

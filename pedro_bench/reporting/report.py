@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pedro_bench.reporting.comparison import Comparison
 from pedro_bench.reporting.intervals import Interval
+from pedro_bench.reporting.layouts import label_of
 from pedro_bench.reporting.published_scores import PublishedScore
 from pedro_bench.reporting.ranks import Ranks
 from pedro_bench.reporting.statistics import Spread
@@ -48,7 +49,10 @@ class Column:
     @property
     def heading(self) -> str:
         """Printed name and metric."""
-        return f"{self.label} ({self.metric})" if self.metric else self.label
+        if not self.metric:
+            return self.label
+        printed = label_of("metrics", self.metric)
+        return f"{self.label} ({printed})" if printed == self.metric else f"{self.label} {printed}"
 
     @property
     def sign(self) -> int:

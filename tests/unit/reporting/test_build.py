@@ -186,7 +186,7 @@ def test_ranks_and_parameters(tmp_path):
 
 def test_ranks_take_one_column_of_a_task_with_several_metrics(tmp_path):
     for method, bleu in (("red", 69.0), ("full_ft", 68.0), ("prefix_tuning", 67.0)):
-        scores = {"bleu": bleu, "nist": 80 - bleu, "meteor": 46.0}
+        scores = {"bleu": bleu, "nist": 80 - bleu, "meteor_1.5": 46.0}
         names = {"backbone": "gpt2_medium", "data": "files", "suite": "red_table2"}
         for seed in range(2):
             metrics = {"test": {name: value + seed for name, value in scores.items()}}
@@ -199,7 +199,7 @@ def test_ranks_take_one_column_of_a_task_with_several_metrics(tmp_path):
     margins = {one.task.partition(" ")[2]: one.margin for one in claims}
     assert margins == {
         "(bleu)": "3 points",
-        "(meteor)": "3 points",
+        "(meteor_1.5)": "3 points",
         "(rouge_l)": "3 points",
         "(nist)": "6%",
         "(cider)": "6%",
@@ -226,3 +226,34 @@ def test_uncommitted_code_is_told_by_cell(tmp_path):
     assert "Uncommitted code: pedro on boolq (1 of 3 runs)." in report.notes
     assert "Not known whether committed: pedro on boolq (1 of 3 runs)." in report.notes
     assert report.sections[0].lines[0].entries[0].dirty == 1
+
+
+def test_a_meteor_without_word_lists_has_a_column_of_its_own_and_no_published_number(tmp_path):
+    """Beside runs with METEOR 1.5 and a record from before the two had names."""
+    names = {"backbone": "gpt2_medium", "data": "files", "suite": "red_table2"}
+    said = {"red": "meteor_1.5", "full_ft": "meteor_exact_stem", "prefix_tuning": "meteor"}
+    for method, name in said.items():
+        scores = {"test": {"bleu": 68.0, name: 45.0}}
+        run(tmp_path, method, "e2e", 0, main_metric="bleu", metrics=scores, **names)
+    (report,) = built(tmp_path)
+    (section,) = report.sections
+    headings = [column.heading for column in section.columns]
+    assert headings[:4] == [
+        "e2e (bleu)",
+        "e2e (nist)",
+        "e2e (meteor_1.5)",
+        "e2e METEOR (exact, stem)",
+    ]
+    found = {
+        line.method: [(entry.spread is not None, entry.published) for entry in line.entries[2:4]]
+        for line in section.lines
+    }
+    published = {method: numbers[0][1].printed for method, numbers in found.items()}
+    assert (published["red"], published["full_ft"]) == ("44.99", "45.95")
+    scored = {method: [is_there for is_there, _ in numbers] for method, numbers in found.items()}
+    assert {method: scored[method] for method in said} == {
+        "red": [True, False],
+        "full_ft": [False, True],
+        "prefix_tuning": [False, False],
+    }
+    assert all(numbers[1][1] is None for numbers in found.values())

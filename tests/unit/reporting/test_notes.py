@@ -32,7 +32,7 @@ def test_seeds_are_counted_for_each_metric(tmp_path):
     assert "lora_red_gpt2 on e2e (cider)" in report.missing
     assert "adapter_ffn on e2e" in report.missing
     assert "lora_red_gpt2 on e2e" not in report.missing
-    assert "lora_red_gpt2 on e2e (nist), e2e (meteor), e2e (rouge_l), e2e (cider);" in markdown(
+    assert "lora_red_gpt2 on e2e (nist), e2e (meteor_1.5), e2e (rouge_l), e2e (cider);" in markdown(
         report
     )
 
