@@ -44,6 +44,7 @@ Other commands (each as python -m pedro_bench.cli.<name>):
   figures  training curves, scores by parameters, learned activations
   inspect  what the model sees: splits, an example, token lengths
   instruct MMLU, BBH and MT-Bench of an instruction-tuned run
+  pack     a finished suite's records and predictions as two Parquet files
   params   parameters of every method on a backbone; budget=8.9e6 sizes each
   plan     what a grid holds, and what time and memory it will take
   score    scores predictions of any system

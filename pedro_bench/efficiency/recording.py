@@ -96,8 +96,9 @@ class Recorder:
             config=self._config(entry),
             main_metric="tokens_per_second",
             parameters=_parameters(entry, setting.backbone),
-            notes=[f"The backbone's weights are {setting.backbone.revision}.", NOTE],
-            environment=setting.environment,
+            weights=setting.backbone.revision,
+            notes=[NOTE],
+            environment=dict(setting.environment),
             started=setting.started,
             finished=now(),
         )

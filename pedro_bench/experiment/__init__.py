@@ -237,4 +237,4 @@ def serve(
 
 def _has_predictions(path: Path) -> bool:
     """Whether the predictions that a finished record names are still there."""
-    return records.predictions_path(path).is_file()
+    return records.has_predictions(path)

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from pedro_bench import files, records
@@ -107,6 +107,6 @@ def _take_reason(folder: Path, path: Path, settings: Settings) -> None:
     reason = files.read_bytes(found[0]).decode("utf-8")
     record = records.read(path)
     if record.status == "failed":
-        records.write(replace(record, error=reason), settings.results_dir)
+        records.write(record.changed(error=reason), settings.results_dir)
     for one in found:
         one.unlink(missing_ok=True)

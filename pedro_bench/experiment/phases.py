@@ -12,6 +12,7 @@ from pedro_bench.data.encoding import Encoding
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.records import Phase
 from pedro_bench.seeding import seed_torch
 from pedro_bench.training.result import TrainResult
 from pedro_bench.training.tracking import Tracker
@@ -48,12 +49,12 @@ class Trained:
     Attributes:
         adapted: The last phase's model with its best adapter; it still sits in the backbone.
         result: The last phase's result, with the time and the highest memory of all phases.
-        notes: One sentence for each phase.
+        phases: What each phase did, for the record.
     """
 
     adapted: AdaptedModel
     result: TrainResult
-    notes: tuple[str, ...]
+    phases: tuple[Phase, ...]
 
 
 @dataclass(frozen=True)
@@ -79,26 +80,26 @@ def train_phases(run: Run) -> Trained:
     """
     settings = run.settings
     tracker = settings.tracking.start(run.name, settings.resolved_config, run.folder)
-    method, results, notes = settings.method, list[TrainResult](), list[str]()
+    method, results, phases = settings.method, list[TrainResult](), list[Phase]()
     while True:
-        phase = len(results)
-        seed_torch(run.seed, "init", phase)
+        number = len(results)
+        seed_torch(run.seed, "init", number)
         adapted = AdaptedModel(run.backbone, method)
         try:
             first_step = sum(result.steps for result in results)
-            results.append(_train_phase(run, adapted, phase, _Continued(tracker, first_step)))
+            results.append(_train_phase(run, adapted, number, _Continued(tracker, first_step)))
             following = method.following(adapted.adapter)
         except BaseException:
             adapted.remove()
             raise
-        notes.append(_note(adapted, results[-1], is_last=following is None))
+        phases.append(_phase(adapted, results[-1]))
         if following is None:
             break
         adapted.remove()
         method = following
     result = _joined(results)
     tracker.finish({"best_step": result.best_step, "best_dev_loss": result.best_dev_loss})
-    return Trained(adapted, result, tuple(notes))
+    return Trained(adapted, result, tuple(phases))
 
 
 def _train_phase(run: Run, adapted: AdaptedModel, phase: int, tracker: Tracker) -> TrainResult:
@@ -126,12 +127,10 @@ def _joined(results: list[TrainResult]) -> TrainResult:
     )
 
 
-def _note(adapted: AdaptedModel, result: TrainResult, *, is_last: bool) -> str:
-    how = "early, for want of a lower dev loss" if result.stopped_early else "at the last step"
-    if is_last:
-        return f"Training ended after {result.steps} steps, {how}."
-    size = sum(parameter.numel() for parameter in adapted.adapter.parameters())
-    return (
-        f"The search trained {size} parameters and ended after {result.steps} steps, {how}; what it "
-        f"found at step {result.best_step} was then trained from scratch."
+def _phase(adapted: AdaptedModel, result: TrainResult) -> Phase:
+    return Phase(
+        trainable=sum(parameter.numel() for parameter in adapted.adapter.parameters()),
+        steps=result.steps,
+        best_step=result.best_step,
+        stopped_early=result.stopped_early,
     )

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pedro_bench.data.splits import Splits, load_splits
 from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.experiment.environment import describe_environment, fit_threads, now, peak_bytes
-from pedro_bench.experiment.identity import resolve_device
+from pedro_bench.experiment.identity import resolve_device, versions
 from pedro_bench.experiment.leftovers import working_folder
 from pedro_bench.experiment.phases import Run, Trained, train_phases
 from pedro_bench.experiment.predictions import prediction_lines
@@ -34,7 +34,7 @@ from pedro_bench.nn.sharding import shard
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.records import RunRecord
+from pedro_bench.records import RunRecord, Split
 from pedro_bench.training.working_folder import restart
 
 _logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         prepared.check()
         if not isinstance(error, PedroBenchError):
             _logger.exception("seed %d failed", seed)
-        record = replace(record, status="failed", error=_sentence(error), finished=now())
+        record = record.changed(status="failed", error=_sentence(error), finished=now())
         if is_one_of_several() and not isinstance(error, DivergenceError):
             _write(record, settings)
             raise  # the other processes wait for this one in the middle of a step
@@ -171,8 +171,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
     if is_main():
         files.write_text(predictions, content)
     seconds = time.perf_counter() - started
-    return replace(
-        record,
+    return record.changed(
         status="finished",
         history=[dict(entry) for entry in result.history],
         best_step=result.best_step,
@@ -182,7 +181,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
             "path": predictions.relative_to(path.parent).as_posix(),
             "sha256": hashlib.sha256(content.encode()).hexdigest(),
         },
-        notes=[*record.notes, *trained.notes],
+        phases=list(trained.phases),
         timing={
             "train_seconds": round(result.train_seconds, 3),
             "tokens_per_second": round(result.tokens_per_second, 1),
@@ -208,11 +207,12 @@ def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         config=_recorded_config(settings.resolved_config),
         main_metric=settings.task.main_metric,
         parameters=_parameters(settings.method, prepared.backbone),
-        splits={
-            name: {"rows": splits[name].rows, "fingerprint": splits[name].fingerprint}
-            for name in ("train", "dev", "test")
-        },
-        notes=_notes(prepared),
+        versions=versions(settings),
+        weights=prepared.backbone.revision,
+        max_tokens=settings.max_tokens,
+        splits={name: _split(prepared, name) for name in ("train", "dev", "test")},
+        shares=num_shares(),
+        notes=[*splits.notes, *prepared.scoring],
         environment=describe_environment(prepared.device),
         started=now(),
     )
@@ -228,26 +228,16 @@ def _parameters(method: Method, backbone: LoadedBackbone) -> dict[str, int]:
     }
 
 
-def _notes(prepared: _Prepared) -> list[str]:
-    """Return what a reader should know of the data and the backbone, one sentence each."""
-    weights = f"The backbone's weights are {prepared.backbone.revision}."
-    notes = [weights, *prepared.splits.notes, *prepared.scoring]
-    if num_shares() > 1:
-        notes.append(f"The backbone's layers were split over {num_shares()} processes.")
-    limit = prepared.settings.max_tokens
-    for name, found in prepared.encodings.items():
-        if found.truncated:
-            lost = f", and {found.lost_answers} lost their answer" if found.lost_answers else ""
-            notes.append(
-                f"{found.truncated} of {len(found.encoded)} {name} prompts were shortened to fit into "
-                f"{limit} tokens{lost}."
-            )
-        if found.cut_answers:
-            notes.append(
-                f"{found.cut_answers} of {len(found.encoded)} {name} answers were cut at their end to "
-                f"fit into {limit} tokens."
-            )
-    return notes
+def _split(prepared: _Prepared, name: str) -> Split:
+    """Return what a record says of one split, and of what encoding cut off."""
+    own, encoding = prepared.splits[name], prepared.encodings[name]
+    return Split(
+        rows=own.rows,
+        fingerprint=own.fingerprint,
+        shortened=encoding.truncated,
+        lost_answers=encoding.lost_answers,
+        cut_answers=encoding.cut_answers,
+    )
 
 
 def _recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:

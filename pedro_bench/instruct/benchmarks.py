@@ -73,7 +73,7 @@ def _together(entries: Sequence[Mapping[str, Any]], max_length: int) -> Outcome:
             f"{silent} of {len(predictions)} responses state no answer; they count as wrong."
         )
     rows = {"predictions": predictions}
-    return Outcome(metrics, parts, rows, notes, config={"max_length": max_length})
+    return Outcome(metrics, parts, rows, notes, shortened, config={"max_length": max_length})
 
 
 def _is_corrected(entries: Sequence[Mapping[str, Any]]) -> bool:

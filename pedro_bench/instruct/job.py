@@ -23,6 +23,7 @@ class Outcome:
         parts: Task or category -> its metrics and rows.
         rows: Kind of file -> its rows.
         notes: Sentences a reader should know.
+        shortened: Contexts or prompts that lost tokens to fit the model.
         keys: Kind of file -> its key, where that is not the evaluation's.
         config: Settings that are known only after the model was loaded.
     """
@@ -31,6 +32,7 @@ class Outcome:
     parts: Mapping[str, Mapping[str, Any]]
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
     notes: Sequence[str] = ()
+    shortened: int = 0
     keys: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 

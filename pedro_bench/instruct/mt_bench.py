@@ -96,7 +96,8 @@ def outcome_of(
     shortened = sum(row["shortened"] for row in answers)
     if shortened:
         notes.append(f"{shortened} prompts lost tokens at their beginning to fit the model.")
-    return Outcome(_all_means(judgements), parts, {"answers": answers, "judgements": rows}, notes)
+    kept = {"answers": answers, "judgements": rows}
+    return Outcome(_all_means(judgements), parts, kept, notes, shortened)
 
 
 def _notes(judgements: Sequence[Judgement], graded: int, requests: int) -> list[str]:

@@ -10,57 +10,16 @@ A finished key is not evaluated again.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pedro_bench import files
 from pedro_bench.errors import RecordError, near_match
-
-SCHEMA = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationRecord:
-    """One finished evaluation of one run.
-
-    Attributes:
-        schema: Version of this schema.
-        key: Twelve hexadecimal digits.
-        suite: `mmlu`, `bbh` or `mt_bench`.
-        run: `suite`, `stem`, `method`, `task`, `backbone`, `key` and `seed` of the run.
-        config: The evaluation's settings, defaults included.
-        data: `fingerprint` of the rows and their number.
-        metrics: Metric -> value over the whole suite.
-        parts: Task or category -> its metrics and rows.
-        files: Kind -> `path` relative to the record's folder, and `sha256`.
-        notes: Sentences a reader should know.
-        timing: Seconds.
-        memory: Peak bytes.
-        environment: Versions, device, git commit.
-        started: Time in ISO 8601; `finished` likewise.
-    """
-
-    schema: int = SCHEMA
-    key: str
-    suite: str
-    run: Mapping[str, Any]
-    config: Mapping[str, Any]
-    data: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    parts: Mapping[str, Mapping[str, Any]]
-    files: Mapping[str, Mapping[str, str]]
-    notes: Sequence[str] = ()
-    timing: Mapping[str, Any] = field(default_factory=dict)
-    memory: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    started: str
-    finished: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the record as plain JSON types, in the schema's order."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
-        return plain
+from pedro_bench.records import EvaluationRecord
+from pedro_bench.records.older import evaluation_of_schema_1
+from pedro_bench.records.schema import SCHEMA
 
 
 def record_path(results_dir: str, suite: str, stem: str, key: str) -> Path:
@@ -93,7 +52,7 @@ def write(record: EvaluationRecord, path: Path) -> None:
     Raises:
         RecordError: If the folder cannot be written or the disk is full.
     """
-    content = json.dumps(record.as_dict(), indent=1, ensure_ascii=False)
+    content = json.dumps(record.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
     files.write_text(path, content + "\n")
 
 
@@ -109,16 +68,23 @@ def read_finished(path: Path) -> EvaluationRecord | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RecordError(f"record {path} must be readable JSON, got {error}.") from error
-    known = [part.name for part in fields(EvaluationRecord)]
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema not in (1, SCHEMA):
         raise RecordError(
-            f"record {path} must have schema {SCHEMA}: give rerun=true to make it anew."
+            f"record {path} must have schema {SCHEMA} or 1, got {schema!r}: give rerun=true to make it anew."
         )
-    for name in set(content) ^ set(known):
+    whole = evaluation_of_schema_1(content) if schema == 1 else content
+    known = msgspec.structs.fields(EvaluationRecord)
+    for name in {one.name for one in known} ^ set(whole):
         raise RecordError(
             f"record {path} must hold the schema's fields, got a difference in {name!r}."
-            + near_match(name, known)
+            + near_match(name, [one.name for one in known])
         )
-    record = EvaluationRecord(**content)
+    try:
+        record = msgspec.convert(whole, EvaluationRecord)
+    except msgspec.ValidationError as error:
+        raise RecordError(
+            f"record {path} must hold the schema's types, got another: {error}."
+        ) from error
     complete = all((path.parent / one["path"]).is_file() for one in record.files.values())
     return record if complete else None

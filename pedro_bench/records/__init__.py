@@ -1,0 +1,39 @@
+"""Records: one run, one record; the one schema, and the one place where records are written and read.
+
+`key` is the hash of everything that can change a run's number. A finished key is not run again; tables read
+records and nothing else.
+"""
+
+from pedro_bench.records.schema import (
+    SCHEMA,
+    STATUSES,
+    VOLATILE,
+    EvaluationRecord,
+    Phase,
+    RunRecord,
+    Split,
+    check_name,
+    comparable,
+)
+from pedro_bench.records.store import (
+    decode,
+    exists,
+    find,
+    has_predictions,
+    predictions_path,
+    read,
+    read_bytes,
+    read_predictions,
+    record_path,
+    run_key,
+    set_aside,
+    suite_folder,
+    text_of,
+    write,
+)
+
+__all__ = [
+    "EvaluationRecord", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE", "check_name",
+    "comparable", "decode", "exists", "find", "has_predictions", "predictions_path", "read", "read_bytes",
+    "read_predictions", "record_path", "run_key", "set_aside", "suite_folder", "text_of", "write",
+]  # fmt: skip

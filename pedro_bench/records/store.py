@@ -1,0 +1,249 @@
+"""Where records lie, and how they are written whole and read back.
+
+    <results_dir>/runs/<suite>/<method>--<task>--<backbone>--<key>--seed<k>.json
+    <results_dir>/runs/<suite>/predictions/<same stem>.jsonl
+
+A packed suite has `packed.parquet` and `packed_predictions.parquet` in their place (`packed`). The path of a
+record stays its name: every function here takes it, whether the file is there or the record lies in a pack.
+A file wins over what is packed under its name.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pedro_bench import files
+from pedro_bench.errors import DamagedRecordError, RecordError, near_match
+from pedro_bench.records import packed
+from pedro_bench.records.older import run_of_schema_1
+from pedro_bench.records.schema import SCHEMA, RunRecord, check_name, stem_of
+
+_DECODER = msgspec.json.Decoder(RunRecord)
+
+
+def run_key(parts: Mapping[str, Any]) -> str:
+    """Return twelve hexadecimal digits that stand for everything that can change a number.
+
+    Args:
+        parts: JSON types only; the order of keys does not matter.
+
+    Raises:
+        RecordError: If a value is not a JSON type or not a finite number.
+    """
+    try:
+        canonical = json.dumps(
+            parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"the parts of a key must be finite JSON values, got {error}.") from error
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def suite_folder(results_dir: str | Path, suite: str) -> Path:
+    """Return the folder that a suite's records lie in."""
+    check_name("suite", suite)
+    return Path(results_dir) / "runs" / suite
+
+
+def record_path(
+    results_dir: str | Path,
+    suite: str,
+    *,
+    method: str,
+    task: str,
+    backbone: str,
+    key: str,
+    seed: int,
+) -> Path:
+    """Return where a record lies, whether or not it exists.
+
+    Raises:
+        RecordError: If a name could leave the folder.
+    """
+    return suite_folder(results_dir, suite) / f"{stem_of(method, task, backbone, key, seed)}.json"
+
+
+def predictions_path(record: Path) -> Path:
+    """Return where the predictions of the record at `record` lie."""
+    return record.parent / "predictions" / f"{record.stem}.jsonl"
+
+
+def write(record: RunRecord, results_dir: str | Path) -> Path:
+    """Write a record to its place and return the path.
+
+    Raises:
+        RecordError: If the folder cannot be written or the disk is full; no half file is left.
+    """
+    path = suite_folder(results_dir, record.suite) / f"{record.stem}.json"
+    files.write_text(path, text_of(record))
+    return path
+
+
+def text_of(record: RunRecord) -> str:
+    """Return a record as the text of its file.
+
+    Raises:
+        RecordError: If a value is not a JSON type or not a finite number.
+    """
+    try:
+        return json.dumps(record.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise RecordError(
+            f"record {record.stem} must hold finite JSON values, got {error}."
+        ) from error
+
+
+def exists(path: Path) -> bool:
+    """Whether a record is there, as a file or in its suite's pack."""
+    return path.is_file() or packed.holds(path)
+
+
+def has_predictions(path: Path) -> bool:
+    """Whether the predictions of the record at `path` are there, as a file or in its suite's pack."""
+    return predictions_path(path).is_file() or packed.holds_predictions(path)
+
+
+def read_predictions(path: Path) -> bytes:
+    """Return the predictions of the record at `path`: one JSON object a line.
+
+    Raises:
+        RecordError: If there are none.
+    """
+    place = predictions_path(path)
+    if not place.is_file() and packed.holds_predictions(path):
+        return packed.predictions(path)
+    try:
+        return files.read_bytes(place)
+    except OSError as error:
+        raise RecordError(f"{place} must be readable, got {error.strerror or error}.") from error
+
+
+def read(path: str | Path) -> RunRecord:
+    """Read and check a record.
+
+    Raises:
+        RecordError: If it cannot be read or is not a record; the message names file and field.
+    """
+    path = Path(path)
+    return decode(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a record's text, from its file or its suite's pack.
+
+    Raises:
+        RecordError: If there is neither.
+    """
+    if not path.is_file() and packed.holds(path):
+        return packed.record(path)
+    try:
+        return files.read_bytes(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RecordError(f"record {path} must be readable, got {reason}.") from error
+
+
+def decode(content: bytes, path: Path) -> RunRecord:
+    """Return the record that a text is, older schemas converted.
+
+    Args:
+        content: The file's bytes.
+        path: Where it lies, for messages and for the name that it must have.
+
+    Raises:
+        RecordError: If it is of a newer schema.
+        DamagedRecordError: If it is no record.
+    """
+    try:
+        record = _DECODER.decode(content)
+        if record.schema != SCHEMA:
+            record = _converted(content, path)
+    except (msgspec.MsgspecError, RecordError, UnicodeDecodeError):
+        record = _converted(content, path)  # says in one sentence what is wrong
+    if record.stem != path.stem:
+        raise DamagedRecordError(f"record {path} must lie in a file named {record.stem}.json.")
+    return record
+
+
+def _converted(content: bytes, path: Path) -> RunRecord:
+    """Return the record of an earlier schema; say what is wrong with one that is no record."""
+    try:
+        found = json.loads(content.decode("utf-8"))
+    except ValueError as error:
+        raise DamagedRecordError(f"record {path} must be JSON, got {error}.") from error
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        raise DamagedRecordError(f"record {path} must be a JSON object, got {kind}.")
+    schema = found.get("schema", SCHEMA)
+    if schema not in (1, SCHEMA):
+        raise RecordError(f"record {path} must have schema {SCHEMA} or 1, got {schema!r}.")
+    try:
+        _check_names(path, found)
+        whole = run_of_schema_1(found) if schema == 1 else found
+        return msgspec.convert(whole, RunRecord)
+    except (msgspec.ValidationError, TypeError, AttributeError) as error:
+        raise DamagedRecordError(
+            f"record {path} must hold the schema's types, got another: {error}."
+        ) from error
+    except RecordError as error:
+        raise DamagedRecordError(f"{path}: {error}") from error
+
+
+def _check_names(path: Path, found: Mapping[str, Any]) -> None:
+    known = msgspec.structs.fields(RunRecord)
+    names = [one.name for one in known]
+    for name in found:
+        if name not in names:
+            raise RecordError(
+                f"record {path} must hold the schema's fields only, got {name!r}."
+                + near_match(name, names)
+            )
+    for one in known:
+        if one.required and one.name not in found:
+            raise RecordError(f"record {path} must have the field {one.name!r}, got none.")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged record, so that its run can be done again and nothing is thrown away.
+
+    Returns:
+        Where it lies now.
+
+    Raises:
+        RecordError: If the folder cannot be written.
+    """
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        path.replace(aside)
+    except FileNotFoundError:  # another worker was quicker
+        pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise RecordError(f"record {path} must be writable, got {reason}.") from error
+    return aside
+
+
+def find(results_dir: str | Path, suite: str | None = None) -> list[Path]:
+    """Return the paths of all records, of one suite or of all, in order of their names."""
+    if suite is not None:
+        return _records_in(suite_folder(results_dir, suite))
+    root = Path(results_dir) / "runs"
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    return [path for folder in folders for path in _records_in(folder)]
+
+
+def _records_in(folder: Path) -> list[Path]:
+    """Return the records of one folder by name; names alone are sorted, which is quick for many."""
+    names = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    loose = {
+        name
+        for name in names
+        if name.endswith(".json") and "--seed" in name and not name.startswith(".")
+    }
+    inside = {f"{stem}.json" for stem in packed.stems(folder)} if packed.RECORDS in names else set()
+    return [folder / name for name in sorted(loose | inside)]

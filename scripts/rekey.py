@@ -1,0 +1,186 @@
+"""Give finished records the keys that the present code asks for, once it is proved that their numbers hold.
+
+    python scripts/rekey.py --verify 44 --log outputs/verified.jsonl     # runs anew, compares, writes nothing
+    python scripts/rekey.py --write --log outputs/verified.jsonl         # renames records and predictions
+
+A key moves without a number moving when its form changes (as when it ceased to hash code). `--verify` runs a
+sample that is spread over every suite, method and task, in the order of their names, and compares predictions and
+training curves bit for bit; it goes on where its log stops. `--write` refuses unless every run in the log
+agrees. Each record keeps its former key in a note. Records whose component has another version now keep
+the key of the version that made them: name it with `--made-with method.Ssp=1`.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from pedro_bench import files, records
+from pedro_bench.analysis.settings import with_earlier
+from pedro_bench.experiment.identity import key_parts, versions
+from pedro_bench.protocols.settings import Settings, build_settings
+from pedro_bench.records import RunRecord
+
+NOTE = "The key was {old} while keys held a hash of the code; settings, data and versions are the same."
+
+
+def settings_of(record: RunRecord, folder: str = "") -> Settings:
+    """Return the configuration of a record, completed with what was in force before later settings."""
+    config: dict[str, Any] = json.loads(json.dumps(record.config))
+    for group in ("method", "trainer", "evaluation"):
+        config[group] = with_earlier(group, config[group])
+    config |= {"seeds": [record.seed], "output": "json", "rerun": False}
+    if folder:
+        config |= {"results_dir": f"{folder}/results", "output_dir": f"{folder}/outputs"}
+    return build_settings(config)
+
+
+def new_key(settings: Settings, made_with: Mapping[str, int]) -> tuple[str, dict[str, int]]:
+    """Return the key and versions of a run that was made with older versions of some components."""
+    parts = key_parts(settings)
+    older = {name: number for name, number in made_with.items() if name in parts["versions"]}
+    parts["versions"] = {**parts["versions"], **older}
+    return records.run_key(parts), parts["versions"]
+
+
+def sample(paths: Sequence[Path], number: int) -> list[Path]:
+    """Return records spread over suites, methods and tasks: another task and seed for each turn."""
+    cells: dict[tuple[str, str], dict[str, list[Path]]] = {}
+    for path in paths:
+        method, task, *_ = path.stem.split("--")
+        cells.setdefault((path.parent.name, method), {}).setdefault(task, []).append(path)
+    turns: list[list[Path]] = []
+    for turn, tasks in enumerate(cells.values()):
+        names = list(tasks)
+        own = [tasks[names[(turn + step) % len(names)]] for step in range(len(names))]
+        turns.append([group[(turn + step) % len(group)] for step, group in enumerate(own)])
+    spread = [path for row in zip_longest(*turns) for path in row if path is not None]
+    return spread[:number]
+
+
+def verify(paths: Sequence[Path], log: Path) -> Iterator[dict[str, Any]]:
+    """Run each record's configuration anew and yield what came out; what the log holds is not run."""
+    from pedro_bench.experiment import run
+
+    known = {one["record"]: one for one in _logged(log)}
+    for path in paths:
+        name = f"{path.parent.name}/{path.stem}"
+        if name in known:
+            yield known[name]
+            continue
+        old = records.read(path)
+        with tempfile.TemporaryDirectory() as folder:
+            (new,) = run(settings_of(old, folder))
+        found = {
+            "record": name,
+            "predictions": new["predictions"]
+            == {**(old.predictions or {}), "path": new["predictions"]["path"]},
+            "history": new["history"] == old.as_dict()["history"],
+            "metrics": new["metrics"] == old.as_dict()["metrics"],
+        }
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(found) + "\n")
+        yield found
+
+
+def rekey(path: Path, results: Path, made_with: Mapping[str, int]) -> str | None:
+    """Write a record and its predictions under the present key; return it, None where it has it already."""
+    old = records.read(path)
+    settings = settings_of(old)
+    key, used = new_key(settings, made_with)
+    if key == old.key:
+        return None
+    config = {
+        **old.config,
+        **{
+            name: settings.resolved_config[name]
+            for name in ("method", "task", "backbone", "data", "trainer", "evaluation")
+        },
+    }
+    place = records.record_path(
+        results,
+        old.suite,
+        method=old.method,
+        task=old.task,
+        backbone=old.backbone,
+        key=key,
+        seed=old.seed,
+    )
+    predictions = None
+    if old.predictions is not None:
+        content = records.read_predictions(path)
+        target = records.predictions_path(place)
+        files.write_bytes(target, content)
+        predictions = {**old.predictions, "path": target.relative_to(place.parent).as_posix()}
+    new = old.changed(
+        key=key,
+        versions=used,
+        config=config,
+        predictions=predictions,
+        notes=[*old.notes, NOTE.format(old=old.key)],
+    )
+    records.write(new, results)
+    for stale in (path, records.predictions_path(path)):
+        stale.unlink(missing_ok=True)
+    return key
+
+
+def main() -> int:
+    """Verify or write; return 0, or 2 if a run does not agree."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--log", type=Path, default=Path("outputs/verified.jsonl"))
+    parser.add_argument("--verify", type=int, default=0, metavar="RUNS")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--made-with", nargs="*", default=[], metavar="COMPONENT=VERSION")
+    given = parser.parse_args()
+    made_with = {
+        name: int(number) for name, _, number in (one.partition("=") for one in given.made_with)
+    }
+    left_out = {
+        f"{name.partition('.')[2].lower()}--" for name in made_with if name.startswith("method.")
+    }
+    paths = [
+        path for path in records.find(given.results) if records.read(path).status == "finished"
+    ]
+    for found in verify(
+        sample(
+            [path for path in paths if not path.name.startswith(tuple(left_out) or ("-",))],
+            given.verify,
+        ),
+        given.log,
+    ):
+        print(json.dumps(found), flush=True)
+    logged = _logged(given.log)
+    wrong = [
+        one["record"]
+        for one in logged
+        if not all(one[name] for name in ("predictions", "history", "metrics"))
+    ]
+    if wrong:
+        print(
+            f"{len(wrong)} of {len(logged)} runs do not agree: {', '.join(wrong)}", file=sys.stderr
+        )
+        return 2
+    if given.write:
+        if not logged:
+            print("--write needs a log of verified runs: give --verify first", file=sys.stderr)
+            return 2
+        moved = [rekey(path, given.results, made_with) for path in paths]
+        print(f"{sum(one is not None for one in moved)} of {len(paths)} records have a new key")
+    return 0
+
+
+def _logged(log: Path) -> list[dict[str, Any]]:
+    if not log.is_file():
+        return []
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").split("\n") if line]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
