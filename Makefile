@@ -18,7 +18,7 @@ $(LAUNCHERS): $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[launchers]'
 	touch $(LAUNCHERS)
 
-.PHONY: help install run golden test test-slow test-faults repeat-faults check lint format type layers micro-table docs tables figures notebooks clean
+.PHONY: help install run golden drift test test-slow test-faults repeat-faults check lint format type layers micro-table docs tables figures notebooks clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ repeat-faults: $(LAUNCHERS) ## every fault, 20 times in a row; goes on where it 
 
 golden: $(STAMP) ## store the golden traces of raised versions
 	$(BIN)/python -m tests.golden $(ARGS)
+
+drift: $(STAMP) ## what other versions of torch and transformers do to results; writes docs/drift.md
+	$(BIN)/python scripts/drift.py $(ARGS)
 
 check: lint type layers docs ## lint, types, layers and documents
 

@@ -4,10 +4,10 @@
     python scripts/rekey.py --write --log outputs/verified.jsonl         # renames records and predictions
 
 A key moves without a number moving when its form changes (as when it ceased to hash code). `--verify` runs a
-sample that is spread over every suite, method and task, in the order of their names, and compares predictions and
-training curves bit for bit; it goes on where its log stops. `--write` refuses unless every run in the log
-agrees. Each record keeps its former key in a note. Records whose component has another version now keep
-the key of the version that made them: name it with `--made-with method.Ssp=1`.
+sample that is spread over every suite, method and task, and compares predictions and training curves bit for
+bit; it goes on where its log stops. `--write` refuses unless every run in the log agrees. Each record keeps
+its former key in a note. Records whose component has another version now keep the key of the version that
+made them: name it with `--made-with method.Ssp=1`.
 """
 
 import argparse
@@ -19,9 +19,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import files, records
 from pedro_bench.analysis.settings import with_earlier
-from pedro_bench.experiment.identity import key_parts, versions
+
+from pedro_bench import files, records
+from pedro_bench.experiment.identity import key_parts
 from pedro_bench.protocols.settings import Settings, build_settings
 from pedro_bench.records import RunRecord
 

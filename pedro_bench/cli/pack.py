@@ -1,6 +1,6 @@
 """`python -m pedro_bench.cli.pack suite=micro_table1`: a finished suite's files as two Parquet files.
 
-Every command reads packed and loose records alike, and a run that is done again lies beside the pack and wins;
+Every command reads packed and loose records alike. A run that is done again lies beside the pack and wins;
 packing again takes it in. Nothing is removed before the pack was read back.
 
     suite=NAME|[NAME,…]        folders of results_dir/runs

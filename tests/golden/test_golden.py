@@ -9,6 +9,7 @@ from tests.golden.traces import (
     EVALUATIONS,
     FOLDER,
     differences,
+    drift,
     keys,
     makers,
     stored,
@@ -77,3 +78,12 @@ def test_rounding_of_another_processor_passes_and_more_does_not() -> None:
     ]
     assert list(differences(old, {"a": [1.0], "b": 0.0})) == ["a: [1.0, {'text': 'yes'}] -> [1.0]"]
     assert list(differences({"a": 1}, {"b": 1})) == ["a: only before", "b: only now"]
+
+
+def test_drift_is_the_greatest_relative_difference_and_other_texts() -> None:
+    old = {"a": [1.0, 2.0], "b": "yes", "c": None}
+    assert drift(old, old) == {"relative": 0.0, "texts": []}
+    assert drift(old, {"a": [1.0, 2.5], "b": "no", "c": None}) == {
+        "relative": 0.2,
+        "texts": ["'yes' -> 'no'"],
+    }

@@ -250,6 +250,29 @@ def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
         yield f"{place}: {old!r} -> {new!r}"
 
 
+def drift(old: Any, new: Any) -> dict[str, Any]:
+    """Return the greatest relative difference between two traces, and whether a text is another one."""
+    sizes, texts = [0.0], []
+    for one, other in _pairs(old, new):
+        if isinstance(one, int | float) and isinstance(other, int | float):
+            if one != other:
+                sizes.append(abs(one - other) / max(abs(one), abs(other)))
+        elif one != other:
+            texts.append(f"{one!r} -> {other!r}")
+    return {"relative": max(sizes), "texts": texts[:3]}
+
+
+def _pairs(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in dict.fromkeys([*old, *new]):
+            yield from _pairs(old.get(name), new.get(name))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for one, other in zip(old, new, strict=True):
+            yield from _pairs(one, other)
+    else:
+        yield old, new
+
+
 def verdict(file: str, name: str, found: Mapping[str, Any], old: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a trace, in one sentence, or None."""
     if not old:
