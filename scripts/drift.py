@@ -3,9 +3,9 @@
     python scripts/drift.py                                  # all pairs below; writes docs/drift.md
     python scripts/drift.py --pairs 2.11.0:5.17.0            # some of them; the others' results stay
 
-Each pair of versions gets a virtual environment of its own under outputs/drift/, which is kept. A trace is compared
-with the stored one (tests/golden/*.json, made under the versions of constraints.txt); the table says by how much
-its numbers move at most, relative to their size, and whether a predicted answer is another one.
+Each pair of versions gets a virtual environment of its own under outputs/drift/, which is kept. A trace is
+compared with the stored one (tests/golden/*.json, made under the versions of constraints.txt); the table says
+by how much its numbers move at most, relative to their size, and whether a text is another one.
 """
 
 import argparse
@@ -22,6 +22,18 @@ FOLDER = REPOSITORY / "outputs" / "drift"
 PAGE = REPOSITORY / "docs" / "drift.md"
 PAIRS = ("2.11.0:5.17.0", "2.13.0:5.17.0", "2.11.0:newest", "2.13.0:newest", "newest:newest")
 """torch:transformers; the oldest and the newest that pyproject.toml allows, alone and together."""
+
+_HEAD = """# Drift
+
+What other versions of torch and transformers do to results, by the golden traces (short fixed runs on the
+micro backbone: 4 steps, a few rows). `make drift` measures it anew. A relative difference is the greatest
+over all numbers of a trace; the suite's own tolerance is 1e-4.
+
+| torch | transformers | traces | bit for bit | within 1e-4 | above | other answers | refused |
+|---|---|---|---|---|---|---|---|
+"""
+_FREE = ("torch", "transformers", "tokenizers", "huggingface-hub", "huggingface_hub")
+"""Packages whose versions a pair decides."""
 
 _COMPARE = """
 import json, sys
@@ -51,8 +63,7 @@ def environment(pair: str) -> Path:
     pinned = [
         line
         for line in (REPOSITORY / "constraints.txt").read_text().splitlines()
-        if line.partition("==")[0].strip().lower()
-        not in ("torch", "transformers", "tokenizers", "huggingface-hub", "huggingface_hub")
+        if line.partition("==")[0].strip().lower() not in _FREE
     ]
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(pinned) + "\n")
@@ -85,14 +96,6 @@ def measure(pair: str) -> dict[str, Any]:
 
 def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the document: a summary a pair of versions, then every trace that moves."""
-    head = (
-        "# Drift\n\n"
-        "What other versions of torch and transformers do to results, by the golden traces (short fixed runs on the\n"
-        "micro backbone: 4 steps, a few rows). `make drift` measures it anew. A relative difference is the greatest\n"
-        "over all numbers of a trace; the suite's own tolerance is 1e-4.\n\n"
-        "| torch | transformers | traces | bit for bit | within 1e-4 | above | other answers | refused |\n"
-        "|---|---|---|---|---|---|---|---|\n"
-    )
     rows, moved = [], []
     for one in results.values():
         traces = one["traces"]
@@ -117,7 +120,7 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
         lines += [f"- {name}: {error}" for name, error in errors.items()]
         if lines:
             moved.append(title + "\n".join(lines) + "\n")
-    return head + "\n".join(rows) + "\n" + "".join(moved)
+    return _HEAD + "\n".join(rows) + "\n" + "".join(moved)
 
 
 def main(arguments: Sequence[str]) -> int:
