@@ -64,7 +64,7 @@ def test_a_moved_trace_names_the_version_to_raise() -> None:
         "tasks", "squad", {**stored("tasks")["squad"], "trace": {}}, stored("tasks")["squad"]
     )
     assert said is not None
-    assert "task.ExtractiveQA or metric.f1_em, or `version` of the task's YAML" in said
+    assert "metric.f1_em or task.ExtractiveQA, or `version` of the task's YAML" in said
 
 
 def test_rounding_of_another_processor_passes_and_more_does_not() -> None:

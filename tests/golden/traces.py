@@ -305,5 +305,5 @@ def _suspect(file: str, known: Mapping[str, int]) -> str:
     if file in kinds:
         return kinds[file]
     prefix = {"tasks": ("task.", "metric."), "evaluations": ("evaluation.",)}[file]
-    own = " or ".join(one for one in known if one.startswith(prefix))
+    own = " or ".join(sorted(one for one in known if one.startswith(prefix)))
     return own if file != "tasks" else f"{own}, or `version` of the task's YAML, or encoding"
