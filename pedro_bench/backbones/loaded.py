@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from pedro_bench.backbones.shapes import position_limit
 from pedro_bench.errors import BackboneError, InjectionError, near_match
 from pedro_bench.protocols.backbone import (
     LINEAR_ROLES,
@@ -156,6 +157,7 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
             has_bias = getattr(site.module, "bias", None) is not None
             widths[site.layer or 0][role] = Width(site.inputs, site.outputs, has_bias)
     embedding: Any = sites["embedding"][0].module
+    config = model.config.get_text_config(decoder=True)
     return BackboneShape(
         family=str(model.config.model_type),
         num_layers=layers,
@@ -168,6 +170,10 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
         layer_parameters=tuple(
             sum(parameter.numel() for parameter in site.module.parameters())
             for site in sites["block"]
+        ),
+        max_positions=position_limit(
+            getattr(config, "max_position_embeddings", None),
+            getattr(config, "rope_parameters", None),
         ),
     )
 
