@@ -17,6 +17,9 @@ from pedro_bench.errors import BackboneError
 PACKAGE_PREFIX = "package:"
 """A path such as `package:micro_weights` names a folder that is installed beside this module."""
 
+HASHED = "sha256:"
+"""How the identity of a folder begins: the hash of its content follows."""
+
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 _TOKENIZER_FILES = (

@@ -45,7 +45,7 @@ def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> 
         raise unsuitable(str(folder), error) from error
     prove_weights(model, info, folder)
     tokenizer_folder = settings.tokenizer_folder() or folder
-    return _finish(settings, model, tokenizer_folder, revision, device)
+    return _finish(settings, model, tokenizer_folder, revision, device, folder)
 
 
 def build_random(
@@ -99,7 +99,12 @@ def _config(mapping: Mapping[str, Any], source: str) -> Any:
 
 
 def _finish(
-    settings: "Llama", model: Any, tokenizer_folder: Path, revision: str, device: str
+    settings: "Llama",
+    model: Any,
+    tokenizer_folder: Path,
+    revision: str,
+    device: str,
+    folder: Path | None = None,
 ) -> LoadedLlama:
     """Freeze the model, add the tokenizer, and prove shape and head."""
     try:
@@ -113,7 +118,7 @@ def _finish(
     shape = measure_shape(model, settings.name)
     prove_shape(settings, shape)
     tokenizer = load_tokenizer(tokenizer_folder, shape)
-    loaded = LoadedLlama(settings.name, model, tokenizer, shape, revision)
+    loaded = LoadedLlama(settings.name, model, tokenizer, shape, revision, folder)
     prove_head(loaded)
     return loaded
 

@@ -191,21 +191,29 @@ def _done(settings: Settings, claims: Claims, *, waits: bool) -> Iterator[dict[s
         claims.wait()
 
 
-def load(path: str | Path, *, device: str = "auto", decoding: str = "plain") -> "SavedRun":
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    decoding: str = "plain",
+    backbone: str | Path | None = None,
+) -> "SavedRun":
     """Load a finished run: its backbone with the trained adapter.
 
     Args:
         path: A record's JSON file, or the run's folder under `output_dir`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         decoding: `plain`, or `static` or `compiled` for fast steps (docs/serving.md).
+        backbone: Folder in which the run's backbone lies now; None: where it lay. Its content must be
+            what the run was trained on.
 
     Raises:
         RecordError: If the run is not finished, or its adapter is gone or damaged.
-        BackboneError: If the backbone is no longer what the run was trained on.
+        BackboneError: If the backbone is not there, or not what the run was trained on.
     """
     from pedro_bench.experiment.saved import load_run
 
-    return load_run(Path(path), device=device, decoding=decoding)
+    return load_run(Path(path), device=device, decoding=decoding, backbone=backbone)
 
 
 def serve(
@@ -214,6 +222,7 @@ def serve(
     device: str = "auto",
     store: str = "backbone",
     decoding: str = "plain",
+    backbone: str | Path | None = None,
 ) -> "AdapterBank":
     """Load finished runs of one method on one backbone as tenants of an adapter bank.
 
@@ -222,6 +231,8 @@ def serve(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         store: `backbone`: adapters lie on the backbone's device; `cpu`: in main memory.
         decoding: `plain`, or `static` or `compiled` for fast steps (docs/serving.md).
+        backbone: Folder in which the runs' backbone lies now; None: where it lay. Its content must be
+            what each run was trained on.
 
     Raises:
         RecordError: If a run is not finished, or its adapter is gone or damaged.
@@ -232,7 +243,7 @@ def serve(
     from pedro_bench.experiment.tenants import open_bank
 
     paths = {tenant: Path(path) for tenant, path in runs.items()}
-    return open_bank(paths, device=device, store=store, decoding=decoding)
+    return open_bank(paths, device=device, store=store, decoding=decoding, backbone=backbone)
 
 
 def _has_predictions(path: Path) -> bool:

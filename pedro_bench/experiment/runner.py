@@ -49,6 +49,7 @@ class _Prepared:
     fingerprint: str
     splits: Splits
     encodings: Mapping[str, Encoding]
+    max_tokens: int
     device: str
     check: Callable[[], None]
 
@@ -82,10 +83,11 @@ def run_seeds(
 
 def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     """Load and divide the data, load the backbone, encode the splits."""
+    limit = settings.max_tokens  # what leaves no room is told before anything is loaded
     splits = load_splits(settings.task, settings.data)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
-    limit, room = settings.max_tokens, settings.task.max_new_tokens
+    room = settings.task.max_new_tokens
     cache = Path(settings.output_dir) / "cache" / "encodings"
     encodings = {}
     for name in ("train", "dev", "test"):
@@ -96,7 +98,7 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
             )
         except PedroBenchError as error:
             raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
-    return _Prepared(settings, backbone, fingerprint, splits, encodings, device, check)
+    return _Prepared(settings, backbone, fingerprint, splits, encodings, limit, device, check)
 
 
 @lru_cache(maxsize=1)
@@ -231,7 +233,13 @@ def _notes(prepared: _Prepared) -> list[str]:
     notes = [f"The backbone's weights are {prepared.backbone.revision}.", *prepared.splits.notes]
     if num_shares() > 1:
         notes.append(f"The backbone's layers were split over {num_shares()} processes.")
-    limit = prepared.settings.max_tokens
+    limit, asked = prepared.max_tokens, prepared.settings.trainer.max_length
+    positions = prepared.backbone.shape.max_positions
+    if positions is not None and positions < asked:
+        notes.append(
+            f"The backbone has {positions} positions, fewer than trainer.max_length={asked}, so prompts "
+            f"and answers were fitted into {limit} tokens."
+        )
     for name, found in prepared.encodings.items():
         if found.truncated:
             lost = f", and {found.lost_answers} lost their answer" if found.lost_answers else ""

@@ -140,6 +140,10 @@ class LoadedBackbone(ABC):
     def fingerprint(self) -> str:
         """Return a SHA-256 over every weight's bytes: equal before and after a method was attached."""
 
+    def content(self) -> str:
+        """Return what the files hold, wherever they lie: `revision`, or of a Hub id a hash of its files."""
+        return self.revision
+
     @property
     def device(self) -> "torch.device":
         """Device of the weights."""
