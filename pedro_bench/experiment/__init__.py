@@ -132,7 +132,10 @@ def work(
         # Before their statuses: what changes later is seen.
         seen = digests(path for _, path in places)
     planned = _with_status(places)
-    claims = Claims(settings, agreed_due(due_of(settings, planned)), seen)
+    due = agreed_due(due_of(settings, planned))
+    if due:
+        settings.check_room()
+    claims = Claims(settings, due, seen)
     made: dict[int, dict[str, Any]] = {}
     try:
         for record in _done(settings, claims, waits=waits):

@@ -83,11 +83,10 @@ def run_seeds(
 
 def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     """Load and divide the data, load the backbone, encode the splits."""
-    limit = settings.max_tokens  # what leaves no room is told before anything is loaded
     splits = load_splits(settings.task, settings.data)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
-    room = settings.task.max_new_tokens
+    limit, room = settings.max_tokens, settings.task.max_new_tokens
     cache = Path(settings.output_dir) / "cache" / "encodings"
     encodings = {}
     for name in ("train", "dev", "test"):

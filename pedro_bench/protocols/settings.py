@@ -109,6 +109,10 @@ class Settings:
         _check_seeds(self.seeds)
         check_device(self.device)
 
+    def check_room(self) -> None:
+        """Require positions for prompt and answer beside the method's own tokens; as `max_tokens`."""
+        tokens_left(self.trainer.max_length, self.method, self.backbone.shape())
+
     @property
     def max_tokens(self) -> int:
         """Most tokens of prompt and answer together; see `tokens_left`.
