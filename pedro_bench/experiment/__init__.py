@@ -132,10 +132,7 @@ def work(
         # Before their statuses: what changes later is seen.
         seen = digests(path for _, path in places)
     planned = _with_status(places)
-    due = agreed_due(due_of(settings, planned))
-    if due:
-        settings.check_room()
-    claims = Claims(settings, due, seen)
+    claims = Claims(settings, _agreed(settings, planned), seen)
     made: dict[int, dict[str, Any]] = {}
     try:
         for record in _done(settings, claims, waits=waits):
@@ -157,6 +154,14 @@ def work(
                 on_record(made[seed])
     found = [made[seed] for seed in settings.seeds if seed in made]
     return Worked(found, tuple(path for _, path in claims.left))
+
+
+def _agreed(settings: Settings, planned: list[tuple[int, Path, str]]) -> list[tuple[int, Path]]:
+    """Return the runs to do, the same in all processes, after requiring room for their sequences."""
+    due = agreed_due(due_of(settings, planned))
+    if due:
+        settings.check_room()
+    return due
 
 
 def due_of(settings: Settings, planned: list[tuple[int, Path, str]]) -> list[tuple[int, Path]]:
