@@ -49,7 +49,6 @@ class _Prepared:
     fingerprint: str
     splits: Splits
     encodings: Mapping[str, Encoding]
-    max_tokens: int
     device: str
     check: Callable[[], None]
 
@@ -86,18 +85,31 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     splits = load_splits(settings.task, settings.data)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
-    limit, room = settings.max_tokens, settings.task.max_new_tokens
     cache = Path(settings.output_dir) / "cache" / "encodings"
     encodings = {}
     for name in ("train", "dev", "test"):
         try:
-            limits = Limits(limit, name != "test", room if name == "test" else 0)
+            room = _room(settings, backbone, splits) if name == "test" else 0
+            limits = Limits(settings.max_tokens, name != "test", room)
             encodings[name] = encode_cached(
                 backbone.tokenizer, splits[name].examples, limits, cache
             )
         except PedroBenchError as error:
             raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
-    return _Prepared(settings, backbone, fingerprint, splits, encodings, limit, device, check)
+    return _Prepared(settings, backbone, fingerprint, splits, encodings, device, check)
+
+
+def _room(settings: Settings, backbone: LoadedBackbone, splits: Splits) -> int:
+    """Return the tokens to keep beside test prompts, so that all that follows them has positions."""
+    room, positions = settings.task.max_new_tokens, backbone.shape.max_positions
+    examples = splits["test"].examples
+    if not settings.evaluation.ranks or positions is None:
+        return room
+    spare = positions - settings.method.num_positions - settings.max_tokens
+    if all(len(word.encode()) + 2 <= spare for one in examples for word in one.candidates):
+        return room
+    pairs = [(one.prompt, word) for one in examples for word in one.candidates]
+    return max(room, *(len(ids) - spare for ids in continuation_ids(backbone.tokenizer, pairs)))
 
 
 @lru_cache(maxsize=1)
@@ -232,7 +244,7 @@ def _notes(prepared: _Prepared) -> list[str]:
     notes = [f"The backbone's weights are {prepared.backbone.revision}.", *prepared.splits.notes]
     if num_shares() > 1:
         notes.append(f"The backbone's layers were split over {num_shares()} processes.")
-    limit, asked = prepared.max_tokens, prepared.settings.trainer.max_length
+    limit, asked = prepared.settings.max_tokens, prepared.settings.trainer.max_length
     positions = prepared.backbone.shape.max_positions
     if positions is not None and positions < asked:
         notes.append(

@@ -112,6 +112,18 @@ def test_virtual_tokens_that_leave_no_room_are_refused_before_loading(
     assert not Path(chosen.results_dir).exists()
 
 
+@pytest.mark.parametrize("candidate", ["no", "no no no no no no no no no no no"])
+@pytest.mark.parametrize("max_length", [POSITIONS - 3, POSITIONS, 512])
+def test_candidates_longer_than_an_answer_have_positions_too(
+    settings: Callable[..., Any], candidate: str, max_length: int
+) -> None:
+    labels = {"0": candidate, "1": "yes"}
+    chosen = settings("method=lora", "evaluation=likelihood", f"trainer.max_length={max_length}")
+    task = replace(chosen.task, labels=labels)
+    (record,) = run(replace(chosen, task=task, resolved_config=chosen.resolved_config))
+    assert record["status"] == "finished", record["error"]
+
+
 def test_a_backbone_of_enough_positions_is_not_mentioned(settings: Callable[..., Any]) -> None:
     (record,) = run(settings("method=lora", f"trainer.max_length={POSITIONS}"))
     assert not any("positions" in note for note in record["notes"])
