@@ -11,10 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pedro_bench.backbones import checkpoint, kinds
 from pedro_bench.errors import BackboneError
 
 PACKAGE_PREFIX = "package:"
 """A path such as `package:micro_weights` names a folder that is installed beside this module."""
+
+HASHED = "sha256:"
+"""How the identity of a folder begins: the hash of its content follows."""
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -29,7 +33,6 @@ _TOKENIZER_FILES = (
     "merges.txt",
 )
 _CHUNK_BYTES = 1 << 22
-_MAX_HEADER_BYTES = 100_000_000
 
 
 def local_folder(path: str) -> Path | None:
@@ -38,18 +41,27 @@ def local_folder(path: str) -> Path | None:
         return Path(__file__).parent / path.removeprefix(PACKAGE_PREFIX)
     folder = Path(path).expanduser()
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1 or "\\" in path
-    return folder if looks_local or folder.exists() else None
+    return folder if looks_local or kinds.is_file_name(path) or folder.exists() else None
 
 
 def check_folder(folder: Path) -> None:
-    """Require a folder with `config.json` and whole safetensors weights.
+    """Require a folder with `config.json` and whole safetensors weights, and nothing that is added.
 
     Raises:
-        BackboneError: If the folder, its configuration or a weight file is missing or damaged.
+        BackboneError: If the folder, its configuration or a weight file is missing or damaged; if an
+            adapter lies beside the weights, or the weights are not those that would be loaded; if
+            they have names or types that the model cannot use.
     """
-    read_config(folder)
-    for file in weight_files(folder):
-        _check_safetensors(file)
+    config = read_config(folder)
+    kinds.refuse_other_kinds(folder)
+    if config.get("transformers_weights") is not None:
+        raise BackboneError(
+            f"the weights of a backbone must lie in {WEIGHTS} or its shards, got "
+            f"transformers_weights={config['transformers_weights']!r} in {folder / 'config.json'}: "
+            "save the model again with save_pretrained."
+        )
+    files = weight_files(folder)
+    checkpoint.check_files(files, is_quantised=bool(config.get("quantization_config")))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -58,12 +70,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         BackboneError: If the folder or the file is missing or is not a JSON object.
     """
+    file = folder / "config.json"
+    if not file.is_file():
+        kinds.refuse_other_kinds(folder)
     if not folder.is_dir():
         raise BackboneError(
             "backbone.path must be an existing folder or a Hub id such as owner/name, got "
             f"{str(folder)!r}."
         )
-    file = folder / "config.json"
     if not file.is_file():
         raise BackboneError(
             f"backbone.path must be a folder with a config.json, got {str(folder)!r}, which has "
@@ -91,9 +105,15 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the safetensors files that hold the weights: all shards, or the one file.
 
     Raises:
-        BackboneError: If there are none, or a shard that the index names is missing or lies elsewhere.
+        BackboneError: If there are none, or both, or a shard that the index names is missing or lies
+            elsewhere.
     """
     index = folder / WEIGHTS_INDEX
+    if index.is_file() and (folder / WEIGHTS).is_file():
+        raise BackboneError(
+            f"backbone.path must be a folder with {WEIGHTS} or with shards, got {str(folder)!r}, "
+            "which has both: move away those that are not meant."
+        )
     if index.is_file():
         shards = read_json(index).get("weight_map")
         if not isinstance(shards, dict) or not shards:
@@ -153,34 +173,3 @@ def _file_hash(file: str, size: int, mtime_ns: int) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _check_safetensors(file: Path) -> None:
-    """Compare the header of a safetensors file with the file's length.
-
-    Raises:
-        BackboneError: If the header cannot be read or the file is cut or too long.
-    """
-    try:
-        expected = _expected_bytes(file)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BackboneError(
-            f"{file} must be a safetensors file, got a damaged header: download or save it again."
-        ) from error
-    size = file.stat().st_size
-    if size != expected:
-        raise BackboneError(
-            f"{file} must have {expected} bytes as its header says, got {size}: the file is "
-            "damaged, download or save it again."
-        )
-
-
-def _expected_bytes(file: Path) -> int:
-    """Return the length that the header of a safetensors file promises."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 2 <= length <= min(_MAX_HEADER_BYTES, file.stat().st_size):
-            raise ValueError("header length")
-        header = json.loads(stream.read(length))
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return 8 + length + max(ends, default=0)

@@ -135,7 +135,8 @@ def _explained(
         )
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return BackboneError(
-            f"{place} must have a config.json, got none: choose a model repository."
+            f"{place} must have a config.json, got none, as repositories of adapters alone and of "
+            "GGUF files have it: choose the repository of the model itself."
         )
     return BackboneError(
         f"{place} must be in the local cache or reachable, got {silence or type(error).__name__}: "

@@ -139,7 +139,7 @@ class Llama(Backbone):
             folder = folders.local_folder(self._required_path())
             if folder is not None:
                 folders.check_folder(folder)
-                weights = f"sha256:{folders.folder_hash(folder)}"
+                weights = f"{folders.HASHED}{folders.folder_hash(folder)}"
             else:
                 weights = "@".join(self._pinned())
         other = self.tokenizer_folder()

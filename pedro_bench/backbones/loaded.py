@@ -4,12 +4,15 @@ Legend: N positions, D hidden, V vocabulary.
 """
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from pedro_bench.backbones import folders
+from pedro_bench.backbones.shapes import position_limit
 from pedro_bench.errors import BackboneError, InjectionError, near_match
 from pedro_bench.protocols.backbone import (
     LINEAR_ROLES,
@@ -34,13 +37,20 @@ class LoadedLlama(LoadedBackbone):
     """A Llama-family model in memory; frozen and in evaluation mode."""
 
     def __init__(
-        self, name: str, model: Any, tokenizer: Any, shape: BackboneShape, revision: str
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Any,
+        shape: BackboneShape,
+        revision: str,
+        folder: Path | None = None,
     ) -> None:
         self.name = name
         self.model = model
         self.tokenizer = tokenizer
         self.shape = shape
         self.revision = revision
+        self._folder = folder
         self._sites = find_sites(model, name)
 
     @property
@@ -79,6 +89,16 @@ class LoadedLlama(LoadedBackbone):
         if cap is not None:
             logits_NV = torch.tanh(logits_NV / cap) * cap
         return logits_NV
+
+    def content(self) -> str:
+        """Return the identity that the files would have in a local folder.
+
+        The files of a Hub id are read for it, about a second per gigabyte.
+        """
+        if self._folder is None or self.revision.startswith(folders.HASHED):
+            return self.revision
+        _, _, tokenizer = self.revision.partition(" ")
+        return f"{folders.HASHED}{folders.folder_hash(self._folder)} {tokenizer}".rstrip()
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over names, types, shapes and bytes of all weights, tied ones once.
@@ -156,6 +176,7 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
             has_bias = getattr(site.module, "bias", None) is not None
             widths[site.layer or 0][role] = Width(site.inputs, site.outputs, has_bias)
     embedding: Any = sites["embedding"][0].module
+    config = model.config.get_text_config(decoder=True)
     return BackboneShape(
         family=str(model.config.model_type),
         num_layers=layers,
@@ -168,6 +189,10 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
         layer_parameters=tuple(
             sum(parameter.numel() for parameter in site.module.parameters())
             for site in sites["block"]
+        ),
+        max_positions=position_limit(
+            getattr(config, "max_position_embeddings", None),
+            getattr(config, "rope_parameters", None),
         ),
     )
 

@@ -2,8 +2,6 @@
 
 Padding token: a tokenizer without one pads with its unknown token, or else with its end-of-sequence
 token; attention masks and labels make padding harmless either way.
-
-Legend: B examples, T tokens, N positions, D hidden, V vocabulary.
 """
 
 from collections.abc import Mapping
@@ -14,16 +12,13 @@ import torch
 import transformers
 
 from pedro_bench.backbones.loaded import LoadedLlama, measure_shape
+from pedro_bench.backbones.proofs import prove_finite, prove_head, prove_shape, prove_weights
 from pedro_bench.backbones.refusals import REFUSALS, in_one_line, quiet, unsuitable
-from pedro_bench.backbones.shapes import is_readable, read_shape
 from pedro_bench.errors import BackboneError
 from pedro_bench.protocols.backbone import BackboneShape
 
 if TYPE_CHECKING:
     from pedro_bench.backbones.llama import Llama
-
-_PROBE_TOKENS = 3
-_HEAD_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> LoadedLlama:
@@ -44,18 +39,13 @@ def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> 
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
     except REFUSALS as error:
         raise unsuitable(str(folder), error) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise BackboneError(
-            f"the weights in {folder} must hold every parameter of {type(model).__name__}, got "
-            f"none for {missing[0]} ({len(missing)} missing): the folder belongs to another kind "
-            "of model."
-        )
+    prove_weights(model, info, folder)
     tokenizer_folder = settings.tokenizer_folder() or folder
-    return _finish(settings, model, tokenizer_folder, revision, device)
+    return _finish(settings, model, tokenizer_folder, revision, device, folder)
 
 
 def build_random(
@@ -109,7 +99,12 @@ def _config(mapping: Mapping[str, Any], source: str) -> Any:
 
 
 def _finish(
-    settings: "Llama", model: Any, tokenizer_folder: Path, revision: str, device: str
+    settings: "Llama",
+    model: Any,
+    tokenizer_folder: Path,
+    revision: str,
+    device: str,
+    folder: Path | None = None,
 ) -> LoadedLlama:
     """Freeze the model, add the tokenizer, and prove shape and head."""
     try:
@@ -117,12 +112,13 @@ def _finish(
     except torch.OutOfMemoryError as error:
         raise unsuitable(settings.name, error) from error
     _refuse_dropped_capping(settings, model)
+    prove_finite(model, settings.name)
     model.requires_grad_(False)
     model.config.use_cache = True
     shape = measure_shape(model, settings.name)
-    _prove_shape(settings, shape)
+    prove_shape(settings, shape)
     tokenizer = load_tokenizer(tokenizer_folder, shape)
-    loaded = LoadedLlama(settings.name, model, tokenizer, shape, revision)
+    loaded = LoadedLlama(settings.name, model, tokenizer, shape, revision, folder)
     prove_head(loaded)
     return loaded
 
@@ -166,53 +162,14 @@ def load_tokenizer(folder: Path, shape: BackboneShape) -> Any:
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    if len(tokenizer) > shape.vocab_size:
+    tokens = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+    if tokens > shape.vocab_size:
         raise BackboneError(
             f"the tokenizer in {folder} must have at most the backbone's {shape.vocab_size} "
-            f"tokens, got {len(tokenizer)}: it belongs to another model."
+            f"tokens, its vocab_size, got {tokens}: it belongs to another model, or tokens were added "
+            "to it and the model's embedding was not enlarged."
         )
     return tokenizer
-
-
-def _prove_shape(settings: "Llama", measured: BackboneShape) -> None:
-    """Compare the loaded modules with what the configuration promised.
-
-    Raises:
-        BackboneError: If they differ: parameter tables made from the configuration would be wrong.
-    """
-    mapping, source = settings.configuration()
-    if not is_readable(mapping):
-        return  # the announced shape is itself measured
-    promised = read_shape(mapping, source)
-    if promised != measured:
-        raise BackboneError(
-            f"the loaded weights must have the shape that {source} promises "
-            f"({promised.num_parameters:,} parameters), got {measured.num_parameters:,}: correct "
-            "backbone.architecture or backbone.path."
-        )
-
-
-@torch.no_grad()
-def prove_head(loaded: LoadedLlama) -> None:
-    """Check on a few tokens that `head` gives the logits of the model's own forward.
-
-    Raises:
-        BackboneError: If it does not: the model does something to its logits that is not known
-            here.
-    """
-    ids_BT = torch.arange(_PROBE_TOKENS, device=loaded.device).remainder(loaded.shape.vocab_size)[
-        None
-    ]
-    expected_TV = loaded.model(input_ids=ids_BT, use_cache=False).logits[0].float()
-    hidden_TD = loaded.decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
-    error = (loaded.head(hidden_TD) - expected_TV).abs().max()
-    bound = _HEAD_TOLERANCE[loaded.model.dtype] * max(1.0, float(expected_TV.abs().max()))
-    if not float(error) <= bound:
-        raise BackboneError(
-            f"backbone {loaded.name} must compute its logits as the Llama family does, got a "
-            f"difference of {float(error):.3g}: the architecture {loaded.shape.family!r} is not "
-            "supported."
-        )
 
 
 def _dtype(settings: "Llama", device: str) -> torch.dtype:

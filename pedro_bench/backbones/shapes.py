@@ -27,7 +27,10 @@ class Convention:
         head_norms: Whether queries and keys are normalised per head.
         tied: Whether the embedding is tied to the head where `tie_word_embeddings` is absent.
         can_derive_heads: Whether absent head sizes follow from the hidden size and the head count.
+        max_positions: `max_position_embeddings` where it is absent.
     """
+
+    max_positions: int
 
     qkv_bias: bool | None = None
     mlp_bias: bool = False
@@ -38,13 +41,13 @@ class Convention:
 
 
 CONVENTIONS: Mapping[str, Convention] = {
-    "llama": Convention(mlp_bias=True, can_derive_heads=True),
-    "mistral": Convention(qkv_bias=False, can_derive_heads=True),
-    "gemma": Convention(tied=True),
-    "gemma2": Convention(norms=4, tied=True),
-    "gemma3_text": Convention(norms=4, head_norms=True, tied=True),
-    "qwen2": Convention(qkv_bias=True, can_derive_heads=True),
-    "qwen3": Convention(head_norms=True),
+    "llama": Convention(max_positions=2048, mlp_bias=True, can_derive_heads=True),
+    "mistral": Convention(max_positions=131_072, qkv_bias=False, can_derive_heads=True),
+    "gemma": Convention(max_positions=8192, tied=True),
+    "gemma2": Convention(max_positions=8192, norms=4, tied=True),
+    "gemma3_text": Convention(max_positions=131_072, norms=4, head_norms=True, tied=True),
+    "qwen2": Convention(max_positions=32_768, qkv_bias=True, can_derive_heads=True),
+    "qwen3": Convention(max_positions=32_768, head_norms=True),
 }
 
 _SIZES = (
@@ -84,7 +87,7 @@ def read_shape(mapping: Mapping[str, Any], source: str) -> BackboneShape:
     """
     family = str(mapping["model_type"])
     convention = CONVENTIONS[family]
-    for name in (*_SIZES, "num_key_value_heads", "head_dim"):
+    for name in (*_SIZES, "num_key_value_heads", "head_dim", "max_position_embeddings"):
         _require_size(mapping, name, source, optional=name not in _SIZES)
     hidden, ffn = int(mapping["hidden_size"]), int(mapping["intermediate_size"])
     layers, vocabulary = int(mapping["num_hidden_layers"]), int(mapping["vocab_size"])
@@ -104,7 +107,28 @@ def read_shape(mapping: Mapping[str, Any], source: str) -> BackboneShape:
         num_norms=layers * convention.norms + 1,
         widths=tuple(widths for _ in range(layers)),
         layer_parameters=(per_layer,) * layers,
+        max_positions=position_limit(
+            mapping.get("max_position_embeddings") or convention.max_positions,
+            mapping.get("rope_scaling") or mapping.get("rope_parameters"),
+        ),
     )
+
+
+def position_limit(positions: int | None, rope: Any) -> int | None:
+    """Return the longest sequence a model was made for.
+
+    Linear and dynamic scaling of rotary embeddings lengthen `max_position_embeddings` by their
+    factor; the other kinds name the longer number there already.
+
+    Args:
+        positions: `max_position_embeddings`, or None if the configuration has none.
+        rope: `rope_scaling` or `rope_parameters`, or None.
+    """
+    if positions is None or not isinstance(rope, Mapping):
+        return positions
+    kind = rope.get("rope_type") or rope.get("type")
+    is_longer = kind in ("linear", "dynamic") and "original_max_position_embeddings" not in rope
+    return int(positions * float(rope.get("factor") or 1)) if is_longer else positions
 
 
 def _layer_widths(

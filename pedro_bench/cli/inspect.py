@@ -33,7 +33,8 @@ def inspect(arguments: Sequence[str]) -> int:
     settings = settings_of(others)
     with logs_to_stderr():
         tokenizer = settings.backbone.load_tokenizer() if own["tokens"] else None
-        seen = inspect_task(settings.task, settings.data, tokenizer, settings.max_tokens)
+        limit = settings.max_tokens if own["tokens"] else settings.trainer.max_length
+        seen = inspect_task(settings.task, settings.data, tokenizer, limit)
     if own["output"] == "json":
         print_json(seen)
     else:

@@ -9,6 +9,7 @@ answer is tokenised alone. In decoding the same prompt ids are used, so the mode
 was trained on.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +18,7 @@ from pedro_bench.data.coder import Coder
 from pedro_bench.data.encoded_rows import EncodedRows, Ids, Packed
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.batch import Encoded
-from pedro_bench.protocols.task import Example
+from pedro_bench.protocols.task import Example, Part
 
 VERSION = 1
 """Raised whenever the same examples are encoded as other token ids; enters the key of a run."""
@@ -110,6 +111,43 @@ def _fit_answers(
             answers[row] = answers[row][: max(max_length - len(prompts[row]), max_length // 4)]
 
 
+def encode_texts(
+    tokenizer: Any,
+    texts: Sequence[tuple[str, str]],
+    *,
+    max_length: int,
+    with_answers: bool = False,
+    max_new_tokens: int = 0,
+) -> Sequence[Encoded]:
+    """Turn prompts and answers that a caller wrote into token ids; nothing is shortened.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        texts: Pairs of prompt and answer.
+        max_length: Most tokens of prompt and answer together.
+        with_answers: Whether to append the answers.
+        max_new_tokens: Tokens that are to be generated after each prompt.
+
+    Raises:
+        DataError: If a text is too long.
+    """
+    examples = [
+        Example(parts=(Part(prompt),), answer=answer, golds=(answer,), identity=prompt)
+        for prompt, answer in texts
+    ]
+    encoded = encode(tokenizer, examples, max_length=sys.maxsize, with_answers=with_answers).encoded
+    for row, one in enumerate(encoded):
+        if len(one) + max_new_tokens > max_length:
+            what = "the answer" if with_answers else f"max_new_tokens={max_new_tokens}"
+            remedy = "the answer" if with_answers else "set a lower max_new_tokens"
+            raise DataError(
+                f"prompt {row} and {what} must fit into {max_length} tokens, got "
+                f"{len(one) + max_new_tokens}: shorten the prompt or {remedy}; the prompt begins "
+                f"{texts[row][0][:60]!r}."
+            )
+    return encoded
+
+
 def continuation_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Ids]:
     """Return the ids that each answer adds to its prompt, as `encode` makes them.
 
@@ -148,8 +186,9 @@ class _Cut:
             raise DataError(
                 f"row {self.row} must fit into {max_length} tokens, got "
                 f"{max_length + self._first_excess}, of which {max_length + self.excess} may not "
-                "be cut (the prompt without its long text, and the answer): raise "
-                f"trainer.max_length; the row begins {self._beginning!r}."
+                "be cut (the prompt without its long text, and the answer): shorten the row, or raise "
+                "trainer.max_length up to the backbone's positions; the row begins "
+                f"{self._beginning!r}."
             )
         self.keep = max(0, self.keep - self.excess)
         end = self.points[self.keep - 1] if self.keep else 0

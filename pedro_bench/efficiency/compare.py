@@ -22,7 +22,7 @@ from pedro_bench.efficiency.recording import NOTE, Recorder, Setting
 from pedro_bench.efficiency.request import Request
 from pedro_bench.efficiency.rows import row_of
 from pedro_bench.efficiency.workload import Item, drawn
-from pedro_bench.errors import TrainingError
+from pedro_bench.errors import ConfigError, TrainingError
 from pedro_bench.experiment.environment import now
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
@@ -165,6 +165,7 @@ def _measure(
             seed=request.seed,
         )
     )
+    _check_positions(comparison, backbone, items)
     started = now()
     limit = {
         "bandwidth_bytes_per_second": meter.bandwidth(backbone.device),
@@ -190,6 +191,27 @@ def _measure(
             for path in stale:
                 path.unlink(missing_ok=True)
         recorder.write(entry, repeat, turn, setting)
+
+
+def _check_positions(
+    comparison: Comparison, backbone: LoadedBackbone, items: Sequence[Item]
+) -> None:
+    """Require that every sequence of the workload fits into the backbone's positions.
+
+    Raises:
+        ConfigError: If one does not.
+    """
+    positions = backbone.shape.max_positions
+    methods = [one for one in comparison.methods.values() if one is not None]
+    taken = max((one.num_positions for one in methods), default=0)
+    longest = max((len(one.ids) for one in items), default=0)
+    longest += max((one.new_tokens for one in items), default=0)
+    if positions is not None and longest + taken > positions:
+        raise ConfigError(
+            f"the longest prompt and answer must fit into the {positions} positions of backbone "
+            f"{backbone.name!r}, got {longest} tokens and {taken} virtual tokens: set prompt_tokens or "
+            "new_tokens lower."
+        )
 
 
 def _is_whole(paths: Sequence[Path]) -> bool:

@@ -14,9 +14,12 @@ def items_of(
 ) -> list[Item]:
     """Return the first `request.prompts` rows; each answer is at least two tokens long.
 
+    Prompts are shortened to `max_length`, or to the backbone's positions where these are fewer.
+
     Raises:
         DataError: If the data cannot be read.
     """
     examples = load_splits(task, source)["test"].examples[: request.prompts]
-    encoded = encode(backbone.tokenizer, examples, max_length=max_length, with_answers=True).encoded
+    limit = min(max_length, backbone.shape.max_positions or max_length)
+    encoded = encode(backbone.tokenizer, examples, max_length=limit, with_answers=True).encoded
     return [Item(one.prompt_ids, max(2, len(one.answer_ids))) for one in encoded]

@@ -10,16 +10,18 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pedro_bench.errors import TrainingError
+from pedro_bench.errors import DataError, TrainingError
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Batch
 from pedro_bench.protocols.context import PromptContext
+from pedro_bench.protocols.method import Method
 
 
 class Adapted(Protocol):
     """The part of an adapted model that evaluation uses."""
 
     backbone: LoadedBackbone
+    method: Method
 
     def modules(self) -> Iterator[nn.Module]:
         """All modules, the backbone's included."""
@@ -36,6 +38,26 @@ class Progress(Protocol):
 
     def __call__(self, done: int, total: int, /) -> None:
         """Tell how many of all examples are done."""
+
+
+def check_positions(adapted: Adapted, tokens: int) -> None:
+    """Require that a sequence fits into the backbone's positions, virtual tokens included.
+
+    Args:
+        adapted: The adapted model.
+        tokens: Prompt and answer of the longest sequence, in tokens.
+
+    Raises:
+        DataError: If it does not; beyond its positions a model gives text without sense.
+    """
+    positions, taken = adapted.backbone.shape.max_positions, adapted.method.num_positions
+    if positions is not None and tokens + taken > positions:
+        virtual = f" and {taken} virtual tokens" if taken else ""
+        raise DataError(
+            f"a sequence must fit into the {positions} positions of backbone "
+            f"{adapted.backbone.name!r}, got {tokens} tokens of prompt and answer{virtual}: shorten "
+            "the text or generate fewer tokens."
+        )
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -24,7 +24,14 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from pedro_bench.evaluation.batches import Adapted, Progress, by_length, evaluating, padded
+from pedro_bench.evaluation.batches import (
+    Adapted,
+    Progress,
+    by_length,
+    check_positions,
+    evaluating,
+    padded,
+)
 from pedro_bench.evaluation.stopping import StopTexts, cut_at_stop
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.context import PromptContext
@@ -60,8 +67,11 @@ def generate(
         Generated text without special tokens, in the order of `prompts`.
 
     Raises:
+        DataError: If a prompt and its new tokens exceed the backbone's positions.
         TrainingError: If the device runs out of memory.
     """
+    longest = max((len(prompt.prompt_ids) for prompt in prompts), default=0)
+    check_positions(adapted, longest + max_new_tokens)
     tokenizer = adapted.backbone.tokenizer
     settings = _settings(tokenizer, num_beams, max_new_tokens, length_penalty)
     texts = [""] * len(prompts)

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 import torch
 
 from pedro_bench.errors import DataError
-from pedro_bench.evaluation.batches import Adapted, by_length, evaluating, padded
+from pedro_bench.evaluation.batches import (
+    Adapted,
+    by_length,
+    check_positions,
+    evaluating,
+    padded,
+)
 from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
 
 
@@ -24,7 +30,7 @@ def loglikelihood(adapted: Adapted, pairs: Sequence[Encoded], *, batch_size: int
         One number, at most 0, for each pair, in the order of `pairs`.
 
     Raises:
-        DataError: If a pair has no answer.
+        DataError: If a pair has no answer, or exceeds the backbone's positions.
         TrainingError: If the device runs out of memory.
     """
     for position, pair in enumerate(pairs):
@@ -32,6 +38,7 @@ def loglikelihood(adapted: Adapted, pairs: Sequence[Encoded], *, batch_size: int
             raise DataError(
                 f"every pair must have an answer to be scored, got none at position {position}."
             )
+    check_positions(adapted, max((len(pair) for pair in pairs), default=0))
     scores = [0.0] * len(pairs)
     with evaluating(adapted, batch_size):
         for rows in by_length([len(pair) for pair in pairs], batch_size):

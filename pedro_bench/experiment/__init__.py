@@ -132,7 +132,7 @@ def work(
         # Before their statuses: what changes later is seen.
         seen = digests(path for _, path in places)
     planned = _with_status(places)
-    claims = Claims(settings, agreed_due(due_of(settings, planned)), seen)
+    claims = Claims(settings, _agreed(settings, planned), seen)
     made: dict[int, dict[str, Any]] = {}
     try:
         for record in _done(settings, claims, waits=waits):
@@ -154,6 +154,14 @@ def work(
                 on_record(made[seed])
     found = [made[seed] for seed in settings.seeds if seed in made]
     return Worked(found, tuple(path for _, path in claims.left))
+
+
+def _agreed(settings: Settings, planned: list[tuple[int, Path, str]]) -> list[tuple[int, Path]]:
+    """Return the runs to do, the same in all processes, after requiring room for their sequences."""
+    due = agreed_due(due_of(settings, planned))
+    if due:
+        settings.check_room()
+    return due
 
 
 def due_of(settings: Settings, planned: list[tuple[int, Path, str]]) -> list[tuple[int, Path]]:
@@ -191,21 +199,29 @@ def _done(settings: Settings, claims: Claims, *, waits: bool) -> Iterator[dict[s
         claims.wait()
 
 
-def load(path: str | Path, *, device: str = "auto", decoding: str = "plain") -> "SavedRun":
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    decoding: str = "plain",
+    backbone: str | Path | None = None,
+) -> "SavedRun":
     """Load a finished run: its backbone with the trained adapter.
 
     Args:
         path: A record's JSON file, or the run's folder under `output_dir`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         decoding: `plain`, or `static` or `compiled` for fast steps (docs/serving.md).
+        backbone: Folder in which the run's backbone lies now; None: where it lay. Its content must be
+            what the run was trained on.
 
     Raises:
         RecordError: If the run is not finished, or its adapter is gone or damaged.
-        BackboneError: If the backbone is no longer what the run was trained on.
+        BackboneError: If the backbone is not there, or not what the run was trained on.
     """
     from pedro_bench.experiment.saved import load_run
 
-    return load_run(Path(path), device=device, decoding=decoding)
+    return load_run(Path(path), device=device, decoding=decoding, backbone=backbone)
 
 
 def serve(
@@ -214,6 +230,7 @@ def serve(
     device: str = "auto",
     store: str = "backbone",
     decoding: str = "plain",
+    backbone: str | Path | None = None,
 ) -> "AdapterBank":
     """Load finished runs of one method on one backbone as tenants of an adapter bank.
 
@@ -222,6 +239,8 @@ def serve(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         store: `backbone`: adapters lie on the backbone's device; `cpu`: in main memory.
         decoding: `plain`, or `static` or `compiled` for fast steps (docs/serving.md).
+        backbone: Folder in which the runs' backbone lies now; None: where it lay. Its content must be
+            what each run was trained on.
 
     Raises:
         RecordError: If a run is not finished, or its adapter is gone or damaged.
@@ -232,7 +251,7 @@ def serve(
     from pedro_bench.experiment.tenants import open_bank
 
     paths = {tenant: Path(path) for tenant, path in runs.items()}
-    return open_bank(paths, device=device, store=store, decoding=decoding)
+    return open_bank(paths, device=device, store=store, decoding=decoding, backbone=backbone)
 
 
 def _has_predictions(path: Path) -> bool:

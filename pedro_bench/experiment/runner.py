@@ -87,18 +87,31 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     scoring = settings.task.scoring_notes(splits["test"].examples)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
-    limit, room = settings.max_tokens, settings.task.max_new_tokens
     cache = Path(settings.output_dir) / "cache" / "encodings"
     encodings = {}
     for name in ("train", "dev", "test"):
         try:
-            limits = Limits(limit, name != "test", room if name == "test" else 0)
+            room = _room(settings, backbone, splits) if name == "test" else 0
+            limits = Limits(settings.max_tokens, name != "test", room)
             encodings[name] = encode_cached(
                 backbone.tokenizer, splits[name].examples, limits, cache
             )
         except PedroBenchError as error:
             raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
     return _Prepared(settings, backbone, fingerprint, splits, scoring, encodings, device, check)
+
+
+def _room(settings: Settings, backbone: LoadedBackbone, splits: Splits) -> int:
+    """Return the tokens to keep beside test prompts, so that all that follows them has positions."""
+    room, positions = settings.task.max_new_tokens, backbone.shape.max_positions
+    examples = splits["test"].examples
+    if not settings.evaluation.ranks or positions is None:
+        return room
+    spare = positions - settings.method.num_positions - settings.max_tokens
+    if all(len(word.encode()) + 2 <= spare for one in examples for word in one.candidates):
+        return room
+    pairs = [(one.prompt, word) for one in examples for word in one.candidates]
+    return max(room, *(len(ids) - spare for ids in continuation_ids(backbone.tokenizer, pairs)))
 
 
 @lru_cache(maxsize=1)
@@ -194,7 +207,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
 
 def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
     """Return the record of a run that is about to begin."""
-    settings, splits = prepared.settings, prepared.splits
+    settings = prepared.settings
     return RunRecord(
         key=path.stem.split("--")[3],
         status="running",
@@ -212,7 +225,7 @@ def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         max_tokens=settings.max_tokens,
         splits={name: _split(prepared, name) for name in ("train", "dev", "test")},
         shares=num_shares(),
-        notes=[*splits.notes, *prepared.scoring],
+        notes=_notes(prepared),
         environment=describe_environment(prepared.device),
         started=now(),
     )
@@ -238,6 +251,19 @@ def _split(prepared: _Prepared, name: str) -> Split:
         lost_answers=encoding.lost_answers,
         cut_answers=encoding.cut_answers,
     )
+
+
+def _notes(prepared: _Prepared) -> list[str]:
+    """Return what people should know of the data and the backbone, one sentence each."""
+    notes = [*prepared.splits.notes, *prepared.scoring]
+    limit, asked = prepared.settings.max_tokens, prepared.settings.trainer.max_length
+    positions = prepared.backbone.shape.max_positions
+    if positions is not None and positions < asked:
+        notes.append(
+            f"The backbone has {positions} positions, fewer than trainer.max_length={asked}, so prompts "
+            f"and answers were fitted into {limit} tokens."
+        )
+    return notes
 
 
 def _recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:

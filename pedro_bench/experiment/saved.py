@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import records
-from pedro_bench.data.encoding import encode
+from pedro_bench import checks, records
+from pedro_bench.backbones import folders
+from pedro_bench.data.encoding import encode_texts
 from pedro_bench.errors import BackboneError, RecordError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
-from pedro_bench.protocols.task import Example, Part
 from pedro_bench.records import RunRecord
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
@@ -74,15 +75,17 @@ class SavedRun:
             batch_size: Prompts decoded together.
 
         Raises:
-            DataError: If a prompt is longer than the run's `trainer.max_length`.
+            DataError: If a prompt and its answer are longer than the run's `trainer.max_length` or the
+                backbone's positions.
             ContextError: If this thread is within a generation of this run, and decoding is not plain.
         """
         room = max_new_tokens or int(self._config["task"]["max_new_tokens"])
-        examples = [_example(prompt, "") for prompt in prompts]
-        limit = self._max_tokens()
-        encoded = encode(
-            self.tokenizer, examples, max_length=limit, with_answers=False, max_new_tokens=room
-        ).encoded
+        encoded = encode_texts(
+            self.tokenizer,
+            [(prompt, "") for prompt in prompts],
+            max_length=self._max_tokens(),
+            max_new_tokens=room,
+        )
         own = {"num_beams": DEFAULT_BEAMS, **self._config["evaluation"]}
         search = {name: own[name] for name in SEARCH if name in own}
         search["num_beams"] = num_beams or search["num_beams"]
@@ -101,17 +104,19 @@ class SavedRun:
             batch_size: Pairs scored together.
 
         Raises:
-            DataError: If a pair is longer than the run's `trainer.max_length`.
+            DataError: If a pair is longer than the run's `trainer.max_length` or the backbone's
+                positions.
         """
-        examples = [_example(prompt, answer) for prompt, answer in pairs]
-        limit = self._max_tokens()
-        encoded = encode(self.tokenizer, examples, max_length=limit, with_answers=True).encoded
+        encoded = encode_texts(
+            self.tokenizer, pairs, max_length=self._max_tokens(), with_answers=True
+        )
         with self._turn:
             return loglikelihood(self.adapted, encoded, batch_size=batch_size)
 
     def _max_tokens(self) -> int:
-        """Most tokens of prompt and answer together, as in the run."""
-        return tokens_left(int(self._config["trainer"]["max_length"]), self.adapted.method)
+        """Return the most tokens of prompt and answer together, as in the run."""
+        length = int(self._config["trainer"]["max_length"])
+        return tokens_left(length, self.adapted.method, self.adapted.backbone.shape)
 
 
 def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None:
@@ -126,24 +131,76 @@ def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None
         "method": describe(adapted.method),
         "config": dict(record.config),
         "backbone_revision": adapted.backbone.revision,
+        "backbone_content": adapted.backbone.content(),
     }
     write_folder(folder / _ADAPTER, Saved(header, state, {"adapter": adapted.adapter_state()}))
 
 
-def load_run(path: str | Path, *, device: str, decoding: str) -> SavedRun:
+def load_run(
+    path: str | Path, *, device: str, decoding: str, backbone: str | Path | None
+) -> SavedRun:
     """Load a run from its record or its working folder; see `pedro_bench.experiment.load`."""
     saved = read_saved(path)
     config = dict(saved.state["config"])
-    backbone = build_group("backbone", config["backbone"]).load(device=resolve_device(device))
-    if backbone.revision != saved.state["backbone_revision"]:
-        raise BackboneError(
-            f"backbone {backbone.name!r} must be the one the run was trained on "
-            f"({saved.state['backbone_revision']}), got {backbone.revision}."
-        )
-    adapted = AdaptedModel(backbone, build_group("method", saved.state["method"]))
+    method = build_group("method", saved.state["method"])
+    adapted = AdaptedModel(load_backbone(saved, device, backbone), method)
     adapted.load_adapter_state(saved.tensors["adapter"])
     adapted.eval()
     return SavedRun(adapted, config, decoding)
+
+
+def load_backbone(saved: Saved, device: str, place: str | Path | None) -> LoadedBackbone:
+    """Load the backbone that a run was trained on, after comparing its content.
+
+    Args:
+        saved: The run.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        place: The folder in which the backbone lies now; None: where it lay.
+
+    Raises:
+        ConfigError: If `place` is no path.
+        BackboneError: If it is not there, or not what the run was trained on.
+    """
+    config, trained = dict(saved.state["config"]["backbone"]), saved.state["backbone_revision"]
+    if place is not None:
+        checks.text("backbone", str(place) if isinstance(place, Path) else place)
+        config |= {"path": str(place), "revision": None}
+    path = config.get("path")
+    if path is not None and (place is not None or trained.startswith(folders.HASHED)):
+        _require_place(str(path), is_given=place is not None)
+    chosen: Backbone = build_group("backbone", config)
+    found, content = chosen.identity(), saved.state.get("backbone_content")
+    if found in (trained, content):
+        return chosen.load(device=resolve_device(device))
+    if place is not None and content is None and not trained.startswith(folders.HASHED):
+        raise BackboneError(
+            f"backbone must be left out where the content of a run's backbone was not recorded, got "
+            f"{str(place)!r}, which cannot be compared with {trained}: load the run from there."
+        )
+    raise BackboneError(
+        f"backbone {chosen.name!r} must be the one the run was trained on ({trained}), got {found}"
+        f"{'' if path is None else f' in {str(path)!r}'}: give its folder with backbone=<folder>."
+    )
+
+
+def _require_place(path: str, *, is_given: bool) -> None:
+    """Require a folder where a run's backbone is looked for.
+
+    Raises:
+        BackboneError: If there is none.
+    """
+    folder = folders.local_folder(path)
+    if folder is not None and folder.exists():
+        return
+    if is_given:
+        raise BackboneError(
+            f"backbone must be the folder in which the run's backbone lies now, got {path!r}, where "
+            "there is none."
+        )
+    raise BackboneError(
+        f"the backbone of a run must lie in {path!r}, where it lay when the run was trained, got no "
+        "such folder: give its place now with backbone=<folder>."
+    )
 
 
 def read_saved(path: str | Path) -> Saved:
@@ -182,7 +239,3 @@ def _folder_of(path: Path) -> Path:
             "part of the records, so train it again with rerun=true."
         )
     return folder
-
-
-def _example(prompt: str, answer: str) -> Example:
-    return Example(parts=(Part(prompt),), answer=answer, golds=(answer,), identity=prompt)

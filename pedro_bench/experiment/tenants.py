@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pedro_bench.errors import ConfigError
-from pedro_bench.experiment.identity import resolve_device
-from pedro_bench.experiment.saved import read_saved
+from pedro_bench.experiment.saved import load_backbone, read_saved
 from pedro_bench.protocols.settings import build_group, tokens_left
 from pedro_bench.serving import AdapterBank, TenantAdapter
 from pedro_bench.training.saved_folder import Saved
@@ -24,21 +23,26 @@ def saved_adapter(path: str | Path) -> TenantAdapter:
 
 
 def open_bank(
-    runs: Mapping[str, str | Path], *, device: str, store: str, decoding: str
+    runs: Mapping[str, str | Path],
+    *,
+    device: str,
+    store: str,
+    decoding: str,
+    backbone: str | Path | None,
 ) -> AdapterBank:
     """Load runs as tenants; see `pedro_bench.experiment.serve`."""
     if not runs:
         raise ConfigError("runs must name at least one tenant and its run, got none.")
     saved = {tenant: read_saved(path) for tenant, path in runs.items()}
     first = next(iter(saved.values()))
-    backbone = build_group("backbone", first.state["config"]["backbone"])
     method = build_group("method", first.state["method"])
+    loaded = load_backbone(first, device, backbone)
     bank = AdapterBank(
-        backbone.load(device=resolve_device(device)),
+        loaded,
         method,
         store=store,
         max_length=min(
-            tokens_left(int(one.state["config"]["trainer"]["max_length"]), method)
+            tokens_left(int(one.state["config"]["trainer"]["max_length"]), method, loaded.shape)
             for one in saved.values()
         ),
         decoding=decoding,
@@ -57,4 +61,5 @@ def _adapter(saved: Saved) -> TenantAdapter:
         build_group("method", saved.state["method"]),
         str(saved.state["backbone_revision"]),
         saved.tensors["adapter"],
+        saved.state.get("backbone_content"),
     )

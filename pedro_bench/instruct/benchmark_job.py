@@ -57,8 +57,9 @@ class BenchmarkJob(Job):
         with self.journal(_KIND, self.key) as journal:
             rows = self._rows if self._rows is not None else self._from_hub()
             saved = load(self.run.path, device=self.request.device)
-            whole = context_length(saved.adapted.backbone.model.config, self.request.max_length)
-            length = tokens_left(whole, saved.adapted.method, "max_length")
+            shape = saved.adapted.backbone.shape
+            whole = context_length(shape.max_positions, self.request.max_length)
+            length = tokens_left(whole, saved.adapted.method, shape, "max_length")
             contexts = Contexts(saved.tokenizer, length)
             lm = AdaptedLM(
                 saved.adapted,

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from pedro_bench.data.batching import collate
-from pedro_bench.evaluation.batches import Adapted, Progress, by_length, evaluating
+from pedro_bench.evaluation.batches import (
+    Adapted,
+    Progress,
+    by_length,
+    check_positions,
+    evaluating,
+)
 from pedro_bench.instruct.contexts import Ids
 from pedro_bench.protocols.batch import Encoded
 
@@ -35,6 +41,7 @@ def score_continuations(
         progress: Called after each batch with the numbers of finished and of all passes.
 
     Raises:
+        DataError: If a pair exceeds the backbone's positions.
         TrainingError: If the device runs out of memory.
     """
     shared: dict[tuple[Ids, Ids], list[int]] = {}
@@ -42,6 +49,7 @@ def score_continuations(
         shared.setdefault((context, continuation[:-1]), []).append(position)
     members = list(shared.values())
     passes = [Encoded(*pairs[positions[0]], number) for number, positions in enumerate(members)]
+    check_positions(adapted, max((len(one) for one in passes), default=0))
     scores: list[Score] = [(0.0, False)] * len(pairs)
     pad = int(adapted.backbone.tokenizer.pad_token_id)
     done = 0

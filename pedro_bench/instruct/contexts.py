@@ -17,17 +17,16 @@ from pedro_bench.protocols.task import Example, Part
 Ids = tuple[int, ...]
 
 
-def context_length(config: Any, asked: int | None) -> int:
+def context_length(positions: int | None, asked: int | None) -> int:
     """Return how many tokens a context and what follows it may take together.
 
     Args:
-        config: Configuration of the Hugging Face model.
+        positions: Those the backbone was made for, or None if it states none.
         asked: `max_length`, or None for all positions the backbone was made for.
 
     Raises:
         ConfigError: If the backbone was made for fewer, or does not say and none was asked for.
     """
-    positions: int | None = getattr(config, "max_position_embeddings", None)
     length = positions if asked is None else asked
     if length is None:
         raise ConfigError(

@@ -78,8 +78,9 @@ class MtBenchJob(Job):
 
         with self.journal(_ANSWERS, self._answers_key) as journal:
             saved = load(self.run.path, device=self.request.device)
-            whole = context_length(saved.adapted.backbone.model.config, self.request.max_length)
-            length = tokens_left(whole, saved.adapted.method, "max_length")
+            shape = saved.adapted.backbone.shape
+            whole = context_length(shape.max_positions, self.request.max_length)
+            length = tokens_left(whole, saved.adapted.method, shape, "max_length")
             entries = answer_all(
                 saved.adapted,
                 Contexts(saved.tokenizer, length),

@@ -48,6 +48,8 @@ class BackboneShape:
         num_norms: Normalisations of the residual stream, the last one included.
         widths: For each layer, role -> `Width`, for the linear roles the family has.
         layer_parameters: For each layer, all its parameters, normalisations and biases included.
+        max_positions: Longest sequence in tokens that the model was made for, virtual tokens
+            included; None if its configuration names no limit.
     """
 
     family: str
@@ -59,6 +61,7 @@ class BackboneShape:
     num_norms: int
     widths: tuple[Mapping[str, Width], ...]
     layer_parameters: tuple[int, ...]
+    max_positions: int | None = None
 
     def each(self, roles: Sequence[str]) -> Iterator[tuple[int, str, Width]]:
         """Yield (layer, role, width) for every layer and each asked role, layer by layer.
@@ -136,6 +139,10 @@ class LoadedBackbone(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Return a SHA-256 over every weight's bytes: equal before and after a method was attached."""
+
+    def content(self) -> str:
+        """Return what the files hold, wherever they lie: `revision`, or of a Hub id a hash of its files."""
+        return self.revision
 
     @property
     def device(self) -> "torch.device":

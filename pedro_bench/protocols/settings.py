@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError, PedroBenchError, near_match
-from pedro_bench.protocols.backbone import Backbone
+from pedro_bench.protocols.backbone import Backbone, BackboneShape
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.task import Task
 from pedro_bench.records import check_name
@@ -109,24 +109,46 @@ class Settings:
         _check_seeds(self.seeds)
         check_device(self.device)
 
+    def check_room(self) -> None:
+        """Require positions for prompt and answer beside the method's own tokens; as `max_tokens`."""
+        tokens_left(self.trainer.max_length, self.method, self.backbone.shape())
+
     @property
     def max_tokens(self) -> int:
-        """Most tokens of prompt and answer together: the length limit less the method's own tokens."""
-        return tokens_left(self.trainer.max_length, self.method)
+        """Most tokens of prompt and answer together; see `tokens_left`.
+
+        Raises:
+            BackboneError: If the backbone's configuration cannot be found.
+            ConfigError: If the method leaves none.
+        """
+        return tokens_left(self.trainer.max_length, self.method, self.backbone.shape())
 
 
-def tokens_left(max_length: int, method: Method, key: str = "trainer.max_length") -> int:
-    """Return how many of `max_length` positions a method leaves for prompt and answer.
+def tokens_left(
+    max_length: int, method: Method, shape: BackboneShape, key: str = "trainer.max_length"
+) -> int:
+    """Return how many tokens of a sequence a method leaves for prompt and answer.
+
+    A sequence has `max_length` positions, or all of the backbone's where these are fewer.
 
     Args:
-        max_length: Positions of a whole sequence.
+        max_length: Most positions of a whole sequence.
         method: The method that takes some of them.
+        shape: The backbone's sizes.
         key: Where `max_length` was set, for messages.
 
     Raises:
         ConfigError: If it leaves none.
     """
-    left = max_length - method.num_positions
+    positions = shape.max_positions
+    is_short = positions is not None and positions < max_length
+    left = (positions if positions is not None and is_short else max_length) - method.num_positions
+    if left < 1 and is_short:
+        raise ConfigError(
+            f"method {method.name!r} must take fewer than the backbone's {positions} positions for "
+            f"itself, got {method.num_positions}: set fewer virtual tokens, or choose a backbone "
+            "with more positions."
+        )
     if left < 1:
         raise ConfigError(
             f"{key} must be above the {method.num_positions} positions that method "

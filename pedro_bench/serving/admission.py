@@ -33,7 +33,7 @@ def refuse_stranger(
         BackboneError: If it was trained on another backbone.
         InjectionError: If its tensors are not those of the method on this backbone.
     """
-    if adapter.backbone_revision != backbone.revision:
+    if backbone.revision not in (adapter.backbone_revision, adapter.backbone_content):
         raise BackboneError(
             f"tenant {tenant!r} must have been trained on the bank's backbone "
             f"{backbone.name!r} ({backbone.revision}), got an adapter of "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pedro_bench import checks
-from pedro_bench.data.encoding import encode
+from pedro_bench.data.encoding import encode_texts
 from pedro_bench.evaluation.batches import Progress, by_length
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -18,7 +18,7 @@ from pedro_bench.nn.tenant_blocks import TenantContext
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
-from pedro_bench.protocols.task import Example, Part
+from pedro_bench.protocols.settings import tokens_left
 from pedro_bench.serving.admission import held_of, refuse_stranger
 from pedro_bench.serving.attaching import ForTenants
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
@@ -40,7 +40,8 @@ class AdapterBank:
         backbone: The loaded backbone; it carries no other method until `close`.
         method: What every tenant trained.
         store: One of STORES.
-        max_length: Most tokens of prompt and answer together.
+        max_length: Most tokens of prompt and answer together; the backbone's positions, less the
+            method's own tokens, where these are fewer.
         decoding: One of `fast_decoding.DECODINGS`.
 
     Raises:
@@ -64,7 +65,8 @@ class AdapterBank:
         check_mixing(backbone)
         self.backbone = backbone
         self.method = method
-        self.max_length = max_length
+        whole = max_length + method.num_positions
+        self.max_length = tokens_left(whole, method, backbone.shape, "max_length")
         self._device = backbone.device if store == "backbone" else torch.device("cpu")
         self._decoder = decoder_for(backbone, decoding)
         wrapped = ForTenants.of(method)
@@ -132,21 +134,16 @@ class AdapterBank:
 
         Raises:
             ConfigError: If a tenant is unknown.
-            DataError: If a prompt is longer than `max_length`.
+            DataError: If a prompt and its answer are longer than `max_length`.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
-        examples = [
-            Example(parts=(Part(prompt),), answer="", golds=("",), identity=prompt)
-            for _, prompt in requests
-        ]
-        encoded = encode(
+        encoded = encode_texts(
             self.backbone.tokenizer,
-            examples,
+            [(prompt, "") for _, prompt in requests],
             max_length=self.max_length,
-            with_answers=False,
             max_new_tokens=max_new_tokens,
-        ).encoded
+        )
         texts = self.generate_encoded(
             [tenant for tenant, _ in requests],
             encoded,
@@ -178,6 +175,7 @@ class AdapterBank:
 
         Raises:
             ConfigError: If a tenant is unknown.
+            DataError: If a prompt and its answer exceed the backbone's positions.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """

@@ -25,6 +25,7 @@ class MixedBatch:
         prompts: Sequence[Encoded],
     ) -> None:
         self.backbone = adapted.backbone
+        self.method = adapted.method
         self._adapted = adapted
         self._tenants = tenants
         self._held = held

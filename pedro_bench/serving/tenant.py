@@ -20,11 +20,13 @@ class TenantAdapter:
         method: The method that was trained.
         backbone_revision: `LoadedBackbone.revision` of the backbone it was trained on.
         tensors: As `AdaptedModel.adapter_state` gives them.
+        backbone_content: `LoadedBackbone.content` of that backbone, or None where it was not kept.
     """
 
     method: Method
     backbone_revision: str
     tensors: Mapping[str, Tensor]
+    backbone_content: str | None = None
 
     @classmethod
     def of(cls, adapted: AdaptedModel) -> "TenantAdapter":

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pedro_bench.errors import DataError
+from pedro_bench.evaluation.batches import check_positions
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.training import machine
@@ -56,14 +57,15 @@ def train(
         phase: Number of this training phase, from 0.
 
     Raises:
-        DataError: If a split has no rows, or a row has no answer.
+        DataError: If a split has no rows, or a row has no answer or exceeds the backbone's positions.
         ConfigError: If gradient checkpointing is asked of a method that cannot do it.
         RecordError: If the folder holds another run's checkpoints.
         TrainingError: If the loss or a gradient is not finite, memory runs out, or the folder
             cannot be written; one sentence with the remedy.
     """
-    _check_rows("train", train)
-    _check_rows("dev", dev)
+    for split, rows in (("train", train), ("dev", dev)):
+        _check_rows(split, rows)
+        check_positions(adapted, max(map(len, rows)))
     if config.gradient_checkpointing:
         adapted.enable_gradient_checkpointing()
     loop = TrainingLoop(

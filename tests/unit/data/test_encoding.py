@@ -149,7 +149,7 @@ def test_what_cannot_fit_is_refused_with_row_length_limit_and_remedy() -> None:
     shown = [example("The cat."), example()]
     message = (
         r"row 0 must fit into 8 tokens, got 17, of which 14 may not be cut .*"
-        r"raise trainer.max_length; the row begins 'The cat"
+        r"shorten the row, or raise trainer.max_length up to .*; the row begins 'The cat"
     )
     with pytest.raises(DataError, match=message):
         encode(make("words"), shown, max_length=8, with_answers=True)
