@@ -9,6 +9,7 @@ answer is tokenised alone. In decoding the same prompt ids are used, so the mode
 was trained on.
 """
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,9 @@ from pedro_bench.data.coder import Coder
 from pedro_bench.data.encoded_rows import EncodedRows, Ids, Packed
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.batch import Encoded
-from pedro_bench.protocols.task import Example, Part
+from pedro_bench.protocols.task import Example
+
+_logger = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised whenever the same examples are encoded as other token ids; enters the key of a run."""
@@ -34,6 +37,8 @@ class Encoding:
         lost_answers: Those of them whose gold answer was in the prompt before and no longer is.
         uncut: Row -> tokens of its prompt before it was shortened, for those examples.
         cut_answers: Examples whose answer was cut at its end, its end-of-sequence token with it.
+        misread: Examples whose data hold the written form of a control token that this tokenizer
+            cannot read as text.
     """
 
     encoded: Sequence[Encoded]
@@ -41,6 +46,7 @@ class Encoding:
     lost_answers: int
     uncut: Mapping[int, int] = field(default_factory=dict)
     cut_answers: int = 0
+    misread: int = 0
 
 
 def encode(
@@ -99,7 +105,14 @@ def encode(
     )
     cut_answers = sum(len(a) < length for a, length in zip(answers, whole, strict=True))
     packed = EncodedRows(Packed.of(prompts), Packed.of(answers))
-    return Encoding(packed, len(long), lost, uncut, cut_answers)
+    misread = coder.count_misread(examples, with_answers)
+    if misread:
+        _logger.warning(
+            "%d of %d texts hold control tokens that the tokenizer cannot read as text",
+            misread,
+            len(examples),
+        )
+    return Encoding(packed, len(long), lost, uncut, cut_answers, misread)
 
 
 def _fit_answers(
@@ -111,19 +124,19 @@ def _fit_answers(
             answers[row] = answers[row][: max(max_length - len(prompts[row]), max_length // 4)]
 
 
-def encode_texts(
+def encode_whole(
     tokenizer: Any,
-    texts: Sequence[tuple[str, str]],
+    examples: Sequence[Example],
     *,
     max_length: int,
     with_answers: bool = False,
     max_new_tokens: int = 0,
 ) -> Sequence[Encoded]:
-    """Turn prompts and answers that a caller wrote into token ids; nothing is shortened.
+    """Turn examples that a caller wrote into token ids; nothing is shortened.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        texts: Pairs of prompt and answer.
+        examples: Prompts, with their answers or without.
         max_length: Most tokens of prompt and answer together.
         with_answers: Whether to append the answers.
         max_new_tokens: Tokens that are to be generated after each prompt.
@@ -131,10 +144,6 @@ def encode_texts(
     Raises:
         DataError: If a text is too long.
     """
-    examples = [
-        Example(parts=(Part(prompt),), answer=answer, golds=(answer,), identity=prompt)
-        for prompt, answer in texts
-    ]
     encoded = encode(tokenizer, examples, max_length=sys.maxsize, with_answers=with_answers).encoded
     for row, one in enumerate(encoded):
         if len(one) + max_new_tokens > max_length:
@@ -143,22 +152,22 @@ def encode_texts(
             raise DataError(
                 f"prompt {row} and {what} must fit into {max_length} tokens, got "
                 f"{len(one) + max_new_tokens}: shorten the prompt or {remedy}; the prompt begins "
-                f"{texts[row][0][:60]!r}."
+                f"{examples[row].prompt[:60]!r}."
             )
     return encoded
 
 
-def continuation_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Ids]:
+def continuation_ids(tokenizer: Any, pairs: Sequence[tuple[Example, str]]) -> list[Ids]:
     """Return the ids that each answer adds to its prompt, as `encode` makes them.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        texts: Pairs of prompt and answer, neither cut.
+        pairs: Examples, whose prompts are not cut, and the answer to each.
 
     Raises:
         DataError: If the tokenizer has no end-of-sequence token.
     """
-    return Coder(tokenizer).answer_ids(texts)
+    return Coder(tokenizer).answer_ids(pairs)
 
 
 class _Cut:

@@ -110,7 +110,7 @@ def _room(settings: Settings, backbone: LoadedBackbone, splits: Splits) -> int:
     spare = positions - settings.method.num_positions - settings.max_tokens
     if all(len(word.encode()) + 2 <= spare for one in examples for word in one.candidates):
         return room
-    pairs = [(one.prompt, word) for one in examples for word in one.candidates]
+    pairs = [(one, word) for one in examples for word in one.candidates]
     return max(room, *(len(ids) - spare for ids in continuation_ids(backbone.tokenizer, pairs)))
 
 
@@ -263,6 +263,12 @@ def _notes(prepared: _Prepared) -> list[str]:
             f"The backbone has {positions} positions, fewer than trainer.max_length={asked}, so prompts "
             f"and answers were fitted into {limit} tokens."
         )
+    for name, found in prepared.encodings.items():
+        if found.misread:
+            notes.append(
+                f"{found.misread} of {len(found.encoded)} {name} examples hold the written form of a "
+                "control token, which this tokenizer cannot read as text."
+            )
     return notes
 
 

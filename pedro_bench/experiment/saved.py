@@ -11,7 +11,8 @@ from typing import Any
 
 from pedro_bench import checks, records
 from pedro_bench.backbones import folders
-from pedro_bench.data.encoding import encode_texts
+from pedro_bench.data.encoding import encode_whole
+from pedro_bench.data.prompt import example_of, templates_of
 from pedro_bench.errors import BackboneError, RecordError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
@@ -44,6 +45,7 @@ class SavedRun:
         self._decoder = decoder_for(adapted.backbone, decoding)
         self.adapted = adapted
         self._config = config
+        self._templates = templates_of(config["task"])
         # Decoding sets modes and settings of the one model. The same thread may call within a call:
         # then they are put back in order, and steps of fast decoding refuse it themselves.
         self._turn = threading.RLock()
@@ -68,7 +70,8 @@ class SavedRun:
         """Generate the answer to each prompt as the run's evaluation did, without leading space.
 
         Args:
-            prompts: Prompt texts, such as `example.prompt`, without trailing space.
+            prompts: Prompt texts, such as `example.prompt`, without trailing space. Control tokens are
+                those that the run's template writes; elsewhere their written form is text.
             num_beams: Beams; None: the run's (3 where its evaluation only ranked answers). Length penalty
                 and n-gram rule are the run's.
             max_new_tokens: Longest answer in tokens; None: the task's.
@@ -76,13 +79,16 @@ class SavedRun:
 
         Raises:
             DataError: If a prompt and its answer are longer than the run's `trainer.max_length` or the
-                backbone's positions.
+                backbone's positions, or UTF-8 cannot encode it.
             ContextError: If this thread is within a generation of this run, and decoding is not plain.
         """
         room = max_new_tokens or int(self._config["task"]["max_new_tokens"])
-        encoded = encode_texts(
+        encoded = encode_whole(
             self.tokenizer,
-            [(prompt, "") for prompt in prompts],
+            [
+                example_of(f"prompts[{row}]", prompt, templates=self._templates)
+                for row, prompt in enumerate(prompts)
+            ],
             max_length=self._max_tokens(),
             max_new_tokens=room,
         )
@@ -105,10 +111,14 @@ class SavedRun:
 
         Raises:
             DataError: If a pair is longer than the run's `trainer.max_length` or the backbone's
-                positions.
+                positions, or UTF-8 cannot encode it.
         """
-        encoded = encode_texts(
-            self.tokenizer, pairs, max_length=self._max_tokens(), with_answers=True
+        examples = [
+            example_of(f"pairs[{row}]", prompt, answer, self._templates)
+            for row, (prompt, answer) in enumerate(pairs)
+        ]
+        encoded = encode_whole(
+            self.tokenizer, examples, max_length=self._max_tokens(), with_answers=True
         )
         with self._turn:
             return loglikelihood(self.adapted, encoded, batch_size=batch_size)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from pedro_bench.data.prompt import templates_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.experiment.saved import load_backbone, read_saved
 from pedro_bench.protocols.settings import build_group, tokens_left
@@ -62,4 +63,5 @@ def _adapter(saved: Saved) -> TenantAdapter:
         str(saved.state["backbone_revision"]),
         saved.tensors["adapter"],
         saved.state.get("backbone_content"),
+        templates_of(saved.state["config"]["task"]),
     )

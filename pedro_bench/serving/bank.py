@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pedro_bench import checks
-from pedro_bench.data.encoding import encode_texts
+from pedro_bench.data.encoding import encode_whole
+from pedro_bench.data.prompt import PromptTemplate, example_of
 from pedro_bench.evaluation.batches import Progress, by_length
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -74,6 +75,7 @@ class AdapterBank:
         self._adapted.eval()
         self._blocks = wrapped.blocks
         self._roster = Roster()
+        self._templates: dict[str, tuple[PromptTemplate, ...]] = {}
         self._turn = Turn()
 
     @property
@@ -96,6 +98,7 @@ class AdapterBank:
         self._roster.refuse_taken(tenant)
         refuse_stranger(tenant, adapter, self.backbone, self.method, self._blocks)
         self._roster.enter(tenant, held_of(adapter, self._blocks, self._device))
+        self._templates[tenant] = adapter.templates
 
     def remove(self, tenant: str) -> None:
         """Let a tenant go; generations that began with it end with it.
@@ -105,6 +108,7 @@ class AdapterBank:
             ContextError: If the bank was closed.
         """
         self._roster.leave(tenant)
+        self._templates.pop(tenant, None)
 
     def memory(self) -> BankMemory:
         """Return what the tenants take."""
@@ -124,7 +128,8 @@ class AdapterBank:
         """Answer prompts of any tenants, mixed.
 
         Args:
-            requests: (tenant, prompt) for each; prompts without trailing space.
+            requests: (tenant, prompt) for each; prompts without trailing space. Control tokens are
+                those that the tenant's template writes; elsewhere their written form is text.
             num_beams: Beams of each prompt; 1 is greedy decoding.
             max_new_tokens: Longest answer, in tokens.
             batch_size: Prompts decoded together.
@@ -134,13 +139,18 @@ class AdapterBank:
 
         Raises:
             ConfigError: If a tenant is unknown.
-            DataError: If a prompt and its answer are longer than `max_length`.
+            DataError: If a prompt and its answer are longer than `max_length`, or UTF-8 cannot encode
+                it.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
-        encoded = encode_texts(
+        examples = [
+            example_of(f"requests[{row}]", prompt, templates=self._templates.get(tenant, ()))
+            for row, (tenant, prompt) in enumerate(requests)
+        ]
+        encoded = encode_whole(
             self.backbone.tokenizer,
-            [(prompt, "") for _, prompt in requests],
+            examples,
             max_length=self.max_length,
             max_new_tokens=max_new_tokens,
         )
