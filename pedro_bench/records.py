@@ -16,7 +16,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import files
+from pedro_bench import checks, files
 from pedro_bench.errors import DamagedRecordError, RecordError, near_match
 
 SCHEMA = 1
@@ -139,7 +139,7 @@ def check_name(key: str, value: Any) -> None:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise RecordError(
             f"{key} must be a name of letters, digits, '_', '.' and '-' that begins with a letter, "
-            f"digit or '_', got {value!r}."
+            f"digit or '_', got {value!r}{checks.quoting(key, value)}."
         )
 
 
