@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import records
+from pedro_bench import checks, records
 from pedro_bench.data.encoding import encode
 from pedro_bench.errors import BackboneError, RecordError
 from pedro_bench.evaluation.decoding import generate
@@ -70,9 +70,14 @@ class SavedRun:
             batch_size: Prompts decoded together.
 
         Raises:
+            ConfigError: If an argument is not as above.
             DataError: If a prompt is longer than the run's `trainer.max_length`.
             ContextError: If this thread is within a generation of this run, and decoding is not plain.
         """
+        prompts = checks.texts("prompts", prompts)
+        checks.integer("num_beams", num_beams, optional=True)
+        checks.integer("max_new_tokens", max_new_tokens, optional=True)
+        checks.integer("batch_size", batch_size)
         room = max_new_tokens or int(self._config["task"]["max_new_tokens"])
         examples = [_example(prompt, "") for prompt in prompts]
         limit = self._max_tokens()
@@ -95,8 +100,11 @@ class SavedRun:
             batch_size: Pairs scored together.
 
         Raises:
+            ConfigError: If an argument is not as above.
             DataError: If a pair is longer than the run's `trainer.max_length`.
         """
+        pairs = checks.pairs("pairs", pairs, ("prompt", "answer"))
+        checks.integer("batch_size", batch_size)
         examples = [_example(prompt, answer) for prompt, answer in pairs]
         limit = self._max_tokens()
         encoded = encode(self.tokenizer, examples, max_length=limit, with_answers=True).encoded
@@ -168,8 +176,8 @@ def _folder_of(path: Path) -> Path:
         raise RecordError(f"record {path} must be finished to be loaded, got {record.status!r}.")
     folder = Path(record.config["output_dir"]) / record.suite / record.stem
     if not folder.is_absolute() and not folder.is_dir():
-        beside = path.resolve().parents[3] / folder
-        folder = beside if beside.is_dir() else folder
+        above = path.resolve().parents[3:4]  # the folder in which results_dir lies
+        folder = next((one / folder for one in above if (one / folder).is_dir()), folder)
     if not folder.is_dir():
         raise RecordError(
             f"a run must have its working folder {folder} to be loaded, got none: adapters are not "
