@@ -1,7 +1,9 @@
 """Checks that configuration dataclasses run on themselves; each names the full key as typed."""
 
-from collections.abc import Callable, Collection
+import reprlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 
 from pedro_bench.errors import ConfigError, PedroBenchError, near_match
@@ -101,7 +103,8 @@ def text(key: str, value: Any, *, optional: bool = False) -> None:
         return
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(
-            f"{key} must be a text{' or null' if optional else ''}, not empty, got {value!r}."
+            f"{key} must be a text{' or null' if optional else ''}, not empty, got {value!r}"
+            f"{quoting(key, value)}."
         )
     encodable_text(key, value)
 
@@ -127,6 +130,85 @@ def encodable_text(
             f"{value[found.start]!r} at character {found.start + 1}: write both halves of the pair, "
             "or leave the character out."
         ) from None
+
+
+def quoting(key: str, value: Any) -> str:
+    """Return how to type a text that was read as a number or a boolean; nothing for other values."""
+    if not isinstance(value, int | float):
+        return ""
+    typed = str(value).lower() if isinstance(value, bool) else value
+    return f": quote a text, as in '{key}=\"{typed}\"'"
+
+
+def path(key: str, value: Any) -> str:
+    """Require a path and return it with the home folder for `~`.
+
+    Raises:
+        ConfigError: If it is no text or path, is empty, or begins with a `~` that names no user.
+    """
+    given = str(value) if isinstance(value, Path) else value
+    text(key, given)
+    if not given.startswith("~"):
+        return str(given)
+    try:
+        return str(Path(given).expanduser())
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{key} must be a path, got {given!r}, the home of an unknown user: write the whole path."
+        ) from error
+
+
+def texts(key: str, value: Any) -> list[str]:
+    """Require texts in an order, such as a list, a tuple or a generator, and return them as a list.
+
+    Raises:
+        ConfigError: If it is a single text, has no order, or holds something else.
+    """
+    found = items(key, value, "texts")
+    for number, item in enumerate(found):
+        if not isinstance(item, str):
+            raise ConfigError(f"{key}[{number}] must be a text, got {reprlib.repr(item)}.")
+    return found
+
+
+def pairs(key: str, value: Any, names: tuple[str, str]) -> list[tuple[str, str]]:
+    """Require pairs of texts in an order and return them as a list of tuples.
+
+    Args:
+        key: What they are, for messages.
+        value: The pairs.
+        names: What the two texts of a pair are.
+
+    Raises:
+        ConfigError: If it is anything else; a text of two letters is no pair.
+    """
+    found = items(key, value, "pairs")
+    rule = f"must be a pair of texts ({', '.join(names)})"
+    for number, item in enumerate(found):
+        is_pair = isinstance(item, list | tuple) and len(item) == 2
+        if not is_pair or not all(isinstance(one, str) for one in item):
+            raise ConfigError(f"{key}[{number}] {rule}, got {reprlib.repr(item)}.")
+    return [(first, second) for first, second in found]
+
+
+def items(key: str, value: Any, kind: str) -> list[Any]:
+    """Require something in an order, such as a list, a tuple or a generator, and return it as a list.
+
+    Args:
+        key: What it is, for messages.
+        value: What was given.
+        kind: What the items are, such as `texts`.
+
+    Raises:
+        ConfigError: If it is a single text, a mapping, a set, or no collection.
+    """
+    has_order = isinstance(value, Iterable) and not isinstance(
+        value, str | bytes | Mapping | set | frozenset
+    )
+    if not has_order:
+        remedy = ": put it into a list" if isinstance(value, str) and kind == "texts" else ""
+        raise ConfigError(f"{key} must be a list of {kind}, got {reprlib.repr(value)}{remedy}.")
+    return list(value)
 
 
 def roles(key: str, value: Any, known: Collection[str]) -> tuple[str, ...]:

@@ -23,10 +23,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
-from pedro_bench.cli.compose import configuration_of, side_by_side, split_extra
+from pedro_bench.cli.compose import configuration_of, side_by_side
 from pedro_bench.cli.folders import check_folder
 from pedro_bench.cli.options import check_option
+from pedro_bench.cli.overrides import split_extra
 from pedro_bench.efficiency.request import BARE, DEFAULTS, Request, check_merged, request_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.backbone import LoadedBackbone
@@ -52,7 +54,8 @@ def efficiency(arguments: Sequence[str]) -> int:
     check_merged(request, methods)
     check_output(config["output"])
     check_device(config["device"])
-    check_folder("results_dir", config["results_dir"])
+    results_dir = checks.path("results_dir", config["results_dir"])
+    check_folder("results_dir", results_dir)
     backbone = build_group("backbone", config["backbone"])
     backbone.identity()  # what cannot be found is told before torch is imported
     items, data = _workload(request, config)
@@ -65,7 +68,7 @@ def efficiency(arguments: Sequence[str]) -> int:
         items,
         data,
         config["device"],
-        config["results_dir"],
+        results_dir,
         config["rerun"],
     )
     with logs_to_stderr():

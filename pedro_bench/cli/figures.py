@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
-from pedro_bench.cli.compose import only_extra
 from pedro_bench.cli.folders import check_folder
+from pedro_bench.cli.overrides import only_extra
 from pedro_bench.cli.recorded import RECORDED, recorded
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.files import write_bytes

@@ -21,6 +21,7 @@ Keys:
   fail_fast=false       true stops at the first failed run; else the others go on
   keep_checkpoints=false  of a finished run; its best adapter always stays
   lease_seconds=120     a worker without a sign of life for so long gives its run to another
+  meeting_seconds=60    processes of one accelerate launch wait so long for each other at the start
   device=auto           auto, cpu, cuda or cuda:N
   <group>.<key>=value   any setting of a group, such as method.r=6 or trainer.max_steps=100
   method.budget=8.9e6   the size (such as method.r) that trains nearest to so many matrix entries

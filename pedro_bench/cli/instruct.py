@@ -29,8 +29,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
-from pedro_bench.cli.compose import only_extra
 from pedro_bench.cli.folders import check_folder
+from pedro_bench.cli.overrides import only_extra
 from pedro_bench.instruct.evaluate import evaluate
 from pedro_bench.instruct.record import EvaluationRecord
 from pedro_bench.instruct.request import DEFAULTS, request_of

@@ -18,16 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from pedro_bench.cli.budget import settings_from
-from pedro_bench.cli.compose import (
-    compose,
-    composer,
-    keys_of,
-    normal,
-    parse,
-    plain_of,
-    stripped,
-    told,
-)
+from pedro_bench.cli.compose import compose, composer, keys_of, plain_of, stripped
+from pedro_bench.cli.overrides import normal, parse, told
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import GROUPS, Settings
 

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from pedro_bench import checks
 from pedro_bench.cli.compose import configuration_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import build_group
@@ -23,6 +24,9 @@ def metric(task: str, *overrides: str, **options: Any) -> "TaskMetric":
     Raises:
         ConfigError: If there is no such task, a setting is wrong, or `evaluate` is not installed.
     """
+    checks.text("task", task)
+    for override in overrides:
+        checks.text("an override", override)
     config = configuration_of([f"task={task}", *overrides])
     built: Task = build_group("task", config["task"])
     if find_spec("evaluate") is None:

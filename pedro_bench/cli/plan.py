@@ -27,10 +27,10 @@ from rich.text import Text
 
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json, split_flags
-from pedro_bench.cli.compose import split_extra
 from pedro_bench.cli.earlier import Earlier
 from pedro_bench.cli.grids import afterwards, sweeps_of
 from pedro_bench.cli.jobs import Combination
+from pedro_bench.cli.overrides import split_extra
 from pedro_bench.errors import ConfigError
 from pedro_bench.experiment import plan as plan_of
 from pedro_bench.experiment.costs import modelled_cost

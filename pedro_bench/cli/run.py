@@ -12,7 +12,7 @@ from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.folders import check_folders
 from pedro_bench.cli.grids import refuse_grid
 from pedro_bench.cli.show import runs_as_json, show_runs
-from pedro_bench.experiment.sharing import is_main
+from pedro_bench.ranks import is_main
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -29,17 +29,18 @@ from pedro_bench.cli.command import (
     one_sentence,
     print_json,
 )
-from pedro_bench.cli.compose import GRID
 from pedro_bench.cli.folders import check_folders
 from pedro_bench.cli.grids import sweeps_of
 from pedro_bench.cli.jobs import Combination, Sweep
 from pedro_bench.cli.launching import LEAVE, STOP, begun, check_launcher, pin_gpu, word_of
 from pedro_bench.cli.options import make_importable
+from pedro_bench.cli.overrides import GRID
 from pedro_bench.cli.rounds import Job, work_off
 from pedro_bench.cli.show import runs_as_json, show_jobs
 from pedro_bench.errors import ConfigError, PedroBenchError
 from pedro_bench.experiment.leftovers import clear_leftovers
-from pedro_bench.experiment.sharing import digests, is_one_of_several, record_at
+from pedro_bench.experiment.sharing import digests, record_at
+from pedro_bench.ranks import launch
 from pedro_bench.training.interruption import Interrupted
 
 TIME_LIMIT = (128 + signal.SIGUSR1, 128 + signal.SIGUSR2)
@@ -56,9 +57,9 @@ def multirun(arguments: Sequence[str]) -> int:
         PedroBenchError: If any combination is bad, before the first job starts, or if accelerate
             started other processes beside this one.
     """
-    if is_one_of_several():
+    if launch().size > 1:
         raise ConfigError(
-            f"a multirun must be one process, got WORLD_SIZE={os.environ['WORLD_SIZE']}: start one "
+            f"a multirun must be one process, got WORLD_SIZE={launch().size}: start one "
             "accelerate launch for each configuration, without -m."
         )
     sweeps = sweeps_of(arguments)

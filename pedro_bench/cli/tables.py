@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
-from pedro_bench.cli.compose import only_extra
 from pedro_bench.cli.folders import check_folder
+from pedro_bench.cli.overrides import only_extra
 from pedro_bench.cli.recorded import RECORDED, recorded
 from pedro_bench.files import write_text
 from pedro_bench.reporting.build import reports

@@ -9,6 +9,7 @@ Everything heavy is imported when the first run that is due needs it.
 """
 
 import logging
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pedro_bench import records
+from pedro_bench import checks, records
+from pedro_bench.errors import ConfigError
 from pedro_bench.experiment.identity import run_key
 from pedro_bench.experiment.leftovers import clear_leftovers
 from pedro_bench.experiment.peers import made_ready, reasons_told
@@ -24,12 +26,12 @@ from pedro_bench.experiment.sharing import (
     Claims,
     agreed_due,
     digests,
-    is_main,
     record_at,
     refuse_splitting,
     status_of,
 )
-from pedro_bench.protocols.settings import Settings
+from pedro_bench.protocols.settings import Settings, check_device
+from pedro_bench.ranks import is_main, meet
 from pedro_bench.training.interruption import TakenOver
 from pedro_bench.training.tracking import NoTracking
 
@@ -132,6 +134,7 @@ def work(
         # Before their statuses: what changes later is seen.
         seen = digests(path for _, path in places)
     planned = _with_status(places)
+    meet(settings.meeting_seconds)
     claims = Claims(settings, _agreed(settings, planned), seen)
     made: dict[int, dict[str, Any]] = {}
     try:
@@ -221,7 +224,10 @@ def load(
     """
     from pedro_bench.experiment.saved import load_run
 
-    return load_run(Path(path), device=device, decoding=decoding, backbone=backbone)
+    check_device(device)
+    return load_run(
+        Path(checks.path("path", path)), device=device, decoding=decoding, backbone=backbone
+    )
 
 
 def serve(
@@ -250,7 +256,16 @@ def serve(
     """
     from pedro_bench.experiment.tenants import open_bank
 
-    paths = {tenant: Path(path) for tenant, path in runs.items()}
+    given: Any = runs
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            "runs must name each tenant's run, as {'anna': 'results/runs/…/….json'}, got "
+            f"{reprlib.repr(given)}."
+        )
+    check_device(device)
+    for name in given:
+        checks.text("a tenant in runs", name)
+    paths = {name: Path(checks.path(f"runs[{name!r}]", path)) for name, path in given.items()}
     return open_bank(paths, device=device, store=store, decoding=decoding, backbone=backbone)
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from pedro_bench import __version__
+from pedro_bench import __version__, ranks
 from pedro_bench.experiment.identity import PACKAGE, code_hash
 
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors")
@@ -59,7 +59,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "device": device.partition(":")[0],
         "device_name": name,
         "threads": torch.get_num_threads(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": ranks.launch().size,
         "platform": sys.platform,
         "code": code_hash(),
         **_git_state(),

@@ -6,7 +6,6 @@ more than a broken connection, puts the reason in the run's record.
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -15,8 +14,9 @@ from pathlib import Path
 from pedro_bench import files, records
 from pedro_bench.errors import PedroBenchError, RecordError
 from pedro_bench.experiment.leftovers import working_folder
-from pedro_bench.experiment.sharing import Claims, is_main, is_one_of_several, status_of
+from pedro_bench.experiment.sharing import Claims, status_of
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.ranks import is_main, is_one_of_several, launch
 from pedro_bench.training.working_folder import restart
 
 REASON = "failed-process-"
@@ -54,7 +54,7 @@ def _is_of_other_processes(folder: Path, key: str, seed: int) -> bool:
     from pedro_bench.training.checkpoint import Identity
     from pedro_bench.training.saved_folder import DamagedFolderError, read_manifest
 
-    here = int(os.environ.get("WORLD_SIZE", "1"))
+    here = launch().size
     for path in folder.glob("phase-*/checkpoint-[0-9]*"):
         try:
             header = read_manifest(path)["header"]
@@ -88,7 +88,7 @@ def reasons_told(settings: Settings, claims: Claims) -> Iterator[None]:
 
 def _leave_reason(folder: Path, path: Path, error: Exception) -> None:
     """Write why this process failed, unless the run had not begun or the main process failed first."""
-    rank = os.environ["RANK"]
+    rank = launch().rank
     text = " ".join(str(error).split())
     if not isinstance(error, PedroBenchError):
         text = f"{type(error).__name__}: {text}"

@@ -28,12 +28,13 @@ from pedro_bench.experiment.leftovers import working_folder
 from pedro_bench.experiment.phases import Run, Trained, train_phases
 from pedro_bench.experiment.predictions import prediction_lines
 from pedro_bench.experiment.saved import save_adapter
-from pedro_bench.experiment.sharing import is_main, is_one_of_several, num_shares
+from pedro_bench.experiment.sharing import num_shares
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.sharding import shard
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
 from pedro_bench.training.working_folder import restart
 

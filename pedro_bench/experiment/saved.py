@@ -78,10 +78,15 @@ class SavedRun:
             batch_size: Prompts decoded together.
 
         Raises:
+            ConfigError: If an argument is not as above.
             DataError: If a prompt and its answer are longer than the run's `trainer.max_length` or the
                 backbone's positions, or UTF-8 cannot encode it.
             ContextError: If this thread is within a generation of this run, and decoding is not plain.
         """
+        prompts = checks.texts("prompts", prompts)
+        checks.integer("num_beams", num_beams, optional=True)
+        checks.integer("max_new_tokens", max_new_tokens, optional=True)
+        checks.integer("batch_size", batch_size)
         room = max_new_tokens or int(self._config["task"]["max_new_tokens"])
         encoded = encode_whole(
             self.tokenizer,
@@ -110,9 +115,12 @@ class SavedRun:
             batch_size: Pairs scored together.
 
         Raises:
+            ConfigError: If an argument is not as above.
             DataError: If a pair is longer than the run's `trainer.max_length` or the backbone's
                 positions, or UTF-8 cannot encode it.
         """
+        pairs = checks.pairs("pairs", pairs, ("prompt", "answer"))
+        checks.integer("batch_size", batch_size)
         examples = [
             example_of(f"pairs[{row}]", prompt, answer, self._templates)
             for row, (prompt, answer) in enumerate(pairs)
@@ -241,8 +249,8 @@ def _folder_of(path: Path) -> Path:
         raise RecordError(f"record {path} must be finished to be loaded, got {record.status!r}.")
     folder = Path(record.config["output_dir"]) / record.suite / record.stem
     if not folder.is_absolute() and not folder.is_dir():
-        beside = path.resolve().parents[3] / folder
-        folder = beside if beside.is_dir() else folder
+        above = path.resolve().parents[3:4]  # the folder in which results_dir lies
+        folder = next((one / folder for one in above if (one / folder).is_dir()), folder)
     if not folder.is_dir():
         raise RecordError(
             f"a run must have its working folder {folder} to be loaded, got none: adapters are not "

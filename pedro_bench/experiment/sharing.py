@@ -16,6 +16,7 @@ from pedro_bench import files, records
 from pedro_bench.errors import ConfigError, DamagedRecordError, RecordError
 from pedro_bench.experiment.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.ranks import is_main, is_on, is_one_of_several, launch, partial_state
 from pedro_bench.records import RunRecord
 from pedro_bench.training.interruption import interruption
 
@@ -188,7 +189,7 @@ def refuse_splitting() -> None:
         ConfigError: If one was asked for.
     """
     for name in SPLITTING:
-        if _is_on(name):
+        if is_on(name):
             raise ConfigError(
                 "accelerate launch must start plain processes (--multi_gpu), or split the frozen layers "
                 f"with --use_fsdp, got {name}={os.environ[name]}: leave DeepSpeed, Megatron, "
@@ -198,21 +199,7 @@ def refuse_splitting() -> None:
 
 def num_shares() -> int:
     """Return over how many processes the frozen layers are to be split; 1 for not at all."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if _is_on(SHARDING) else 1
-
-
-def _is_on(name: str) -> bool:
-    return os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
-
-
-def is_main() -> bool:
-    """Whether this process takes runs, writes and prints, when `accelerate launch` started several."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def is_one_of_several() -> bool:
-    """Whether `accelerate launch` started other processes that share this run."""
-    return os.environ.get("WORLD_SIZE", "1") != "1"
+    return launch().size if is_on(SHARDING) else 1
 
 
 def _agreed(value: Any) -> Any:
@@ -223,14 +210,7 @@ def _agreed(value: Any) -> Any:
     """
     if not is_one_of_several():
         return value
-    import torch
-    from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    state = PartialState(cpu=_is_on("ACCELERATE_USE_CPU") or not torch.cuda.is_available())
-    if str(state.num_processes) != os.environ["WORLD_SIZE"]:
-        raise ConfigError(
-            f"processes must meet as WORLD_SIZE={os.environ['WORLD_SIZE']} says, got "
-            f"{state.num_processes}: start them with accelerate launch or torchrun."
-        )
+    partial_state()
     return broadcast_object_list([value])[0]

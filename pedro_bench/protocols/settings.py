@@ -16,6 +16,7 @@ from pedro_bench.errors import ConfigError, PedroBenchError, near_match
 from pedro_bench.protocols.backbone import Backbone, BackboneShape
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.task import Task
+from pedro_bench.ranks import MEETING_SECONDS
 from pedro_bench.records import check_name
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ WORK_KEYS: Mapping[str, Any] = {
     "fail_fast": False,
     "keep_checkpoints": False,
     "lease_seconds": 120,
+    "meeting_seconds": MEETING_SECONDS,
 }
 """Plain values that only say how runs are worked off: no part of what is recorded. With defaults."""
 
@@ -64,7 +66,8 @@ class Settings:
         fail_fast: Whether the first failed run ends the command.
         keep_checkpoints: Whether a finished run's checkpoints stay beside its adapter.
         lease_seconds: How long a worker may show no sign of life before another takes its run.
-        resolved_config: All but the last four as plain JSON types, defaults included, for `build_settings`.
+        meeting_seconds: How long processes of one launcher wait for each other at the start.
+        resolved_config: All but the last five as plain JSON types, defaults included, for `build_settings`.
     """
 
     method: Method
@@ -85,18 +88,18 @@ class Settings:
     fail_fast: bool
     keep_checkpoints: bool
     lease_seconds: float
+    meeting_seconds: float
     resolved_config: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         check_name("suite", self.suite)
         for group in ("method", "task", "backbone", "data"):
             check_name(f"{group}.name", getattr(self, group).name)
-        checks.text("results_dir", self.results_dir)
-        checks.text("output_dir", self.output_dir)
         checks.choice("output", self.output, OUTPUTS)
         for key in ("rerun", "retry", "fail_fast", "keep_checkpoints"):
             checks.flag(key, getattr(self, key))
         checks.number("lease_seconds", self.lease_seconds, least=SHORTEST_LEASE)
+        checks.number("meeting_seconds", self.meeting_seconds, above=0, most=86400)
         if self.rerun and self.retry:
             raise ConfigError(
                 "rerun must be false with retry=true, got true: finished runs or failed ones are meant."
@@ -178,6 +181,8 @@ def build_settings(config: Mapping[str, Any]) -> Settings:
     built = {group: build_group(group, config[group]) for group in GROUPS}
     values = {key: config[key] for key in ROOT_KEYS}
     seeds = values["seeds"]
+    for key in ("results_dir", "output_dir"):
+        values[key] = checks.path(key, values[key])
     values["seeds"] = tuple(seeds) if isinstance(seeds, list | tuple) else (seeds,)
     resolved = {group: describe(instance) for group, instance in built.items()}
     resolved |= values | {"seeds": list(values["seeds"])}

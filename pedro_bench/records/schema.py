@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from pedro_bench import checks
 from pedro_bench.errors import RecordError, near_match
 
 SCHEMA = 2
@@ -218,7 +219,7 @@ def check_name(key: str, value: Any) -> None:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise RecordError(
             f"{key} must be a name of letters, digits, '_', '.' and '-' that begins with a letter, "
-            f"digit or '_', got {value!r}."
+            f"digit or '_', got {value!r}{checks.quoting(key, value)}."
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from pedro_bench import checks
 from pedro_bench.data.encoding import encode_whole
 from pedro_bench.data.prompt import PromptTemplate, example_of
+from pedro_bench.errors import ConfigError
 from pedro_bench.evaluation.batches import Progress, by_length
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -95,6 +96,10 @@ class AdapterBank:
             ContextError: If the bank was closed, be it meanwhile.
         """
         checks.text("tenant", tenant)
+        if not isinstance(adapter, TenantAdapter):
+            raise ConfigError(
+                f"adapter must be a TenantAdapter, such as saved_adapter(path) gives, got {adapter!r}."
+            )
         self._roster.refuse_taken(tenant)
         refuse_stranger(tenant, adapter, self.backbone, self.method, self._blocks)
         self._roster.enter(tenant, held_of(adapter, self._blocks, self._device))
@@ -107,6 +112,7 @@ class AdapterBank:
             ConfigError: If the bank has no such tenant.
             ContextError: If the bank was closed.
         """
+        checks.text("tenant", tenant)
         self._roster.leave(tenant)
         self._templates.pop(tenant, None)
 
@@ -138,12 +144,16 @@ class AdapterBank:
             The answers without leading space, in the order of `requests`.
 
         Raises:
-            ConfigError: If a tenant is unknown.
+            ConfigError: If a tenant is unknown, or an argument is not as above.
             DataError: If a prompt and its answer are longer than `max_length`, or UTF-8 cannot encode
                 it.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
+        requests = checks.pairs("requests", requests, ("tenant", "prompt"))
+        checks.integer("num_beams", num_beams)
+        checks.integer("max_new_tokens", max_new_tokens)
+        checks.integer("batch_size", batch_size)
         examples = [
             example_of(f"requests[{row}]", prompt, templates=self._templates.get(tenant, ()))
             for row, (tenant, prompt) in enumerate(requests)

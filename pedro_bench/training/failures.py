@@ -81,12 +81,19 @@ def require_finite(what: str, value: float, step: int, last_checkpoint: int | No
         DivergenceError: If the value is infinite or not a number, or a loss above EXPLODED; with the
             step and the last checkpoint.
     """
+    is_loss = what.endswith("loss")
     if not math.isfinite(value):
         wanted, got, more = "finite", f"{value}", " or set trainer.precision=fp32"
-    elif what.endswith("loss") and value > EXPLODED:
+    elif is_loss and value > EXPLODED:
         wanted, got, more = f"at most {EXPLODED:g} nats per answer token", f"{value:.1f}", ""
     else:
         return
+    if step == 1 and is_loss and "training" in what:
+        raise DivergenceError(
+            f"the {what} must be {wanted}, got {got} at step 1, before any update: the backbone itself "
+            "predicts these answers badly, so look for wrong weights or the tokenizer of another model "
+            f"(backbone.path, backbone.tokenizer_path){more}."
+        )
     good = f"step {last_checkpoint}" if last_checkpoint else "none was written yet"
     raise DivergenceError(
         f"the {what} must stay {wanted}, got {got} at step {step} (last good checkpoint: {good}): "

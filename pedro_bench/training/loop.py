@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accelerate import Accelerator
 from torch import Tensor
 
+from pedro_bench import ranks
 from pedro_bench.errors import TrainingError
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
@@ -55,8 +55,7 @@ class TrainingLoop:
         self.adapted, self.config, self.tracker = adapted, config, tracker
         train_rows, self.dev = rows
         key, self.seed, self.phase = identity
-        # Neither scaling nor accumulation of accelerate's own: the environment may ask for both.
-        self.accelerator = Accelerator(device_placement=False, mixed_precision="no")
+        self.accelerator = ranks.accelerator()
         micro = min(config.micro_batch_size or batch_size, batch_size)
         self.passes = Passes(
             adapted,

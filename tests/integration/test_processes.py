@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +157,97 @@ def test_training_the_backbone_itself_is_refused_where_its_layers_are_split(
     assert done.returncode != 0
     assert "must be whole in every process, got layers split by FSDP" in done.stderr
     assert not records.find(tmp_path / "two" / "results")
+
+
+LEFTOVERS = {
+    "RANK": "1",
+    "LOCAL_RANK": "one",
+    "WORLD_SIZE": "",
+    "MASTER_ADDR": "nowhere.invalid",
+    "PMI_SIZE": "2",
+    "PMI_RANK": "1",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "ACCELERATE_USE_CPU": "perhaps",
+    "ACCELERATE_USE_FSDP": "true",
+    "ACCELERATE_DYNAMO_BACKEND": "x",
+}
+"""Single variables of launchers, as clusters, notebooks and shells leave them behind."""
+
+LOADED = """
+import sys, pedro_bench
+run = pedro_bench.load(sys.argv[1], device="cpu")
+print(len(run.generate(["a good film"], max_new_tokens=2)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_leftovers_of_launchers_change_nothing(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
+    code, output, errors = finish(start(tmp_path, *overrides, **LEFTOVERS))
+    assert code == 0, errors
+    (run,) = json.loads(output)["runs"]
+    assert (run["status"], run["environment"]["processes"]) == ("finished", 1)
+    (path,) = records.find(tmp_path / "results")
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, str(path)],
+        cwd=tmp_path,
+        env=environment(**LEFTOVERS),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "1\n", done.stderr
+
+
+def waiting(tiny: Path, folder: Path, rank: int, *more: str) -> subprocess.Popen[str]:
+    """Start one of two processes of a launcher, whose other never comes."""
+    overrides = arguments(tiny, write_sst2(folder / "data"), *more)
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = str(one.getsockname()[1])
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return start(folder, *overrides, RANK=str(rank), LOCAL_RANK=str(rank), **meeting)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("rank", "missing"), [(0, "got 1 without rank 1"), (1, "got no answer from rank 0")]
+)
+def test_a_process_whose_others_do_not_come_says_who_is_missing(
+    rank: int, missing: str, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    process = waiting(tiny_folders["llama"], tmp_path, rank, "meeting_seconds=2")
+    code, output, errors = finish(process)
+    assert (code, output) == (2, "")
+    assert errors.startswith("error: all 2 processes must meet at 127.0.0.1:")
+    assert missing in errors
+    assert errors.count("\n") == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.fault(
+    what="A signal while processes wait for each other",
+    how="SIGTERM or Ctrl-C to one of two processes of a launcher whose other never comes",
+    lost="nothing: it ends at once, exit code 143 or 130",
+)
+@pytest.mark.parametrize(("kind", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_waiting_for_other_processes(
+    kind: signal.Signals, expected: int, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    process = waiting(tiny_folders["llama"], tmp_path, 1, "meeting_seconds=600")
+    while "torch/lib" not in Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.1)
+    time.sleep(5)  # until it waits
+    process.send_signal(kind)
+    code, _, errors = finish(process, 60)
+    assert code == expected
+    assert errors == "interrupted: the same command goes on where this one stopped.\n"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 import pedro_bench
 from pedro_bench.cli import efficiency, figures, inspect, instruct, params, plan, score, tables
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.compose import settings_of, split_extra
+from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.grids import sweeps_of
+from pedro_bench.cli.overrides import split_extra
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from pedro_bench.cli.compose import only_extra, settings_of, split_extra
+from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.jobs import sweep_of
 from pedro_bench.cli.options import conf_folder
 from pedro_bench.errors import ConfigError
@@ -62,7 +62,7 @@ def test_a_default_of_the_dataclass_can_be_overridden_although_no_yaml_names_it(
         (["backbone.path=???"], r"backbone\.path must be given, got nothing"),
         (["suite=${nowhere}"], r"must resolve, got: Interpolation key 'nowhere' not found"),
         (["method=lora,pedro"], r"method must have one value, got lora,pedro: add -m"),
-        (["seeds=0,1"], r"or write a list as 'seeds=\[0,1\]'"),
+        (["seeds=0,1"], r"or, where a list is meant, write 'seeds=\[0,1\]'"),
         (["seeds=[1,1]"], r"distinct whole numbers of at least 0.* got \[1, 1\]"),
         (["seeds=[]"], r"distinct whole numbers.* got \[\]"),
         (["seeds=-1"], r"distinct whole numbers.* got -1"),
@@ -133,13 +133,3 @@ def test_one_bad_combination_stops_the_sweep_and_is_named():
         sweep_of(["method.r=3,0"])
     with pytest.raises(ConfigError, match=r"got 'pdro'\. Did you mean 'pedro'"):
         sweep_of(["method=lora,pdro"])
-
-
-def test_a_commands_own_keys_are_taken_out():
-    values, others = split_extra(["split=dev", "task=sst2"], {"split": "test", "output": "text"})
-    assert values == {"split": "dev", "output": "text"}
-    assert others == ["task=sst2"]
-    assert only_extra(["suite=[a,b]"], {"suite": None}) == {"suite": ["a", "b"]}
-    assert only_extra(["suite=a,b"], {"suite": None}) == {"suite": ["a", "b"]}
-    with pytest.raises(ConfigError, match=r"suit must be a known key, got 'suit=a'\. Did you mean"):
-        only_extra(["suit=a"], {"suite": None})

@@ -27,7 +27,14 @@ def test_unknown_flags_are_refused(capsys):
 def test_a_multirun_of_several_processes_is_refused(tmp_path, capsys, monkeypatch):
     """Each would plan and run the whole grid by itself."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    for name, value in (
+        ("WORLD_SIZE", "2"),
+        ("MASTER_ADDR", "localhost"),
+        ("MASTER_PORT", "29500"),
+    ):
+        monkeypatch.setenv(name, value)
     assert main(["-m", "method=lora,pedro", "task=sst2", "data=micro", "backbone=micro"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: a multirun must be one process, got WORLD_SIZE=2: start one ")

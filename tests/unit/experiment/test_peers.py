@@ -47,6 +47,18 @@ def fails_in(settings: Any, path: Path, error: Exception) -> None:
         raise error
 
 
+def be_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what a launcher of two processes sets, but for the rank."""
+    known = {
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": "29500",
+    }
+    for name, value in known.items():
+        monkeypatch.setenv(name, value)
+
+
 def folder_of(settings: Any, path: Path) -> Path:
     return Path(settings.output_dir) / "suite" / path.stem
 
@@ -54,7 +66,7 @@ def folder_of(settings: Any, path: Path) -> Path:
 def test_the_record_says_why_another_process_failed(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    be_launched(monkeypatch)
     monkeypatch.setattr(peers, "SECONDS", 0.1)
     path = write_record(settings, "running")
     monkeypatch.setenv("RANK", "1")
@@ -71,7 +83,7 @@ def test_the_record_says_why_another_process_failed(
 def test_a_main_process_that_knows_why_it_failed_is_believed(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    be_launched(monkeypatch)
     monkeypatch.setattr(peers, "SECONDS", 0.1)
     path = write_record(settings, "failed", "of the main process")
     monkeypatch.setenv("RANK", "1")

@@ -68,7 +68,12 @@ def test_a_loss_that_is_not_a_number_ends_the_run(
         TrainingError, match=r"training loss must stay finite, got nan at step 3 .*: step 2\).*lr"
     ):
         run_training(broken(3, "nan"), short())
-    with pytest.raises(TrainingError, match=r"got nan at step 1 \(last .*: none was written yet\)"):
+    start = (
+        r"training loss must be finite, got nan at step 1, before any update: the backbone itself"
+    )
+    with pytest.raises(
+        TrainingError, match=start + r".*weights.*or set trainer\.precision=fp32\.$"
+    ):
         run_training(broken(0, "nan"), short(), "other")
     with pytest.raises(TrainingError, match=r"the dev loss must stay finite, got nan at step 2"):
         run_training(broken(2, "nan"), short(), "third")
@@ -97,8 +102,18 @@ def test_a_bad_start_is_no_explosion() -> None:
     guess = math.log(256_000)
     failures.require_finite("weights training loss", 3 * guess, 1, None)
     failures.require_finite("weights gradient norm", 1e6, 1, None)  # clipped: bound to no size
-    with pytest.raises(DivergenceError):
-        failures.require_finite("weights training loss", 5 * guess, 1, None)
+    for name in ("training loss", "architecture training loss"):
+        with pytest.raises(
+            DivergenceError, match=r"got 312\.5 at step 1, before any update: the ba"
+        ) as one:
+            failures.require_finite(name, 312.5, 1, None)
+        assert "wrong weights or the tokenizer" in str(one.value)
+        assert "lr" not in str(one.value)
+    for name, step in (("training loss", 2), ("dev loss", 1)):  # after an update
+        with pytest.raises(DivergenceError, match=r"got 312\.5 at step .*lower the learning rate"):
+            failures.require_finite(name, 312.5, step, None)
+    with pytest.raises(DivergenceError, match=r"gradient norm must stay finite, got inf at step 1"):
+        failures.require_finite("gradient norm", math.inf, 1, None)
 
 
 @pytest.mark.fault(
