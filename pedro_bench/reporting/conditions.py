@@ -39,7 +39,6 @@ _FREE_PARTS = frozenset({"fingerprint", "max_length"})
 _KINDS = {"EvaluationConfig": "generation", "BothConfig": "generation"}
 """Class of an evaluation -> how it finds the main metric, where the class's name does not say it."""
 
-_WEIGHTS_NOTE = re.compile(r"The backbone's weights are (.+)\.")
 _DIGITS = re.compile(r"[0-9a-f]{16,}")
 
 
@@ -144,10 +143,9 @@ def _short(fingerprint: str | None) -> str | None:
 
 def _weights(run: Run) -> str | None:
     """Return what the run's record calls the weights, long numbers by their first digits."""
-    for note in run.notes:
-        if found := _WEIGHTS_NOTE.match(note):
-            return _DIGITS.sub(lambda digits: digits[0][:8], found[1])
-    return None
+    if run.weights is None:
+        return None
+    return _DIGITS.sub(lambda digits: digits[0][:8], run.weights)
 
 
 def _backbone(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -76,6 +76,7 @@ class Run:
     started: str
     error: str | None
     evaluated: str | None = None
+    weights: str | None = None
 
     @property
     def score(self) -> float:
@@ -92,6 +93,10 @@ class _Environment(msgspec.Struct, frozen=True):
 
 class _Split(msgspec.Struct, frozen=True):
     fingerprint: str | None = None
+    rows: int | None = None
+    shortened: int = 0
+    lost_answers: int = 0
+    cut_answers: int = 0
 
 
 class _Memory(msgspec.Struct, frozen=True):
@@ -125,6 +130,23 @@ class Stored(msgspec.Struct, forbid_unknown_fields=True):
     environment: _Environment = _Environment()
     finished: str | None = None
     error: str | None = None
+    versions: msgspec.Raw = msgspec.Raw()
+    weights: str | None = None
+    max_tokens: int | None = None
+    phases: msgspec.Raw = msgspec.Raw()
+    shares: int = 1
+
+
+def _shortened(found: Stored) -> list[str]:
+    """Return what a record tells of texts that did not fit, in words."""
+    told = []
+    for name, split in found.splits.items():
+        lost = f", and {split.lost_answers} lost their answer" if split.lost_answers else ""
+        if split.shortened:
+            told.append(f"{split.shortened} of {split.rows} {name} prompts were shortened{lost}.")
+        if split.cut_answers:
+            told.append(f"{split.cut_answers} of {split.rows} {name} answers were cut.")
+    return told
 
 
 _DECODER = msgspec.json.Decoder(Stored)
@@ -145,8 +167,10 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
 
 def _read(path: Path, configs: dict[str, _Config]) -> Run:
     try:
-        with path.open("rb", buffering=0) as file:
-            found = _DECODER.decode(file.read())
+        content = _content(path)
+        found = _DECODER.decode(content)
+        if found.schema != records.SCHEMA:
+            found = _DECODER.decode(records.text_of(records.decode(content, path)))
         if not _is_sound(found, path):
             raise msgspec.ValidationError("a field has a value that the schema does not allow")
         group = f"{found.suite}/{path.name.rpartition('--seed')[0]}"
@@ -188,10 +212,19 @@ def _read(path: Path, configs: dict[str, _Config]) -> Run:
         device_name=found.environment.device_name,
         commit=found.environment.commit,
         dirty=found.environment.dirty,
-        notes=found.notes,
+        notes=[*found.notes, *_shortened(found)],
+        weights=found.weights,
         started=found.started,
         error=found.error,
     )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb", buffering=0) as file:
+            return file.read()
+    except FileNotFoundError:
+        return records.read_bytes(path)
 
 
 def _is_sound(found: Stored, path: Path) -> bool:
