@@ -6,21 +6,22 @@ Hu et al. 2022, arXiv:2206.07382.
     z_i = sigmoid(logit(u_i) + logit(p_i))               u_i ~ U(0, 1), the relaxed Bernoulli
     min_alpha L_val(w*(alpha), alpha)   where   w*(alpha) = argmin_w L_train(w, alpha)
 
-Every candidate i (n_i parameters) changes one module's output by z_i times its own term
-(`nn.deltas`): at each projection r LoRA modules of rank 1 and a bias; at each normalisation a change of
-its scale and a bias; after attention and after the feed-forward network an adapter whose matrices
-(d, d / reduction_factor) and back have rank 1. Outside training z = p. After the search the candidates
+Every candidate i (n_i parameters) changes one module's output by z_i times its own term (`nn.deltas`):
+at each projection r LoRA modules alpha B A of rank 1 and a bias; at each normalisation a change of its
+scale and a bias; after attention and after the feed-forward network an adapter whose matrices (d,
+d / reduction_factor) and back have rank 1. Outside training z = p. After the search the candidates
 with the highest p that fit into the budget are trained from scratch, without gates, on all of train.
 
-Start: LoRA's A Kaiming-uniform, B zero; biases and scale changes zero; adapters Glorot-uniform; alpha
+Start: LoRA's A Kaiming-uniform, B zero; biases and scale changes zero; adapters Glorot-uniform; alpha_i
 zero. The adapters' small output makes the start differ a little from the backbone, as in the authors'
-code (github.com/thunlp/S3Delta), from which the search space, alpha's learning rate 0.1, beta = 1, one
-noise per step and the greedy choice come too. There the training set is halved: `bilevel: train_half`.
+code (github.com/thunlp/S3Delta), from which the search space, LoRA's alpha = 16, the architecture's learning
+rate 0.1, beta = 1, one noise per step and the greedy choice come too. There the training set is halved:
+`bilevel: train_half`.
 
 Deviations: first-order, as the rest of this benchmark (the authors: second-order DARTS). r LoRA modules of
 rank 1 at each projection where the authors have one: with one the whole space has 5.2M parameters on
 Llama-2 7B, less than the 8.6M of the PEDRO paper. A gated feed-forward network has its gate projection as
-a further place, and the final normalisation is one too.
+a further place (the authors' backbone is T5).
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,8 @@ class Ssp(Method):
             (0, 1). At most so many are found.
         r: LoRA modules of rank 1 at each projection, hence the highest rank it can get; at least 1.
         reduction_factor: Hidden size over an adapter's inner width, at least 1.
+        alpha: Scale of each LoRA module's update, alpha / r with r = 1; above 0. The authors' code and
+            the YAML have 16. The default, 1, is the scale of saved runs whose settings lack it.
         beta: Temperature of p, above 0.
         structure: Names of the candidates to train, without a search; None: search first.
     """
@@ -60,6 +63,7 @@ class Ssp(Method):
     r: int
     reduction_factor: int
     beta: float
+    alpha: float = checks.later(1.0, neutral=1.0)
     structure: tuple[str, ...] | None = None
 
     is_bilevel: ClassVar[bool] = True
@@ -77,6 +81,7 @@ class Ssp(Method):
         checks.integer("method.r", self.r)
         checks.integer("method.reduction_factor", self.reduction_factor)
         checks.number("method.beta", self.beta, above=0)
+        checks.number("method.alpha", self.alpha, above=0)
         if self.structure is None:
             return
         object.__setattr__(self, "structure", tuple(self.structure))
@@ -173,7 +178,8 @@ class Ssp(Method):
         parallel: list[tuple[str, nn.Module, int]] = []
         if "lora" in kinds:
             number = kinds.count("lora")
-            parallel.append(("lora", deltas.LoraDelta(site.inputs, site.outputs, number), number))
+            lora = deltas.LoraDelta(site.inputs, site.outputs, number, self.alpha)
+            parallel.append(("lora", lora, number))
         if "scale" in kinds:
             parallel.append(("scale", deltas.NormScaleDelta(site.module, site.outputs), 1))
         if "bias" in kinds:

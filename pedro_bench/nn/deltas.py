@@ -1,6 +1,6 @@
 """Small trainable changes to one module's output: the candidates of S3PET's search (arXiv:2206.07382).
 
-    y = m(x) + z_l B A x + z_b b              a projection: LoRA of rank 1 (several), a bias
+    y = m(x) + z_l alpha B A x + z_b b        a projection: LoRA of rank 1 (several), a bias
     y = m(x) + z_s s * norm(x) + z_b b        a normalisation: a change of its scale, a bias
     y <- y + z_a (GELU(y L1 R1 + b1) L2 R2 + b2)      after attention and after the feed-forward network
 
@@ -21,17 +21,18 @@ from pedro_bench.errors import InjectionError
 
 
 class LoraDelta(nn.Module):
-    """K LoRA modules of rank 1 and scaling 1; A uniform in +-1/sqrt(I), B zero."""
+    """K LoRA modules of rank 1, scaled by alpha; A uniform in +-1/sqrt(I), B zero."""
 
-    def __init__(self, inputs: int, outputs: int, num_candidates: int) -> None:
+    def __init__(self, inputs: int, outputs: int, num_candidates: int, alpha: float) -> None:
         super().__init__()
+        self.alpha = alpha
         self.lora_A = nn.Parameter(torch.empty(num_candidates, inputs))
         self.lora_B = nn.Parameter(torch.zeros(outputs, num_candidates))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     def forward(self, x: Tensor, gates: Tensor | None) -> Tensor:
         """Return the update of `x` (B, T, I) as (B, T, O); `gates` (B, 1, K)."""
-        inner = F.linear(x.to(self.lora_A.dtype), self.lora_A)
+        inner = F.linear(x.to(self.lora_A.dtype), self.lora_A) * self.alpha
         return F.linear(inner if gates is None else inner * gates, self.lora_B)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pedro_bench.reporting.layouts import Layout
 from pedro_bench.reporting.report import FULL_SEEDS, Column, Entry, Line, Section, on_backbone
+from pedro_bench.reporting.settings import CHANGED
 from pedro_bench.reporting.stored import Run
 
 MICRO_MARK = "micro results: embedded backbone or data"
@@ -74,7 +75,22 @@ def notes(sections: Sequence[Section], over: str) -> list[str]:
             if text := words(entry, metric):
                 name = heading.format(over=over, metric=metric)
                 told.setdefault(name, {})[f"{place} {text}"] = None
-    return [*failed, *(f"{heading}: {', '.join(own)}." for heading, own in told.items())]
+    doubts = [f"{heading}: {', '.join(own)}." for heading, own in told.items()]
+    return [*failed, *doubts, *_made_before(sections)]
+
+
+def _made_before(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield a sentence on the rows whose runs are from before a change of their method's default."""
+    for kind, (setting, change) in CHANGED.items():
+        rows: dict[str, None] = {}
+        for section in sections:
+            for line in section.lines:
+                runs = [run for entry in line.entries for run in entry.finished]
+                methods = [run.config.get("method") or {} for run in runs]
+                if any(own.get("_target_") == kind and setting not in own for own in methods):
+                    rows[f"{line.name}{on_backbone(section, sections)}"] = None
+        if rows:
+            yield f"{change}: {', '.join(rows)}."
 
 
 def _begun(entry: Entry, _metric: str) -> str:

@@ -28,9 +28,25 @@ NOT_IN_KEY: Mapping[str, frozenset[str]] = {
 """Group -> settings that are no part of a run's key."""
 
 EARLIER: Mapping[str, Mapping[str, Any]] = {
-    "trainer": {"group_by_length": True, "micro_batch_tokens": None},
+    "trainer": {
+        "group_by_length": True,
+        "micro_batch_tokens": None,
+        "lr_scheduler_type": "linear",
+        "label_smoothing_factor": 0.0,
+    },
+    "pedro_bench.evaluation.config.EvaluationConfig": {"no_repeat_ngram_size": 0},
+    "pedro_bench.evaluation.config.BothConfig": {"no_repeat_ngram_size": 0},
+    "pedro_bench.methods.ssp.Ssp": {"alpha": 1.0},
 }
-"""Group -> settings that came after the first records -> what was in force before them."""
+"""Group or class -> settings that came after the first records -> what was in force before them."""
+
+CHANGED: Mapping[str, tuple[str, str]] = {
+    "pedro_bench.methods.ssp.Ssp": (
+        "alpha",
+        "Made before SSP's LoRA modules were scaled by 16 as in the authors' code, and not by 1",
+    ),
+}
+"""Class of a method -> the setting that records from before a change of its default lack, and the change."""
 
 _NO_ROW = {
     group: left_out | {"_target_", "name", "label", "lr", "micro_lr", "untuned_lr"}
@@ -41,7 +57,10 @@ _NO_ROW = {
 
 def with_earlier(group: str, own: Any) -> Any:
     """Return a group's settings; what is older than a setting has what was in force then."""
-    return {**EARLIER.get(group, {}), **own} if own else own
+    if not own:
+        return own
+    later = {**EARLIER.get(group, {}), **EARLIER.get(str(own.get("_target_")), {})}
+    return {**later, **own}
 
 
 def told_settings(config: Mapping[str, Any]) -> dict[str, Any]:

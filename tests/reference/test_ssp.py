@@ -13,10 +13,14 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
+from pedro_bench.errors import ConfigError
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.settings import build_group, describe
 from tests.tiny import build_method
 
 R = 2
+SCALE = 16 / 1
+"""lora_alpha / lora_r of the authors' code (S3Delta: opendelta's default, and its structure files)."""
 MODULES = {
     "query": "self_attn.q_proj",
     "key": "self_attn.k_proj",
@@ -52,7 +56,7 @@ class Changed(nn.Module):
             y = (weight + change) * x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps)
         else:
             for k in range(own.get("lora.lora_A", weight[:0]).shape[0]):
-                update = torch.outer(own["lora.lora_B"][:, k], own["lora.lora_A"][k])
+                update = SCALE * torch.outer(own["lora.lora_B"][:, k], own["lora.lora_A"][k])
                 weight = weight + z(f"lora_{k}") * update
             y = x @ weight.T
         if "bias.bias" in own:
@@ -170,6 +174,20 @@ def test_found_structure_equals_the_candidates_without_gates(
     )
     logits, _ = reference_loss(model, batch)
     torch.testing.assert_close(adapted.answer_logits(batch)[0], logits, rtol=0, atol=5e-5)
+
+
+def test_an_older_runs_settings_keep_the_scale_it_was_trained_with() -> None:
+    settings = describe(build_method("ssp"))
+    assert settings["alpha"] == SCALE
+    assert build_group("method", settings) == build_method("ssp")
+    del settings["alpha"]
+    assert build_group("method", settings) == build_method("ssp", alpha=1.0)
+
+
+@pytest.mark.parametrize("alpha", [0, -16.0, "16", float("inf")])
+def test_a_scale_that_is_no_positive_number_is_refused(alpha: Any) -> None:
+    with pytest.raises(ConfigError, match=r"method\.alpha must be a number above 0, got"):
+        build_method("ssp", alpha=alpha)
 
 
 def test_the_best_that_fit_are_kept_and_meet_the_budget(load_tiny: Callable[..., Any]) -> None:

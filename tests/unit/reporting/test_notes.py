@@ -91,3 +91,19 @@ def test_below_five_seeds_the_spread_has_no_interval(tmp_path):
         "- Over 5 seeds alone it is their range, which holds the median in 93.75% of cases." in text
     )
     assert "- No interval below 5 seeds." in text
+
+
+def test_rows_from_before_a_change_of_their_method_say_so(tmp_path):
+    places = {"suite": "micro_table1"}
+    ssp = {"_target_": "pedro_bench.methods.ssp.Ssp", "r": 4}
+    five(tmp_path, "ssp", groups={"method": ssp}, **places)
+    five(tmp_path, "lora", **places)
+    (report,) = reports(load(tmp_path))
+    change = "SSP's LoRA modules were scaled by 16 as in the authors' code, and not by 1"
+    assert f"Made before {change}: ssp." in report.notes
+    five(tmp_path / "new", "ssp", groups={"method": {**ssp, "alpha": 16.0}}, **places)
+    (report,) = reports(load(tmp_path / "new"))
+    assert not [note for note in report.notes if note.startswith("Made before")]
+    five(tmp_path, "ssp", groups={"method": {**ssp, "alpha": 16.0}}, **places)
+    (report,) = reports(load(tmp_path))
+    assert f"Made before {change}: ssp [alpha=1]." in report.notes
