@@ -5,8 +5,9 @@ YAML):
 
     halves           the official validation rows are cut in half: dev and test
     holdout          `dev_rows` train rows become dev; the official validation rows are test
+    by_size          halves under 10,000 official train rows, else holdout (RED's code for T5 on GLUE)
     from_validation  `dev_rows` of the official validation rows become dev, or half of them where
-                     that is less; the others are test (RED's rule for GLUE)
+                     that is less; the others are test (the RED paper's rule for GLUE)
     train_only       the release has train rows alone: `dev_rows` of them stand in for the validation
                      rows, and then as under `holdout`
     given            the source brings all three
@@ -180,9 +181,9 @@ def _divide(
             "add what is missing, or give data.holdout=0.2 for an absent validation split."
         )
     train, validation = pools["train"], pools["validation"]
-    if task.split_rule in ("halves", "from_validation"):
+    if task.division in ("halves", "from_validation"):
         half = len(validation) // 2
-        size = half if task.split_rule == "halves" else min(task.dev_rows, half)
+        size = half if task.division == "halves" else min(task.dev_rows, half)
         dev, test = draw(validation, size, seed, "halves")
         return train, dev, test
     known = {example.identity for example in validation}

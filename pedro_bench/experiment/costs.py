@@ -115,9 +115,9 @@ def _sizes(settings: Settings) -> _Sizes:
         return _MICRO
     task = settings.task
     train, validation = task.official_rows
-    if task.split_rule in ("halves", "from_validation"):
+    if task.division in ("halves", "from_validation"):
         half = validation // 2
-        dev = half if task.split_rule == "halves" else min(task.dev_rows, half)
+        dev = half if task.division == "halves" else min(task.dev_rows, half)
         return _Sizes(train, dev, validation - dev)
     if task.split_rule == "train_only":
         return _Sizes(train - 2 * task.dev_rows, task.dev_rows, task.dev_rows)

@@ -62,13 +62,17 @@ class Example:
         return "".join(part.text for part in self.parts)
 
 
-SPLIT_RULES = ("halves", "holdout", "from_validation", "train_only", "given")
+SMALL_TASK_ROWS = 10_000
+"""Official training rows below which a task is small: halves of the validation rows, batches of 16."""
+
+SPLIT_RULES = ("halves", "holdout", "by_size", "from_validation", "train_only", "given")
 """How official train and validation rows become train, dev and test (SPEC of the protocol, section 4).
 
 `halves`: the official validation rows are cut in half (dev, test); for under 10,000 official train rows.
 `holdout`: `dev_rows` train rows become dev, the official validation rows are the test set.
+`by_size`: `halves` for under 10,000 official train rows, else `holdout` (RED's code for T5 on GLUE).
 `from_validation`: the official validation rows are cut: `dev_rows` of them are dev and the rest test,
-    halves where that would be fewer (RED's rule for GLUE, with 1,000 dev rows).
+    halves where that would be fewer (the RED paper's rule for GLUE, with 1,000 dev rows).
 `train_only`: the release has train rows alone; `dev_rows` of them are the test set, and as many dev.
 `given`: the data set brings train, dev and test itself.
 """
@@ -83,7 +87,7 @@ class Task(ABC):
         label: Name as printed in tables.
         version: Raised whenever prompt, splits or metric change; enters the key of a run.
         split_rule: One of SPLIT_RULES, from the official sizes.
-        dev_rows: Rows of dev under `holdout`, `from_validation` and `train_only`.
+        dev_rows: Rows of dev under `holdout`, `by_size`, `from_validation` and `train_only`.
         official_rows: Official (train, validation) row counts, for `inspect` and the batch-size rule.
         hub_id: Data set on the Hub, with `hub_config` and a pinned `hub_revision`.
         max_new_tokens: Longest answer that is generated, in tokens.
@@ -119,6 +123,13 @@ class Task(ABC):
         checks.text("task.validation_split", self.validation_split)
         checks.integer("task.broken_rows", self.broken_rows, least=0)
         object.__setattr__(self, "columns", tuple(self.columns))
+
+    @property
+    def division(self) -> str:
+        """The split rule in force: that of this task's size under `by_size`."""
+        if self.split_rule != "by_size":
+            return self.split_rule
+        return "halves" if self.official_rows[0] < SMALL_TASK_ROWS else "holdout"
 
     @property
     @abstractmethod

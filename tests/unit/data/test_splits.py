@@ -61,6 +61,26 @@ def test_small_train_gives_a_quarter_and_says_so(make_task):
     )
 
 
+@pytest.mark.parametrize(
+    ("official", "expected"),
+    [
+        ((67_349, 872), [38, 10, 30]),  # sst2: the code divides it otherwise than the paper
+        ((10_000, 9), [38, 10, 30]),
+        ((9_999, 9), [48, 15, 15]),
+        ((2_490, 277), [48, 15, 15]),
+    ],
+)
+def test_by_size_takes_dev_from_train_on_large_tasks_alone(make_task, official, expected):
+    shared = [f"v {n}" for n in range(4)]  # train rows that stand in validation as well
+    raw = {"train": rows(*(f"t {n}" for n in range(48)), *shared), "validation": numbered("v", 30)}
+    task = make_task("sst2", split_rule="by_size", dev_rows=10, official_rows=official)
+    splits = make_splits(task, raw, holdout=None)
+    assert [splits[name].rows for name in ("train", "dev", "test")] == expected
+    assert splits.twins_removed == 4
+    parts = [set(prompts(splits[name])) for name in ("train", "dev", "test")]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 78
+
+
 def test_given(make_task):
     raw = {"train": numbered("t", 6), "dev": numbered("d", 2), "test": numbered("e", 3)}
     splits = make_splits(make_task("sst2"), raw, holdout=None)

@@ -96,6 +96,26 @@ def test_rows_of_the_split_rules():
     assert (rte.dev, rte.test) == (138, 139)
 
 
+@pytest.mark.parametrize(
+    ("task", "paper", "code"),
+    [
+        ("mnli", (392_702, 1000, 8815), (391_702, 1000, 9815)),
+        ("qqp", (363_846, 1000, 39_430), (362_846, 1000, 40_430)),
+        ("qnli", (104_743, 1000, 4463), (103_743, 1000, 5463)),
+        ("sst2", (67_349, 436, 436), (66_349, 1000, 872)),
+        ("cola", (8551, 521, 522), (8551, 521, 522)),
+        ("stsb", (5749, 750, 750), (5749, 750, 750)),
+        ("mrpc", (3668, 204, 204), (3668, 204, 204)),
+        ("rte", (2490, 138, 139), (2490, 138, 139)),
+    ],
+)
+def test_reds_two_ways_to_split_glue(task, paper, code):
+    """Its paper's Table 8, and `load_glue_data_t5` of its code."""
+    for rule, rows in (("from_validation", paper), ("by_size", code)):
+        sizes = costs._sizes(settings_of([*PAPER, f"task={task}", f"task.split_rule={rule}"]))
+        assert (sizes.train, sizes.dev, sizes.test) == rows
+
+
 def test_full_fine_tuning_costs_half_as_much_again_and_its_state():
     lora = settings_of(["method=lora"])
     full = replace(lora, method=settings_of(["method=full_ft"]).method)
