@@ -13,7 +13,7 @@ start at the backbone.
 
 Deviations: the authors' GPT-2 has position embeddings at the input, so their late prompt has none;
 rotary embeddings are applied in every layer, so ours has the positions of a prefix. Their dropout
-behind W_2 is the backbone's embedding dropout, which Llama does not have.
+behind W_2 is the backbone's own (GPT-2's embedding dropout), which Llama does not have.
 """
 
 from dataclasses import dataclass

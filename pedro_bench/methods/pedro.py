@@ -13,16 +13,17 @@ when the prompt passes through the model, and kept with that generation (`Prompt
 generator runs for a generated token, and beams of one prompt share its vectors.
 
 Shapes: W_down (d, r), W_up (r, q + v + f), b_up (q + v + f,), 7 + 5 coefficients of R for each layer.
-Initialisation: W_down ~ N(0, 0.02^2), W_up = 0, b_up = 1, R fitted to GELU: starts at the backbone.
+Initialisation (section 4.3): W_down ~ N(0, 0.02^2), W_up = 0, b_up = 1, R fitted to GELU: starts at the
+backbone.
 Training (eq. 8): W_down, W_up, b_up (`weights`) on training batches, the coefficients of R
 (`architecture`) on validation batches, alternating, first order.
 
 Variants of Table 4 (`conf/method/pedro_1.yaml` … `pedro_7.yaml`): mean and max pooling; vectors for
 Q, K, V, G, U; for Q, V only; ReLU; GELU; ReLU in the lower half of the layers and GELU in the upper.
 
-Deviations: no public code exists. The paper gives no initialisation of W_down, W_up and b_up, no
-learning rate of its own for R's coefficients and no dtype; ours stand above, the rate is the method's,
-and the generator is float32 whatever the backbone is, with the product cast back.
+Deviations: no public code exists. The paper gives no interval of the fit to GELU, no learning rate of its
+own for R's coefficients and no dtype; ours are [-4, 4] and the method's rate, and the generator is float32
+whatever the backbone is, with the product cast back.
 """
 
 from collections.abc import Mapping
