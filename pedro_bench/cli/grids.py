@@ -10,7 +10,7 @@
 
 What all parts share stands under Hydra's own `hydra.sweeper.params`. A typed key that the parts have
 chooses among their values (`method=lora` runs LoRA's share of the grid); a value that none of them has
-joins the first part, so that `method=mine` runs a new method on the whole grid.
+joins the first part that sets the key, so that `method=mine` runs a new method on the whole grid.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,10 +97,10 @@ def _chosen(parts: Sequence[Part], typed: Part) -> list[Part]:
         if not known:
             continue
         fresh = tuple(value for value in values if value not in known)
-        for number, part in enumerate(found):
+        for part in found:
             if key in part:
                 kept = tuple(value for value in values if value in part[key])
-                part[key] = (*kept, *(fresh if number == 0 else ()))
+                part[key], fresh = (*kept, *fresh), ()
     return [part for part in found if all(part.values())]
 
 

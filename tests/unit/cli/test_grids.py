@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.compose import configuration_of
+from pedro_bench.cli.compose import configuration_of, grid_of
 from pedro_bench.cli.grids import _chosen, afterwards, refuse_grid, sweeps_of
 from pedro_bench.cli.options import conf_folder, options
 from pedro_bench.cli.run import run
@@ -144,6 +144,46 @@ def test_reds_grids_have_reds_sizes():
     assert smallest["lora_red_gpt2"].alpha / smallest["lora_red_gpt2"].r == 32 / 8
 
 
+def test_loras_alpha_follows_the_backbone_as_in_reds_tables_9_and_10():
+    parts = grid_of(["+experiment=red_table1"])["parts"]
+    loras = [part for part in parts if part["method"] == "lora_red_roberta"]
+    assert [(part["backbone"], part.get("method.alpha")) for part in loras] == [
+        ("roberta_base", None),
+        ("roberta_large", "16"),
+    ]
+    here = ["+experiment=red_table1", "backbone=micro", "data=micro", "task=rte"]
+    (sweep,) = sweeps_of([*here, "method=lora_red_roberta"])
+    assert [one.settings.method.alpha for one in sweep.combinations] == [8]
+    (sweep,) = sweeps_of([*here, "method=ia3"])
+    assert [one.settings.method.name for one in sweep.combinations] == ["ia3"]
+
+
+def test_reds_grids_decode_and_schedule_as_its_tables_11_and_13_say():
+    here = ["backbone=micro", "data=micro", "task=rte"]
+    own = ["trainer.label_smoothing_factor=0.1", "trainer.weight_decay=0.01"]
+    for name, method in (("red_table2", "lora_red_gpt2"), ("red_table5", "red")):
+        (sweep,) = sweeps_of([f"+experiment={name}", f"method={method}", *here, *own])
+        (one,) = sweep.combinations
+        decoding = one.settings.evaluation
+        assert (decoding.num_beams, decoding.length_penalty) == (10, 0.9)
+        assert decoding.no_repeat_ngram_size == 4
+        trainer = one.settings.trainer
+        assert (trainer.label_smoothing_factor, trainer.weight_decay) == (0.1, 0.01)
+    (sweep,) = sweeps_of(["+experiment=red_table4", "method=red", *here])
+    trainer = sweep.combinations[0].settings.trainer
+    assert (trainer.lr_scheduler_type, trainer.warmup_ratio) == ("cosine", 0.1)
+    assert (trainer.batch_size, trainer.max_length) == (128, 768)
+
+
+def test_reds_code_splits_glue_by_size():
+    (sweep,) = sweeps_of(
+        ["+experiment=red_table3", "backbone=llama2_7b", "method=red", "task.split_rule=by_size"]
+    )
+    rules = {one.settings.task.name: one.settings.task.division for one in sweep.combinations}
+    large = dict.fromkeys(("mnli", "sst2", "qnli", "qqp"), "holdout")
+    assert rules == large | dict.fromkeys(("mrpc", "cola", "rte", "stsb"), "halves")
+
+
 def test_what_does_not_exist_here_is_named_in_one_sentence():
     with pytest.raises(ConfigError, match=r"experiment=red_table3 .*no backbone t5_none") as error:
         sweeps_of(["+experiment=red_table3", "backbone=t5_none"])
@@ -153,7 +193,7 @@ def test_what_does_not_exist_here_is_named_in_one_sentence():
 def test_a_typed_option_stands_in_for_one_that_does_not_exist():
     sweeps = sweeps_of(["+experiment=red_table1", "backbone=micro", "data=micro", "task=rte,sst2"])
     chosen = [(one.settings.task.name, one.settings.method.name) for one in sweeps[0].combinations]
-    assert chosen[0] == ("rte", "lora_red_roberta")
+    assert chosen[0] == ("rte", "red")
     assert sum(len(sweep.combinations) for sweep in sweeps) == 2 * 6
     assert sweeps[0].combinations[0].overrides[:2] == ("backbone=micro", "task=rte")
 
