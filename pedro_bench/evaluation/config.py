@@ -16,12 +16,15 @@ class EvaluationConfig:
         batch_size: Prompts that are decoded together. Does not change any result.
         length_penalty: Exponent of the length that a beam's score is divided by; above 0 favours
             long answers over the plain sum (Transformers' default: 1).
+        no_repeat_ngram_size: Length of token sequences of which none comes twice in prompt and answer
+            together, as in Transformers; 0: any may.
     """
 
     name: str
     num_beams: int = 3
     batch_size: int = 32
     length_penalty: float = 1.0
+    no_repeat_ngram_size: int = checks.later(0, neutral=0)
 
     version: ClassVar[int] = 1
     """Raised whenever the same settings give other answers; enters the key of a run."""
@@ -33,6 +36,7 @@ class EvaluationConfig:
         checks.integer("evaluation.num_beams", self.num_beams)
         checks.integer("evaluation.batch_size", self.batch_size)
         checks.number("evaluation.length_penalty", self.length_penalty)
+        checks.integer("evaluation.no_repeat_ngram_size", self.no_repeat_ngram_size, least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

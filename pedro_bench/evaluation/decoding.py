@@ -13,8 +13,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, StoppingCriteriaList
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    StoppingCriteriaList,
+)
 
 from pedro_bench.evaluation.batches import Adapted, Progress, by_length, evaluating, padded
 from pedro_bench.evaluation.stopping import StopTexts, cut_at_stop
@@ -30,6 +38,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
     length_penalty: float = 1.0,
+    no_repeat_ngram_size: int = 0,
     stop: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[str]:
@@ -43,6 +52,7 @@ def generate(
         batch_size: Prompts decoded together; the device needs room for `batch_size * num_beams`
             caches.
         length_penalty: As in Transformers; used with two beams or more.
+        no_repeat_ngram_size: As in Transformers, the prompt included; 0 for no rule.
         stop: Texts before which an answer is cut, none empty.
         progress: Called after each batch with the numbers of finished and of all prompts.
 
@@ -59,7 +69,7 @@ def generate(
     with evaluating(adapted, batch_size), _without_own_settings(adapted.backbone.model):
         for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
             chosen = [prompts[row].prompt_ids for row in rows]
-            answers = _generate_batch(adapted, chosen, settings, stop)
+            answers = _generate_batch(adapted, chosen, settings, stop, no_repeat_ngram_size)
             for row, answer in zip(rows, answers, strict=True):
                 text = tokenizer.decode(
                     _until(answer, tokenizer.eos_token_id),
@@ -78,6 +88,7 @@ def _generate_batch(
     prompts: Sequence[Sequence[int]],
     settings: GenerationConfig,
     stop: Sequence[str],
+    no_repeat_ngram_size: int,
 ) -> list[list[int]]:
     """Return the new tokens of each prompt, end-of-sequence and padding included."""
     backbone = adapted.backbone
@@ -97,10 +108,41 @@ def _generate_batch(
         elif stop:
             ending = StopTexts(backbone.tokenizer, ids_BT.shape[1], stop)
             given["stopping_criteria"] = StoppingCriteriaList([ending])
+        if no_repeat_ngram_size:
+            rule = NoRepeatNGrams(no_repeat_ngram_size, prompts, ids_BT.shape[1])
+            given["logits_processor"] = LogitsProcessorList([rule])
         output_BT = backbone.model.generate(
             input_ids=ids_BT, position_ids=positions_BT, generation_config=settings, **given
         )
     return output_BT[:, ids_BT.shape[1] :].tolist()  # type: ignore[no-any-return]
+
+
+class NoRepeatNGrams(LogitsProcessor):  # type: ignore[misc]  # the base class is Any to the checker
+    """Transformers' rule for each row's own prompt and answer.
+
+    `generate` sees the prompt padded, or of several beams only its last token; both would change which
+    sequences have been there before.
+
+    Args:
+        size: Length of the token sequences of which none comes twice.
+        prompts: Each example's prompt, without padding.
+        width: Columns that `generate` got as input; the answer stands behind them.
+    """
+
+    def __init__(self, size: int, prompts: Sequence[Sequence[int]], width: int) -> None:
+        self._rule = NoRepeatNGramLogitsProcessor(size)
+        self._prompts = [torch.tensor([prompt]) for prompt in prompts]
+        self._width = width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores (rows, V), beams of one prompt side by side, with -inf at what is banned."""
+        beams = len(input_ids) // len(self._prompts)
+        made = input_ids[:, self._width :].split(beams)
+        parts = [
+            self._rule(torch.cat([prompt.to(own.device).expand(beams, -1), own], 1), part)
+            for prompt, own, part in zip(self._prompts, made, scores.split(beams), strict=True)
+        ]
+        return torch.cat(parts)
 
 
 def _read_prompt(

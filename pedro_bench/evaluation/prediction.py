@@ -85,6 +85,7 @@ def predict(
         max_new_tokens=task.max_new_tokens,
         batch_size=config.batch_size,
         length_penalty=config.length_penalty,
+        no_repeat_ngram_size=config.no_repeat_ngram_size,
         progress=progress,
     )
     answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]

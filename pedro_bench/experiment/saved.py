@@ -26,6 +26,9 @@ _ADAPTER = "adapter"
 
 DEFAULT_BEAMS = 3
 
+SEARCH = ("num_beams", "length_penalty", "no_repeat_ngram_size")
+"""Settings of a run's evaluation that decide which answer is generated."""
+
 
 class SavedRun:
     """A trained model, ready to use; calls of several threads run one after another.
@@ -61,11 +64,12 @@ class SavedRun:
         max_new_tokens: int | None = None,
         batch_size: int = 32,
     ) -> list[str]:
-        """Generate the answer to each prompt, without leading space.
+        """Generate the answer to each prompt as the run's evaluation did, without leading space.
 
         Args:
             prompts: Prompt texts, such as `example.prompt`, without trailing space.
-            num_beams: Beams; None: as in the run's evaluation (3 where that only ranked answers).
+            num_beams: Beams; None: the run's (3 where its evaluation only ranked answers). Length penalty
+                and n-gram rule are the run's.
             max_new_tokens: Longest answer in tokens; None: the task's.
             batch_size: Prompts decoded together.
 
@@ -79,11 +83,13 @@ class SavedRun:
         encoded = encode(
             self.tokenizer, examples, max_length=limit, with_answers=False, max_new_tokens=room
         ).encoded
-        beams = num_beams or int(self._config["evaluation"].get("num_beams", DEFAULT_BEAMS))
+        own = {"num_beams": DEFAULT_BEAMS, **self._config["evaluation"]}
+        search = {name: own[name] for name in SEARCH if name in own}
+        search["num_beams"] = num_beams or search["num_beams"]
         steps = stepping(self._decoder, self.adapted.modules(), max_new_tokens=room)
         with self._turn, steps:
             texts = generate(
-                self.adapted, encoded, num_beams=beams, max_new_tokens=room, batch_size=batch_size
+                self.adapted, encoded, max_new_tokens=room, batch_size=batch_size, **search
             )
         return [text.strip() for text in texts]
 

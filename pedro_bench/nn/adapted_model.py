@@ -67,17 +67,20 @@ class AdaptedModel(nn.Module):
             raise
         self.adapter = self._injection.adapter
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """Return the summed loss over answer tokens and their number.
 
         Args:
             batch: Right- or left-padded examples with answers.
+            label_smoothing: Part of a token's loss that is the mean of -log p over the vocabulary.
 
         Returns:
             Sum of the cross-entropy over the answer tokens (float32 scalar, nats) and N (int64 scalar).
         """
         logits_NV, labels_N = self.answer_logits(batch)
-        loss = F.cross_entropy(logits_NV, labels_N, reduction="sum")
+        loss = F.cross_entropy(
+            logits_NV, labels_N, reduction="sum", label_smoothing=label_smoothing
+        )
         return loss, torch.tensor(labels_N.numel(), device=loss.device)
 
     def answer_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,13 @@ from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.protocols.method import Method
+from pedro_bench.protocols.task import SMALL_TASK_ROWS
 
 PRECISIONS = ("auto", "fp32", "bf16")
 """`auto` is bf16 autocast on a GPU and float32 elsewhere."""
 
-SMALL_TASK_ROWS = 10_000
-"""Official training rows below which the paper's batch is 16 and not 128."""
+LR_SCHEDULER_TYPES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
+"""Schedules of Transformers that need no settings of their own; `optimiser.schedule_factor` has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,10 @@ class TrainerConfig:
         beta1: AdamW's decay rate of the first moment, in [0, 1).
         beta2: AdamW's decay rate of the second moment, in [0, 1).
         eps: AdamW's denominator offset. Above 0.
+        lr_scheduler_type: One of LR_SCHEDULER_TYPES, as in Transformers; `constant` has no warm-up.
         warmup_ratio: Part of all steps in which the learning rate rises from 0, in [0, 1].
+        label_smoothing_factor: Part of the loss that is the mean of -log p over the vocabulary, in
+            [0, 1); in the dev loss too, as in Transformers.
         num_epochs: Most passes over the training rows.
         max_steps: Most optimiser steps, or null for no bound beside `num_epochs`.
         batch_size: Examples per optimiser step, or null for the paper's rule (16 or 128).
@@ -63,7 +67,9 @@ class TrainerConfig:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    lr_scheduler_type: str = checks.later("linear", neutral="linear")
     warmup_ratio: float = 0.06
+    label_smoothing_factor: float = checks.later(0.0, neutral=0.0)
     num_epochs: int = 10
     max_steps: int | None = None
     batch_size: int | None = None
@@ -106,6 +112,7 @@ class TrainerConfig:
             checks.integer(f"trainer.{key}", getattr(self, key), optional=True)
         self._check_numbers()
         checks.choice("trainer.precision", self.precision, PRECISIONS)
+        checks.choice("trainer.lr_scheduler_type", self.lr_scheduler_type, LR_SCHEDULER_TYPES)
         checks.flag("trainer.group_by_length", self.group_by_length)
         checks.flag("trainer.gradient_checkpointing", self.gradient_checkpointing)
 
@@ -119,6 +126,9 @@ class TrainerConfig:
         checks.number("trainer.beta2", self.beta2, least=0, below=1)
         checks.number("trainer.eps", self.eps, above=0)
         checks.number("trainer.warmup_ratio", self.warmup_ratio, least=0, most=1)
+        checks.number(
+            "trainer.label_smoothing_factor", self.label_smoothing_factor, least=0, below=1
+        )
         checks.number("trainer.max_grad_norm", self.max_grad_norm, above=0)
 
     def resolved_batch_size(self, official_train_rows: int) -> int:

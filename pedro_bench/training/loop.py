@@ -65,6 +65,7 @@ class TrainingLoop:
             micro,
             config.eval_batch_size or micro,
             config.micro_batch_tokens,
+            config.label_smoothing_factor,
         )
         chosen = levels(
             adapted.parameter_groups(), adapted.method.bilevel, train_rows, self.dev, self.seed
@@ -161,7 +162,9 @@ class TrainingLoop:
         """One optimiser step of every level, the weights last."""
         state, adapted = self.state, self.adapted
         number = state.step
-        factor = schedule_factor(number, self.total_steps, self.num_warmup)
+        factor = schedule_factor(
+            number, self.total_steps, self.num_warmup, self.config.lr_scheduler_type
+        )
         for learner in self.learners:
             is_weights = learner.level.name == WEIGHTS
             rows = learner.order.batch(number)

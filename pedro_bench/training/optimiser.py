@@ -1,9 +1,15 @@
-"""Optimiser and schedule: AdamW, linear warm-up and decay, and their state as named tensors.
+"""Optimiser and schedule: AdamW, warm-up and decay, and their state as named tensors.
 
-The factor on the learning rate at optimiser step k (from 0) of n, with w = ceil(warmup_ratio * n):
-k / w while k < w, then (n - k) / (n - w): the linear schedule of Hugging Face Transformers, whose
-very first step therefore has a rate of 0. It is a pure function of the step, so resuming has
-nothing to restore but the step.
+The factor on the learning rate at optimiser step k (from 0) of n, with w = ceil(warmup_ratio * n) and
+t = (k - w) / (n - w), is that of Hugging Face Transformers' schedule of the same name:
+
+    k / w                      while k < w (not under `constant`), so the first step has a rate of 0
+    1 - t                      linear
+    (1 + cos(pi t)) / 2        cosine
+    1                          constant, constant_with_warmup
+    sqrt(s / (k - w + s))      inverse_sqrt, with s = w, or 10,000 without warm-up
+
+It is a pure function of the step, so resuming has nothing to restore but the step.
 """
 
 import math
@@ -17,6 +23,8 @@ from pedro_bench.errors import TrainingError
 from pedro_bench.training.config import TrainerConfig
 
 _SEPARATOR = "|"
+_TIMESCALE = 10_000
+"""Transformers' timescale of `inverse_sqrt` without warm-up."""
 
 
 def warmup_steps(total_steps: int, warmup_ratio: float) -> int:
@@ -24,17 +32,30 @@ def warmup_steps(total_steps: int, warmup_ratio: float) -> int:
     return math.ceil(total_steps * warmup_ratio)
 
 
-def schedule_factor(step: int, total_steps: int, num_warmup: int) -> float:
+def schedule_factor(
+    step: int, total_steps: int, num_warmup: int, lr_scheduler_type: str = "linear"
+) -> float:
     """Return the factor on the learning rate at a step, in [0, 1].
 
     Args:
         step: Optimiser steps already taken, from 0.
         total_steps: Length of the schedule.
         num_warmup: Steps of warm-up.
+        lr_scheduler_type: One of `config.LR_SCHEDULER_TYPES`.
     """
+    if lr_scheduler_type == "constant":
+        return 1.0
     if step < num_warmup:
         return step / max(1, num_warmup)
-    return max(0.0, (total_steps - step) / max(1, total_steps - num_warmup))
+    if lr_scheduler_type == "constant_with_warmup":
+        return 1.0
+    if lr_scheduler_type == "inverse_sqrt":
+        timescale = num_warmup or _TIMESCALE
+        return math.sqrt(timescale / (step - num_warmup + timescale))
+    rest = max(1, total_steps - num_warmup)
+    if lr_scheduler_type == "cosine":
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * (step - num_warmup) / rest)))
+    return max(0.0, (total_steps - step) / rest)
 
 
 def build_optimiser(

@@ -1,11 +1,13 @@
 """Passes over rows: the loss of one optimiser batch with its gradients, and the loss of a split.
 
     loss = sum over answer tokens of the whole optimiser batch / number of answer tokens in it
+    of a token: (1 - s) * -log p(token) + s * mean over the vocabulary of -log p
 
-so how it is cut into portions changes nothing but rounding. With several processes each takes a
-contiguous slice of every optimiser batch, and gradients and sums are added up over processes, which
-gives the same loss again. Where the backbone's layers are split over processes (`nn.sharding`), all of
-them make as many passes as the busiest: the others fill up with a pass that counts nothing.
+with s = `trainer.label_smoothing_factor`, as in Transformers' LabelSmoother. How a batch is cut into
+portions changes nothing but rounding. With several processes each takes a contiguous slice of every
+optimiser batch, and gradients and sums are added up over processes, which gives the same loss again.
+Where the backbone's layers are split over processes (`nn.sharding`), all of them make as many passes as
+the busiest: the others fill up with a pass that counts nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -91,6 +93,7 @@ class Passes:
         micro_batch_size: Examples per forward pass in training, over all processes.
         eval_batch_size: Examples per forward pass of a split's loss.
         micro_batch_tokens: Positions per forward pass of one process, or None for no bound.
+        label_smoothing: s of the module's docstring, in training and for a split's loss.
     """
 
     adapted: AdaptedModel
@@ -99,6 +102,7 @@ class Passes:
     micro_batch_size: int
     eval_batch_size: int
     micro_batch_tokens: int | None = None
+    label_smoothing: float = 0.0
 
     def backward(
         self,
@@ -121,7 +125,7 @@ class Passes:
         total = torch.zeros((), device=self.adapted.backbone.device)
         for portion, weight in self._portions(rows):
             with self._autocast():
-                loss, _ = self.adapted(self._collate(portion))
+                loss, _ = self.adapted(self._collate(portion), self.label_smoothing)
             loss = weight * loss
             (loss / num_tokens).backward(inputs=wanted)
             total += loss.detach()
@@ -142,7 +146,8 @@ class Passes:
             own = [(indices, 1.0) for indices in batches[first::stride]]
             for indices, weight in self._filled(own, batches[0][:1], -(-len(batches) // stride)):
                 with self._autocast():
-                    loss, _ = self.adapted(self._collate([rows[index] for index in indices]))
+                    batch = self._collate([rows[index] for index in indices])
+                    loss, _ = self.adapted(batch, self.label_smoothing)
                 total += weight * loss
         self.adapted.train(was_training)
         return float(self._summed(total)) / sum(len(row.answer_ids) for row in rows)

@@ -1,6 +1,7 @@
 """No dead knobs: another value of any setting of any method trains another model, or is refused.
 
-Every YAML in conf/method and every field of its class, found by listing. Each run is the real trainer,
+Every YAML in conf/method and every field of its class, found by listing; then every setting of the trainer
+and of generation that enters a key. Each run is the real trainer,
 all phases of the method, on a tiny backbone; the outcome is the trained model's logits on a fixed
 batch, compared bit for bit. The control: another name trains the same bits.
 """
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from types import UnionType
+from types import SimpleNamespace, UnionType
 from typing import Any, get_args, get_origin
 
 import pytest
@@ -21,12 +22,14 @@ import torch
 from pedro_bench.backbones.llama import Llama
 from pedro_bench.data.batching import collate
 from pedro_bench.errors import PedroBenchError
+from pedro_bench.evaluation.config import EvaluationConfig
+from pedro_bench.evaluation.prediction import predict
 from pedro_bench.methods.lora import Lora
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.seeding import seed_torch
-from pedro_bench.training.config import TrainerConfig
+from pedro_bench.training.config import LR_SCHEDULER_TYPES, TrainerConfig
 from pedro_bench.training.trainer import train
 from tests.tiny import METHOD_NAMES, build_method, save_tiny
 
@@ -126,21 +129,21 @@ class Outcomes:
         self.batch = collate(rows(6, 3), pad_id=0, side="right")
         self.known: dict[tuple[str, int], torch.Tensor] = {}
 
-    def of(self, method: Method, steps: int) -> torch.Tensor:
-        """Return the trained model's logits (N, V)."""
-        key = (repr(method), steps)
+    def of(self, method: Method, steps: int, **changes: Any) -> torch.Tensor:
+        """Return the trained model's logits (N, V); keywords change the trainer's settings."""
+        key = (f"{method!r} {changes!r}", steps)
         if key not in self.known:
-            self.known[key] = self.run(method, steps)
+            self.known[key] = self.run(method, steps, changes)
         return self.known[key]
 
-    def run(self, method: Method, steps: int) -> torch.Tensor:
+    def run(self, method: Method, steps: int, changes: dict[str, Any]) -> torch.Tensor:
         folder = next(self.folders)
         following: Method | None = method
         for phase in itertools.count():
             seed_torch(0, "init", phase)
             adapted = AdaptedModel(self.backbone, following or method)
             try:
-                self.train(adapted, steps, phase, folder)
+                self.train(adapted, steps, phase, folder, changes)
                 with torch.no_grad():
                     logits_NV = adapted.answer_logits(self.batch)[0]
                 following = adapted.method.following(adapted.adapter)
@@ -151,20 +154,23 @@ class Outcomes:
         shutil.rmtree(folder)
         return logits_NV
 
-    def train(self, adapted: AdaptedModel, steps: int, phase: int, folder: Path) -> None:
+    def train(
+        self, adapted: AdaptedModel, steps: int, phase: int, folder: Path, changes: dict[str, Any]
+    ) -> None:
+        settings = {
+            "lr": None,
+            "untuned_lr": 2e-2,
+            "warmup_ratio": 0.0,
+            "num_epochs": steps,
+            "max_steps": steps,
+            "batch_size": 8,
+            "eval_every_steps": steps,
+        }
         train(
             adapted,
             train=rows(24, 1),
             dev=rows(8, 2),
-            config=TrainerConfig(
-                lr=None,
-                untuned_lr=2e-2,
-                warmup_ratio=0.0,
-                num_epochs=steps,
-                max_steps=steps,
-                batch_size=8,
-                eval_every_steps=steps,
-            ),
+            config=TrainerConfig(**{**settings, **changes}),
             official_train_rows=24,
             seed=0,
             key="key",
@@ -226,6 +232,86 @@ def test_the_tables_name_real_knobs() -> None:
         if is_dataclass(base) and knob.name in {one.name for one in fields(base)}
     }
     assert {*OTHER_VALUES, *BESIDE} <= known
+
+
+TRAINER: dict[str, list[Any]] = {
+    "lr": [1e-2],
+    "weight_decay": [0.5],
+    "beta1": [0.5],
+    "beta2": [0.9],
+    "eps": [1e-3],
+    "lr_scheduler_type": list(LR_SCHEDULER_TYPES[1:]),
+    "warmup_ratio": [0.5],
+    "label_smoothing_factor": [0.1, 0.5],
+    "num_epochs": [1],
+    "max_steps": [3],
+    "batch_size": [4],
+    "group_by_length": [True],
+    "max_grad_norm": [1e-3],
+    "precision": ["bf16"],
+}
+"""Setting of the trainer that enters a key -> other values, each of which trains another model."""
+
+TRAINER_ELSEWHERE = {
+    "max_length",  # read where rows are encoded
+    "architecture_lr",  # of bilevel methods alone
+    "architecture_weight_decay",
+    "eval_every_steps",  # which adapter is the best, and when training ends
+    "patience",
+    "micro_batch_size",  # rounding of sums
+    "micro_batch_tokens",
+    "eval_batch_size",
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, own in TRAINER.items() for value in own]
+)
+def test_another_value_of_the_trainer_trains_another_model(
+    field: str, value: Any, outcomes: Outcomes
+) -> None:
+    method, own = build_method("lora", dropout=0.0), {"lr": 2e-2}
+    steps = 9  # three epochs of three batches
+    base = outcomes.of(method, steps, **own)
+    assert not torch.equal(outcomes.of(method, steps, **{**own, field: value}), base)
+
+
+def test_every_setting_of_the_trainer_is_tried_or_named() -> None:
+    known = {one.name for one in fields(TrainerConfig)}
+    assert {*TRAINER, *TRAINER_ELSEWHERE} == known - TrainerConfig.moves_no_number | {"lr"}
+    assert not TRAINER_ELSEWHERE & set(TRAINER)
+
+
+GENERATION: dict[str, Any] = {"num_beams": 1, "length_penalty": -3.0, "no_repeat_ngram_size": 2}
+
+
+@pytest.mark.parametrize("field", GENERATION)
+def test_another_value_of_the_evaluation_gives_other_answers(
+    field: str, outcomes: Outcomes
+) -> None:
+    task: Any = SimpleNamespace(
+        max_new_tokens=8, extract=lambda text, _: text, score=lambda *_: {"acc": 0.0}
+    )
+    adapted = AdaptedModel(outcomes.backbone, build_method("full_ft"))
+    head = outcomes.backbone.model.get_output_embeddings()
+    kept = head.weight.detach().clone()
+    try:
+        with torch.no_grad():
+            head.weight[2] *= 3.0  # the end of answers of many lengths is likely
+        config = EvaluationConfig(name="generation")
+        texts = [
+            predict(adapted, task, [None] * 12, rows(12, 5), one).texts  # type: ignore[list-item]
+            for one in (config, replace(config, **{field: GENERATION[field]}))
+        ]
+    finally:
+        with torch.no_grad():
+            head.weight.copy_(kept)
+        adapted.remove()
+    assert texts[0] != texts[1]
+
+
+def test_every_setting_of_generation_is_tried_or_moves_nothing() -> None:
+    assert {*GENERATION, "name", "batch_size"} == {one.name for one in fields(EvaluationConfig)}
 
 
 @dataclass(frozen=True, kw_only=True)

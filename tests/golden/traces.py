@@ -46,7 +46,9 @@ TRAINERS: Mapping[str, tuple[str, ...]] = {
     "beta1": ("trainer.beta1=0.1",),
     "beta2": ("trainer.beta2=0.1",),
     "eps": ("trainer.eps=0.01",),
+    "lr_scheduler_type": ("trainer.lr_scheduler_type=cosine",),
     "warmup_ratio": ("trainer.warmup_ratio=0.75",),
+    "label_smoothing_factor": ("trainer.label_smoothing_factor=0.1",),
     "num_epochs": ("trainer.max_steps=null", "trainer.num_epochs=1"),
     "max_steps": ("trainer.max_steps=3",),
     "batch_size": ("trainer.batch_size=3",),
@@ -68,6 +70,7 @@ EVALUATIONS: Mapping[str, tuple[str, ...]] = {
     "greedy": ("evaluation.num_beams=1",),
     "beams": ("evaluation.num_beams=4",),
     "length_penalty": ("evaluation.length_penalty=0.2",),
+    "no_repeat_ngram_size": ("evaluation.no_repeat_ngram_size=1",),
     "likelihood": ("evaluation=likelihood", "task=boolq"),
     "length_normalised": (
         "evaluation=likelihood",
@@ -215,7 +218,7 @@ def makers() -> dict[str, dict[str, Callable[[], dict[str, Any]]]]:
         },
         "splits": {
             rule: partial(split_trace, rule)
-            for rule in ("halves", "holdout", "from_validation", "train_only", "given")
+            for rule in ("halves", "holdout", "by_size", "from_validation", "train_only", "given")
         },
     }
 

@@ -29,6 +29,9 @@ def test_shipped_settings() -> None:
         ("num_beams", 0, r"evaluation\.num_beams must be a whole number of at least 1, got 0"),
         ("num_beams", 2.0, r"evaluation\.num_beams must be a whole number of at least 1, got 2\.0"),
         ("batch_size", -3, r"evaluation\.batch_size must be .* at least 1, got -3"),
+        ("no_repeat_ngram_size", -1, r"no_repeat_ngram_size must be .* at least 0, got -1"),
+        ("no_repeat_ngram_size", 4.0, r"no_repeat_ngram_size must be a whole number .* got 4\.0"),
+        ("no_repeat_ngram_size", True, r"no_repeat_ngram_size must be a whole .*, got True"),
         ("length_penalty", "long", r"evaluation\.length_penalty must be a number, got 'long'"),
     ],
 )

@@ -162,6 +162,34 @@ def test_length_penalty_is_passed_on(load_tiny: Callable[..., Any]) -> None:
     assert texts[-3.0] != texts[3.0]
 
 
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_ngrams_of_prompt_and_answer_come_once_as_in_transformers(
+    load_tiny: Callable[..., Any], num_beams: int, size: int
+) -> None:
+    """Each prompt alone in Transformers' generate; here padded, cached, and with its beams."""
+    backbone = load_tiny()
+    prompts = make_prompts()
+    ruled = [plain_generate(backbone, p, num_beams, no_repeat_ngram_size=size) for p in prompts]
+    free = [plain_generate(backbone, p, num_beams) for p in prompts]
+    # What the rule bans may stand in the prompt alone, which `generate` with beams does not see.
+    echoes = [
+        Encoded((*p.prompt_ids, *_ids(backbone, text)), (), p.index)
+        for p, text in zip(prompts, free, strict=True)
+    ]
+    ruled += [plain_generate(backbone, p, num_beams, no_repeat_ngram_size=size) for p in echoes]
+    free += [plain_generate(backbone, p, num_beams) for p in echoes]
+    assert ruled != free
+    options = {"num_beams": num_beams, "max_new_tokens": NEW_TOKENS, "no_repeat_ngram_size": size}
+    adapted = adapt(backbone)
+    for batch_size in (1, 4):
+        assert generate(adapted, prompts + echoes, batch_size=batch_size, **options) == ruled
+
+
+def _ids(backbone: Any, text: str) -> list[int]:
+    return list(backbone.tokenizer(text, add_special_tokens=False).input_ids)
+
+
 def with_bias_to_end(backbone: Any) -> None:
     """Make the end-of-sequence token likely enough that answers have many lengths."""
     head = backbone.model.get_output_embeddings()

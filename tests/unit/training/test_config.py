@@ -69,6 +69,15 @@ def test_the_learning_rate_in_force(lora: Any) -> None:
     ("change", "message"),
     [
         ({"lr": 0}, r"trainer\.lr must be a number above 0 or null, got 0\."),
+        ({"lr_scheduler_type": "cosin"}, r"trainer\.lr_scheduler_type .*'cosin'.*cosine"),
+        ({"lr_scheduler_type": "polynomial"}, r"trainer\.lr_scheduler_type must be .*'polynomial'"),
+        ({"lr_scheduler_type": None}, r"trainer\.lr_scheduler_type must be one of .* got None"),
+        (
+            {"label_smoothing_factor": 1.0},
+            r"trainer\.label_smoothing_factor must be a number at least 0 and below 1, got 1\.0",
+        ),
+        ({"label_smoothing_factor": -0.1}, r"trainer\.label_smoothing_factor .* got -0\.1"),
+        ({"label_smoothing_factor": "0.1"}, r"trainer\.label_smoothing_factor .* got '0\.1'"),
         ({"lr": "fast"}, r"trainer\.lr must be a number above 0 or null, got 'fast'\."),
         ({"batch_size": 0}, r"trainer\.batch_size must be .* at least 1 or null, got 0\."),
         ({"patience": None}, r"trainer\.patience must be a whole number of at least 1, got None\."),

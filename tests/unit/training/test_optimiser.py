@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pedro_bench.errors import TrainingError
-from pedro_bench.training.config import TrainerConfig
+from pedro_bench.training.config import LR_SCHEDULER_TYPES, TrainerConfig
 from pedro_bench.training.optimiser import (
     build_optimiser,
     load_optimiser_tensors,
@@ -25,13 +25,16 @@ def test_schedule_by_hand() -> None:
     assert schedule_factor(0, 10, 0) == 1.0
 
 
-def test_schedule_is_the_one_of_transformers() -> None:
-    from transformers import get_linear_schedule_with_warmup
+@pytest.mark.parametrize("warmup_ratio", [0.0, 0.06, 0.5, 1.0])
+@pytest.mark.parametrize("name", LR_SCHEDULER_TYPES)
+def test_schedule_is_the_one_of_transformers(name: str, warmup_ratio: float) -> None:
+    from transformers import get_scheduler
 
+    warmup = warmup_steps(37, warmup_ratio)
     optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = get_linear_schedule_with_warmup(optimiser, warmup_steps(37, 0.06), 37)
+    theirs = get_scheduler(name, optimiser, num_warmup_steps=warmup, num_training_steps=37)
     for step in range(37):
-        ours = schedule_factor(step, 37, warmup_steps(37, 0.06))
+        ours = schedule_factor(step, 37, warmup, name)
         assert theirs.get_last_lr()[0] == pytest.approx(ours, abs=1e-12)
         optimiser.step()
         theirs.step()

@@ -58,6 +58,61 @@ def test_methods_own_rate_is_used(
     assert result.history[0]["lr"] == 0.25
 
 
+@pytest.mark.parametrize(("kind", "factor"), [("cosine", 0.75), ("constant", 1.0)])
+def test_the_schedule_asked_for_is_in_force(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any, kind: str, factor: float
+) -> None:
+    config = short(max_steps=6, warmup_ratio=0.5, lr=0.01, lr_scheduler_type=kind)
+    _, result = run_training(lora, config)
+    # Step 5 is number 4 from 0, the first of three after the warm-up's end: (1 + cos(pi / 3)) / 2.
+    assert [entry["lr"] for entry in result.history][:2] == pytest.approx(
+        [0.01 / 3, 0.01] if kind == "cosine" else [0.01, 0.01]
+    )
+    config = replace(config, eval_every_steps=5)
+    assert run_training(lora, config, "five")[1].history[0]["lr"] == pytest.approx(0.01 * factor)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5])
+@pytest.mark.parametrize("micro_batch_size", [16, 5])
+def test_label_smoothing_is_transformers_over_the_whole_batch(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    train_rows: list[Encoded],
+    dev_rows: list[Encoded],
+    micro_batch_size: int,
+    factor: float,
+) -> None:
+    """The dev loss, and the gradients of a step in portions, against LabelSmoother on all rows at once."""
+    from accelerate import Accelerator
+    from transformers.trainer_pt_utils import LabelSmoother
+
+    from pedro_bench.data.batching import collate
+    from pedro_bench.training.steps import Passes
+
+    config = short(max_steps=2, label_smoothing_factor=factor, micro_batch_size=micro_batch_size)
+    adapted, result = run_training(lora, config)
+    assert result.history != run_training(lora, short(max_steps=2), "plain")[1].history
+
+    def expected(rows: list[Encoded]) -> torch.Tensor:
+        batch = collate(rows, 0, "right")
+        with adapted.context(batch.prompt_mask_BT).active():
+            logits = adapted.model(input_ids=batch.input_ids_BT).logits
+        smoother = LabelSmoother(epsilon=factor)
+        return smoother({"logits": logits}, batch.labels_BT, shift_labels=True)
+
+    assert result.history[0]["dev_loss"] == pytest.approx(expected(dev_rows).item(), rel=1e-5)
+    weights = list(adapted.adapter.parameters())
+    passes = Passes(adapted, Accelerator(), "fp32", micro_batch_size, 4, None, factor)
+    adapted.adapter.zero_grad()
+    loss = passes.backward(train_rows[:16], weights)
+    theirs = expected(train_rows[:16])
+    assert loss == pytest.approx(theirs.item(), rel=1e-5)
+    for own, gradient in zip(weights, torch.autograd.grad(theirs, weights), strict=True):
+        assert own.grad is not None
+        torch.testing.assert_close(own.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["lora", "pedro"])
 def test_portions_change_nothing_but_rounding(
     run_training: Callable[..., Any],
