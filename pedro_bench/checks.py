@@ -1,10 +1,10 @@
 """Checks that configuration dataclasses run on themselves; each names the full key as typed."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import field
 from typing import Any
 
-from pedro_bench.errors import ConfigError, near_match
+from pedro_bench.errors import ConfigError, PedroBenchError, near_match
 
 NEUTRAL = "neutral"
 """Key of a field's metadata: the value that stands for how things were before the field was there."""
@@ -103,6 +103,30 @@ def text(key: str, value: Any, *, optional: bool = False) -> None:
         raise ConfigError(
             f"{key} must be a text{' or null' if optional else ''}, not empty, got {value!r}."
         )
+    encodable_text(key, value)
+
+
+def encodable_text(
+    key: str, value: str, error: Callable[[str], PedroBenchError] = ConfigError
+) -> None:
+    """Require a text without lone surrogates, which neither tokenizers nor files in UTF-8 can take.
+
+    Args:
+        key: What the text is, as messages name it.
+        value: The text.
+        error: What to raise.
+
+    Raises:
+        PedroBenchError: `error`, if one half of a surrogate pair stands in it alone.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as found:
+        raise error(
+            f"{key} must be text that UTF-8 can encode, got the lone surrogate "
+            f"{value[found.start]!r} at character {found.start + 1}: write both halves of the pair, "
+            "or leave the character out."
+        ) from None
 
 
 def roles(key: str, value: Any, known: Collection[str]) -> tuple[str, ...]:

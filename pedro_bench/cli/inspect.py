@@ -65,6 +65,8 @@ def _show_tokens(name: str, report: Mapping[str, Any], max_length: int) -> None:
         print(f"    up to {each['most']:>6} {each['rows']:>8} rows  {bar}")
     if report["cut_answers"]:
         print(f"    {report['cut_answers']} answers are cut at their end to fit")
+    if report["misread"]:
+        print(f"    {report['misread']} rows hold control tokens that cannot be read as text")
     if report["truncated"]:
         rows = ", ".join(map(str, report["truncated_rows"]))
         print(

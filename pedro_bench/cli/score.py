@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
 from pedro_bench.cli.compose import configuration_of, split_extra
 from pedro_bench.data.splits import load_splits
@@ -94,6 +95,7 @@ def _row(place: str, line: str, num_rows: int) -> tuple[int, str]:
         raise DataError(f"{place}: index must be a row from 0 to {num_rows - 1}, got {index!r}.")
     if not isinstance(text, str):
         raise DataError(f"{place}: prediction must be a text, got {text!r}.")
+    checks.encodable_text(f"{place}: prediction", text, DataError)
     return index, text
 
 

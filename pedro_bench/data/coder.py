@@ -1,11 +1,11 @@
 """Coder: a tokenizer's ids of prompts and of the answers behind them, as arrays; see `encoding`."""
 
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pedro_bench.data.encoded_rows import Ids
+from pedro_bench.data.text_tokens import TextTokens
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.task import Example
 
@@ -25,8 +25,11 @@ class Coder:
                 "the tokenizer must have an end-of-sequence token to end answers with, got none."
             )
         self.tokenizer = tokenizer
+        self._texts = TextTokens(tokenizer)
         self.typecode = "H" if len(tokenizer) <= _MOST_OF_TWO_BYTES else "i"
-        tokenizer("a", truncation=False, padding=False)  # clears both in the fast tokenizer itself
+        if tokenizer.is_fast:
+            tokenizer.backend_tokenizer.no_truncation()
+            tokenizer.backend_tokenizer.no_padding()
         self.eos = int(tokenizer.eos_token_id)
         bare = self._ids(["a"], special=False)[0]
         whole = self._ids(["a"], special=True)[0]
@@ -37,26 +40,40 @@ class Coder:
         self, examples: Sequence[Example], with_answers: bool
     ) -> tuple[list[Ids], list[Ids]]:
         """Return prompt ids and answer ids; the latter are empty without answers."""
-        prompts = [ids for part in _chunks(examples) for ids in self.prompt_ids(_prompts(part))]
+        prompts = [
+            ids
+            for part in _chunks(examples)
+            for ids in self.prompt_ids([self._texts.prompt_of(one.parts) for one in part])
+        ]
         if not with_answers:
             return prompts, [array(self.typecode)] * len(prompts)
-        return prompts, self.answer_ids((one.prompt, one.answer) for one in examples)
+        return prompts, self.answer_ids((one, one.answer) for one in examples)
+
+    def count_misread(self, examples: Sequence[Example], with_answers: bool) -> int:
+        """Return how many examples hold control tokens that the tokenizer cannot read as text."""
+        return self._texts.count_misread(examples, with_answers)
+
+    def plain_ids(self, texts: Sequence[str]) -> list[Ids]:
+        """Tokenise texts of data without special tokens around them."""
+        return self._ids(texts, special=False)
 
     def prompt_ids(self, texts: Sequence[str]) -> list[Ids]:
-        """Tokenise texts with the special tokens before a sequence, without those behind it."""
+        """Tokenise texts of `prompt_of` with the special tokens before a sequence, not those behind it."""
         found = self._ids(texts, special=True)
         return [ids[: len(ids) - self._tail] for ids in found] if self._tail else found
 
-    def answer_ids(self, texts: Iterable[tuple[str, str]]) -> list[Ids]:
+    def answer_ids(self, pairs: Iterable[tuple[Example, str]]) -> list[Ids]:
         """Return the ids that answers add to their prompts, end-of-sequence token last.
 
         No tokenizer in use joins text across lines, so only a prompt's last line is read with its
         answer, and pairs that have both in common share one result.
 
         Args:
-            texts: Pairs of prompt and answer.
+            pairs: Examples, and the answer to the prompt of each.
         """
-        keys = [(prompt.rpartition("\n")[2], answer) for prompt, answer in texts]
+        keys = [
+            (self._texts.prompt_of(one.parts).rpartition("\n")[2], answer) for one, answer in pairs
+        ]
         distinct = list(dict.fromkeys(keys))
         lines = list(dict.fromkeys(line for line, _ in distinct))
         alone = dict(zip(lines, self.prompt_ids(lines), strict=True))
@@ -73,33 +90,18 @@ class Coder:
         if not answer:
             return end
         added = whole[len(prompt) :] if whole[: len(prompt)] == prompt else None
-        return (added or self._ids([f" {answer}"], special=False)[0]) + end
+        return (added or self.plain_ids([f" {answer}"])[0]) + end
 
     def cut_points(self, texts: Sequence[str]) -> list[list[int]]:
         """Return where each text's tokens end, in characters (its words, for slow tokenizers)."""
-        if not self.tokenizer.is_fast:
-            return [[match.end() for match in re.finditer(r"\S+", text)] for text in texts]
-        backend = self.tokenizer.backend_tokenizer
-        return [
-            [end for _, end in found.offsets]
-            for chunk in _chunks(texts)
-            for found in backend.encode_batch(list(chunk), add_special_tokens=False)
-        ]
+        return [ends for chunk in _chunks(texts) for ends in self._texts.ends(chunk)]
 
     def _ids(self, texts: Sequence[str], special: bool) -> list[Ids]:
-        if not self.tokenizer.is_fast:
-            slow = (self.tokenizer(text, add_special_tokens=special) for text in texts)
-            return [array(self.typecode, found["input_ids"]) for found in slow]
-        backend = self.tokenizer.backend_tokenizer
         return [
-            array(self.typecode, found.ids)
+            array(self.typecode, ids)
             for chunk in _chunks(texts)
-            for found in backend.encode_batch_fast(list(chunk), add_special_tokens=special)
+            for ids in self._texts.ids(chunk, special=special)
         ]
-
-
-def _prompts(examples: Sequence[Example]) -> list[str]:
-    return [example.prompt for example in examples]
 
 
 _Item = TypeVar("_Item")

@@ -9,6 +9,7 @@ answer is tokenised alone. In decoding the same prompt ids are used, so the mode
 was trained on.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,8 @@ from pedro_bench.data.encoded_rows import EncodedRows, Ids, Packed
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example
+
+_logger = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised whenever the same examples are encoded as other token ids; enters the key of a run."""
@@ -33,6 +36,8 @@ class Encoding:
         lost_answers: Those of them whose gold answer was in the prompt before and no longer is.
         uncut: Row -> tokens of its prompt before it was shortened, for those examples.
         cut_answers: Examples whose answer was cut at its end, its end-of-sequence token with it.
+        misread: Examples whose data hold the written form of a control token that this tokenizer
+            cannot read as text.
     """
 
     encoded: Sequence[Encoded]
@@ -40,6 +45,7 @@ class Encoding:
     lost_answers: int
     uncut: Mapping[int, int] = field(default_factory=dict)
     cut_answers: int = 0
+    misread: int = 0
 
 
 def encode(
@@ -98,7 +104,14 @@ def encode(
     )
     cut_answers = sum(len(a) < length for a, length in zip(answers, whole, strict=True))
     packed = EncodedRows(Packed.of(prompts), Packed.of(answers))
-    return Encoding(packed, len(long), lost, uncut, cut_answers)
+    misread = coder.count_misread(examples, with_answers)
+    if misread:
+        _logger.warning(
+            "%d of %d texts hold control tokens that the tokenizer cannot read as text",
+            misread,
+            len(examples),
+        )
+    return Encoding(packed, len(long), lost, uncut, cut_answers, misread)
 
 
 def _fit_answers(
@@ -110,17 +123,17 @@ def _fit_answers(
             answers[row] = answers[row][: max(max_length - len(prompts[row]), max_length // 4)]
 
 
-def continuation_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Ids]:
+def continuation_ids(tokenizer: Any, pairs: Sequence[tuple[Example, str]]) -> list[Ids]:
     """Return the ids that each answer adds to its prompt, as `encode` makes them.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        texts: Pairs of prompt and answer, neither cut.
+        pairs: Examples, whose prompts are not cut, and the answer to each.
 
     Raises:
         DataError: If the tokenizer has no end-of-sequence token.
     """
-    return Coder(tokenizer).answer_ids(texts)
+    return Coder(tokenizer).answer_ids(pairs)
 
 
 class _Cut:

@@ -17,14 +17,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.data import coder, encoding
+from pedro_bench.data import coder, encoding, text_tokens
 from pedro_bench.data.encoded_rows import EncodedRows, Ids, Packed
 from pedro_bench.data.encoding import Encoding, encode
 from pedro_bench.errors import RecordError
 from pedro_bench.files import write_whole
 from pedro_bench.protocols.task import Example
 
-_COUNTS = ("truncated", "lost_answers", "cut_answers")
+_COUNTS = ("truncated", "lost_answers", "cut_answers", "misread")
 _TYPECODES = {"uint16": "H", "int32": "i"}
 _PARTS = ("prompts", "prompt_lengths", "answers", "answer_lengths", "uncut")
 
@@ -65,11 +65,13 @@ def encode_cached(
 def key_of(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> str:
     """Return the hash of everything that decides the encoding of the examples."""
     digest = hashlib.sha256(_code().encode())
-    tokenizer("a", truncation=False, padding=False)  # clears both in the fast tokenizer itself
-    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    digest.update(backend.to_str().encode())
     digest.update(f"{tokenizer.eos_token_id} {limits}".encode())
     for one in examples:
-        parts = [[part.text, part.can_shrink] for part in one.parts]
+        parts = [[part.text, part.can_shrink, part.is_template] for part in one.parts]
         line = json.dumps(
             [parts, one.answer, one.golds if one.extractive else None, one.open_ended]
         )
@@ -79,7 +81,7 @@ def key_of(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> str:
 
 @lru_cache(maxsize=1)
 def _code() -> str:
-    texts = (Path(str(module.__file__)).read_bytes() for module in (coder, encoding))
+    texts = (Path(str(module.__file__)).read_bytes() for module in (coder, encoding, text_tokens))
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 

@@ -1,15 +1,21 @@
 """Fields of a raw row, read under the names and in the shapes that official releases use."""
 
-import ast
-import json
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pedro_bench import checks
+from pedro_bench.data.printed import read_printed
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.protocols.task import Row
 
 Aliases = Mapping[str, Sequence[str]]
 """Field -> other names of it in other releases of the same data set."""
+
+_WHOLE = re.compile(r"(?<=\d)\.0*$")
+_AS_INPUT = ("context", "inputs")  # what Dolly and others call Alpaca's input
+_UNLABELLED = ("", "-1", "-1.0", "nan", "none", "null", "?", "-")
 
 MAX_CHARACTERS = 200_000
 """Longest text of a field; the longest official one has a tenth of it, so more is a broken file."""
@@ -33,10 +39,13 @@ def value_of(row: Row, field: str, aliases: Aliases) -> Any:
     """Return a field's value under its own name or one of its aliases.
 
     Raises:
-        DataError: If the row has the field under none of these names.
+        DataError: If the row has the field under none of these names, or the value is a text that
+            UTF-8 cannot encode.
     """
     for name in (field, *aliases.get(field, ())):
         if name in row and row[name] is not None:
+            if isinstance(row[name], str):
+                checks.encodable_text(f"field {name!r}", row[name], DataError)
             return row[name]
     if field in row:
         raise DataError(f"field {field!r} must have a value, got null.")
@@ -58,30 +67,84 @@ def text_of(row: Row, field: str, aliases: Aliases, *, may_be_empty: bool = Fals
     return _checked_length(field, text)
 
 
-def texts_of(row: Row, field: str, aliases: Aliases) -> tuple[str, ...]:
+def optional_text_of(row: Row, field: str, aliases: Aliases, others: Iterable[str]) -> str:
+    """Return a field's text, empty where the row lacks it.
+
+    Args:
+        row: The row.
+        field: Its field.
+        aliases: Other names of it.
+        others: The fields that the task reads besides.
+
+    Raises:
+        DataError: As `text_of`, and where a field that nothing reads has a name like this one.
+    """
+    if any(row.get(name) is not None for name in (field, *aliases.get(field, ()))):
+        return text_of(row, field, aliases, may_be_empty=True)
+    read = {name for other in others for name in (other, *aliases.get(other, ()))}
+    unread = [name for name in row if name not in read and name != field]
+    close = difflib.get_close_matches(field, unread, n=1) or [n for n in unread if n in _AS_INPUT]
+    if close:
+        raise DataError(
+            f"field {field!r} must be in the row or be left out, got a field {close[0]!r} that the task "
+            f"does not read: rename it, give task.aliases.{field}=[{close[0]}], or remove it."
+        )
+    return ""
+
+
+def texts_of(row: Row, field: str, aliases: Aliases, *, if_none: str = "") -> tuple[str, ...]:
     """Return a field that holds several texts, in order, each once.
 
     Understood are a list of texts, a list of `{"text": …}`, an object whose `text` is a list (the
-    Hub's SQuAD), and each of these written out as one text (as in tables without nesting).
+    Hub's SQuAD), and each of these written out as one text (`read_printed`).
+
+    Args:
+        row: The row.
+        field: Its field.
+        aliases: Other names of it.
+        if_none: What to add to the message where the list is empty.
 
     Raises:
         DataError: If the field is absent, holds something else, or no text at all.
     """
     value = value_of(row, field, aliases)
-    found = _parsed(value) if isinstance(value, str) else value
+    found = _parsed(field, value)
     if isinstance(found, Mapping):
-        found = found.get("text")
+        found = _parsed(field, found.get("text"))
     items = list(found) if isinstance(found, list | tuple) else [None]
     texts = [item.get("text") if isinstance(item, Mapping) else item for item in items]
     words = [text.strip() for text in texts if isinstance(text, str)]
     if len(words) < len(texts):
-        raise DataError(f"field {field!r} must be a list of texts, got {shown(value)}.")
+        raise _no_list(field, value)
     kept = tuple(dict.fromkeys(text for text in words if text))
     if not kept:
-        raise DataError(f"field {field!r} must hold at least one text, got {shown(value)}.")
+        raise DataError(
+            f"field {field!r} must hold at least one text, got {shown(value)}{if_none}."
+        )
     for text in kept:
+        checks.encodable_text(f"field {field!r}", text, DataError)
         _checked_length(field, text)
     return kept
+
+
+def label_of(row: Row, field: str, aliases: Aliases) -> tuple[Any, str]:
+    """Return a label's value, and its text: of a whole number written with decimals, the number.
+
+    `pandas` turns whole numbers into such as `1.0` where a column lacks a value.
+
+    Raises:
+        DataError: As `value_of`.
+    """
+    value = value_of(row, field, aliases)
+    text = str(value).strip()
+    return value, _WHOLE.sub("", text)
+
+
+def wrong_label(field: str, rule: str, value: Any) -> DataError:
+    """Return the error for a label that the task does not know."""
+    is_absent = str(value).strip().casefold() in _UNLABELLED
+    remedy = "rows without a label cannot be used" if is_absent else "correct the row"
+    return DataError(f"field {field!r} must be {rule}, got {shown(value)}: {remedy}.")
 
 
 def shown(value: Any) -> str:
@@ -99,11 +162,19 @@ def _checked_length(field: str, text: str) -> str:
     return text
 
 
-def _parsed(text: str) -> Any:
-    """Read a list or object written out as text; other texts give None."""
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-    return None
+def _parsed(field: str, value: Any) -> Any:
+    """Return a value; of a text, what it writes out."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return read_printed(value)
+    except ValueError as error:
+        raise _no_list(field, value, str(error)) from None
+
+
+def _no_list(field: str, value: Any, reason: str = "") -> DataError:
+    why = f", in which {reason}" if reason else ""
+    return DataError(
+        f"field {field!r} must be a list of texts, got {shown(value)}{why}: write the list as JSON, or "
+        "the file as JSON Lines or Parquet."
+    )

@@ -5,10 +5,12 @@ that names file, line and field.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import checks
 from pedro_bench.data.tables import (
     Layout,
     csv_rows,
@@ -22,6 +24,9 @@ from pedro_bench.protocols.data import Located
 
 SUFFIXES = (".jsonl", ".tsv", ".csv", ".txt", ".json", ".parquet")
 """Known endings of data files."""
+
+_SQUAD_2 = re.compile(r"v?2(\.\d+)*")
+_QUESTION = ("id", "question", "answers", "is_impossible")
 
 _Reader = Callable[[Path, Layout], Iterator[Located]]
 
@@ -78,8 +83,9 @@ def _json(path: Path) -> Iterator[Located]:
             f"column {error.colno} ({error.msg}): repair it, or name the file .jsonl if it "
             "has one object a line."
         ) from None
+    version = None
     if isinstance(document, Mapping):
-        document = document.get("data")
+        version, document = document.get("version"), document.get("data")
     if not isinstance(document, list):
         raise DataError(
             f"{path} must hold a list of rows, or an object whose 'data' is such a list."
@@ -87,16 +93,26 @@ def _json(path: Path) -> Iterator[Located]:
     for number, item in enumerate(document, start=1):
         row = _mapping(item, f"{path} row {number}")
         if "paragraphs" in row:
+            _refuse_squad_2(path, version)
             yield from _squad_article(row, f"{path} article {number}")
         else:
             yield Located(row, f"{path} row {number}")
+
+
+def _refuse_squad_2(path: Path, version: Any) -> None:
+    if _SQUAD_2.fullmatch(str(version)):
+        raise DataError(
+            f"{path} must be SQuAD 1.1, got version {version!r}: SQuAD 2.0 has questions without an "
+            "answer and other paragraphs; take the files of version 1.1, or give the questions that "
+            "have an answer as JSON Lines."
+        )
 
 
 def _squad_article(article: Mapping[str, Any], place: str) -> Iterator[Located]:
     """Yield one row for each question of an article in SQuAD's nested JSON."""
     for paragraph in _list_of(article, "paragraphs", place):
         for question in _list_of(paragraph, "qas", place):
-            row = {key: question.get(key) for key in ("id", "question", "answers")}
+            row = {key: question.get(key) for key in _QUESTION}
             kept = {key: value for key, value in row.items() if value is not None}
             where = f"{place} question {row['id']}"
             if "context" in paragraph:
@@ -147,6 +163,8 @@ def _parquet(path: Path) -> Iterator[Located]:
 
     try:
         rows = arrow.read_table(path).to_pylist()
+    except UnicodeDecodeError as error:
+        raise wrong_encoding(str(path), error) from None
     except ArrowException as error:
         first = str(error).split("\n", 1)[0].rstrip(".")
         raise DataError(f"{path} must be a whole Parquet file, got: {first}.") from None
@@ -159,7 +177,21 @@ def _mapping(row: Any, place: str) -> Mapping[str, Any]:
         raise DataError(
             f"{place} must be a JSON object with the task's fields, got {type(row).__name__}."
         )
+    _refuse_surrogates(row, place, "")
     return row
+
+
+def _refuse_surrogates(value: Any, place: str, field: str) -> None:
+    """Refuse half a surrogate pair, which JSON can write and UTF-8 cannot, wherever it stands in a row."""
+    if isinstance(value, str):
+        checks.encodable_text(f"{place}: field {field!r}", value, DataError)
+    elif isinstance(value, Mapping):
+        for name, held in value.items():
+            checks.encodable_text(f"{place}: the name of field {name!r}", name, DataError)
+            _refuse_surrogates(held, place, f"{field}.{name}" if field else name)
+    elif isinstance(value, list):
+        for number, held in enumerate(value):
+            _refuse_surrogates(held, place, f"{field}[{number}]")
 
 
 def _list_of(holder: Mapping[str, Any], field: str, place: str) -> list[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pedro_bench.data.tables import wrong_encoding
 from pedro_bench.errors import DataError
 from pedro_bench.hub import asked_first
 from pedro_bench.protocols.data import DataSource, Located
@@ -48,14 +49,17 @@ class HubSource(DataSource):
                     f"{hub_id} must have a split {name!r}, got {', '.join(loaded)}: check "
                     f"task.hub_id and task.hub_config{remedy}."
                 )
-        return {
-            split: [
-                Located(row, f"{hub_id} {name} row {number}")
-                for number, row in enumerate(loaded[name], start=1)
-            ]
-            for split, name in wanted.items()
-            if name in loaded
-        }
+        names = {split: name for split, name in wanted.items() if name in loaded}
+        try:
+            return {
+                split: [
+                    Located(row, f"{hub_id} {name} row {number}")
+                    for number, row in enumerate(loaded[name], start=1)
+                ]
+                for split, name in names.items()
+            }
+        except UnicodeDecodeError as error:
+            raise wrong_encoding(hub_id, error) from None
 
     def fingerprint(self, task: Task) -> str:
         """Return data set, configuration and revision, for which nothing is fetched.
@@ -145,7 +149,10 @@ class PinnedDataset:
         if silence is not None:
             return f"{place} must be reachable or cached, got {silence}: {_OFFLINE}."
         names = {kind.__name__ for kind in type(error).__mro__}
-        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        told = (
+            error.__cause__ if "DatasetGenerationError" in names else None
+        )  # which says nothing itself
+        reason = " ".join(str(told or error).split())[:200].rstrip(".") or type(error).__name__
         if "gated" in reason.lower() or "GatedRepoError" in names:
             return (
                 f"{place} must be open to you, got a gated data set ({reason}): ask for access on the "

@@ -27,7 +27,8 @@ def inspect_task(
         `splits` (rows and fingerprint of each), `example` (the first train example), `tokens`
         (for each split, before any cut: lengths of prompts and answers, a histogram of both
         together; examples that truncation would touch with the first of their rows, the tokens it
-        would cut, and the answers it would lose or cut short; null without a tokenizer), `twins_removed` and
+        would cut, and the answers it would lose or cut short, and `misread`, as in `Encoding`; null without a
+        tokenizer), `twins_removed` and
         `notes`.
 
     Raises:
@@ -87,6 +88,7 @@ def _token_report(
         ),
         "lost_answers": encoding.lost_answers,
         "cut_answers": encoding.cut_answers,
+        "misread": encoding.misread,
     }
 
 

@@ -1,14 +1,15 @@
 """Prompt template of a task: text with `{field}` places, one of which may shrink to fit."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from string import Formatter
+from typing import Any
 
 from pedro_bench import checks
-from pedro_bench.errors import ConfigError, near_match
-from pedro_bench.protocols.task import Part
+from pedro_bench.errors import ConfigError, DataError, near_match
+from pedro_bench.protocols.task import Example, Part
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,43 @@ class PromptTemplate:
         return tuple(dict.fromkeys(field for _, field in self.pieces if field is not None))
 
     def parts(self, values: Mapping[str, str]) -> tuple[Part, ...]:
-        """Fill in the fields; pieces that may not shrink are joined with their neighbours."""
+        """Fill in the fields; each piece of the template and each value is a part."""
         parts: list[Part] = []
-        fixed = ""
+        for before, field in self._own:
+            if before.text:
+                parts.append(before)
+            if field is not None:
+                parts.append(Part(values[field], can_shrink=field == self.shrinkable))
+        return tuple(parts)
+
+    def parts_of(self, prompt: str) -> tuple[Part, ...] | None:
+        """Return the parts of a prompt that this template made, or None where it did not.
+
+        Where a value holds the template's own text, the first place counts.
+        """
+        *placed, (tail, _) = self._own
+        if not prompt.endswith(tail.text):
+            return None
+        rest, parts = prompt[: len(prompt) - len(tail.text)], []
+        for number, (before, _) in enumerate(placed):
+            value, _, after = rest.partition(before.text) if before.text else ("", "", rest)
+            if before.text not in rest or (number == 0 and value):
+                return None
+            parts += [Part(value), before]
+            rest = after
+        return tuple(part for part in (*parts, Part(rest), tail) if part.text)
+
+    @cached_property
+    def _own(self) -> tuple[tuple[Part, str | None], ...]:
+        """Each field with the text before it, and last the text behind the fields."""
+        own: list[tuple[Part, str | None]] = []
+        text = ""
         for before, field in self.pieces:
-            fixed += before
-            if field is not None and field == self.shrinkable:
-                parts += [Part(fixed)] if fixed else []
-                parts.append(Part(values[field], can_shrink=True))
-                fixed = ""
-            elif field is not None:
-                fixed += values[field]
-        return (*parts, Part(fixed)) if fixed else tuple(parts)
+            text += before
+            if field is not None:
+                own.append((Part(text, is_template=True), field))
+                text = ""
+        return (*own, (Part(text, is_template=True), None))
 
 
 @lru_cache(maxsize=128)
@@ -75,6 +101,33 @@ def parse_template(key: str, template: str, shrinkable: str | None) -> PromptTem
             + near_match(str(shrinkable), [field for _, field in pieces if field])
         )
     return PromptTemplate(pieces, shrinkable)
+
+
+def templates_of(task: Mapping[str, Any]) -> tuple[PromptTemplate, ...]:
+    """Return the prompt templates in a task's configuration."""
+    found = ((f"task.{name}", task.get(name)) for name in ("prompt", "prompt_without_input"))
+    return tuple(parse_template(key, text, None) for key, text in found if isinstance(text, str))
+
+
+def example_of(
+    key: str, prompt: str, answer: str = "", templates: Sequence[PromptTemplate] = ()
+) -> Example:
+    """Return an example of a prompt that is given as text.
+
+    Args:
+        key: What the prompt is, as messages name it.
+        prompt: The prompt.
+        answer: Its answer.
+        templates: Those that may have made the prompt; what the first that fits wrote may hold control
+            tokens, the rest of the prompt is text.
+
+    Raises:
+        DataError: If prompt or answer is text that UTF-8 cannot encode.
+    """
+    checks.encodable_text(key, prompt, DataError)
+    checks.encodable_text(f"the answer of {key}", answer, DataError)
+    fitting = filter(None, (template.parts_of(prompt) for template in templates))
+    return Example(next(fitting, (Part(prompt),)), answer, (answer,), identity=prompt)
 
 
 def identity_of(values: Mapping[str, str]) -> str:

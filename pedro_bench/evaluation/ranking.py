@@ -14,8 +14,8 @@ from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example
 
-Continue = Callable[[Sequence[tuple[str, str]]], Sequence[Sequence[int]]]
-"""Turns pairs of prompt and answer into the ids that each answer adds, its end included."""
+Continue = Callable[[Sequence[tuple[Example, str]]], Sequence[Sequence[int]]]
+"""Turns pairs of an example and an answer to its prompt into the ids that the answer adds, its end too."""
 
 _CHUNK = 256
 """Examples ranked at once; bounds the memory that their pairs take."""
@@ -63,8 +63,7 @@ def _pairs(
     examples: Sequence[Example], prompts: Sequence[Encoded], continued: Continue
 ) -> list[Encoded]:
     """Return each prompt with each of its candidates as answer."""
-    texts = [(one.prompt, word) for one in examples for word in one.candidates]
-    found = iter(continued(texts))
+    found = iter(continued([(one, word) for one in examples for word in one.candidates]))
     pairs: list[Encoded] = []
     for example, prompt in zip(examples, prompts, strict=True):
         if not example.candidates:

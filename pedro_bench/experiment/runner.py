@@ -247,6 +247,11 @@ def _notes(prepared: _Prepared) -> list[str]:
                 f"{found.cut_answers} of {len(found.encoded)} {name} answers were cut at their end to "
                 f"fit into {limit} tokens."
             )
+        if found.misread:
+            notes.append(
+                f"{found.misread} of {len(found.encoded)} {name} examples hold the written form of a "
+                "control token, which this tokenizer cannot read as text."
+            )
     return notes
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.data.encoding import encode
+from pedro_bench.data.prompt import example_of, templates_of
 from pedro_bench.errors import BackboneError, RecordError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
-from pedro_bench.protocols.task import Example, Part
 from pedro_bench.records import RunRecord
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
@@ -40,6 +40,7 @@ class SavedRun:
         self._decoder = decoder_for(adapted.backbone, decoding)
         self.adapted = adapted
         self._config = config
+        self._templates = templates_of(config["task"])
         # Decoding sets modes and settings of the one model. The same thread may call within a call:
         # then they are put back in order, and steps of fast decoding refuse it themselves.
         self._turn = threading.RLock()
@@ -64,17 +65,22 @@ class SavedRun:
         """Generate the answer to each prompt, without leading space.
 
         Args:
-            prompts: Prompt texts, such as `example.prompt`, without trailing space.
+            prompts: Prompt texts, such as `example.prompt`, without trailing space. Control tokens are
+                those that the run's template writes; elsewhere their written form is text.
             num_beams: Beams; None: as in the run's evaluation (3 where that only ranked answers).
             max_new_tokens: Longest answer in tokens; None: the task's.
             batch_size: Prompts decoded together.
 
         Raises:
-            DataError: If a prompt is longer than the run's `trainer.max_length`.
+            DataError: If a prompt is longer than the run's `trainer.max_length`, or UTF-8 cannot
+                encode it.
             ContextError: If this thread is within a generation of this run, and decoding is not plain.
         """
         room = max_new_tokens or int(self._config["task"]["max_new_tokens"])
-        examples = [_example(prompt, "") for prompt in prompts]
+        examples = [
+            example_of(f"prompts[{row}]", prompt, templates=self._templates)
+            for row, prompt in enumerate(prompts)
+        ]
         limit = self._max_tokens()
         encoded = encode(
             self.tokenizer, examples, max_length=limit, with_answers=False, max_new_tokens=room
@@ -95,9 +101,13 @@ class SavedRun:
             batch_size: Pairs scored together.
 
         Raises:
-            DataError: If a pair is longer than the run's `trainer.max_length`.
+            DataError: If a pair is longer than the run's `trainer.max_length`, or UTF-8 cannot encode
+                it.
         """
-        examples = [_example(prompt, answer) for prompt, answer in pairs]
+        examples = [
+            example_of(f"pairs[{row}]", prompt, answer, self._templates)
+            for row, (prompt, answer) in enumerate(pairs)
+        ]
         limit = self._max_tokens()
         encoded = encode(self.tokenizer, examples, max_length=limit, with_answers=True).encoded
         with self._turn:
@@ -176,7 +186,3 @@ def _folder_of(path: Path) -> Path:
             "part of the records, so train it again with rerun=true."
         )
     return folder
-
-
-def _example(prompt: str, answer: str) -> Example:
-    return Example(parts=(Part(prompt),), answer=answer, golds=(answer,), identity=prompt)

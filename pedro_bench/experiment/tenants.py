@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from pedro_bench.data.prompt import templates_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.experiment.saved import read_saved
@@ -57,4 +58,5 @@ def _adapter(saved: Saved) -> TenantAdapter:
         build_group("method", saved.state["method"]),
         str(saved.state["backbone_revision"]),
         saved.tensors["adapter"],
+        templates_of(saved.state["config"]["task"]),
     )

@@ -11,6 +11,7 @@ from pedro_bench.instruct.journal import Journal
 from pedro_bench.instruct.questions import TURNS, Question
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.task import Part
 
 
 def answer_all(
@@ -28,7 +29,8 @@ def answer_all(
     """Answer both turns of every question that the journal does not hold yet.
 
     Returns:
-        Question's number -> for each turn its `answer`, and whether its prompt was `shortened`.
+        Question's number -> for each turn its `answer`, whether its prompt was `shortened`, and
+        whether a prompt of its batch was `misread` (`Contexts`).
 
     Raises:
         DataError: If a prompt does not fit beside `max_new_tokens`.
@@ -41,6 +43,7 @@ def answer_all(
         due = [one for one in questions if len(done[one.question_id]) == turn]
         for start in range(0, len(due), batch_size):
             chosen = due[start : start + batch_size]
+            before = contexts.misread
             whole = contexts.encode([_prompt(render, one, done) for one in chosen])
             prompts = [
                 Encoded(contexts.fit(ids, max_new_tokens), (), number)
@@ -59,6 +62,7 @@ def answer_all(
                     "turn": turn + 1,
                     "answer": text.strip(),
                     "shortened": len(prompt) < len(ids),
+                    "misread": contexts.misread > before,
                 }
                 journal.append(entry)
                 done[question.question_id].append(entry)
@@ -68,6 +72,6 @@ def answer_all(
 
 def _prompt(
     render: Render, question: Question, done: Mapping[int, Sequence[Mapping[str, Any]]]
-) -> str:
+) -> tuple[Part, ...]:
     said = [str(entry["answer"]) for entry in done[question.question_id]]
     return prompt_of(render, question, said)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import checks
 from pedro_bench.data.formats import read_rows
 from pedro_bench.errors import DataError, PedroBenchError, near_match
 from pedro_bench.protocols.data import Located
@@ -149,6 +150,7 @@ def check_bbh_row(row: Any, place: str) -> dict[str, str]:
     for field in ("input", "target"):
         if not isinstance(row.get(field), str) or not row[field].strip():
             raise DataError(f"{place}: field {field!r} must be a text, got {row.get(field)!r}.")
+        checks.encodable_text(f"{place}: field {field!r}", row[field], DataError)
     return {"input": row["input"], "target": row["target"]}
 
 

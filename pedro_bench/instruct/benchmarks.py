@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from pedro_bench.instruct.benchmark_rows import Rows
-from pedro_bench.instruct.contexts import Contexts
+from pedro_bench.instruct.contexts import MISREAD, Contexts
 from pedro_bench.instruct.harness import NO_ANSWER, evaluate_task
 from pedro_bench.instruct.job import Outcome, Tell
 from pedro_bench.instruct.journal import Journal
@@ -28,12 +28,13 @@ def evaluate_benchmark(
     for number, (task, given) in enumerate(rows.items(), start=1):
         if task in done:
             continue
-        before = contexts.shortened
+        before, misread = contexts.shortened, contexts.misread
         found = evaluate_task(lm, suite, task, given)
         entry = {
             "task": task,
             "accuracy": found.accuracy,
             "shortened": contexts.shortened - before,
+            "misread": contexts.misread > misread,
             "rows": [dict(row) for row in found.rows],
         }
         journal.append(entry)
@@ -67,6 +68,8 @@ def _together(entries: Sequence[Mapping[str, Any]], max_length: int) -> Outcome:
     shortened = sum(one["shortened"] for one in entries)
     if shortened:
         notes.append(f"{shortened} contexts lost tokens at their beginning to fit {max_length}.")
+    if any(one.get("misread") for one in entries):
+        notes.append(MISREAD)
     silent = sum(row["prediction"] == NO_ANSWER for row in predictions)
     if silent:
         notes.append(

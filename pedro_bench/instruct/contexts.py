@@ -10,11 +10,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pedro_bench.data.coder import Coder
 from pedro_bench.data.encoding import encode
+from pedro_bench.data.prompt import example_of
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.protocols.task import Example, Part
 
 Ids = tuple[int, ...]
+Parts = tuple[Part, ...]
+"""A prompt whose template may write control tokens; in a plain text their written form is text."""
+
+MISREAD = "Some prompts hold the written form of a control token, which this tokenizer cannot read as text."
 
 
 def context_length(config: Any, asked: int | None) -> int:
@@ -50,19 +56,26 @@ class Contexts:
     Attributes:
         max_length: As given.
         shortened: Contexts that lost tokens so far.
+        misread: Texts so far with the written form of a control token that the tokenizer cannot read
+            as text.
     """
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self.max_length = max_length
         self.shortened = 0
+        self.misread = 0
         self._tokenizer = tokenizer
         self._empty = tokenizer.bos_token_id
         if self._empty is None:
             self._empty = tokenizer.eos_token_id
         self._special = set(tokenizer.all_special_ids)
 
-    def encode(self, texts: Sequence[str]) -> list[Ids]:
-        """Return the ids of each text; an empty one is the beginning-of-sequence token alone."""
+    def encode(self, texts: Sequence[str | Parts]) -> list[Ids]:
+        """Return the ids of each text; an empty one is the beginning-of-sequence token alone.
+
+        Raises:
+            DataError: If UTF-8 cannot encode a text.
+        """
         filled = [text for text in texts if text]
         found = iter(self._prompt_ids(filled))
         return [next(found) if text else (int(self._empty),) for text in texts]
@@ -111,11 +124,17 @@ class Contexts:
         return (*head, *context[-kept:])
 
     def _alone(self, text: str) -> Ids:
-        return tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return tuple(Coder(self._tokenizer).plain_ids([text])[0])
 
-    def _prompt_ids(self, texts: Sequence[str]) -> list[Ids]:
-        examples = [Example((Part(text),), "", ("",), text) for text in texts]
+    def _prompt_ids(self, texts: Sequence[str | Parts]) -> list[Ids]:
+        examples = [
+            example_of("a context", text)
+            if isinstance(text, str)
+            else Example(text, "", ("",), identity="")
+            for text in texts
+        ]
         found = encode(self._tokenizer, examples, max_length=sys.maxsize, with_answers=False)
+        self.misread += found.misread
         return [one.prompt_ids for one in found.encoded]
 
 

@@ -12,10 +12,11 @@ from typing import Any
 from pedro_bench.errors import ConfigError
 from pedro_bench.instruct.questions import Question
 from pedro_bench.protocols.settings import build_group
+from pedro_bench.protocols.task import Part
 from pedro_bench.tasks.instruction import Instruction
 
-Render = Callable[[str], str]
-"""Turns an instruction into the run's prompt."""
+Render = Callable[[str], tuple[Part, ...]]
+"""Turns an instruction into the parts of the run's prompt."""
 
 
 def template_of(task: Mapping[str, Any]) -> Render:
@@ -36,17 +37,17 @@ def template_of(task: Mapping[str, Any]) -> Render:
             f"task={task.get('name')}."
         )
 
-    def render(instruction: str) -> str:
+    def render(instruction: str) -> tuple[Part, ...]:
         row = {asked[0]: instruction, built.input_field: "", built.answer_field: ""}
-        return str(built.example(row).prompt)
+        parts: tuple[Part, ...] = built.example(row).parts
+        return parts
 
     return render
 
 
-def prompt_of(render: Render, question: Question, answers: Sequence[str]) -> str:
-    """Return the prompt of the turn that follows the given answers."""
-    before = "".join(
-        f"{render(turn)} {answer}".rstrip() + "\n\n"
-        for turn, answer in zip(question.turns, answers, strict=False)
-    )
-    return before + render(question.turns[len(answers)])
+def prompt_of(render: Render, question: Question, answers: Sequence[str]) -> tuple[Part, ...]:
+    """Return the prompt of the turn that follows the given answers, in parts."""
+    before: list[Part] = []
+    for turn, answer in zip(question.turns, answers, strict=False):
+        before += [*render(turn), Part(f" {answer}".rstrip() + "\n\n")]
+    return (*before, *render(question.turns[len(answers)]))

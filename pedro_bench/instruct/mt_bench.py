@@ -8,6 +8,7 @@ from typing import Any
 
 from pedro_bench.data.tables import numbered_lines
 from pedro_bench.errors import JudgingError, RecordError
+from pedro_bench.instruct.contexts import MISREAD
 from pedro_bench.instruct.job import Outcome
 from pedro_bench.instruct.judging import Judgement
 from pedro_bench.instruct.questions import TURNS, Question
@@ -29,6 +30,7 @@ def answer_rows(
             "turns": list(one.turns),
             "answers": [entry["answer"] for entry in entries[one.question_id]],
             "shortened": sum(entry["shortened"] for entry in entries[one.question_id]),
+            "misread": any(entry.get("misread") for entry in entries[one.question_id]),
         }
         for one in questions
     ]
@@ -93,6 +95,8 @@ def outcome_of(
         for number, one in enumerate(judgements)
     ]
     notes = _notes(judgements, len(graded), requests)
+    if any(row.get("misread") for row in answers):
+        notes.append(MISREAD)
     shortened = sum(row["shortened"] for row in answers)
     if shortened:
         notes.append(f"{shortened} prompts lost tokens at their beginning to fit the model.")

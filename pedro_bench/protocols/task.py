@@ -28,10 +28,18 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a prompt; only pieces with `can_shrink` are ever cut to fit the length limit."""
+    """A piece of a prompt.
+
+    Attributes:
+        text: What stands there.
+        can_shrink: Whether it may be cut to fit the length limit.
+        is_template: Whether the task wrote it: control tokens in it are meant as such. In all other
+            pieces, which are data, they are text.
+    """
 
     text: str
     can_shrink: bool = False
+    is_template: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pedro_bench import checks
 from pedro_bench.data.encoding import encode
+from pedro_bench.data.prompt import PromptTemplate, example_of
 from pedro_bench.evaluation.batches import Progress, by_length
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -18,7 +19,6 @@ from pedro_bench.nn.tenant_blocks import TenantContext
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
-from pedro_bench.protocols.task import Example, Part
 from pedro_bench.serving.admission import held_of, refuse_stranger
 from pedro_bench.serving.attaching import ForTenants
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
@@ -72,6 +72,7 @@ class AdapterBank:
         self._adapted.eval()
         self._blocks = wrapped.blocks
         self._roster = Roster()
+        self._templates: dict[str, tuple[PromptTemplate, ...]] = {}
         self._turn = Turn()
 
     @property
@@ -94,6 +95,7 @@ class AdapterBank:
         self._roster.refuse_taken(tenant)
         refuse_stranger(tenant, adapter, self.backbone, self.method, self._blocks)
         self._roster.enter(tenant, held_of(adapter, self._blocks, self._device))
+        self._templates[tenant] = adapter.templates
 
     def remove(self, tenant: str) -> None:
         """Let a tenant go; generations that began with it end with it.
@@ -103,6 +105,7 @@ class AdapterBank:
             ContextError: If the bank was closed.
         """
         self._roster.leave(tenant)
+        self._templates.pop(tenant, None)
 
     def memory(self) -> BankMemory:
         """Return what the tenants take."""
@@ -122,7 +125,8 @@ class AdapterBank:
         """Answer prompts of any tenants, mixed.
 
         Args:
-            requests: (tenant, prompt) for each; prompts without trailing space.
+            requests: (tenant, prompt) for each; prompts without trailing space. Control tokens are
+                those that the tenant's template writes; elsewhere their written form is text.
             num_beams: Beams of each prompt; 1 is greedy decoding.
             max_new_tokens: Longest answer, in tokens.
             batch_size: Prompts decoded together.
@@ -132,13 +136,13 @@ class AdapterBank:
 
         Raises:
             ConfigError: If a tenant is unknown.
-            DataError: If a prompt is longer than `max_length`.
+            DataError: If a prompt is longer than `max_length`, or UTF-8 cannot encode it.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
         examples = [
-            Example(parts=(Part(prompt),), answer="", golds=("",), identity=prompt)
-            for _, prompt in requests
+            example_of(f"requests[{row}]", prompt, templates=self._templates.get(tenant, ()))
+            for row, (tenant, prompt) in enumerate(requests)
         ]
         encoded = encode(
             self.backbone.tokenizer,

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pedro_bench.data.prompt import PromptTemplate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.tenant_blocks import TenantBlock
 from pedro_bench.protocols.method import Method
@@ -20,11 +21,13 @@ class TenantAdapter:
         method: The method that was trained.
         backbone_revision: `LoadedBackbone.revision` of the backbone it was trained on.
         tensors: As `AdaptedModel.adapter_state` gives them.
+        templates: The prompt templates of its task; only they write control tokens.
     """
 
     method: Method
     backbone_revision: str
     tensors: Mapping[str, Tensor]
+    templates: tuple[PromptTemplate, ...] = ()
 
     @classmethod
     def of(cls, adapted: AdaptedModel) -> "TenantAdapter":

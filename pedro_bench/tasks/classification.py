@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import match_candidate
-from pedro_bench.data.fields import shown, value_of
+from pedro_bench.data.fields import label_of, wrong_label
 from pedro_bench.data.prompt import identity_of
 from pedro_bench.data.prompted import PromptedTask
-from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.errors import ConfigError
 from pedro_bench.metrics.classification import accuracy, check_lengths, f1, invalid
 from pedro_bench.metrics.correlation import matthews
 from pedro_bench.protocols.task import Example, Metric, Row
@@ -107,13 +107,10 @@ class Classification(PromptedTask):
         return self.label_words
 
     def _label_word(self, row: Row) -> str:
-        value = value_of(row, self.label_field, self.aliases)
-        word = self.labels.get(str(value).strip().casefold())
+        value, text = label_of(row, self.label_field, self.aliases)
+        word = self.labels.get(str(value).strip().casefold(), self.labels.get(text.casefold()))
         if word is None:
-            raise DataError(
-                f"field {self.label_field!r} must be one of {', '.join(self.labels)}, got "
-                f"{shown(value)}: rows without a label cannot be used."
-            )
+            raise wrong_label(self.label_field, f"one of {', '.join(self.labels)}", value)
         return word
 
     def extract(self, text: str, example: Example) -> str:

@@ -9,8 +9,13 @@ from pedro_bench.data.answers import first_line
 from pedro_bench.data.fields import texts_of
 from pedro_bench.data.prompt import identity_of
 from pedro_bench.data.prompted import PromptedTask
+from pedro_bench.errors import DataError
 from pedro_bench.metrics.question_answering import f1_em
 from pedro_bench.protocols.task import Example, Metric, Row
+
+_UNANSWERABLE = (
+    ": a question without an answer, as in SQuAD 2.0; use SQuAD 1.1, or leave out these rows"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,9 @@ class ExtractiveQA(PromptedTask):
     def example(self, row: Row) -> Example:
         """Fill in the prompt; all official answers are golds."""
         values = self.texts(row)
-        golds = texts_of(row, self.answers_field, self.aliases)
+        if str(row.get("is_impossible")).casefold() in ("true", "1", "1.0"):
+            raise DataError(f"field 'is_impossible' must be false, got true{_UNANSWERABLE}.")
+        golds = texts_of(row, self.answers_field, self.aliases, if_none=_UNANSWERABLE)
         return Example(
             self.template.parts(values), golds[0], golds, identity_of(values), extractive=True
         )

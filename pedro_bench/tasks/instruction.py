@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pedro_bench import checks
-from pedro_bench.data.fields import text_of
+from pedro_bench.data.fields import optional_text_of, text_of
 from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
 from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError
@@ -26,7 +26,7 @@ class Instruction(PromptedTask):
         prompt: Template for rows that have an input. Its `shrinkable` field may be cut, and in the other
             prompt then the last one.
         prompt_without_input: Template for rows whose input is empty.
-        input_field: The field that may be empty.
+        input_field: The field that may be empty or absent.
         answer_field: Field that holds the response.
     """
 
@@ -59,10 +59,17 @@ class Instruction(PromptedTask):
         """The field of `task.answer_field`."""
         return self.answer_field
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the prompt but the input, and the one of the response."""
+        return (*self._short_template.fields, self.gold_field)
+
     def texts(self, row: Row) -> dict[str, str]:
-        """Return the texts that fill the prompt; the input may be empty."""
+        """Return the texts that fill the prompt; the input may be absent or empty."""
         return {
-            name: text_of(row, name, self.aliases, may_be_empty=name == self.input_field)
+            name: optional_text_of(row, name, self.aliases, self.fields)
+            if name == self.input_field
+            else text_of(row, name, self.aliases)
             for name in self.template.fields
         }
 

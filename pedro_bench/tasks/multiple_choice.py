@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import fold, match_candidate
-from pedro_bench.data.fields import plain_lists, shown, value_of
+from pedro_bench.data.fields import label_of, plain_lists, shown, wrong_label
 from pedro_bench.data.prompt import identity_of
 from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError, DataError, near_match
@@ -72,15 +72,11 @@ class MultipleChoice(PromptedTask):
         )
 
     def _number(self, row: Row) -> int:
-        value = value_of(row, self.label_field, self.aliases)
-        spelling = str(value).strip()
+        value, text = label_of(row, self.label_field, self.aliases)
         known = [str(number) for number in range(len(self.choices))]
-        if isinstance(value, bool) or spelling not in known:
-            raise DataError(
-                f"field {self.label_field!r} must be one of {', '.join(known)}, got {shown(value)}: "
-                "rows without a label cannot be used."
-            )
-        return int(spelling)
+        if isinstance(value, bool) or text not in known:
+            raise wrong_label(self.label_field, f"one of {', '.join(known)}", value)
+        return int(text)
 
     def extract(self, text: str, example: Example) -> str:
         """Return the choice that the first line is, else the line itself."""

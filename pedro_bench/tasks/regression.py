@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.answers import first_line
-from pedro_bench.data.fields import shown, value_of
+from pedro_bench.data.fields import value_of, wrong_label
 from pedro_bench.data.prompt import identity_of
 from pedro_bench.data.prompted import PromptedTask
-from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.errors import ConfigError
 from pedro_bench.metrics.classification import check_lengths
 from pedro_bench.metrics.correlation import pearson, spearman
 from pedro_bench.protocols.task import Example, Metric, Row
@@ -97,10 +97,8 @@ class Regression(PromptedTask):
         given = value_of(row, self.label_field, self.aliases)
         number = self._number(str(given).strip())
         if isinstance(given, bool) or number is None:
-            raise DataError(
-                f"field {self.label_field!r} must be a number from {self.least:g} to "
-                f"{self.most:g}, got {shown(given)}: rows without a label cannot be used."
-            )
+            rule = f"a number from {self.least:g} to {self.most:g}"
+            raise wrong_label(self.label_field, rule, given)
         steps = math.floor((number - self.least) / self.step + 0.5)
         answer = self._text(self.least + steps * self.step)
         return Example(

@@ -36,6 +36,8 @@ def test_gold_answers_score_everything_and_half_scores_half(tmp_path, capsys):
     ("lines", "message"),
     [
         (['{"index": 0, "prediction": "a"}'], r"each of the 2 rows of the split, got no row 1"),
+        (['{"index": 0, "prediction": "a \\ud83d"}'], r":1: prediction must be text that UTF-8"),
+        (['{"index": 0, "prediction": "\\ude00\\ud83d"}'], r":1: prediction must be .* '.ude00'"),
         (['{"index": 0, "prediction": "a"}'] * 2, r":2: index must stand once, got 0 again"),
         (['{"index": 2, "prediction": "a"}'], r":1: index must be a row from 0 to 1, got 2"),
         (['{"index": true, "prediction": "a"}'], r":1: index must be a row from 0 to 1, got True"),

@@ -1,6 +1,8 @@
+import json
+
 import pytest
 
-from pedro_bench.data.fields import plain_lists, text_of, texts_of
+from pedro_bench.data.fields import label_of, optional_text_of, plain_lists, text_of, texts_of
 from pedro_bench.errors import ConfigError, DataError
 
 
@@ -54,3 +56,46 @@ def test_no_text_at_all(value):
 def test_aliases_must_be_lists():
     with pytest.raises(ConfigError, match=r"task.aliases must map .* got \{'label': 'answer'\}"):
         plain_lists("task.aliases", {"label": "answer"})
+
+
+LONE = ["bad \ud83d", "\ude00", "\ude00\ud83d"]
+
+
+@pytest.mark.parametrize("text", LONE)
+def test_lone_surrogates_are_refused_in_texts_lists_and_labels(text):
+    message = r"field 'x' must be text that UTF-8 can encode, got the lone surrogate '\\ud"
+    for value in (text, [text], {"text": ["a", text]}, json.dumps([text])):
+        with pytest.raises(DataError, match=message):
+            texts_of({"x": value}, "x", {})
+    for read in (text_of, label_of):
+        with pytest.raises(DataError, match=message):
+            read({"x": text}, "x", {})
+    with pytest.raises(DataError, match=r"field 'y' must be text that UTF-8 can encode"):
+        text_of({"y": text}, "x", {"x": ["y"]})
+
+
+def test_whole_surrogate_pairs_are_characters():
+    assert texts_of({"x": '["\\ud83d\\ude00"]'}, "x", {}) == ("\U0001f600",)
+    assert text_of({"x": "\U0001f600"}, "x", {}) == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1"), ("1.0", "1"), (" 0.00 ", "0"), ("1.", "1"), (-1.0, "-1"), ("1.5", "1.5")],
+)
+def test_whole_numbers_with_decimals_are_labels(value, text):
+    assert label_of({"label": value}, "label", {})[1] == text
+
+
+@pytest.mark.parametrize("row", [{"a": "x"}, {"a": "x", "input": None}, {"a": "x", "text": "y"}])
+def test_an_optional_text_may_be_absent(row):
+    assert optional_text_of(row, "input", {}, ["a"]) == ""
+
+
+@pytest.mark.parametrize("name", ["imput", "Input", "inputs", "context"])
+def test_an_optional_text_under_a_name_that_nothing_reads_is_refused(name):
+    row = {"a": "x", name: "y"}
+    with pytest.raises(DataError, match=rf"field 'input' must be .* got a field '{name}' that the"):
+        optional_text_of(row, "input", {}, ["a"])
+    assert optional_text_of(row, "input", {"input": [name]}, ["a"]) == "y"
+    assert optional_text_of(row, "input", {}, ["a", name]) == ""

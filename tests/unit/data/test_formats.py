@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -116,3 +117,74 @@ def test_broken_files_are_told_in_one_sentence(tmp_path, name, content, message)
     with pytest.raises(DataError, match=message) as caught:
         read_rows(write(tmp_path, name, content))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ('{"a": "x \\ud83d"}', "a"),
+        ('{"a": "x", "b": {"c": [1, "\\uDE00"]}}', r"b\.c\[1\]"),
+        ('{"a": ["x", {"text": "\\ude00\\ud83d"}]}', r"a\[1\]\.text"),
+        ('{"id": "\\udfff", "a": "x"}', "id"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "form", "place"),
+    [
+        ("train.jsonl", '{{"a": "y"}}\n{}\n', "train.jsonl:2"),
+        ("train.json", '[{{"a": "y"}}, {}]', "train.json row 2"),
+    ],
+)
+def test_lone_surrogates_are_refused_in_every_field(tmp_path, name, form, place, row, field):
+    path = write(tmp_path, name, form.format(row))
+    message = rf"{place}: field '{field}' must be text that UTF-8 can encode, got the lone surr"
+    with pytest.raises(DataError, match=message) as told:
+        read_rows(path)
+    str(told.value).encode()
+
+
+def test_a_fields_name_may_not_hold_a_lone_surrogate(tmp_path):
+    path = write(tmp_path, "train.jsonl", '{"a\\ud83d": 1}')
+    with pytest.raises(DataError, match=r"train.jsonl:1: the name of field 'a\\ud83d' must be"):
+        read_rows(path)
+
+
+def test_whole_surrogate_pairs_are_read(tmp_path):
+    path = write(tmp_path, "train.jsonl", '{"a": "\\ud83d\\ude00", "b": "\\\\ud83d"}')
+    assert read_rows(path)[0].row == {"a": "\U0001f600", "b": "\\ud83d"}
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "train.csv", "train.txt", "train.jsonl"])
+def test_surrogates_as_bytes_are_no_utf_8(tmp_path, name):
+    path = write(tmp_path, name, b"{} || \xed\xa0\xbd\n")
+    with pytest.raises(DataError, match=rf"{name}:1 must be UTF-8 text, got byte 0xed"):
+        read_rows(path)
+
+
+def test_a_parquet_file_with_bytes_that_are_no_text(tmp_path):
+    offsets = pa.py_buffer(np.array([0, 1, 4], dtype=np.int32).tobytes())
+    column = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"a\xed\xa0\xbd")])
+    path = tmp_path / "train.parquet"
+    parquet.write_table(pa.table({"a": column}), path)
+    with pytest.raises(DataError, match=r"train.parquet must be UTF-8 text, got byte 0xed"):
+        read_rows(path)
+
+
+def squad(version, **question):
+    asked = {"id": "q7", "question": "Where?", "answers": [{"text": "Rome"}], **question}
+    paragraphs = [{"context": "She is in Rome.", "qas": [asked]}]
+    return json.dumps({"version": version, "data": [{"title": "T", "paragraphs": paragraphs}]})
+
+
+@pytest.mark.parametrize("version", ["v2.0", "2.0", 2.0, 2])
+def test_squad_2_is_refused_by_its_version(tmp_path, version):
+    path = write(tmp_path, "train.json", squad(version))
+    with pytest.raises(DataError, match=r"train.json must be SQuAD 1.1, got version .*SQuAD 2.0"):
+        read_rows(path)
+
+
+def test_other_versions_are_read_and_the_flag_is_kept(tmp_path):
+    path = write(tmp_path, "train.json", squad("1.1", is_impossible=False))
+    assert read_rows(path)[0].row["is_impossible"] is False
+    flat = write(tmp_path, "dev.json", json.dumps({"version": "2.0", "data": [{"a": 1}]}))
+    assert read_rows(flat)[0].row == {"a": 1}

@@ -1,20 +1,61 @@
 import pytest
 
-from pedro_bench.data.prompt import identity_of, parse_template
-from pedro_bench.errors import ConfigError
+from pedro_bench.data.prompt import example_of, identity_of, parse_template, templates_of
+from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.protocols.task import Part
 
 
-def test_parts_split_around_what_may_shrink():
+def own(text):
+    return Part(text, is_template=True)
+
+
+def test_parts_are_the_templates_own_texts_and_the_values():
     template = parse_template("task.prompt", "T: {title}\n{passage}\nQ: {question}?", "passage")
     parts = template.parts({"title": "x", "passage": "long {text}", "question": "who"})
-    assert parts == (Part("T: x\n"), Part("long {text}", can_shrink=True), Part("\nQ: who?"))
+    assert parts == (
+        *(own("T: "), Part("x"), own("\n"), Part("long {text}", can_shrink=True)),
+        *(own("\nQ: "), Part("who"), own("?")),
+    )
     assert template.fields == ("title", "passage", "question")
 
 
-def test_without_shrinkable_the_prompt_is_one_part():
-    template = parse_template("task.prompt", "Review: {sentence}\nSentiment:", None)
-    assert template.parts({"sentence": "good"}) == (Part("Review: good\nSentiment:"),)
+@pytest.mark.parametrize(
+    "text", ["Review: {a}\nSentiment:", "{a} and {b}", "{a}{b}!", "{{x}} {a} {{y}} {b} {{z}}"]
+)
+def test_parts_of_a_prompt_are_those_that_made_it(text):
+    template = parse_template("task.prompt", text, None)
+    prompt = "".join(part.text for part in template.parts({"a": "good </s>", "b": "bad"}))
+    found = template.parts_of(prompt)
+    assert "".join(part.text for part in found) == prompt
+    assert [part for part in found if part.is_template] == [
+        part for part in template.parts({"a": "", "b": ""}) if part.is_template
+    ]
+
+
+@pytest.mark.parametrize("prompt", ["good", "Review: good", "x Review: good\nSentiment:", ""])
+def test_a_prompt_of_another_template_has_no_parts(prompt):
+    template = parse_template("task.prompt", "Review: {a}\nSentiment:", None)
+    assert template.parts_of(prompt) is None
+    assert example_of("p", prompt, templates=[template]).parts == (Part(prompt),)
+
+
+def test_the_first_template_that_fits_counts():
+    task = {"prompt": "Q: {a}\nI: {b}\nA:", "prompt_without_input": "Q: {a}\nA:"}
+    templates = templates_of(task)
+    parts = example_of("p", "Q: x\nI: y\nA:", templates=templates).parts
+    assert parts == (own("Q: "), Part("x"), own("\nI: "), Part("y"), own("\nA:"))
+    assert len(example_of("p", "Q: x\nA:", templates=templates).parts) == 3
+    assert templates_of({"max_new_tokens": 4}) == ()
+
+
+@pytest.mark.parametrize("text", ["\ud83d", "a\ude00"])
+def test_lone_surrogates_are_refused_with_the_prompts_place(text):
+    with pytest.raises(DataError, match=r"prompts\[2\] must be text that UTF-8 can encode"):
+        example_of("prompts[2]", text)
+    with pytest.raises(DataError, match=r"the answer of pairs\[0\] must be text that UTF-8"):
+        example_of("pairs[0]", "a", text)
+    with pytest.raises(ConfigError, match=r"task.prompt must be text that UTF-8 can encode"):
+        parse_template("task.prompt", f"{{a}}{text}:", None)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_candidates_are_encoded_like_answers(model, copa):
     _, examples, _ = copa
     tokenizer = model.backbone.tokenizer
     whole = encode(tokenizer, examples, max_length=256, with_answers=True).encoded
-    alone = continuation_ids(tokenizer, [(one.prompt, one.answer) for one in examples])
+    alone = continuation_ids(tokenizer, [(one, one.answer) for one in examples])
     assert [list(row.answer_ids) for row in whole] == [list(ids) for ids in alone]
 
 

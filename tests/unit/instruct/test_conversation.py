@@ -13,6 +13,7 @@ from pedro_bench.instruct.conversation import prompt_of, template_of
 from pedro_bench.instruct.journal import Journal
 from pedro_bench.instruct.questions import Question
 from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.task import Part
 
 QUESTIONS = [
     Question(81, "writing", ("the cat sat", "a dog sat")),
@@ -25,13 +26,17 @@ def alpaca() -> Any:
     return template_of(settings_of(["task=alpaca"]).resolved_config["task"])
 
 
+def text_of(parts: tuple[Part, ...]) -> str:
+    return "".join(part.text for part in parts)
+
+
 def test_prompts_are_the_runs_own() -> None:
     render = alpaca()
-    first = prompt_of(render, QUESTIONS[0], [])
+    first = text_of(prompt_of(render, QUESTIONS[0], []))
     assert first == "Instruction: the cat sat\nResponse:"
-    second = prompt_of(render, QUESTIONS[0], ["yes"])
+    second = text_of(prompt_of(render, QUESTIONS[0], ["yes"]))
     assert second == f"{first} yes\n\nInstruction: a dog sat\nResponse:"
-    empty = prompt_of(render, QUESTIONS[0], [""])
+    empty = text_of(prompt_of(render, QUESTIONS[0], [""]))
     assert empty == f"{first}\n\nInstruction: a dog sat\nResponse:"
 
 
@@ -67,7 +72,7 @@ def test_answers_are_those_of_single_prompts(
     for question in QUESTIONS:
         said: list[str] = []
         for _ in range(2):
-            text = prompt_of(render, question, said)
+            text = text_of(prompt_of(render, question, said))
             ids = (1, *tokenizer(text, add_special_tokens=False)["input_ids"])
             options = {"num_beams": num_beams, "max_new_tokens": 6, "batch_size": 1}
             said.append(generate(adapted, [Encoded(ids, (), 0)], **options)[0].strip())

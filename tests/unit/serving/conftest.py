@@ -39,7 +39,9 @@ def save_run(
     from pedro_bench.protocols.settings import describe
     from pedro_bench.records import RunRecord
 
-    def save(method: str, seed: int, family: str = "llama") -> Path:
+    def save(
+        method: str, seed: int, family: str = "llama", task: dict[str, str] | None = None
+    ) -> Path:
         config = Llama(name="tiny", label="tiny", path=str(tiny_folders[family]))
         adapted = make_tenant(method, seed, config.load(device="cpu"))
         folder = tmp_path / f"{method}-{family}-{seed}"
@@ -55,7 +57,7 @@ def save_run(
             config={
                 "backbone": describe(config),
                 "trainer": {"max_length": 64},
-                "task": {"max_new_tokens": 4},
+                "task": {"max_new_tokens": 4, **(task or {})},
                 "evaluation": {"num_beams": 3},
             },
             main_metric="accuracy",

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pedro_bench
-from pedro_bench.errors import BackboneError, ConfigError, RecordError
+from pedro_bench.errors import BackboneError, ConfigError, DataError, RecordError
 from pedro_bench.experiment.tenants import saved_adapter
 
 
@@ -55,3 +56,38 @@ def test_what_does_not_fit_together_is_refused(
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecordError, match="must have its adapter in"):
         pedro_bench.serve({"anna": tmp_path / "empty"}, device="cpu")
+
+
+def test_control_tokens_are_those_of_each_tenants_template(save_run: Callable[..., Path]) -> None:
+    own = {"prompt": "</s> {text} </s> :"}
+    runs = {"anna": save_run("pedro", 0, task=own), "ben": save_run("pedro", 1)}
+    prompts = ["</s> the cat </s> sat </s> :", "</s> the cat :", "the </s> cat"]
+    alone = {tenant: pedro_bench.load(path, device="cpu") for tenant, path in runs.items()}
+    requests = [(tenant, prompt) for tenant in runs for prompt in prompts]
+    seen: list[list[int]] = []
+    bank = pedro_bench.serve(runs, device="cpu")
+    generate_encoded = bank.generate_encoded
+
+    def watched(tenants: Any, encoded: Any, **options: Any) -> list[str]:
+        seen.extend(list(one.prompt_ids) for one in encoded)
+        return generate_encoded(tenants, encoded, **options)
+
+    bank.generate_encoded = watched  # type: ignore[method-assign]
+    found = bank.generate(requests, max_new_tokens=3)
+    assert [ids.count(2) for ids in seen] == [2, 0, 0, 0, 0, 0]
+    expected = [text for one in alone.values() for text in one.generate(prompts, max_new_tokens=3)]
+    assert found == expected
+
+
+@pytest.mark.parametrize("text", ["bad \ud83d", "\ude00\ud83d"])
+def test_prompts_with_lone_surrogates_are_refused(save_run: Callable[..., Path], text: str) -> None:
+    runs = {"anna": save_run("pedro", 0)}
+    run = pedro_bench.load(runs["anna"], device="cpu")
+    with pytest.raises(DataError, match=r"prompts\[1\] must be text that UTF-8 can encode"):
+        run.generate(["a dog", text])
+    with pytest.raises(DataError, match=r"the answer of pairs\[0\] must be text that UTF-8"):
+        run.loglikelihood([("a dog", text)])
+    bank = pedro_bench.serve(runs, device="cpu")
+    with pytest.raises(DataError, match=r"requests\[1\] must be text that UTF-8 can encode"):
+        bank.generate([("anna", "a dog"), ("anna", text)])
+    assert len(run.generate(["a dog \U0001f600"], max_new_tokens=2)) == 1

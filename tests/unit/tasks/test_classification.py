@@ -1,6 +1,6 @@
 import pytest
 
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, DataError
 
 
 def test_label_words_in_the_order_of_the_labels(make_task):
@@ -50,3 +50,27 @@ def test_an_answer_outside_the_label_words_counts_for_the_wrong_class(make_task)
     examples = [task.example({"sentence": f"s{n}", "label": n % 2}) for n in range(4)]
     invalid = task.score(["no", "yes", "so", "so"], examples)
     assert invalid == task.score(["no", "yes", "yes", "no"], examples) | {"invalid": 50.0}
+
+
+@pytest.mark.parametrize("label", [1.0, "1.0", "1", True, "1."])
+def test_labels_as_pandas_writes_them_are_read(make_task, label):
+    row = {"passage": "p", "question": "q", "label": label}
+    assert make_task("boolq").example(row).answer == "yes"
+
+
+@pytest.mark.parametrize("label", [1.5, "0.99", "2.0", "np.int64(1)", "[1]"])
+def test_other_numbers_are_no_labels(make_task, label):
+    with pytest.raises(DataError, match=r"field 'label' must be one of .*got .*: correct the row"):
+        make_task("sst2").example({"sentence": "s", "label": label})
+
+
+@pytest.mark.parametrize("label", [-1, -1.0, "-1", "", float("nan"), "nan"])
+def test_rows_without_a_label_are_named(make_task, label):
+    with pytest.raises(DataError, match=r"got .*: rows without a label cannot be used"):
+        make_task("sst2").example({"sentence": "s", "label": label})
+
+
+def test_a_label_that_is_spelled_with_decimals_stays(make_task):
+    task = make_task("sst2", labels={"1.0": "old", "2.0": "new", "1": "one"})
+    words = [task.example({"sentence": "s", "label": one}).answer for one in ("1.0", "1", "2.0")]
+    assert words == ["old", "one", "new"]
