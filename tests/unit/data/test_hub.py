@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from datasets import load_dataset
@@ -128,3 +129,23 @@ def test_the_fingerprint_of_a_folder_depends_on_its_content(dataset_folder, tmp_
     (dataset_folder / "more" / "lost").symlink_to(tmp_path / "absent")
     with pytest.raises(DataError, match="more/lost must be readable, got No such file"):
         fingerprint(dataset_folder)
+
+
+def test_half_a_surrogate_pair_is_one_sentence_with_the_reason(dataset_folder, make_task):
+    (dataset_folder / "train-00000-of-00001.parquet").unlink()
+    rows = '{"sentence": "a", "label": 1}\n{"sentence": "b \\ud83d", "label": 0}\n'
+    (dataset_folder / "train.jsonl").write_text(rows)
+    (dataset_folder / "validation-00000-of-00001.parquet").unlink()
+    task = make_task("sst2", hub_id=str(dataset_folder), hub_config=None, hub_revision=COMMIT)
+    with pytest.raises(DataError, match=r"got .*surrogate pair in string is invalid"):
+        HubSource(name="hub", holdout=0.5).read(task)
+
+
+def test_bytes_that_are_no_text_are_one_sentence(dataset_folder, make_task):
+    offsets = pa.py_buffer(np.array([0, 1, 4], dtype=np.int32).tobytes())
+    texts = [None, offsets, pa.py_buffer(b"a\xed\xa0\xbd")]
+    table = pa.table({"sentence": pa.Array.from_buffers(pa.string(), 2, texts), "label": [0, 1]})
+    parquet.write_table(table, dataset_folder / "train-00000-of-00001.parquet")
+    task = make_task("sst2", hub_id=str(dataset_folder), hub_config=None, hub_revision=COMMIT)
+    with pytest.raises(DataError, match=r"must be UTF-8 text, got byte 0xed"):
+        HubSource(name="hub").read(task)

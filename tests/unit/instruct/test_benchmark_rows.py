@@ -78,6 +78,10 @@ def test_a_bad_csv_is_named(tmp_path, text, message):
         ('{"examples": []}', r"field 'examples' must be a list of rows, at least one"),
         ('{"examples": [{"input": "a"}]}', r"row 1: field 'target' must be a text, got None"),
         ('{"examples": ["a"]}', r"row 1 must be an object with input and target, got 'a'"),
+        (
+            '{"examples": [{"input": "a \\ud83d", "target": "b"}]}',
+            r"row 1: field 'input' must be text",
+        ),
     ],
 )
 def test_a_bad_bbh_file_is_named(tmp_path, text, message):

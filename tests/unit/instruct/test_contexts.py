@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.instruct.contexts import Contexts, context_length
+from pedro_bench.protocols.task import Part
 from tests.tiny import make_tokenizer
 
 
@@ -42,3 +44,26 @@ def test_no_room_is_refused():
 def test_an_empty_continuation_is_refused():
     with pytest.raises(DataError, match=r"at least one token, got ''"):
         Contexts(make_tokenizer(), 8).pairs([("the cat", "")])
+
+
+def test_contexts_and_continuations_hold_no_control_token():
+    contexts = Contexts(make_tokenizer(), 64)
+    ((before, after),) = contexts.pairs([("the </s> cat <s>", " dog</s>")])
+    assert (before.count(1), before.count(2), after.count(1), after.count(2)) == (1, 0, 0, 0)
+    own = (Part("</s>", is_template=True), Part(" the </s> cat"))
+    assert contexts.encode([own])[0].count(2) == 1
+    assert contexts.misread == 0
+
+
+def test_control_tokens_that_cannot_be_text_are_counted():
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = WhitespaceSplit()
+    contexts = Contexts(tokenizer, 64)
+    contexts.encode(["the </s> cat", "the cat"])
+    assert contexts.misread == 1
+
+
+@pytest.mark.parametrize("text", ["bad \ud83d", "\ude00\ud83d"])
+def test_a_context_with_a_lone_surrogate_is_refused(text):
+    with pytest.raises(DataError, match=r"a context must be text that UTF-8 can encode"):
+        Contexts(make_tokenizer(), 8).encode(["the cat", text])
