@@ -40,7 +40,7 @@ class SavedRun:
         self._decoder = decoder_for(adapted.backbone, decoding)
         self.adapted = adapted
         self._config = config
-        self._templates = templates_of(config["task"])
+        self._templates = templates_of(config.get("task", {}))
         # Decoding sets modes and settings of the one model. The same thread may call within a call:
         # then they are put back in order, and steps of fast decoding refuse it themselves.
         self._turn = threading.RLock()
