@@ -44,7 +44,7 @@ def mmlu_task(lm, suite, task, rows):
 
 
 def evaluated(folder, suite, rows):
-    contexts = SimpleNamespace(shortened=0, max_length=64)
+    contexts = SimpleNamespace(shortened=0, misread=0, max_length=64)
     with Journal(folder / "tasks.jsonl") as journal:
         return benchmarks.evaluate_benchmark(
             None, contexts, suite, rows, journal, lambda line: None
