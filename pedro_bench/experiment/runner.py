@@ -270,11 +270,6 @@ def _notes(prepared: _Prepared) -> list[str]:
                 f"{found.misread} of {len(found.encoded)} {name} examples hold the written form of a "
                 "control token, which this tokenizer cannot read as text."
             )
-        if found.misread:
-            notes.append(
-                f"{found.misread} of {len(found.encoded)} {name} examples hold the written form of a "
-                "control token, which this tokenizer cannot read as text."
-            )
     return notes
 
 
