@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-
-from pedro_bench import records
 from pedro_bench.reporting.build import reports
 from pedro_bench.reporting.delimited import comma_separated
-from pedro_bench.reporting.latex import latex
 from pedro_bench.reporting.load import load
 from pedro_bench.reporting.markdown import markdown
+
+from pedro_bench import records
+from pedro_bench.reporting.latex import latex
 
 METHODS, TASKS, SEEDS = 40, 20, 5
 

@@ -13,7 +13,6 @@ import argparse
 
 import numpy as np
 from numpy.typing import NDArray
-
 from pedro_bench.reporting.comparison import LEVEL, compare_examples, holm
 from pedro_bench.reporting.evidence import Evidence
 from pedro_bench.reporting.report import Entry, Tested

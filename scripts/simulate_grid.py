@@ -21,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pedro_bench.reporting.stored import read_runs
+
 from pedro_bench import records
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.jobs import Combination
@@ -29,7 +31,6 @@ from pedro_bench.experiment.identity import run_key
 from pedro_bench.experiment.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings, describe
 from pedro_bench.records import RunRecord
-from pedro_bench.reporting.stored import read_runs
 
 CALLS = ("open", "scandir", "stat", "replace", "unlink", "rmdir", "mkdir", "fsync")
 HEAD = (

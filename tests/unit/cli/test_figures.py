@@ -1,9 +1,9 @@
 import json
 
+from pedro_bench.analysis.activations import Activations, Coefficients, write_activations
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.figures import figures
-from pedro_bench.reporting.activations import Activations, Coefficients, write_activations
-from tests.unit.reporting.runs import run
+from tests.unit.analysis.runs import run
 
 RATIONAL = {"name": "pedro", "label": "PEDRO", "activation": "rational"}
 

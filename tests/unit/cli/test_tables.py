@@ -2,7 +2,7 @@ import json
 
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.tables import tables
-from tests.unit.reporting.runs import five, run
+from tests.unit.analysis.runs import five, run
 
 
 def test_three_files_for_each_panel_with_the_same_bytes_again(tmp_path, capsys):
