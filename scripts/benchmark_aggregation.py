@@ -1,4 +1,4 @@
-"""Time the way from records to tables: a hundred thousand invented records, read into a DataFrame and rendered.
+"""Time the way from records to tables: a hundred thousand invented ones, read into a DataFrame, rendered.
 
     python scripts/benchmark_aggregation.py --records 100000
 
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from pedro_bench import records
 from pedro_bench.analysis.frame import results
 from pedro_bench.analysis.tables import tables
 from pedro_bench.reporting.latex import latex

@@ -13,6 +13,7 @@ import argparse
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pedro_bench.analysis.comparison import LEVEL, compare_examples, holm
 from pedro_bench.analysis.evidence import Evidence, Tested, against_best
 

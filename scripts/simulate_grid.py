@@ -21,9 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.analysis.reading import read_runs
-
 from pedro_bench import records
+from pedro_bench.analysis.reading import read_runs
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.jobs import Combination
 from pedro_bench.cli.plan import look

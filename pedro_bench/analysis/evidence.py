@@ -25,8 +25,9 @@ from pedro_bench.analysis.comparison import (
     holm,
 )
 from pedro_bench.analysis.frame import runs_of
+from pedro_bench.analysis.intervals import Interval, example_intervals, seed_interval
 from pedro_bench.analysis.reading import Run, example_scores
-from pedro_bench.analysis.statistics import Interval, example_intervals, median, seed_interval
+from pedro_bench.analysis.statistics import median
 
 EXACT = frozenset({"memory_mib"})
 """Metrics without chance where repeats agree; elsewhere scores agree because they are coarse."""

@@ -132,7 +132,8 @@ def published_scores(file: Path = SCORES) -> tuple[PublishedScore, ...]:
     for number, row in enumerate(_rows(file, columns), start=2):
         try:
             float(row[-2])  # what is no number raises here
-            found.append(PublishedScore(*row[:-1], float(row[-1]) if row[-1] else None))
+            *names, deviation = row
+            found.append(PublishedScore(*names, deviation=float(deviation) if deviation else None))
         except ValueError as error:
             raise DataError(
                 f"{file.name}:{number} must hold names, a value and a deviation, got {row}."

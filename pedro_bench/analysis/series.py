@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from pedro_bench.analysis.reading import history_of
 from pedro_bench.analysis.statistics import median
 from pedro_bench.analysis.table import Cell, Line, Section, Table, costs_of
@@ -152,3 +154,27 @@ def _median(series: Sequence[Series]) -> Series:
     losses = [dict(one) for one in series]
     shared = [step for step, _ in series[0] if all(step in one for one in losses)]
     return tuple((step, median([one[step] for one in losses])) for step in shared)
+
+
+def curve_data(shown: Mapping[str, Sequence[Curve]]) -> pd.DataFrame:
+    """Return what `curves` gives as one row a step, of each seed and of the median (no seed)."""
+    rows = [
+        (task, curve.line.name, seed, step, loss)
+        for task, found in shown.items()
+        for curve in found
+        for seed, series in [(None, curve.median), *sorted(curve.seeds.items())]
+        for step, loss in series
+    ]
+    frame = pd.DataFrame(rows, columns=["task", "row", "seed", "step", "dev_loss"])
+    return frame.astype({"seed": "Int64"})
+
+
+def point_data(table: Table, section: Section) -> pd.DataFrame:
+    """Return every point of a section, one row each."""
+    rows = [
+        (column.task, column.metric, one.line.name, one.parameters, one.median, one.low, one.high)
+        for number, column in enumerate(table.columns)
+        for one in points(section, number)
+    ]
+    columns = ["task", "metric", "row", "parameters", "median", "lower_quartile", "upper_quartile"]
+    return pd.DataFrame(rows, columns=columns)

@@ -11,18 +11,18 @@ Nothing here computes a statistic; `tables` makes the tree from runs.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pedro_bench.analysis.evidence import Tested
+from pedro_bench.analysis.intervals import Interval
 from pedro_bench.analysis.layouts import SEEDS, Layout, label_of, plain
 from pedro_bench.analysis.published import PublishedScore
 from pedro_bench.analysis.ranks import Ranks
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED
-from pedro_bench.analysis.statistics import Interval, Spread, median
+from pedro_bench.analysis.statistics import Spread, median
 
 FULL_SEEDS = 5
 """Seeds that a cell should have."""
@@ -320,7 +320,7 @@ def _row(table: Table, section: Section, line: Line, cell: Cell) -> dict[str, An
 
 def record_of(run: Run) -> str:
     """Return the place of a run's record under its results_dir: `runs/<suite>/<stem>.json`."""
-    return "/".join(Path(run.path).parts[-3:])
+    return "/".join(run.path.replace("\\", "/").split("/")[-3:])
 
 
 def costs_of(runs: Sequence[Run]) -> dict[str, float | None]:

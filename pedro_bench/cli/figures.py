@@ -1,4 +1,4 @@
-"""`python -m pedro_bench.cli.figures`: results/runs -> results/figures, as .pdf and .png.
+"""`python -m pedro_bench.cli.figures`: results/runs -> results/figures: .pdf, .png and their data.
 
 For each suite, backbone and data source: training curves; scores by parameters where a method was run at
 several sizes (Figure 3); the learned activations of one run (Figure 2). Activations are copied out of a
@@ -16,10 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from pedro_bench.analysis.activations import Activations, read_activations, write_activations
 from pedro_bench.analysis.frame import runs_of
 from pedro_bench.analysis.reading import Run, read_runs
-from pedro_bench.analysis.series import curves, has_several_sizes
+from pedro_bench.analysis.series import curve_data, curves, has_several_sizes, point_data
 from pedro_bench.analysis.table import Table
 from pedro_bench.analysis.tables import tables
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
@@ -78,9 +80,16 @@ def _of_table(table: Table) -> Iterator[tuple[str, Files]]:
         of = table.name if len(table.sections) == 1 else f"{table.name}--{section.backbone}"
         shown = curves(table, section)
         if shown:
-            yield f"{of}--curves", rendered(partial(curve_figure, table, section, shown))
+            drawn = rendered(partial(curve_figure, table, section, shown))
+            yield f"{of}--curves", {**drawn, "csv": _csv(curve_data(shown))}
         if has_several_sizes(section):
-            yield f"{of}--budgets", rendered(partial(budget_figure, table, section))
+            drawn = rendered(partial(budget_figure, table, section))
+            yield f"{of}--budgets", {**drawn, "csv": _csv(point_data(table, section))}
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    text: str = frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    return text.encode()
 
 
 def _first_with_activations(runs: Sequence[Run]) -> Run | str:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pedro_bench.analysis.comparability import OTHER_PROTOCOLS, OTHER_RUNS
+from pedro_bench.analysis.intervals import FEWEST, range_coverage
 from pedro_bench.analysis.layouts import plain
-from pedro_bench.analysis.statistics import FEWEST, range_coverage
 from pedro_bench.analysis.table import FULL_SEEDS, Cell, Line, Section, Table, Verdict
 from pedro_bench.reporting.escaping import escape_latex
 from pedro_bench.reporting.notes import absent_tasks, caption, missing, notes, on_backbone

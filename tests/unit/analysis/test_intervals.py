@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pedro_bench.analysis import statistics as intervals
-from pedro_bench.analysis.statistics import example_intervals, range_coverage, seed_interval
+from pedro_bench.analysis import intervals
+from pedro_bench.analysis.intervals import example_intervals, range_coverage, seed_interval
 
 
 @pytest.mark.parametrize("values", [[3.0, 1.0, 2.0, 9.0, 4.0], [3.0, 1.0, 2.0, 9.0, 4.0, 4.5]])
