@@ -3,6 +3,8 @@
     python -m pedro_bench method=pedro task=boolq        trains, evaluates and records five seeds
     pedro_bench.load("results/runs/main/<record>.json")  gives a trained model to generate with
     pedro_bench.serve({"anna": "<record>.json", …})      many trained adapters on one backbone
+    pedro_bench.results("results")                       records as a pandas DataFrame, one row a run
+    pedro_bench.predictions(run)                         what one run answered, one row a test row
     pedro_bench.metric("squad")                          a task's scoring as an `evaluate.Metric`
 
 Importing the package imports nothing heavy.
@@ -12,13 +14,15 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "metric", "serve"]
+__all__ = ["__version__", "load", "metric", "predictions", "results", "serve"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is offered (and with it torch or Hydra) only when it is asked for."""
     if name in ("load", "serve"):
         return getattr(import_module("pedro_bench.experiment"), name)
+    if name in ("results", "predictions"):
+        return getattr(import_module("pedro_bench.analysis.frame"), name)
     if name == "metric":
         return import_module("pedro_bench.cli.metric").metric
     raise AttributeError(f"module 'pedro_bench' has no attribute {name!r}")

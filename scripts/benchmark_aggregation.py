@@ -1,4 +1,4 @@
-"""Time the way from records to tables: a hundred thousand invented records, read, grouped and rendered.
+"""Time the way from records to tables: a hundred thousand invented ones, read into a DataFrame, rendered.
 
     python scripts/benchmark_aggregation.py --records 100000
 
@@ -18,11 +18,10 @@ from typing import Any
 import msgspec
 
 from pedro_bench import records
-from pedro_bench.reporting.build import reports
-from pedro_bench.reporting.delimited import comma_separated
+from pedro_bench.analysis.frame import results
+from pedro_bench.analysis.tables import tables
 from pedro_bench.reporting.latex import latex
-from pedro_bench.reporting.load import load
-from pedro_bench.reporting.markdown import markdown
+from pedro_bench.reporting.text import comma_separated, markdown
 
 METHODS, TASKS, SEEDS = 40, 20, 5
 
@@ -105,15 +104,15 @@ def main() -> None:
         size = write_all(Path(folder), options.records)
         print(f"{options.records} records of {size} bytes written")
         wall, processor = time.perf_counter(), time.process_time()
-        panels = load(folder)
+        frame = results(folder)
         read = time.perf_counter() - wall, time.process_time() - processor
         texts = [
-            render(report)
-            for report in reports(panels)
+            render(table)
+            for table in tables(frame)
             for render in (latex, markdown, comma_separated)
         ]
         whole = time.perf_counter() - wall, time.process_time() - processor
-    print(f"read and grouped: {read[0]:.1f} s, of this process {read[1]:.1f} s")
+    print(f"read into a DataFrame: {read[0]:.1f} s, of this process {read[1]:.1f} s")
     print(
         f"with statistics and {len(texts)} files: {whole[0]:.1f} s, of this process {whole[1]:.1f} s"
     )

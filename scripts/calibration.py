@@ -14,11 +14,8 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from pedro_bench.reporting.comparison import LEVEL, compare_examples, holm
-from pedro_bench.reporting.evidence import Evidence
-from pedro_bench.reporting.report import Entry, Tested
-from pedro_bench.reporting.standing import against_best
-from pedro_bench.reporting.statistics import spread
+from pedro_bench.analysis.comparison import LEVEL, compare_examples, holm
+from pedro_bench.analysis.evidence import Evidence, Tested, against_best
 
 SETTINGS = ((0.0, 50), (0.0, 800), (0.01, 800), (0.03, 800))
 """(noise of seeds, number of examples)."""
@@ -65,7 +62,7 @@ def daggers(column: NDArray[np.float64]) -> tuple[bool, bool]:
     cells = [
         Evidence(tuple(own.tolist()), examples=one) for own, one in zip(means, column, strict=True)
     ]
-    found = against_best([Entry(spread=spread(one.values)) for one in cells], cells, 1)
+    found = against_best(cells, 1)
     tested = [one for one in found if isinstance(one, Tested)]
     made = holm([one.comparison.p for one in tested])
     return min(made) < LEVEL, any(one.separates for one in tested)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
+from pedro_bench.analysis.reading import read_runs
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.jobs import Combination
 from pedro_bench.cli.plan import look
@@ -29,7 +30,6 @@ from pedro_bench.experiment.identity import run_key
 from pedro_bench.experiment.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings, describe
 from pedro_bench.records import RunRecord
-from pedro_bench.reporting.stored import read_runs
 
 CALLS = ("open", "scandir", "stat", "replace", "unlink", "rmdir", "mkdir", "fsync")
 HEAD = (

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
+from pedro_bench.analysis.reading import Run, read_runs
+from pedro_bench.analysis.settings import with_earlier
+from pedro_bench.analysis.statistics import median
 from pedro_bench.errors import RecordError
 from pedro_bench.experiment.costs import Cost
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.reporting.settings import with_earlier
-from pedro_bench.reporting.statistics import median
-from pedro_bench.reporting.stored import Run, read_runs
 
 _CONFIGURED = ("method", "task", "trainer", "evaluation", "backbone")
 
@@ -121,5 +121,4 @@ def _hashable(value: Any) -> Any:
 
 
 def _seconds(run: Run) -> float:
-    timing: Mapping[str, Any] = run.timing
-    return float(timing.get("train_seconds") or 0) + float(timing.get("test_seconds") or 0)
+    return (run.train_seconds or 0.0) + (run.test_seconds or 0.0)

@@ -1,4 +1,4 @@
-"""`python -m pedro_bench.cli.figures`: results/runs -> results/figures, as .pdf and .png.
+"""`python -m pedro_bench.cli.figures`: results/runs -> results/figures: .pdf, .png and their data.
 
 For each suite, backbone and data source: training curves; scores by parameters where a method was run at
 several sizes (Figure 3); the learned activations of one run (Figure 2). Activations are copied out of a
@@ -16,22 +16,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
+from pedro_bench.analysis.activations import Activations, read_activations, write_activations
+from pedro_bench.analysis.frame import runs_of
+from pedro_bench.analysis.reading import Run, read_runs
+from pedro_bench.analysis.series import curve_data, curves, has_several_sizes, point_data
+from pedro_bench.analysis.table import Table
+from pedro_bench.analysis.tables import tables
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
 from pedro_bench.cli.folders import check_folder
 from pedro_bench.cli.overrides import only_extra
 from pedro_bench.cli.recorded import RECORDED, recorded
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.files import write_bytes
-from pedro_bench.reporting.activations import Activations, read_activations, write_activations
-from pedro_bench.reporting.build import reports
-from pedro_bench.reporting.curves import task_curves
 from pedro_bench.reporting.drawing import rendered
 from pedro_bench.reporting.figures import activation_figure, budget_figure, curve_figure
-from pedro_bench.reporting.layouts import MICRO
-from pedro_bench.reporting.load import Row
-from pedro_bench.reporting.points import has_several_sizes
-from pedro_bench.reporting.report import Report
-from pedro_bench.reporting.stored import Run, read_runs
 
 DEFAULTS = {**RECORDED, "figures_dir": None, "run": None, "output": "text"}
 """The command's keys."""
@@ -57,14 +57,14 @@ def figures(arguments: Sequence[str]) -> int:
     if asked is not None:
         drawn.append(_activations(_one(asked)))
     else:
-        panels = recorded(own)
-        drawn += [one for report in reports(panels) for one in _of_report(report)]
-        for panel, rows in panels.items():
-            found = _first_with_activations(rows)
+        frame = recorded(own)
+        drawn += [one for table in tables(frame) for one in _of_table(table)]
+        for place, group in frame[frame.shown].groupby(["suite", "backbone", "data"]):
+            found = _first_with_activations(runs_of(group))
             if isinstance(found, Run):
                 drawn.append(_activations(found))
             elif found:
-                without.append(f"{panel.suite}, {panel.backbone}, {panel.data}: {found}")
+                without.append(f"{', '.join(place)}: {found}")
     written = [path for name, files in drawn for path in _write(folder, name, files)]
     if own["output"] == "json":
         print_json({"figures": [str(path) for path in written], "without_activations": without})
@@ -74,31 +74,36 @@ def figures(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def _of_report(report: Report) -> Iterator[tuple[str, Files]]:
-    """Draw what a report has the data for; a section is named by its backbone where there are several."""
-    for section in report.sections:
-        of = report.name if len(report.sections) == 1 else f"{report.name}--{section.backbone}"
-        shown = task_curves(section)
+def _of_table(table: Table) -> Iterator[tuple[str, Files]]:
+    """Draw what a table has the data for; a section is named by its backbone where there are several."""
+    for section in table.sections:
+        of = table.name if len(table.sections) == 1 else f"{table.name}--{section.backbone}"
+        shown = curves(table, section)
         if shown:
-            yield f"{of}--curves", rendered(partial(curve_figure, report, section, shown))
+            drawn = rendered(partial(curve_figure, table, section, shown))
+            yield f"{of}--curves", {**drawn, "csv": _csv(curve_data(shown))}
         if has_several_sizes(section):
-            yield f"{of}--budgets", rendered(partial(budget_figure, report, section))
+            drawn = rendered(partial(budget_figure, table, section))
+            yield f"{of}--budgets", {**drawn, "csv": _csv(point_data(table, section))}
 
 
-def _first_with_activations(rows: Sequence[Row]) -> Run | str:
+def _csv(frame: pd.DataFrame) -> bytes:
+    text: str = frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    return text.encode()
+
+
+def _first_with_activations(runs: Sequence[Run]) -> Run | str:
     """Return the first run whose activations can be had, else why not; empty where none learned any."""
     reason = ""
-    for row in sorted(rows, key=lambda row: (row.method, row.settings)):
-        for task in row.cells:
-            for run in row.cells[task].finished:
-                if dict(run.config.get("method") or {}).get("activation") != _LEARNABLE:
-                    continue
-                try:
-                    _learned(run.path)
-                except RecordError as error:
-                    reason = reason or str(error)
-                    continue
-                return run
+    for run in sorted(runs, key=lambda run: (run.method, run.settings, run.task, run.seed)):
+        if dict(run.config.get("method") or {}).get("activation") != _LEARNABLE:
+            continue
+        try:
+            _learned(Path(run.path))
+        except RecordError as error:
+            reason = reason or str(error)
+            continue
+        return run
     return reason
 
 
@@ -120,10 +125,9 @@ def _one(path: Path) -> Run:
 
 
 def _activations(run: Run) -> tuple[str, Files]:
-    is_micro = MICRO in (run.backbone, run.data)
-    learned = _learned(run.path)
+    learned = _learned(Path(run.path))
     name = f"{run.suite}--{run.backbone}--{run.data}--activations"
-    return name, rendered(partial(activation_figure, run, learned, is_micro=is_micro))
+    return name, rendered(partial(activation_figure, run, learned))
 
 
 def _learned(record: Path) -> Activations:

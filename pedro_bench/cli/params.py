@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pedro_bench import checks
+from pedro_bench.analysis.published import Published, in_published_order, published_parameters
 from pedro_bench.cli.budget import nearest_size, refuse_both, resolve_method, size_field
 from pedro_bench.cli.command import DONE, guarded, print_json
 from pedro_bench.cli.compose import keys_of, side_by_side
@@ -26,7 +27,6 @@ from pedro_bench.errors import ConfigError, InjectionError
 from pedro_bench.protocols.backbone import Backbone, BackboneShape
 from pedro_bench.protocols.method import Method, ParameterCount
 from pedro_bench.protocols.settings import build_group, describe
-from pedro_bench.reporting.published import Published, in_published_order, published_parameters
 
 DEFAULTS = {"method": None, "budget": None, "output": "text"}
 """The command's own keys."""

@@ -4,17 +4,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from pedro_bench.analysis.frame import results
+from pedro_bench.analysis.reading import find
 from pedro_bench.cli.options import options
 from pedro_bench.errors import ConfigError
 from pedro_bench.records import check_name
-from pedro_bench.reporting.load import Panel, Row, load
 
 RECORDED = {"results_dir": "results", "table": None, "suite": None}
 """The keys of such a command, with their defaults."""
 
 
-def recorded(own: Mapping[str, Any]) -> dict[Panel, list[Row]]:
-    """Load the records of the suites that `table` and `suite` name, of all where they name none.
+def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the records of the suites that `table` and `suite` name, of all where they name none.
 
     Raises:
         ConfigError: If there is none.
@@ -23,14 +26,13 @@ def recorded(own: Mapping[str, Any]) -> dict[Panel, list[Row]]:
     named = (*_names("table", own["table"]), *_names("suite", own["suite"]))
     chosen = list(dict.fromkeys(named))
     results_dir = Path(str(own["results_dir"]))
-    panels = load(results_dir, chosen)
-    if not panels:
+    if not find(results_dir, chosen):
         wanted = f" of suite {', '.join(chosen)}" if chosen else ""
         raise ConfigError(
             f"results_dir must hold records{wanted}, got none in {str(results_dir / 'runs')!r}: "
             f"make one with python -m pedro_bench {_making(chosen)}."
         )
-    return panels
+    return results(results_dir, chosen)
 
 
 def _names(key: str, given: Any) -> list[str]:

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pedro_bench.analysis.statistics import medians
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.reporting.statistics import medians
 
 Record = Mapping[str, Any]
 

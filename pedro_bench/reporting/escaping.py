@@ -6,83 +6,35 @@ so that a table with the words of an error in it compiles and hides nothing.
 
 import unicodedata
 
-_MATHS = {
-    "<": "<",
-    ">": ">",
-    "|": "|",
-    "†": r"^\dagger",
-    "−": "-",
-    "→": r"\to",
-    "←": r"\leftarrow",
-    "≤": r"\le",
-    "≥": r"\ge",
-    "≠": r"\ne",
-    "±": r"\pm",
-    "×": r"\times",
-    "·": r"\cdot",
-    "∞": r"\infty",
-    "α": r"\alpha",
-    "β": r"\beta",
-    "γ": r"\gamma",
-    "δ": r"\delta",
-    "ε": r"\varepsilon",
-    "λ": r"\lambda",
-    "μ": r"\mu",
-    "µ": r"\mu",
-    "π": r"\pi",
-    "σ": r"\sigma",
-    "Δ": r"\Delta",
-    "Θ": r"\Theta",
-    "Σ": r"\Sigma",
-    "Ω": r"\Omega",
-}
+_MATHS = dict(zip(
+    "<>|†−→←≤≥≠±×·∞αβγδελμµπσΔΘΣΩ",
+    r"< > | ^\dagger - \to \leftarrow \le \ge \ne \pm \times \cdot \infty \alpha \beta \gamma \delta "
+    r"\varepsilon \lambda \mu \mu \pi \sigma \Delta \Theta \Sigma \Omega".split(),
+    strict=True,
+))  # fmt: skip
 _TEXT = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "\n": " ",
-    "\t": " ",
-    "\r": " ",
-    "\u00a0": "~",
-    "–": "--",
-    "—": "---",
-    "‘": "`",
-    "’": "'",
-    "“": "``",
-    "”": "''",
-    "…": r"\ldots{}",
-    "§": r"\S{}",
-    "ß": r"\ss{}",
-    "æ": r"\ae{}",
-    "Æ": r"\AE{}",
-    "ø": r"\o{}",
-    "Ø": r"\O{}",
-    "ł": r"\l{}",
-    "Ł": r"\L{}",
-    "œ": r"\oe{}",
-    "Œ": r"\OE{}",
-    "ı": r"\i{}",
-}
-_ACCENTS = {
-    "\u0300": r"\`",
-    "\u0301": r"\'",
-    "\u0302": r"\^",
-    "\u0303": r"\~",
-    "\u0304": r"\=",
-    "\u0306": r"\u",
-    "\u0307": r"\.",
-    "\u0308": r"\"",
-    "\u030a": r"\r",
-    "\u030b": r"\H",
-    "\u030c": r"\v",
-    "\u0327": r"\c",
-}
+    **dict.fromkeys("\n\t\r", " "),
+    **dict(zip("–—‘’“”\u00a0", ("--", "---", "`", "'", "``", "''", "~"), strict=True)),
+    **dict(zip(
+        "\\~^…§ßæÆøØłŁœŒı",
+        r"\textbackslash{} \textasciitilde{} \textasciicircum{} \ldots{} \S{} \ss{} \ae{} \AE{} \o{} "
+        r"\O{} \l{} \L{} \oe{} \OE{} \i{}".split(),
+        strict=True,
+    )),
+}  # fmt: skip
+_ACCENTS = dict(zip(
+    "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327",
+    r"\` \' \^ \~ \= \u \. \" \r \H \v \c".split(),
+    strict=True,
+))  # fmt: skip
 _DOTLESS = {"i": r"\i", "j": r"\j"}
 
 
 def escape_latex(text: str) -> str:
     """Return text in which LaTeX's special signs stand for themselves."""
+    if text.isascii() and text.replace(" ", "").isalnum():
+        return text
     return "".join(map(_escaped, unicodedata.normalize("NFC", text)))
 
 

@@ -1,97 +1,130 @@
-"""LaTeX: a report as `table` environments that need the package booktabs only, each no larger than a page."""
+r"""LaTeX: a table as `longtable` environments, which run over pages and repeat their headings.
+
+A document needs the packages booktabs, longtable and pdflscape, as `PREAMBLE` has them. Grids of many
+columns are set smaller, the widest on landscape pages.
+"""
 
 import re
-from collections.abc import Sequence
+from dataclasses import replace
 
-from pedro_bench.reporting.blocks import blocks
-from pedro_bench.reporting.cells import Block, GridRow, Text
+from pedro_bench.analysis.table import Table
 from pedro_bench.reporting.escaping import escape_latex
-from pedro_bench.reporting.fitting import WIDTH, Part, headings, parts, width_of
-from pedro_bench.reporting.report import Report
+from pedro_bench.reporting.grids import Grid, GridRow, Text, grids
+from pedro_bench.reporting.text import COMMAND
 
-COMMAND = "python -m pedro_bench.cli.tables"
+PREAMBLE = r"\usepackage{booktabs,longtable,pdflscape}"
 
 _MARKS = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
-_FEW_LINES = 8
-"""Lines of notes that stand in the table itself; more follow it as text, which may run over pages."""
+_SIZES = ((64, r"\small"), (72, r"\footnotesize"), (82, r"\scriptsize"))
+"""(letters of a row up to which a size is set, size); above the last the page is turned."""
+_MOST = 130
+"""Letters of a row on a turned page; the columns of a wider grid are shared out over several."""
 _LONG_WORD = 30
-"""Letters above which a word of a note, such as a path, may be broken."""
+"""Letters above which a word, such as a path, may be broken."""
+_WIDEST = 24
+"""Letters of a text above which it is set in lines."""
 
 
-def latex(report: Report) -> str:
-    """Return the `table` environments of a report's blocks."""
-    tables = "\n".join(_table(part) for block in blocks(report) for part in parts(block))
-    return f"% made by {COMMAND}\n{tables}"
+def latex(table: Table, *, costs: bool = False) -> str:
+    """Return the `longtable` environments of a table's grids."""
+    made = [part for grid in grids(table, costs=costs) for part in _parts(grid)]
+    return f"% made by {COMMAND}; needs {PREAMBLE}\n" + "\n".join(map(_part, made))
 
 
-def _table(part: Part) -> str:
-    block = part.block
-    width = len(block.header)
-    kinds = "l" * block.text_columns + "r" * (width - block.text_columns)
-    of = f" Part {part.number} of {part.of}." if part.of > 1 else ""
-    lines = [
-        r"\begin{table}[t]",
-        r"\centering",
-        *([r"\scriptsize\setlength{\tabcolsep}{3pt}"] if part.is_small else []),
-        rf"\caption{{{escape_latex(block.caption + of)}}}",
-        r"\smallskip",
-        rf"\begin{{tabular}}{{{kinds}}}",
-        r"\toprule",
-        *_header(block),
-        r"\midrule",
+def _widths(grid: Grid) -> list[int]:
+    """Return the letters of every column, and two for the space behind it."""
+    rows = [row.cells for row in grid.rows if len(row.cells) == len(grid.header)]
+    found = []
+    for place, heading in enumerate(grid.header):
+        own = max((len(cells[place].plain) for cells in rows), default=0)
+        own = min(own, _WIDEST) if place < grid.text_columns else own
+        found.append(2 + max(own, *map(len, _heading(heading))))
+    return found
+
+
+def _parts(grid: Grid) -> list[Grid]:
+    """Return a grid, or several that share out its columns; the last of them has the notes."""
+    first, *others = _widths(grid)
+    number = -(-sum(others) // (_MOST - first))
+    if number == 1 or grid.text_columns > 1:
+        return [grid]
+    size = -(-len(others) // number)
+    shares = [range(n, min(n + size, len(grid.header))) for n in range(1, len(grid.header), size)]
+    return [
+        Grid(
+            f"{grid.caption} Part {part} of {len(shares)}.",
+            (grid.header[0], *(grid.header[place] for place in share)),
+            tuple(
+                replace(row, cells=(row.cells[0], *(row.cells[place] for place in share)))
+                if len(row.cells) > 1
+                else row
+                for row in grid.rows
+            ),
+            grid.notes if part == len(shares) else (),
+        )
+        for part, share in enumerate(shares, start=1)
     ]
-    has_space = any(len(texts) > 1 for row in part.lines for texts in row)
-    for number, (row, texts) in enumerate(zip(block.rows, part.lines, strict=True)):
-        if number:
-            lines += [r"\midrule"] if row.has_rule else [r"\addlinespace[2pt]"] * has_space
-        lines.append(_row(row, texts, width))
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    notes = [rf"\par\footnotesize {_note(note)}" for note in block.notes]
-    if sum(width_of(note, is_small=True) * 1.15 // WIDTH + 1 for note in block.notes) > _FEW_LINES:
-        return "\n".join([*lines, r"\end{table}", r"{\raggedright", *notes, r"\par}"]) + "\n"
-    space = [r"\par\smallskip"] if notes else []
-    return "\n".join([*lines, *space, *notes, r"\end{table}"]) + "\n"
 
 
-def _header(block: Block) -> list[str]:
-    """Return names and, under them, metrics."""
-    names, metrics = zip(*headings(block.header), strict=True)
-    rows = [names, metrics] if any(metrics) else [names]
-    return [" & ".join(map(escape_latex, row)) + r" \\" for row in rows]
+def _part(grid: Grid) -> str:
+    width, widths = len(grid.header), _widths(grid)
+    names, metrics = zip(*map(_heading, grid.header), strict=True)
+    header = [_cells(names), *([_cells(metrics)] if any(metrics) else []), r"\midrule"]
+    size = next((size for most, size in _SIZES if sum(widths) <= most), None)
+    kinds = [rf"p{{{0.45 * own:.1f}em}}" if own > _WIDEST else "l" for own in widths]
+    kinds = [*kinds[: grid.text_columns], "r" * (width - grid.text_columns)]
+    lines = [
+        rf"{{{size or _SIZES[-1][1]}\setlength{{\tabcolsep}}{{3pt}}",
+        rf"\begin{{longtable}}{{{''.join(kinds)}}}",
+        rf"\caption{{{escape_latex(grid.caption)}}} \\",
+        *(r"\toprule", *header, r"\endfirsthead"),
+        *(r"\toprule", *header, r"\endhead"),
+        *(r"\bottomrule", r"\endfoot"),
+    ]
+    for number, row in enumerate(grid.rows):
+        lines += [r"\midrule"] if number and row.has_rule else []
+        lines.append(_row(row, width))
+    lines += [r"\end{longtable}", *map(_note, grid.notes), r"\par}"]
+    if size is None:
+        lines = [r"\begin{landscape}", *lines, r"\end{landscape}"]
+    return "\n".join(lines) + "\n"
 
 
-def _row(row: GridRow, texts: Sequence[Sequence[str]], width: int) -> str:
+def _heading(text: str) -> tuple[str, str]:
+    """Return a heading as its name and the metric in brackets behind it, empty where there is none."""
+    name, opening, metric = text.rpartition(" (")
+    return (name, f"({metric}") if opening and text.endswith(")") else (text, "")
+
+
+def _cells(texts: tuple[str, ...]) -> str:
+    return " & ".join(map(escape_latex, texts)) + r" \\"
+
+
+def _row(row: GridRow, width: int) -> str:
     if len(row.cells) == 1:
         heading = escape_latex(row.cells[0].plain)
-        return rf"\multicolumn{{{width}}}{{c}}{{\emph{{{heading}}}}} \\"
-    return " & ".join(map(_cell, row.cells, texts)) + r" \\"
+        return rf"\multicolumn{{{width}}}{{c}}{{\emph{{{heading}}}}} \\*"
+    text = " & ".join(map(_cell, row.cells)) + r" \\"
+    return "{}" + text if text[0] in "([*" else text  # else part of the command before it
 
 
-def _cell(cell: Text, texts: Sequence[str]) -> str:
-    lines = list(map(escape_latex, texts)) if cell.latex is None else _marked_up(cell.latex, texts)
-    text = lines[0] if len(lines) == 1 else _stacked(lines)
+def _cell(cell: Text) -> str:
+    text = _breakable(cell.plain) if cell.latex is None else cell.latex
     return _MARKS.get(cell.place, "%s") % text + (r"$^\dagger$" if cell.differs else "")
 
 
-def _marked_up(markup: str, texts: Sequence[str]) -> list[str]:
-    """Break markup where its plain text is broken, word for word."""
-    words = markup.split(" ")
-    counts = [len(text.split(" ")) for text in texts]
-    if len(texts) == 1 or len(words) != sum(counts):
-        return [markup] if len(texts) == 1 else list(map(escape_latex, texts))
-    return [" ".join(words[sum(counts[:n]) : sum(counts[: n + 1])]) for n in range(len(counts))]
-
-
-def _stacked(lines: Sequence[str]) -> str:
-    return r"\begin{tabular}[t]{@{}l@{}}" + r" \\ ".join(lines) + r"\end{tabular}"
-
-
 def _note(note: str) -> str:
-    """Return a note in which long words, such as a path, may be broken at their signs."""
-    return " ".join(map(_breakable, note.split(" ")))
+    return rf"\par\noindent\raggedright\footnotesize {_breakable(note)}"
 
 
-def _breakable(word: str) -> str:
+def _breakable(text: str) -> str:
+    """Return a text whose long words, such as a path, may be broken at their signs."""
+    if len(text) <= _LONG_WORD:
+        return escape_latex(text)
+    return " ".join(map(_breakable_word, text.split(" ")))
+
+
+def _breakable_word(word: str) -> str:
     if len(word) <= _LONG_WORD:
         return escape_latex(word)
     pieces = re.findall(r"[^\W_]{1,20}|[\W_]", word)

@@ -1,201 +1,244 @@
 """Notes: captions, and every doubt about a table's numbers as a sentence."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from pedro_bench.reporting.layouts import Layout
-from pedro_bench.reporting.report import FULL_SEEDS, Column, Entry, Line, Section, on_backbone
-from pedro_bench.reporting.settings import CHANGED
-from pedro_bench.reporting.stored import Run
+from pedro_bench.analysis.comparability import Sides, differing, settings_by_task
+from pedro_bench.analysis.layouts import SEEDS
+from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.rows import (
+    FAILED,
+    OUTDATED,
+    OVERTAKING,
+    REPLACED,
+    SUPERSEDED,
+    UNFINISHED,
+)
+from pedro_bench.analysis.settings import CHANGED, EARLIER
+from pedro_bench.analysis.table import FULL_SEEDS, Cell, Line, Section, Table
 
 MICRO_MARK = "micro results: embedded backbone or data"
 
 
-def caption(suite: str, data: str, sections: Sequence[Section], layout: Layout | None) -> str:
+def caption(table: Table) -> str:
     """Return what a table shows, marked as micro where any part of it is."""
-    mark = f" ({MICRO_MARK})" if any(section.is_micro for section in sections) else ""
-    backbones = ", ".join(section.backbone for section in sections)
+    layout = table.layout
+    mark = f" ({MICRO_MARK})" if table.is_micro else ""
+    backbones = ", ".join(section.backbone for section in table.sections)
     what = f"{layout.title} ({layout.paper}, Table {layout.table}). " if layout else ""
     what = what.replace("Table figure", "Figure")
-    plural = "s" if len(sections) > 1 else ""
+    plural = "s" if len(table.sections) > 1 else ""
+    over = "seeds on the test split" if table.over == SEEDS else table.over
     return (
-        f"{what}Suite {suite}, backbone{plural} {backbones}, data {data}{mark}: median over "
-        f"{_over(layout)}."
+        f"{what}Suite {table.suite}, backbone{plural} {backbones}, data {table.data}{mark}: median over "
+        f"{over}."
     )
 
 
-def _over(layout: Layout | None) -> str:
-    return "repeats" if layout and layout.measures_device else "seeds on the test split"
+def on_backbone(section: Section, table: Table) -> str:
+    """Return ` (backbone)`, to follow a row's name where a table has several sections, else nothing."""
+    return f" ({section.backbone})" if len(table.sections) > 1 else ""
 
 
-def missing(sections: Sequence[Section]) -> tuple[str, ...]:
+def missing(table: Table) -> list[str]:
     """Return `row on task` for every cell without a score, with the metric where another has one."""
-    return tuple(
-        dict.fromkeys(
-            f"{line.name} on {task}{on_backbone(section, sections)}"
-            for section in sections
-            for line in section.lines
-            for task in absent_tasks(section.columns, line)
-        )
-    )
+    return [
+        f"{line.name} on {task}{on_backbone(section, table)}"
+        for section in table.sections
+        for line in section.lines
+        for task in absent_tasks(line)
+    ]
 
 
-def absent_tasks(columns: Sequence[Column], line: Line) -> list[str]:
+def absent_tasks(line: Line) -> list[str]:
     """Return the tasks on which a row has no score; of several metrics those that it lacks."""
-    scored = {
-        column.task
-        for column, entry in zip(columns, line.entries, strict=True)
-        if entry.spread is not None
-    }
+    cells = [cell for cell in line.cells if cell.is_planned]
+    scored = {cell.column.task for cell in cells if cell.spread is not None}
+    absent = [cell.column for cell in cells if cell.spread is None]
     return list(
         dict.fromkeys(
-            f"{column.task} ({column.metric})" if column.task in scored else column.task
-            for column, entry in zip(columns, line.entries, strict=True)
-            if entry.spread is None
+            f"{one.task} ({one.metric})" if one.task in scored else one.task for one in absent
         )
     )
 
 
-def notes(sections: Sequence[Section], over: str) -> list[str]:
-    """Return a sentence on every cell with runs that failed, are missing, left out or doubtful.
+def notes(table: Table) -> list[str]:
+    """Return a sentence on every doubt about a table, then the notes of its layout."""
+    found = [*_doubts(table), *_made_before(table), *_differing(table), *_by_task(table)]
+    if table.layout is None:
+        return found
+    where = _devices(table) if table.layout.measures_device else []
+    return [*found, *_departures(table), *where, *table.layout.notes]
 
-    Args:
-        sections: The report's sections.
-        over: What medians are over: `seeds` or `repeats`.
-    """
-    places = list(_places(sections))
+
+def _doubts(table: Table) -> list[str]:
+    """Return a sentence on cells with runs that failed, are missing, left out or doubtful."""
+    places = [
+        (f"{line.name} on {cell.column.task}{on_backbone(section, table)}", cell)
+        for section, line, cell in table.places
+    ]
     failed = {
-        f"Failed: {place}, {over.rstrip('s')} {run.seed}: {run.error}": None
-        for place, _, entry in places
-        for run in entry.failed
+        f"Failed: {place}, {table.over.rstrip('s')} {run.seed}: {run.error}": None
+        for place, cell in places
+        for run in cell.runs.get(FAILED, ())
     }
-    told: dict[str, dict[str, None]] = {}  # heading -> places
+    found: dict[str, dict[str, None]] = {}  # heading -> places
     for heading, words in _DOUBTS:
-        for place, metric, entry in places:
-            if text := words(entry, metric):
-                name = heading.format(over=over, metric=metric)
-                told.setdefault(name, {})[f"{place} {text}"] = None
-    doubts = [f"{heading}: {', '.join(own)}." for heading, own in told.items()]
-    return [*failed, *doubts, *_made_before(sections)]
+        for place, cell in places:
+            if text := words(cell):
+                name = heading.format(over=table.over, metric=cell.column.metric or "")
+                found.setdefault(name, {})[f"{place} {text}"] = None
+    return [*failed, *(f"{heading}: {', '.join(own)}." for heading, own in found.items())]
 
 
-def _made_before(sections: Sequence[Section]) -> Iterator[str]:
+def _made_before(table: Table) -> Iterator[str]:
     """Yield a sentence on the rows whose runs are from before a change of their method's default."""
     for kind, (setting, change) in CHANGED.items():
         rows: dict[str, None] = {}
-        for section in sections:
+        for section in table.sections:
             for line in section.lines:
-                runs = [run for entry in line.entries for run in entry.finished]
-                methods = [run.config.get("method") or {} for run in runs]
-                if any(own.get("_target_") == kind and setting not in own for own in methods):
-                    rows[f"{line.name}{on_backbone(section, sections)}"] = None
+                methods = [
+                    run.config.get("method") or {} for cell in line.cells for run in cell.shown
+                ]
+                before = EARLIER[kind][setting]
+                if any(
+                    own.get("_target_") == kind and own.get(setting, before) == before
+                    for own in methods
+                ):
+                    rows[f"{line.name}{on_backbone(section, table)}"] = None
         if rows:
             yield f"{change}: {', '.join(rows)}."
 
 
-def _begun(entry: Entry, _metric: str) -> str:
-    return f"(seed {_seeds(entry.unfinished)})" if entry.unfinished else ""
-
-
-def _overtaking(entry: Entry, _metric: str) -> str:
-    """Name the runs by key and state: `(key 0123456789ab: seed 0, 1 failed, seed 2 unfinished)`."""
-    keys: dict[str, dict[str, list[Run]]] = {}
-    for run in entry.overtaking:
-        state = "failed" if run.status == "failed" else "unfinished"
-        keys.setdefault(run.key, {}).setdefault(state, []).append(run)
-    told = [
-        f"key {key}: " + ", ".join(f"seed {_seeds(runs)} {state}" for state, runs in states.items())
-        for key, states in keys.items()
+def _differing(table: Table) -> list[str]:
+    """Return a sentence on everything in which the runs of a column should agree and do not."""
+    found: dict[str, dict[str, list[str]]] = {}  # what differs -> how -> columns
+    for section in table.sections:
+        on = on_backbone(section, table)
+        for number, column in enumerate(table.columns):
+            cells = {line.name: line.cells[number].shown for line in section.lines}
+            for what, sides in differing(cells, FULL_SEEDS).items():
+                name = table.over if what == SEEDS else what
+                found.setdefault(name, {}).setdefault(_sides(sides), []).append(column.task + on)
+    return [
+        f"Different {what} in one column: "
+        + ", ".join(f"{', '.join(dict.fromkeys(tasks))} ({how})" for how, tasks in columns.items())
+        + "."
+        for what, columns in found.items()
     ]
-    return f"({'; '.join(told)})" if told else ""
 
 
-def _superseded(entry: Entry, _metric: str) -> str:
-    return f"({', '.join(entry.superseded)})" if entry.superseded else ""
+def _by_task(table: Table) -> list[str]:
+    """Return a sentence on each setting of the trainer that some row has by task, with its values."""
+    found: dict[str, list[str]] = {}
+    for section in table.sections:
+        for line in section.lines:
+            cells = {cell.column.task: cell.shown for cell in line.cells}
+            for name, sides in settings_by_task(cells).items():
+                how = f"{line.name}{on_backbone(section, table)} ({_sides(sides)})"
+                found.setdefault(name, []).append(how)
+    return [f"{name} by task: {', '.join(lines)}." for name, lines in sorted(found.items())]
 
 
-def _count(number: int) -> str:
-    return f"({number})" if number else ""
+def _sides(sides: Sides) -> str:
+    return "; ".join(f"{value}: {', '.join(names)}" for value, names in sides.items())
 
 
-def _lacking(entry: Entry, metric: str) -> str:
-    """Name the finished runs that have no score in the column's metric."""
-    found = [run for run in entry.finished if metric not in run.scores]
-    return f"(seed {_seeds(found)})" if found else ""
+def _departures(table: Table) -> list[str]:
+    """Return a sentence on the cells whose published number is shown without a difference."""
+    found: dict[str, list[str]] = {}
+    layout = table.layout
+    for section, line, cell in table.places:
+        if section.is_micro or layout is None or layout.measures_device:
+            continue  # nothing there is the paper's
+        if section.backbone in layout.backbones and cell.published and cell.departures:
+            place = f"{line.name} on {cell.column.task}{on_backbone(section, table)}"
+            found.setdefault(", ".join(cell.departures), []).append(place)
+    if not found:
+        return []
+    cells = [f"{', '.join(dict.fromkeys(places))} ({how})" for how, places in found.items()]
+    return [f"Not by the paper's protocol, so no difference is taken: {'; '.join(cells)}."]
 
 
-def _few(entry: Entry, metric: str) -> str:
-    if entry.spread is None or entry.spread.seeds >= FULL_SEEDS:
-        return ""
-    with_metric = "" if entry.spread.seeds == len(entry.finished) else f" with {metric}"
-    return f"has {entry.spread.seeds}{with_metric}"
+def _devices(table: Table) -> list[str]:
+    """Return one sentence on where everything was measured, and whether in one run."""
+    runs = [run for _, _, cell in table.places for run in cell.shown]
+    names = sorted({f"{run.device_name} ({run.device})" for run in runs})
+    if not names:
+        return []
+    is_one = len({(run.key, run.started, run.device_name) for run in runs}) == 1
+    how = "one run for all methods" if is_one else "several runs, each compared with itself alone"
+    return [f"Measured on {', '.join(names)}, in {how}."]
 
 
-def _dirty(entry: Entry, _metric: str) -> str:
-    return f"({entry.dirty} of {len(entry.finished)} runs)" if entry.dirty else ""
-
-
-def _uncertain(entry: Entry, _metric: str) -> str:
-    number = sum(run.dirty is None for run in entry.finished)
-    return f"({number} of {len(entry.finished)} runs)" if number else ""
-
-
-def _shortened(entry: Entry, _metric: str) -> str:
-    """Return what records say of shortened texts: `(12 of 800 test prompts)`."""
-    notes = dict.fromkeys(note for run in entry.finished for note in run.notes)
-    told = [
-        ", ".join(part for part in found.groups() if part)
-        for note in notes
-        if (found := _CUT.match(note))
-    ]
-    return f"({'; '.join(told)})" if told else ""
-
-
-def _lost(entry: Entry, _metric: str) -> str:
-    return f"({entry.lost})" if entry.lost else ""
-
-
-_CUT = re.compile(
-    r"(\d+ of \d+ \w+ (?:prompts|answers)|\d+ contexts) (?:were shortened|were cut|lost tokens)"
-    r"(?:.*?, and (\d+ lost their answer))?"
-)
-"""A record's note on texts that did not fit."""
-
-_DOUBTS: tuple[tuple[str, Callable[[Entry, str], str]], ...] = (
-    ("Begun and not finished", _begun),
-    ("Newer runs than those shown have not finished", _overtaking),
-    ("Superseded by newer runs, and not shown", _superseded),
-    ("Evaluated again, the older evaluations not shown", lambda entry, _: _count(entry.replaced)),
-    ("Evaluations of runs that are not shown, left out", lambda entry, _: _count(entry.outdated)),
-    ("No {metric}", _lacking),
-    (f"Fewer than {FULL_SEEDS} {{over}}", _few),
-    ("Uncommitted code", _dirty),
-    ("Not known whether committed", _uncertain),
-    ("Shortened to fit", _shortened),
-    ("Over {over} alone", _lost),
-)
-"""(what is said, what is said of a cell after its name), in the order of the sentences."""
-
-
-def _seeds(runs: Sequence[Run]) -> str:
+def _seeds(runs: Iterable[Run]) -> str:
     return ", ".join(str(run.seed) for run in runs)
 
 
-def devices(sections: Sequence[Section]) -> tuple[str, ...]:
-    """Return one sentence on where everything was measured, and whether in one run; none for nothing."""
-    runs = [run for _, _, entry in _places(sections) for run in entry.finished]
-    names = sorted({f"{run.device_name} ({run.device})" for run in runs})
-    if not names:
-        return ()
-    is_one = len({(run.key, run.started, run.device_name) for run in runs}) == 1
-    how = "one run for all methods" if is_one else "several runs, each compared with itself alone"
-    return (f"Measured on {', '.join(names)}, in {how}.",)
+def _of_seeds(runs: Sequence[Run]) -> str:
+    return f"(seed {_seeds(runs)})" if runs else ""
 
 
-def _places(sections: Sequence[Section]) -> Iterator[tuple[str, str, Entry]]:
-    """Yield the name, metric and entry of every cell; those of one task share a name."""
-    for section in sections:
-        on = on_backbone(section, sections)
-        for line in section.lines:
-            for column, entry in zip(section.columns, line.entries, strict=True):
-                yield f"{line.name} on {column.task}{on}", column.metric or "", entry
+def _of_runs(cell: Cell, number: int) -> str:
+    return f"({number} of {len(cell.shown)} runs)" if number else ""
+
+
+def _listed(texts: Iterable[str], separator: str = ", ") -> str:
+    joined = separator.join(dict.fromkeys(texts))
+    return f"({joined})" if joined else ""
+
+
+def _overtaking(cell: Cell) -> str:
+    """Name the runs by key and state: `(key 0123456789ab: seed 0, 1 failed, seed 2 unfinished)`."""
+    keys: dict[str, dict[str, list[Run]]] = {}
+    for run in cell.runs.get(OVERTAKING, ()):
+        state = "failed" if run.status == "failed" else "unfinished"
+        keys.setdefault(run.key, {}).setdefault(state, []).append(run)
+    return _listed(
+        (
+            f"key {key}: "
+            + ", ".join(f"seed {_seeds(runs)} {state}" for state, runs in own.items())
+            for key, own in keys.items()
+        ),
+        "; ",
+    )
+
+
+def _few(cell: Cell) -> str:
+    if cell.spread is None or cell.spread.seeds >= FULL_SEEDS:
+        return ""
+    is_whole = cell.spread.seeds == len(cell.shown)
+    return f"has {cell.spread.seeds}" + ("" if is_whole else f" with {cell.column.metric}")
+
+
+def _superseded(cell: Cell) -> str:
+    runs = sorted(cell.runs.get(SUPERSEDED, ()), key=lambda run: run.started)
+    return _listed(run.key for run in runs)
+
+
+def _count(cell: Cell, role: str) -> str:
+    return f"({len(cell.runs[role])})" if cell.runs.get(role) else ""
+
+
+_DOUBTS: tuple[tuple[str, Callable[[Cell], str]], ...] = (
+    ("Begun and not finished", lambda cell: _of_seeds(cell.runs.get(UNFINISHED, ()))),
+    ("Newer runs than those shown have not finished", _overtaking),
+    ("Superseded by newer runs, and not shown", _superseded),
+    ("Evaluated again, the older evaluations not shown", lambda cell: _count(cell, REPLACED)),
+    ("Evaluations of runs that are not shown, left out", lambda cell: _count(cell, OUTDATED)),
+    (
+        "No {metric}",
+        lambda cell: _of_seeds([r for r in cell.shown if cell.column.metric not in r.scores]),
+    ),
+    (f"Fewer than {FULL_SEEDS} {{over}}", _few),
+    ("Uncommitted code", lambda cell: _of_runs(cell, cell.dirty)),
+    (
+        "Not known whether committed",
+        lambda cell: _of_runs(cell, sum(run.dirty is None for run in cell.shown)),
+    ),
+    (
+        "Shortened to fit",
+        lambda cell: _listed((text for run in cell.shown for text in run.shortened), "; "),
+    ),
+    ("Over {over} alone", lambda cell: _listed([cell.lost])),
+)
+"""(what is said, what is said of a cell after its name), in the order of the sentences."""

@@ -1,38 +1,47 @@
-"""Page: all reports as one HTML file that opens from the disk; it loads nothing from anywhere.
+"""Page: all tables as one HTML file that opens from the disk; it loads nothing from anywhere.
 
-Everything that records bring is escaped by the template; script and style are this package's own.
+A click on a cell shows its runs: the seeds' scores, the records, key, commit, costs, and the command that
+makes them anew. Everything that records bring is escaped by the template; script and style are this
+package's own, and the drawings Matplotlib's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pedro_bench.reporting.blocks import LEGEND, blocks
-from pedro_bench.reporting.cells import Block, amount, plain
-from pedro_bench.reporting.charts import Chart, curve_chart, point_chart, style_of
-from pedro_bench.reporting.curves import curves
-from pedro_bench.reporting.labels import distinct, with_rows_told_apart
-from pedro_bench.reporting.points import label_of, points
-from pedro_bench.reporting.report import FULL_SEEDS, Entry, Report, Section
+from pedro_bench.analysis.layouts import plain
+from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.rows import FAILED, UNFINISHED
+from pedro_bench.analysis.series import PARAMETERS, SPEED, curves, points
+from pedro_bench.analysis.table import FULL_SEEDS, Cell, Line, Section, Table, costs_of, record_of
+from pedro_bench.reporting.drawing import inline, swatch
+from pedro_bench.reporting.figures import draw_curves, draw_points
+from pedro_bench.reporting.grids import LEGEND, amount, cost_texts, differs, grids, label_of
+from pedro_bench.reporting.notes import caption, missing, notes
 
 FOLDER = Path(__file__).parent / "page_files"
 
+Command = Callable[[Sequence[Run]], str]
+"""Returns the command that makes some runs anew."""
+
 
 @dataclass(frozen=True)
-class _Choice:
-    """One box of a filter."""
+class _Chart:
+    """One chart, and what filters show it by."""
 
-    key: str
-    label: str
-    colour: str = ""
-    dash: str = ""
+    kind: str
+    task: str
+    title: str
+    drawing: Markup
 
 
-def page(reports: Sequence[Report]) -> str:
-    """Return the page of some reports.
+def page(tables: Sequence[Table], command: Command) -> str:
+    """Return the page of some tables, the one with the most scores first.
 
     Raises:
         RecordError: If a record cannot be read any more.
@@ -44,20 +53,18 @@ def page(reports: Sequence[Report]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    lines = [line for r in reports for section in r.sections for line in section.lines]
-    methods = distinct({line.method: plain(line.label) for line in lines})
-    reports = list(map(with_rows_told_apart, reports))
-    columns = [column for r in reports for section in r.sections for column in section.columns]
+    ordered = sorted(tables, key=lambda table: (-_num_scores(table), table.name))
+    lines = [line for one in ordered for section in one.sections for line in section.lines]
+    methods = _distinct({line.method: plain(line.label) for line in lines})
     return environment.get_template("page.html").render(
-        reports=reports,
-        methods=[_Choice(key, methods[key], *style_of(n)) for n, key in enumerate(methods)],
-        tasks=[_Choice(key, text) for key, text in {c.task: c.label for c in columns}.items()],
-        charts=lambda section: list(_charts(section, list(methods))),
-        blocks=lambda report: blocks(report)[1:],
-        rows=_rows,
-        tasks_of=_tasks_of,
-        amount=amount,
-        label_of=label_of,
+        tables=ordered,
+        methods=[(key, label, Markup(swatch(n))) for n, (key, label) in enumerate(methods.items())],
+        tasks={column.task: column.label for one in ordered for column in one.columns},
+        charts=lambda table, section: list(_charts(table, section, list(methods))),
+        grids=lambda table: grids(table)[1:],
+        trace=partial(_trace, command),
+        **{one.__name__: one for one in (amount, caption, cost_texts, differs, missing, notes)},
+        label_of=lambda line: label_of(line).plain,
         words=_words,
         legend=LEGEND,
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
@@ -65,43 +72,74 @@ def page(reports: Sequence[Report]) -> str:
     )
 
 
-def _charts(section: Section, methods: Sequence[str]) -> Iterator[Chart]:
-    """Yield the charts of a section: curves once for each task, points for each column."""
-    drawn: set[str] = set()
-    for place, column in enumerate(section.columns):
-        if column.task not in drawn and (found := curves(section, place)):
-            drawn.add(column.task)
-            yield curve_chart(column.task, column.label, found, methods)
-        for kind in ("parameters", "speed"):
-            chart = point_chart(kind, column, points(section, place), methods)
-            if chart is not None:
-                yield chart
+def _num_scores(table: Table) -> int:
+    return sum(cell.spread is not None for _, _, cell in table.places)
 
 
-def _words(entry: Entry) -> str:
-    """Say what a reader must know of a cell's runs; empty where all is well."""
-    found = []
-    if entry.spread is not None and entry.spread.seeds < FULL_SEEDS:
-        found.append(f"n={entry.spread.seeds}")
-    if entry.failed:
-        found.append(f"{len(entry.failed)} failed")
-    if entry.unfinished:
-        found.append(f"{len(entry.unfinished)} unfinished")
-    if entry.dirty:
-        found.append(f"{entry.dirty} dirty")
-    return ", ".join(found)
-
-
-def _tasks_of(report: Report, block: Block) -> list[str]:
-    """Return the task of every column of a block, empty where it is of none."""
-    known = {
-        column.heading: column.task
-        for section in report.sections
-        for column in (*section.columns, *section.published_columns)
+def _distinct(labels: dict[str, str]) -> dict[str, str]:
+    """Return method -> printed name, with the method where another has the same printed name."""
+    every = list(labels.values())
+    return {
+        method: f"{label} [{method}]" if every.count(label) > 1 else label
+        for method, label in labels.items()
     }
-    return [known.get(heading, "") for heading in block.header]
 
 
-def _rows(block: Block) -> list[tuple[str, tuple[str, ...]]]:
-    """Return (method or nothing, texts of the cells) for every row of a block."""
-    return [(row.method, tuple(cell.plain for cell in row.cells)) for row in block.rows]
+def _charts(table: Table, section: Section, methods: Sequence[str]) -> Iterator[_Chart]:
+    """Yield the charts of a section: curves once for each task, points for each column."""
+    place = f"{table.name} {section.backbone}"
+    drawn = curves(table, section)
+    for number, column in enumerate(table.columns):
+        if found := drawn.pop(column.label, None):
+            title = f"{column.label}: dev loss by step"
+            draw = partial(draw_curves, found=found, methods=methods)
+            yield _Chart("curves", column.task, title, _inline(draw, f"{place} {number} curves"))
+        for kind in (PARAMETERS, SPEED):
+            priced = [one for one in points(section, number) if one.at(kind)]
+            if priced:
+                by = "parameters" if kind == PARAMETERS else "training tokens/s"
+                draw = partial(draw_points, kind=kind, column=column, found=priced, methods=methods)
+                title = f"{column.label}: {column.scale} by {by}"
+                yield _Chart(kind, column.task, title, _inline(draw, f"{place} {number} {kind}"))
+
+
+def _inline(draw: Callable[..., Any], salt: str) -> Markup:
+    return Markup(inline(draw, salt))
+
+
+def _words(cell: Cell) -> str:
+    """Say what a reader must know of a cell's runs; empty where all is well."""
+    few = cell.spread is not None and cell.spread.seeds < FULL_SEEDS
+    counts = {
+        "failed": len(cell.runs.get(FAILED, ())),
+        "unfinished": len(cell.runs.get(UNFINISHED, ())),
+        "dirty": cell.dirty,
+    }
+    found = [f"n={cell.spread.seeds}"] if cell.spread is not None and few else []
+    return ", ".join([*found, *(f"{number} {word}" for word, number in counts.items() if number)])
+
+
+def _trace(command: Command, line: Line, cell: Cell) -> dict[str, Any] | None:
+    """Return what leads from a cell back to its runs, None where no run is shown."""
+    runs = cell.scored
+    if not runs:
+        return None
+    names = ("Train time", "Tokens/s", "Peak memory", "Adapter size")
+    spent = dict(zip(names, cost_texts(costs_of(runs)), strict=True))
+    facts = {
+        "Key": runs[0].key,
+        "Commit": ", ".join(dict.fromkeys(run.commit or "not known" for run in runs)),
+        "Device": ", ".join(dict.fromkeys(f"{run.device_name} ({run.device})" for run in runs)),
+        **spent,
+    }
+    if cell.interval:
+        facts["95% interval"] = f"{cell.interval.low:.2f} to {cell.interval.high:.2f}"
+    return {
+        "title": f"{label_of(line).plain}, {cell.column.heading}",
+        "facts": facts,
+        "runs": [
+            [run.seed, f"{run.scores[cell.column.metric or '']:.6g}", record_of(run)]
+            for run in runs
+        ],
+        "command": command(runs),
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.reporting.runs import five
+from tests.unit.analysis.runs import five
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))

@@ -19,7 +19,7 @@ from pedro_bench.cli.tables import tables
 from pedro_bench.training.saved_folder import read_folder
 from tests.integration.grids import arguments, write_sst2
 from tests.integration.killed_command import die_after
-from tests.unit.reporting.runs import run
+from tests.unit.analysis.runs import run
 
 SCRIPT = Path(__file__).with_name("killed_training.py")
 COMMAND = Path(__file__).with_name("killed_command.py")

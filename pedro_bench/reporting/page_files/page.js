@@ -2,10 +2,10 @@
 // Filters: an element is hidden when its task or its method is not chosen.
 const boxes = [...document.querySelectorAll("[data-filter]")];
 function applyFilters() {
-  const off = { task: new Set(), method: new Set() };
+  const off = { task: new Set(), method: new Set(), cost: new Set() };
   for (const box of boxes) if (!box.checked) off[box.dataset.filter].add(box.value);
-  for (const one of document.querySelectorAll("[data-task],[data-method]"))
-    one.toggleAttribute("hidden", off.task.has(one.dataset.task) || off.method.has(one.dataset.method));
+  for (const one of document.querySelectorAll("[data-task],[data-method],[data-cost]"))
+    one.toggleAttribute("hidden", Object.keys(off).some((kind) => off[kind].has(one.dataset[kind])));
 }
 for (const box of boxes) box.addEventListener("change", applyFilters);
 for (const button of document.querySelectorAll("[data-all]"))
@@ -38,4 +38,29 @@ for (const heading of document.querySelectorAll("thead th")) {
   heading.tabIndex = 0;
   heading.addEventListener("click", () => sortBy(heading));
   heading.addEventListener("keydown", (event) => { if (event.key === "Enter") sortBy(heading); });
+}
+// A click on a score shows its runs.
+const dialog = document.getElementById("trace");
+function element(tag, text) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  return made;
+}
+function showTrace(cell) {
+  const trace = JSON.parse(cell.dataset.trace);
+  dialog.querySelector("h3").textContent = trace.title;
+  const facts = Object.entries(trace.facts).flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
+  dialog.querySelector("dl").replaceChildren(...facts);
+  const rows = trace.runs.map((run) => {
+    const row = document.createElement("tr");
+    row.append(...run.map((text) => element("td", text)));
+    return row;
+  });
+  dialog.querySelector("tbody").replaceChildren(...rows);
+  dialog.querySelector("pre").textContent = trace.command;
+  dialog.showModal();
+}
+for (const cell of document.querySelectorAll("[data-trace]")) {
+  cell.addEventListener("click", () => showTrace(cell));
+  cell.addEventListener("keydown", (event) => { if (event.key === "Enter") showTrace(cell); });
 }

@@ -1,9 +1,9 @@
 import json
 
+from pedro_bench.analysis.activations import Activations, Coefficients, write_activations
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.figures import figures
-from pedro_bench.reporting.activations import Activations, Coefficients, write_activations
-from tests.unit.reporting.runs import run
+from tests.unit.analysis.runs import run
 
 RATIONAL = {"name": "pedro", "label": "PEDRO", "activation": "rational"}
 
@@ -16,7 +16,7 @@ def with_activations(results_dir, **changes):
     return record
 
 
-def test_curves_budgets_and_activations_with_the_same_bytes_again(tmp_path, capsys):
+def test_curves_budgets_and_activations_with_the_same_data_again(tmp_path, capsys):
     for r in (3, 6):
         history = [{"step": 1, "dev_loss": 2.0}]
         run(tmp_path, "lora", r=r, parameters={"matrices": r}, history=history)
@@ -25,12 +25,18 @@ def test_curves_budgets_and_activations_with_the_same_bytes_again(tmp_path, caps
     found = json.loads(capsys.readouterr().out)
     names = [f"main--micro--micro--{what}" for what in ("curves", "budgets", "activations")]
     written = [
-        str(tmp_path / "figures" / f"{name}.{end}") for name in names for end in ("pdf", "png")
-    ]
+        str(tmp_path / "figures" / f"{name}.{end}")
+        for name in names
+        for end in ("pdf", "png", "csv")
+    ][:-1]
     assert found == {"figures": written, "without_activations": []}
-    before = [path.read_bytes() for path in sorted((tmp_path / "figures").iterdir())]
     assert figures([f"results_dir={tmp_path}", f"figures_dir={tmp_path / 'again'}"]) == 0
-    assert [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())] == before
+    for name in (f"{names[0]}.csv", f"{names[1]}.csv"):
+        made = (tmp_path / "figures" / name).read_text()
+        assert (tmp_path / "again" / name).read_text() == made
+    curves, budgets = ((tmp_path / "figures" / f"{name}.csv").read_text() for name in names[:2])
+    assert "BoolQ,lora [r=3],,1,2\nBoolQ,lora [r=3],0,1,2\n" in curves
+    assert "boolq,acc,lora [r=6],6,80,80,80\n" in budgets
 
 
 def test_an_adapter_that_is_gone_is_said(tmp_path, capsys):

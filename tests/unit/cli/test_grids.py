@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from pedro_bench.analysis.layouts import layouts
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.compose import configuration_of, grid_of
 from pedro_bench.cli.grids import _chosen, afterwards, refuse_grid, sweeps_of
 from pedro_bench.cli.options import conf_folder, options
 from pedro_bench.cli.run import run
 from pedro_bench.errors import ConfigError
-from pedro_bench.reporting.layouts import layouts
 
 PARTS = [
     {"method": ("pedro", "lora"), "method.r": ("3", "6")},

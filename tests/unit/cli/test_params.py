@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pedro_bench.analysis.published import published_parameters
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.options import options
 from pedro_bench.cli.params import params
-from pedro_bench.reporting.published import published_parameters
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

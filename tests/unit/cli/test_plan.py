@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pedro_bench import experiment, records
+from pedro_bench.analysis.reading import read_runs
 from pedro_bench.cli import earlier as earlier_module
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.compose import settings_of
@@ -16,7 +17,6 @@ from pedro_bench.cli.jobs import Combination
 from pedro_bench.cli.plan import _duration, look, plan
 from pedro_bench.experiment.leases import Leases
 from pedro_bench.records import RunRecord
-from pedro_bench.reporting.stored import read_runs
 
 GRID = ["method=lora", "task=copa", "device=cpu"]
 

@@ -2,7 +2,7 @@ import json
 
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.tables import tables
-from tests.unit.reporting.runs import five, run
+from tests.unit.analysis.runs import five, run
 
 
 def test_three_files_for_each_panel_with_the_same_bytes_again(tmp_path, capsys):
@@ -35,3 +35,13 @@ def test_no_records_is_bad_input_and_nothing_is_written(tmp_path, capsys):
     assert "suit must be a known key, got 'suit=main'. Did you mean 'suite'" in (
         capsys.readouterr().err
     )
+
+
+def test_costs_are_true_or_false(tmp_path, capsys):
+    run(tmp_path, timing={"train_seconds": 10.0})
+    assert guarded(tables, [f"results_dir={tmp_path}", "costs=yes"]) == 2
+    assert "costs must be true or false, got 'yes'." in capsys.readouterr().err
+    assert not (tmp_path / "tables").exists()
+    assert tables([f"results_dir={tmp_path}", "costs=true"]) == 0
+    assert "What a run costs" in capsys.readouterr().out
+    assert "train_seconds" in (tmp_path / "tables" / "main--micro--micro.csv").read_text()

@@ -1,26 +1,22 @@
-"""Two methods of one printed name stay apart wherever rows are shown, drawn or filtered."""
+"""Two methods of one printed name have names of their own wherever rows are shown, drawn or filtered."""
 
 import re
 
 import pytest
 
-from pedro_bench.reporting.blocks import blocks
-from pedro_bench.reporting.build import reports
-from pedro_bench.reporting.curves import task_curves
+from pedro_bench.analysis.series import by_parameters, curves, points
 from pedro_bench.reporting.drawing import house_style
 from pedro_bench.reporting.figures import budget_figure
-from pedro_bench.reporting.labels import distinct, told_apart
+from pedro_bench.reporting.grids import grids, label_of
 from pedro_bench.reporting.latex import latex
-from pedro_bench.reporting.load import load
 from pedro_bench.reporting.page import page
-from pedro_bench.reporting.points import by_parameters, points
-from tests.unit.reporting.runs import five
+from tests.unit.analysis.runs import five, only
 
 HISTORY = [{"step": step, "dev_loss": 1 / step} for step in (1, 2, 4)]
 
 
 @pytest.fixture
-def report(tmp_path):
+def table(tmp_path):
     """Two methods printed `LoRA`, each at two sizes, and one of another name."""
     for method, score in (("lora", 70.0), ("lora_red", 60.0), ("pedro", 80.0)):
         label = {"label": "PEDRO" if method == "pedro" else "LoRA"}
@@ -29,50 +25,49 @@ def report(tmp_path):
                 tmp_path, method, score=score, r=r, history=HISTORY,
                 parameters={"matrices": 1000 * r}, groups={"method": label},
             )  # fmt: skip
-    (report,) = reports(load(tmp_path))
-    return report
+    table = only(tmp_path)
+    return table
 
 
-def test_names_are_told_apart_only_where_they_collide(report):
-    (section,) = report.sections
-    labels = {line.method: line.label for line in told_apart(section).lines}
+def test_names_have_the_method_only_where_they_collide(table):
+    (section,) = table.sections
+    labels = {line.method: line.label for line in section.lines}
     assert labels == {
         "lora": "LoRA [lora]", "lora_red": r"LoRA [lora\_red]", "pedro": "PEDRO",
     }  # fmt: skip
-    assert told_apart(told_apart(section)) == told_apart(section)
-    assert distinct({"a": "A", "b": "B"}) == {"a": "A", "b": "B"}
 
 
-def test_every_row_has_a_name_of_its_own_and_its_method(report):
-    shown = blocks(report)
+def test_every_row_has_a_name_of_its_own_and_its_method(table):
+    shown = grids(table)
     names = [row.cells[0].plain for row in shown[0].rows]
     assert names == [
         f"{label} (r={r})" for label in ("LoRA [lora]", "LoRA [lora_red]", "PEDRO") for r in (4, 8)
     ]
     for block in shown:
         assert {row.method for row in block.rows} == {"lora", "lora_red", "pedro"}
-    assert r"LoRA [lora\_red] (r=8)" in latex(report)
+    assert r"LoRA [lora\_red] (r=8)" in latex(table)
 
 
-def test_points_and_lines_are_those_of_methods(report):
-    (section,) = report.sections
+def test_points_and_lines_are_those_of_methods(table):
+    (section,) = table.sections
     groups = by_parameters(points(section, 0))
     assert {method: [one.median for one in own] for method, own in groups.items()} == {
         "lora": [70, 70], "lora_red": [60, 60], "pedro": [80, 80],
     }  # fmt: skip
     with house_style():
-        figure = budget_figure(report, section)
+        figure = budget_figure(table, section)
     drawn = {one.get_label() for one in figure.axes[0].containers}
     assert drawn == {"LoRA [lora]", "LoRA [lora_red]", "PEDRO"}
-    assert {one.name for one in task_curves(section)["BoolQ"]} >= {
+    assert {label_of(one.line).plain for one in curves(table, section)["BoolQ"]} >= {
         "LoRA [lora] (r=4)", "LoRA [lora_red] (r=4)",
     }  # fmt: skip
 
 
-def test_filters_of_the_page_name_and_hide_one_method_each(report):
-    text = page([report])
-    assert text.count(">LoRA [lora]</label>") == text.count(">LoRA [lora_red]</label>") == 1
+def test_filters_of_the_page_name_and_hide_one_method_each(table):
+    text = page([table], lambda runs: "")
+    assert text.count("<span>LoRA [lora]</span></label>") == 1
+    assert text.count("<span>LoRA [lora_red]</span></label>") == 1
     rows = re.findall(r'<tr data-method="(\w+)">(?:<th scope="row">|<td[^>]*>)([^<]*)', text)
-    assert len(rows) == 6 * len(blocks(report))
+    assert len(rows) == 6 * len(grids(table))
     names = {"lora": "LoRA [lora] ", "lora_red": "LoRA [lora_red] ", "pedro": "PEDRO "}
     assert all(name.startswith(names[method]) for method, name in rows)

@@ -3,11 +3,9 @@
 import csv
 import io
 
-from pedro_bench.reporting.build import reports
-from pedro_bench.reporting.delimited import comma_separated
-from pedro_bench.reporting.load import load
-from pedro_bench.reporting.markdown import markdown
-from tests.unit.reporting.runs import five, run
+from pedro_bench.reporting.notes import missing, notes
+from pedro_bench.reporting.text import comma_separated, markdown
+from tests.unit.analysis.runs import five, only, run
 
 E2E = {"main_metric": "bleu", "suite": "red_table5", "backbone": "gpt2_medium", "data": "files"}
 
@@ -18,22 +16,22 @@ def test_seeds_are_counted_for_each_metric(tmp_path):
         own = scores if seed < 3 else {"bleu": scores["bleu"]}
         run(tmp_path, "red", "e2e", seed, metrics={"test": own}, **E2E)
         run(tmp_path, "lora_red_gpt2", "e2e", seed, metrics={"test": {"bleu": 50.0}}, **E2E)
-    (report,) = reports(load(tmp_path))
-    table = csv.DictReader(io.StringIO(comma_separated(report)))
-    cells = {(row["method"], row["metric"]): row for row in table}
+    table = only(tmp_path)
+    rows = csv.DictReader(io.StringIO(comma_separated(table)))
+    cells = {(row["method"], row["metric"]): row for row in rows}
     names = ("seeds", "median", "status")
     found = {place: tuple(row[name] for name in names) for place, row in cells.items()}
     assert found["red", "bleu"] == ("5", "62", "finished")
     assert found["red", "cider"] == ("3", "3", "partial")
     assert found["lora_red_gpt2", "cider"] == ("0", "", "missing")
     lora = "lora_red_gpt2 on e2e (seed 0, 1, 2, 3, 4)"
-    assert f"No cider: {lora}, red on e2e (seed 3, 4)." in report.notes
-    assert "Fewer than 5 seeds: red on e2e has 3 with cider." in report.notes
-    assert "lora_red_gpt2 on e2e (cider)" in report.missing
-    assert "adapter_ffn on e2e" in report.missing
-    assert "lora_red_gpt2 on e2e" not in report.missing
+    assert f"No cider: {lora}, red on e2e (seed 3, 4)." in notes(table)
+    assert "Fewer than 5 seeds: red on e2e has 3 with cider." in notes(table)
+    assert "lora_red_gpt2 on e2e (cider)" in missing(table)
+    assert "adapter_ffn on e2e" in missing(table)
+    assert "lora_red_gpt2 on e2e" not in missing(table)
     assert "lora_red_gpt2 on e2e (nist), e2e (meteor_1.5), e2e (rouge_l), e2e (cider);" in markdown(
-        report
+        table
     )
 
 
@@ -51,9 +49,9 @@ def test_a_method_with_another_main_metric_is_not_called_unfinished(tmp_path):
             metrics=metrics,
             **places,
         )
-    (report,) = reports(load(tmp_path))
-    assert "No acc: pedro on boolq (seed 0, 1, 2, 3, 4)." in report.notes
-    found = {(one.other, one.task): one.reason for one in report.sections[0].verdicts}
+    table = only(tmp_path)
+    assert "No acc: pedro on boolq (seed 0, 1, 2, 3, 4)." in notes(table)
+    found = {(one.other, one.task): one.reason for one in table.sections[0].verdicts}
     assert found["LoRA", "BoolQ"] == "no finished run of pedro on boolq has acc"
     assert found["LoRA", "SQuAD"] == "no finished run of pedro on squad"
 
@@ -72,9 +70,9 @@ def test_shortened_texts_are_told_by_cell(tmp_path):
             notes=["5 contexts lost tokens at their beginning to fit 9."],
         )
         run(tmp_path, "ia3", seed=seed, notes=["12 of 800 rows were drawn."])
-    (report,) = reports(load(tmp_path))
+    table = only(tmp_path)
     told = "(12 of 800 test prompts, 3 lost their answer; 7 of 4000 train answers)"
-    assert report.notes == (
+    assert tuple(notes(table)) == (
         f"Shortened to fit: lora on boolq (5 contexts), pedro on boolq {told}.",
     )
 
@@ -83,8 +81,8 @@ def test_below_five_seeds_the_spread_has_no_interval(tmp_path):
     five(tmp_path, "lora")
     for seed in range(3):
         run(tmp_path, "pedro", seed=seed, score=80.0 + seed)
-    (report,) = reports(load(tmp_path))
-    text = markdown(report)
+    table = only(tmp_path)
+    text = markdown(table)
     assert "| PEDRO | IQR 1.00 sd 1.00 |" in text
     assert "| LoRA | [78.00, 82.00] IQR 2.00 sd 1.58 |" in text
     assert (
@@ -98,12 +96,12 @@ def test_rows_from_before_a_change_of_their_method_say_so(tmp_path):
     ssp = {"_target_": "pedro_bench.methods.ssp.Ssp", "r": 4}
     five(tmp_path, "ssp", groups={"method": ssp}, **places)
     five(tmp_path, "lora", **places)
-    (report,) = reports(load(tmp_path))
+    table = only(tmp_path)
     change = "SSP's LoRA modules were scaled by 16 as in the authors' code, and not by 1"
-    assert f"Made before {change}: ssp." in report.notes
+    assert f"Made before {change}: ssp." in notes(table)
     five(tmp_path / "new", "ssp", groups={"method": {**ssp, "alpha": 16.0}}, **places)
-    (report,) = reports(load(tmp_path / "new"))
-    assert not [note for note in report.notes if note.startswith("Made before")]
+    table = only(tmp_path / "new")
+    assert not [note for note in notes(table) if note.startswith("Made before")]
     five(tmp_path, "ssp", groups={"method": {**ssp, "alpha": 16.0}}, **places)
-    (report,) = reports(load(tmp_path))
-    assert f"Made before {change}: ssp [alpha=1]." in report.notes
+    table = only(tmp_path)
+    assert f"Made before {change}: ssp [alpha=1]." in notes(table)

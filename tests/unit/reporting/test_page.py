@@ -1,3 +1,4 @@
+import html
 import html.parser
 import json
 import re
@@ -6,10 +7,9 @@ import subprocess
 
 import pytest
 
-from pedro_bench.reporting.build import reports
-from pedro_bench.reporting.load import load
+from pedro_bench.cli.rerun import command_of
 from pedro_bench.reporting.page import page
-from tests.unit.reporting.runs import five, run
+from tests.unit.analysis.runs import built, five, run
 
 EVIL = '</script><script>alert("x")</script>'
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 class Elements(html.parser.HTMLParser):
     """Collects (tag, attributes) and what was left open."""
 
-    VOID = frozenset({"meta", "input", "line", "circle"})
+    VOID = frozenset({"meta", "input"})
 
     def __init__(self, text):
         super().__init__()
@@ -57,7 +57,7 @@ def results(tmp_path):
 
 
 def page_of(results_dir):
-    return page(reports(load(results_dir)))
+    return page(built(results_dir), command_of)
 
 
 def test_the_page_is_whole_needs_no_network_and_escapes_what_records_bring(results):
@@ -66,7 +66,7 @@ def test_the_page_is_whole_needs_no_network_and_escapes_what_records_bring(resul
     assert elements.open == []
     assert "alert(" in text and EVIL not in text
     assert len(elements.of("script")) == 1
-    assert not re.search(r"""(src|href)\s*=\s*["'](?!#)|url\(|@import""", text)
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!#)|url\((?!#)|@import""", text)
     assert (
         "default-src 'none'"
         in elements.of("meta", http_equiv="Content-Security-Policy")[0]["content"]
@@ -88,18 +88,37 @@ def test_scores_with_their_doubts_the_published_number_and_the_mark(results):
     assert '<span class="micro">micro results</span>' in text
 
 
-def test_charts_hold_one_mark_for_each_run_and_the_unbeaten(results):
+def test_charts_hold_one_mark_for_each_run(results):
     elements = Elements(page_of(results))
     kinds = [one["data-kind"] for one in elements.of("figure")]
     assert kinds == ["curves", "parameters", "speed"]
-    assert len(elements.of("polyline", data_method="pedro", **{"class": "faint"})) == 5
-    assert len(elements.of("polyline", data_method="pedro", **{"class": "curve"})) == 1
-    assert len(elements.of("circle")) == 6
-    by_parameters = elements.of("polyline", **{"class": "front"})[0]["points"].split()
-    assert len(by_parameters) == 2  # LoRA with 5000 and PEDRO with 9000; (IA)^3 is beaten
-    x, y = (float(one) for one in by_parameters[-1].split(","))
-    first_x, first_y = (float(one) for one in by_parameters[0].split(","))
-    assert x > first_x and y < first_y
+    titles = [text for text in elements.texts if ", seed " in text or ", median over" in text]
+    assert sorted(one for one in titles if one.startswith("PEDRO")) == [
+        "PEDRO, median over seeds", *(f"PEDRO, seed {n}" for n in range(5)),
+    ]  # fmt: skip
+    assert "(IA)^3: 60.00 at 7K" in elements.texts
+    assert {"pedro", "lora", "ia3", ""} == {
+        one["data-method"] for one in elements.of("g") if "data-method" in one
+    }
+
+
+def test_the_table_with_the_most_scores_comes_first(results):
+    five(results, suite="a_small_suite")
+    elements = Elements(page_of(results))
+    sections = [one["id"] for one in elements.of("section")]
+    assert sections == ["micro_table1--micro--micro", "a_small_suite--micro--micro"]
+
+
+def test_a_score_leads_back_to_its_runs(results):
+    elements = Elements(page_of(results))
+    (cell,) = elements.of("td", data_task="boolq", data_value="60.0")
+    trace = json.loads(cell["data-trace"])
+    assert trace["title"] == "(IA)^3, BoolQ (acc)"
+    key = trace["facts"]["Key"]
+    assert trace["runs"] == [[0, "60", f"runs/micro_table1/ia3--boolq--micro--{key}--seed0.json"]]
+    assert trace["facts"]["Tokens/s"] == "100"
+    assert trace["command"].startswith("python -m pedro_bench method=ia3 task=boolq backbone=micro")
+    assert all("data-trace" not in one for one in elements.of("td", **{"class": "failed"}))
 
 
 def test_a_loss_of_zero_and_a_run_without_anything_to_draw(tmp_path):
@@ -115,17 +134,25 @@ const column = [...scores.tHead.rows[0].cells].findIndex((cell) => cell.textCont
 const isSeen = (one) => one.getClientRects().length > 0;
 const order = () => [...scores.tBodies[0].rows].slice(0, 3).map((row) => row.dataset.method);
 const seen = (selector) => [...document.querySelectorAll(selector)].filter(isSeen).length;
+const marks = "figure g[data-method=pedro] path, figure g[data-method=pedro] use";
 const found = {};
 scores.tHead.rows[0].cells[column].click(); found.down = order();
 scores.tHead.rows[0].cells[column].click(); found.up = order();
 scores.tHead.rows[0].cells[1].click(); found.size = order();
-found.before = [seen("circle"), seen("figure")];
+found.before = [seen(marks) > 0, seen("figure"), seen("th[data-cost]")];
 document.querySelector('[data-filter=method][value=pedro]').click();
-found.method = [seen("circle"), seen("tr[data-method=pedro]")];
+found.method = [seen(marks), seen("tr[data-method=pedro]"), seen("figure")];
 document.querySelector('[data-filter=task][value=boolq]').click();
-found.task = [seen("figure"), seen("td[data-task=boolq]"), seen("th[data-task=sst2]") > 0];
+document.querySelector('[data-filter=cost]').click();
+found.task = [seen("figure"), seen("td[data-task=boolq]"), seen("th[data-task=sst2]") > 0,
+  seen("th[data-cost]")];
 document.querySelector('[data-all=true]').click();
-found.after = [seen("circle"), seen("figure")];
+found.after = [seen(marks) > 0, seen("figure"), seen("th[data-cost]")];
+scores.querySelector("tr[data-method=pedro] td[data-trace]").click();
+const opened = document.querySelector("dialog");
+found.trace = [opened.open, opened.querySelectorAll("tbody tr").length,
+  opened.querySelector("h3").textContent,
+  opened.querySelector("pre").textContent];
 document.title = JSON.stringify(found);
 </script>
 """
@@ -144,11 +171,14 @@ def test_sorting_and_filters_in_a_browser(results, tmp_path):
     done = subprocess.run(
         [CHROMIUM, *flags, "--dump-dom", file.as_uri()], capture_output=True, text=True, check=True
     )
-    title = re.search(r"<title>(.*?)</title>", done.stdout, flags=re.DOTALL).group(1)
+    title = html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, flags=re.DOTALL).group(1))
     found = json.loads(title)
     assert found["down"] == ["pedro", "lora", "ia3"]
     assert found["up"] == ["ia3", "lora", "pedro"]
     assert found["size"] == ["pedro", "ia3", "lora"]
-    assert found["before"] == found["after"] == [6, 3]
-    assert found["method"] == [4, 0]
-    assert found["task"] == [0, 0, True]
+    assert found["before"] == found["after"] == [True, 3, 4]
+    assert found["method"] == [0, 0, 3]
+    assert found["task"] == [0, 0, True, 0]
+    is_open, runs, title, command = found["trace"]
+    assert (is_open, runs, title) == (True, 5, "PEDRO, BoolQ (acc)")
+    assert command.startswith("python -m pedro_bench method=pedro task=boolq")

@@ -1,0 +1,1 @@
+"""Analysis: records -> DataFrames -> medians, intervals, tests, ranks and verdicts; numbers only."""

@@ -1,0 +1,342 @@
+"""Comparability: what the runs of two cells must share, so that a difference between them is the methods'.
+
+Records of one task and backbone are in one column by their names. A name says neither how long a run was
+trained (`trainer.max_steps`), nor which rows it read (`data.holdout`), nor which weights lay at
+`backbone.path`, nor which judge graded it. Cells that differ in any of it are shown, and not compared.
+
+Not among them is what a method sets for itself (its learning rate, its precision) and what only divides
+the work into portions. Of two rows of one method the settings may differ: their names say in what. What a
+record does not hold is no difference. Speed and memory have one condition more: one measurement. Other
+seeds and other commits are listed, and compared all the same: a commit need not move a number.
+
+A paper's number is compared with ours on the paper's backbone and data, where a run was trained and
+answered by the paper's protocol (`departures`). RED gives rates, epochs, batches and decoding for each
+task, so a run of its tables may have those too.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.settings import NOT_IN_KEY, RATE, normalised
+from pedro_bench.evaluation.config import EvaluationConfig
+from pedro_bench.training.config import TrainerConfig
+
+WEIGHTS = ("path", "revision", "random_weights")
+"""Settings of a backbone that say which weights it is, where a record does not name the weights."""
+
+RUN = "run"
+"""What repeats of a measurement must share."""
+
+OTHER_PROTOCOLS, OTHER_RUNS = "different protocols", "measured in different runs"
+"""What begins a reason why two cells that have runs cannot be compared."""
+
+_FREE = frozenset({RATE, "trainer.architecture_lr", "trainer.architecture_weight_decay"}) | {
+    f"trainer.{name}" for name in ("micro_batch_size", "micro_batch_tokens", "eval_batch_size")
+}
+"""Settings that methods of one protocol may differ in: rates, and portions of the work."""
+
+_FREE_PARTS = frozenset({"fingerprint", "max_length"})
+"""Parts of an evaluation that are listed elsewhere (the test rows), or the method's."""
+
+_KINDS = {"EvaluationConfig": "generation", "BothConfig": "generation"}
+"""Class of an evaluation -> how it finds the main metric, where the class's name does not say it."""
+
+
+_PROTOCOL = {
+    **{
+        f"trainer.{name}": value
+        for name, value in asdict(TrainerConfig()).items()
+        if name not in NOT_IN_KEY["trainer"]
+    },
+    **{f"evaluation.{name}": value for name, value in asdict(EvaluationConfig(name="any")).items()},
+    "evaluation": "generation",
+}
+"""Setting -> value in the paper's protocol."""
+
+_OWN = {
+    "RED": ("evaluation", "trainer.num_epochs", "trainer.batch_size", "trainer.warmup_ratio",
+            "trainer.weight_decay", "trainer.max_length", "trainer.eval_every_steps", "trainer.patience",
+            "trainer.lr_scheduler_type", "trainer.label_smoothing_factor"),
+}  # fmt: skip
+"""Paper -> beginnings of the settings for which it has a protocol of its own."""
+
+_WHOLE = ("limit", "tasks")
+"""Settings of an evaluation that leave rows out."""
+
+_JUDGE = "gpt-4"
+"""Name of the judge of the paper's MT-Bench, as FastChat asks for it; `gpt-4o` and the like are others."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What one cell's runs were made under.
+
+    Attributes:
+        method: The method's name.
+        settings: Settings of trainer and evaluation -> value in JSON; an absent one is not known.
+        facts: Everything else -> its values, several where seeds differ.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    facts: Mapping[str, tuple[str, ...]]
+
+    def is_like(self, other: "Conditions") -> bool:
+        """Whether all that is known of both is the same."""
+        return self.facts == other.facts and self.settings == other.settings
+
+
+def conditions_of(runs: Sequence[Run], *, is_measured: bool = False) -> Conditions | None:
+    """Collect the conditions of a cell's finished runs, which share a key; None where there is none.
+
+    Args:
+        runs: The runs.
+        is_measured: Whether they are repeats of a measurement of the device.
+    """
+    if not runs:
+        return None
+    first = runs[0]
+    facts = {
+        "test rows": _known(_short(run.test_rows) for run in runs),
+        "train rows": _known(_short(run.train_rows) for run in runs),
+        "weights": _known((first.weights,)),
+        **_backbone(first.config),
+        "device": _known(run.device for run in runs),
+    }
+    if first.evaluates is not None:
+        facts |= _parts(first)
+    if is_measured or "efficiency" in first.config:
+        facts[RUN] = _known(f"{run.key} of {run.started}, {run.device_name}" for run in runs)
+    groups = ("trainer.",) if first.evaluates is not None else ("trainer.", "evaluation.")
+    settings = {
+        name: value
+        for name, value in first.known.items()
+        if name not in _FREE and name.startswith(groups)
+    }
+    if kind := _kind(first):
+        settings["evaluation"] = kind
+    return Conditions(first.method, settings, {name: own for name, own in facts.items() if own})
+
+
+def differences(one: Conditions, other: Conditions) -> dict[str, tuple[str, str]]:
+    """Return name -> what either has, for everything that both hold and in which they differ."""
+    if one.is_like(other):
+        return {}
+    found = {
+        name: (", ".join(own), ", ".join(other.facts[name]))
+        for name, own in one.facts.items()
+        if own != other.facts.get(name, own)
+    }
+    if one.facts.get("weights") == other.facts.get("weights", ()):
+        found = {name: both for name, both in found.items() if not name.startswith("backbone.")}
+    if one.method != other.method and one.settings != other.settings:
+        for name, value in one.settings.items():
+            if name in other.settings and text_of(value) != text_of(other.settings[name]):
+                found[name] = (text_of(value), text_of(other.settings[name]))
+    return found
+
+
+def reason_against(one: Conditions | None, other: Conditions | None) -> str:
+    """Return why two cells cannot be compared, empty where they can."""
+    found = differences(one, other) if one and other else {}
+    if RUN in found:
+        return OTHER_RUNS
+    found_in = [f"{name} {own} and {theirs}" for name, (own, theirs) in found.items()]
+    return f"{OTHER_PROTOCOLS} ({'; '.join(found_in)})" if found_in else ""
+
+
+def are_shared(cells: Iterable[Conditions | None]) -> bool:
+    """Whether every two of some cells can be compared."""
+    having = [one for one in cells if one is not None]
+    if all(one.is_like(having[0]) for one in having):
+        return True
+    return not any(differences(one, other) for one, other in combinations(having, 2))
+
+
+def text_of(value: Any) -> str:
+    """Return a setting in words: `none` for null, else as in JSON."""
+    return "none" if value is None else json.dumps(value).strip('"')
+
+
+def _known(values: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(sorted({value for value in values if value}))
+
+
+def _short(fingerprint: str | None) -> str | None:
+    return fingerprint and fingerprint[:8]
+
+
+def _backbone(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    backbone = config.get("backbone")
+    if not isinstance(backbone, Mapping):
+        return {}
+    return {f"backbone.{name}": (str(backbone.get(name) or "none"),) for name in WEIGHTS}
+
+
+def _kind(run: Run) -> str | None:
+    """Return how a run's own test rows were answered: `generation` or `likelihood`."""
+    target = dict(run.config.get("evaluation") or {}).get("_target_")
+    if run.evaluates is not None or target is None:
+        return None
+    name = str(target).rpartition(".")[2]
+    return _KINDS.get(name, name.removesuffix("Config").lower())
+
+
+def _parts(run: Run) -> dict[str, tuple[str, ...]]:
+    """Return every part of an evaluation's settings and data, null where it has none."""
+    found: dict[str, Any] = {}
+    for name, value in {**run.config["data"]["config"], **run.config["data"]["data"]}.items():
+        if isinstance(value, Mapping):
+            found |= {f"{run.task}.{name}.{inner}": one for inner, one in value.items()}
+        elif name not in _FREE_PARTS:
+            found[f"{run.task}.{name}"] = value
+    return {name: (text_of(normalised(value)),) for name, value in found.items()}
+
+
+def departures(runs: Sequence[Run], paper: str) -> list[str]:
+    """Return `name=value` of everything in which runs of one cell are not made as the paper's were.
+
+    Args:
+        runs: Finished runs of one cell, which share a key.
+        paper: Short name of the paper.
+    """
+    made = conditions_of(runs)
+    if made is None:
+        return []
+    own = _OWN.get(paper, ())
+    found = [
+        f"{name}={text_of(value)}"
+        for name, value in made.settings.items()
+        if name in _PROTOCOL
+        and not name.startswith(own)
+        and text_of(value) != text_of(normalised(_PROTOCOL[name]))
+    ]
+    if "True" in made.facts.get("backbone.random_weights", ()):
+        found.append("backbone.random_weights=true")
+    return found + (_of_evaluation(runs[0], made) if runs[0].evaluates is not None else [])
+
+
+def _of_evaluation(run: Run, made: Conditions) -> list[str]:
+    settings: Mapping[str, Any] = run.config["data"]["config"]
+    found = [f"{name}={text_of(settings[name])}" for name in _WHOLE if settings.get(name)]
+    judges = made.facts.get(f"{run.task}.judge.model", ())
+    return found + [f"judge.model={one}" for one in judges if one != _JUDGE]
+
+
+Sides = Mapping[str, Sequence[str]]
+"""Value -> names of the rows that have it."""
+
+
+def differing(cells: Mapping[str, Sequence[Run]], full_seeds: int) -> dict[str, Sides]:
+    """Return everything in which the finished runs of one column should agree and do not.
+
+    Args:
+        cells: Name of the row -> its runs that are shown.
+        full_seeds: Seeds that a cell should have; of a cell with fewer, missing ones are no difference.
+
+    Returns:
+        What differs -> value -> names of the rows; `seeds` and `commits` among them.
+    """
+    made = {name: one for name, runs in cells.items() if (one := conditions_of(runs))}
+    found = {
+        **_sides_of_facts(made),
+        **_sides_of_settings(made),
+        "seeds": _sides_of_seeds(cells, full_seeds),
+        "commits": _sides((name, _commits(runs)) for name, runs in cells.items()),
+    }
+    return {what: sides for what, sides in found.items() if len(sides) > 1}
+
+
+def settings_by_task(cells: Mapping[str, Sequence[Run]]) -> dict[str, Sides]:
+    """Return the trainer's settings that a row has by task: name -> value -> tasks.
+
+    Args:
+        cells: Task -> the row's runs that are shown.
+    """
+    trained = {
+        task: runs[0].known for task, runs in cells.items() if runs and not runs[0].evaluates
+    }
+    found: dict[str, Sides] = {}
+    first = next(iter(trained.values()), {})
+    if all(own == first for own in trained.values()):
+        return found
+    for name in sorted({name for own in trained.values() for name in own}):
+        sides = _sides((task, [text_of(own[name])]) for task, own in trained.items() if name in own)
+        if name.startswith("trainer.") and len(sides) > 1:
+            found[name] = sides
+    return found
+
+
+def _sides_of_facts(made: Mapping[str, Conditions]) -> dict[str, Sides]:
+    cells = list(made.values())
+    if all(one.facts == cells[0].facts for one in cells):
+        return {name: {own: list(made) for own in cells[0].facts[name]} for name in _several(cells)}
+    names = dict.fromkeys(name for one in cells for name in one.facts if name != RUN)
+    found = {
+        name: _sides((line, one.facts.get(name, ())) for line, one in made.items())
+        for name in names
+    }
+    if len(found.get("weights", ())) == 1 and all("weights" in one.facts for one in made.values()):
+        return {name: own for name, own in found.items() if not name.startswith("backbone.")}
+    return found
+
+
+def _several(cells: Sequence[Conditions]) -> list[str]:
+    """Return the facts with several values of a first cell."""
+    return [
+        name for one in cells[:1] for name, own in one.facts.items() if len(own) > 1 and name != RUN
+    ]
+
+
+def _sides_of_settings(made: Mapping[str, Conditions]) -> dict[str, Sides]:
+    """Return what differs between methods; rows of one method are named by theirs."""
+    found: dict[str, Sides] = {}
+    cells = list(made.values())
+    if all(one.settings == cells[0].settings for one in cells):
+        return found
+    for name in sorted({name for one in made.values() for name in one.settings}):
+        having = {line: one for line, one in made.items() if name in one.settings}
+        if len({one.method for one in having.values()}) > 1:
+            found[name] = _sides(
+                (line, [text_of(one.settings[name])]) for line, one in having.items()
+            )
+    return found
+
+
+def _sides_of_seeds(cells: Mapping[str, Sequence[Run]], full_seeds: int) -> Sides:
+    """Return the seeds of cells, without those that merely lack some of another's."""
+    seeds = {name: {run.seed for run in runs} for name, runs in cells.items() if runs}
+    lacking = {
+        name
+        for name, own in seeds.items()
+        if len(own) < full_seeds and any(own < other for other in seeds.values())
+    }
+    return _sides((name, [ranges(own)]) for name, own in seeds.items() if name not in lacking)
+
+
+def _commits(runs: Sequence[Run]) -> list[str]:
+    return sorted({run.commit[:8] for run in runs if run.commit})
+
+
+def _sides(having: Iterable[tuple[str, Iterable[str]]]) -> Sides:
+    """Return value -> names, of names and the values of each."""
+    sides: dict[str, list[str]] = {}
+    for name, values in having:
+        for value in values:
+            sides.setdefault(value, []).append(name)
+    return sides
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Return whole numbers in words: `0-4, 7`."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(str(one[0]) if len(one) == 1 else f"{one[0]}-{one[-1]}" for one in parts)

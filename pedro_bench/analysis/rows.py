@@ -1,0 +1,203 @@
+"""Rows: which runs share a row of a table, and which of them are shown; nothing is merged silently.
+
+Two finished runs of one seed in one cell have different keys: either their settings differ (then they are
+two rows, named by the settings), or only code or data moved (then the newer group of seeds replaces the
+older, provided that it is newer as a whole; otherwise the cell is ambiguous). Settings of the trainer that
+differ between tasks and never within one, such as a rate for each task, make no rows. An evaluation is
+shown where its run is; of several of one run with the same settings, the newest.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.settings import normalised, row_settings
+
+SHOWN, FAILED, UNFINISHED = "shown", "failed", "unfinished"
+OVERTAKING, SUPERSEDED, REPLACED = "overtaking", "superseded", "replaced"
+OUTDATED, OLDER = "outdated", "older"
+"""Role of a run in its cell:
+
+SHOWN        finished, one for each seed, all of one key
+FAILED       failed, and no run of its seed is shown
+UNFINISHED   begun and neither finished nor failed, likewise
+OVERTAKING   failed or unfinished, and newer than the shown run of its seed
+OLDER        failed or unfinished, and older than it
+SUPERSEDED   finished, of an older key than those shown
+REPLACED     finished, and another one of its key and seed is newer: an evaluation made again
+OUTDATED     an evaluation of a run that is not shown
+"""
+
+_Groups = dict[str, list[int]]
+
+
+def row_names(runs: Sequence[Run]) -> list[tuple[str, int]]:
+    """Return for each run the settings that name its row, and the row's number within its method.
+
+    A method of one row has no settings to name; numbers follow the settings, r=6 before r=12.
+    """
+    methods: dict[tuple[str, str, str, str], list[int]] = {}
+    for number, run in enumerate(runs):
+        place = (run.suite, run.backbone, run.data, run.method)
+        methods.setdefault(place, []).append(number)
+    found = [("", 0)] * len(runs)
+    for numbers in methods.values():
+        groups = _without_settings_of_tasks(_by_settings(numbers, runs), runs)
+        settings = {text: json.loads(text) for text in groups}
+        ordered = sorted(settings, key=lambda text: _order(settings[text]))
+        for row, text in enumerate(ordered):
+            name = ", ".join(_differences(settings[text], list(settings.values())))
+            for number in groups[text]:
+                found[number] = name, row
+    return found
+
+
+def _by_settings(numbers: Iterable[int], runs: Sequence[Run]) -> _Groups:
+    """Return settings in JSON -> the numbers of the runs that have them."""
+    texts: dict[tuple[str, str], str] = {}
+    groups: _Groups = {}
+    for number in numbers:
+        place = (runs[number].task, runs[number].key)
+        if place not in texts:  # one key is one row, whatever its seeds
+            texts[place] = _text(row_settings(runs[number].known))
+        groups.setdefault(texts[place], []).append(number)
+    return groups
+
+
+def _without_settings_of_tasks(groups: _Groups, runs: Sequence[Run]) -> _Groups:
+    """Join groups that differ only in settings of the trainer that follow from the task."""
+    if len(groups) == 1:
+        return groups
+    settings = {text: json.loads(text) for text in groups}
+    values: dict[str, dict[str, set[str]]] = {}  # setting -> task -> values
+    names = {name for own in settings.values() for name in own if name.startswith("trainer.")}
+    for text, numbers in groups.items():
+        tasks = {runs[number].task for number in numbers if runs[number].evaluates is None}
+        for name in names:
+            for task in tasks:
+                value = _text(settings[text].get(name))
+                values.setdefault(name, {}).setdefault(task, set()).add(value)
+    of_tasks = {
+        name
+        for name, by_task in values.items()
+        if all(len(found) == 1 for found in by_task.values())
+        and len({value for found in by_task.values() for value in found}) > 1
+    }
+    joined: _Groups = {}
+    for text, numbers in groups.items():
+        kept = {name: value for name, value in settings[text].items() if name not in of_tasks}
+        joined.setdefault(_text(kept), []).extend(numbers)
+    return joined
+
+
+def _differences(own: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return `name=value` for every setting in which the variants of a method differ."""
+    names = sorted({name for one in variants for name in one}) if len(variants) > 1 else ()
+    texts = {name: _text(own.get(name)) for name in names}
+    return [
+        f"{name.removeprefix('method.')}={text.strip(chr(34))}"
+        for name, text in texts.items()
+        if any(_text(one.get(name)) != text for one in variants)
+    ]
+
+
+def _text(value: Any) -> str:
+    """Return what two settings are compared by: `true` is not 1, though Python has them equal."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _order(settings: Mapping[str, Any]) -> list[tuple[str, float, str]]:
+    """Return a key that sorts numbers as numbers: r=6 before r=12."""
+    return [
+        (name, value if isinstance(value, int | float) else 0.0, json.dumps(value))
+        for name, value in sorted(settings.items())
+    ]
+
+
+def roles(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
+    """Return the role of each run in its cell, and a sentence on each cell that is ambiguous.
+
+    In an ambiguous cell all finished runs are SHOWN.
+    """
+    rows: dict[tuple[str, ...], dict[str, list[int]]] = {}
+    for number, run in enumerate(runs):
+        place = (run.suite, run.backbone, run.data, run.method, run.settings)
+        rows.setdefault(place, {}).setdefault(run.task, []).append(number)
+    found = [OUTDATED] * len(runs)
+    problems: list[str] = []
+    for tasks in rows.values():
+        evaluated = [t for t, own in tasks.items() if any(runs[n].evaluates for n in own)]
+        for numbers in tasks.values():
+            trained = [n for n in numbers if runs[n].evaluates is None] if evaluated else numbers
+            _assign(trained, runs, found, problems)
+        if evaluated:
+            of_row = [number for numbers in tasks.values() for number in numbers]
+            stems = {runs[number].stem for number in of_row if found[number] == SHOWN}
+            for task in evaluated:
+                current = [n for n in tasks[task] if runs[n].evaluates in (None, *stems)]
+                _assign(current, runs, found, problems)
+    return found, problems
+
+
+def _assign(
+    numbers: Sequence[int], runs: Sequence[Run], found: list[str], problems: list[str]
+) -> None:
+    """Write the roles of the runs of one cell into `found`: one key is shown, the newest."""
+    finished = [number for number in numbers if runs[number].status == "finished"]
+    newest = _newest(finished, runs)
+    keys: _Groups = {}
+    for number in newest.values():
+        keys.setdefault(runs[number].key, []).append(number)
+    groups = sorted(keys.values(), key=lambda group: min(runs[n].started for n in group))
+    clash = next((pair for pair in pairwise(groups) if _is_ambiguous(*pair, runs)), None)
+    if clash is not None:
+        problems.append(_problem(runs[clash[0][0]], runs[clash[1][0]]))
+    for number in finished:
+        found[number] = REPLACED
+    for number in newest.values():
+        found[number] = SUPERSEDED
+    shown = list(newest.values()) if clash else groups[-1] if groups else []
+    for number in shown:
+        found[number] = SHOWN
+    if len(finished) == len(numbers):
+        return
+    begun = {runs[number].seed: runs[number].started for number in shown}
+    for number in numbers:
+        run = runs[number]
+        if run.status != "finished" and run.seed in begun:
+            found[number] = OVERTAKING if run.started > begun[run.seed] else OLDER
+        elif run.status != "finished":
+            found[number] = FAILED if run.status == "failed" else UNFINISHED
+
+
+def _newest(finished: Iterable[int], runs: Sequence[Run]) -> dict[tuple[str, int], int]:
+    """Return (key, seed) -> the run that began last, so that no seed counts twice."""
+    found: dict[tuple[str, int], int] = {}
+    for number in finished:
+        run = runs[number]
+        other = found.setdefault((run.key, run.seed), number)
+        if (run.started, run.path) > (runs[other].started, runs[other].path):
+            found[run.key, run.seed] = number
+    return found
+
+
+def _is_ambiguous(older: Sequence[int], newer: Sequence[int], runs: Sequence[Run]) -> bool:
+    """Whether two groups overlap in time, or differ in settings that no row names."""
+    latest = max(runs[number].started for number in older)
+    earliest = min(runs[number].started for number in newer)
+    return latest >= earliest or _inputs(runs[older[0]]) != _inputs(runs[newer[0]])
+
+
+def _inputs(run: Run) -> Any:
+    """Return the settings of task, data and backbone, which name no row."""
+    return normalised({name: run.config.get(name) for name in ("task", "data", "backbone")})
+
+
+def _problem(older: Run, newer: Run) -> str:
+    place = f"{older.method} on {older.task} in suite {older.suite!r}"
+    return (
+        f"the runs of {place} must share one key, got {older.key} and {newer.key}, which neither "
+        "settings nor time can order: move one group to another results_dir."
+    )

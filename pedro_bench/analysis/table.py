@@ -1,0 +1,333 @@
+"""Table: one table with everything known about it, as a tree and as a DataFrame of its cells.
+
+    Table                      one table of a paper, or of one suite, backbone and data source
+    └── sections: Section      one backbone: ranks across tasks, verdicts on claims
+        └── lines: Line        one method with one set of settings: its parameters
+            └── cells: Cell    one column: runs, spread, interval, comparison with the best, published score
+
+Nothing here computes a statistic; `tables` makes the tree from runs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from pedro_bench.analysis.evidence import Tested
+from pedro_bench.analysis.intervals import Interval
+from pedro_bench.analysis.layouts import SEEDS, Layout, label_of, plain
+from pedro_bench.analysis.published import PublishedScore
+from pedro_bench.analysis.ranks import Ranks
+from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED
+from pedro_bench.analysis.statistics import Spread, median
+
+FULL_SEEDS = 5
+"""Seeds that a cell should have."""
+
+LOWER_IS_BETTER = frozenset({"memory_mib"})
+"""Metrics of which the least is the best."""
+
+COSTS = ("train_seconds", "train_tokens_per_second", "peak_bytes", "adapter_bytes")
+"""What a cell's runs cost: medians over seeds, of memory and size the greatest."""
+
+_GREATEST = ("peak_bytes", "adapter_bytes")
+_COUNTS = frozenset({
+    "matrices", "trainable", "interval_examples", "place", "examples_from_best", *_GREATEST,
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: a task and one of its metrics.
+
+    Attributes:
+        task: The task's name.
+        label: Its printed name.
+        metric: The metric's key, None where neither a record nor the layout names one.
+    """
+
+    task: str
+    label: str
+    metric: str | None
+
+    @property
+    def heading(self) -> str:
+        """Printed name and metric."""
+        if not self.metric:
+            return self.label
+        printed = label_of("metrics", self.metric)
+        return f"{self.label} ({printed})" if printed == self.metric else f"{self.label} {printed}"
+
+    @property
+    def sign(self) -> int:
+        """1 where the greatest score is the best, -1 where the least is."""
+        return -1 if self.metric in LOWER_IS_BETTER else 1
+
+    @property
+    def scale(self) -> str:
+        """What an axis of its scores is called: `acc`, or `memory_mib, lower is better`."""
+        return (self.metric or "score") + (", lower is better" if self.sign < 0 else "")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        column: Its column.
+        runs: Role (`analysis.rows`) -> runs, in order of seeds.
+        is_planned: Whether the layout or the records of this backbone have the column.
+        lost: Which recorded predictions cannot be had any more, else empty.
+        spread: The scores of the runs that are shown, None where there is none.
+        interval: 95% bootstrap interval of the median, None below five seeds.
+        place: 1 for the best of its column, 2 for the second, else 0; equal numbers share a place.
+        from_best: Comparison of this cell less the best one, None for the best and where impossible.
+        untested: Why that is impossible, else empty.
+        published: The paper's number for this backbone, method and task.
+        departures: In what the runs are not by the paper's protocol, `name=value`.
+        is_comparable: Whether `published` is of this section's backbone and data, not micro, not a
+            device's, and of runs by the paper's protocol, so that a difference has a meaning.
+    """
+
+    column: Column
+    runs: Mapping[str, Sequence[Run]] = field(default_factory=dict)
+    is_planned: bool = True
+    lost: str = ""
+    spread: Spread | None = None
+    interval: Interval | None = None
+    place: int = 0
+    from_best: Tested | None = None
+    untested: str = ""
+    published: PublishedScore | None = None
+    departures: Sequence[str] = ()
+    is_comparable: bool = False
+
+    @property
+    def shown(self) -> Sequence[Run]:
+        """The finished runs that are shown."""
+        return self.runs.get(SHOWN, ())
+
+    @property
+    def scored(self) -> list[Run]:
+        """Those of them that have the column's metric: one for each value of the spread."""
+        return [run for run in self.shown if self.column.metric in run.scores]
+
+    @property
+    def dirty(self) -> int:
+        """Number of shown runs that were made with uncommitted code."""
+        return sum(bool(run.dirty) for run in self.shown)
+
+    @property
+    def status(self) -> str:
+        """`finished` with all seeds, `partial` with some, else `failed`, `unfinished` or `missing`."""
+        if self.spread is not None:
+            return "finished" if self.spread.seeds >= FULL_SEEDS else "partial"
+        if self.runs.get(FAILED):
+            return "failed"
+        return "unfinished" if self.runs.get(UNFINISHED) else "missing"
+
+    @property
+    def difference(self) -> float | None:
+        """Our median less the published number, where both are comparable."""
+        if self.spread is None or self.published is None or not self.is_comparable:
+            return None
+        return self.spread.median - self.published.value
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: a method with one set of settings.
+
+    Attributes:
+        method: The method's name.
+        label: Its printed name, in LaTeX; no other method of its section has it.
+        settings: Settings in which it differs from the method's other rows, such as `r=12`.
+        group: Number of its group in the layout; a rule separates two groups.
+        matrices: Entries that the papers count, None where no record has them.
+        trainable: Everything the optimiser updates, likewise.
+        cells: One for each column of the table.
+        published_only: The paper's numbers in columns that only the paper has.
+    """
+
+    method: str
+    label: str
+    settings: str
+    group: int
+    matrices: int | None
+    trainable: int | None
+    cells: Sequence[Cell] = ()
+    published_only: Sequence[PublishedScore | None] = ()
+
+    @property
+    def name(self) -> str:
+        """The method with its settings, in plain text."""
+        return f"{self.method} [{self.settings}]" if self.settings else self.method
+
+    @property
+    def costs(self) -> dict[str, float | None]:
+        """What a run of the row costs, over its tasks and seeds."""
+        return costs_of([run for cell in self.cells for run in cell.shown])
+
+
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+NOT_SEPARABLE, NOT_TESTABLE = "not separable", "not testable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the records say of one claim.
+
+    Attributes:
+        source: Section or table that makes the claim.
+        kind: `above`, `comparable` or `not_below`.
+        method: Printed name of the method that the claim is about; `other` is the one it names.
+        other: Printed name of the other method.
+        task: Printed name of the task, `average` where the claim is about the mean over columns.
+        verdict: SUPPORTED, CONTRADICTED, NOT_SEPARABLE or NOT_TESTABLE.
+        tested: The comparison, None where not testable.
+        reason: Why it is not testable, else empty.
+        margin: What two methods may differ by, such as `1 point`; empty for `above`.
+        sign: 1 where the greater score is the better one, -1 where the lesser is.
+    """
+
+    source: str
+    kind: str
+    method: str
+    other: str
+    task: str
+    verdict: str
+    tested: Tested | None
+    reason: str = ""
+    margin: str = ""
+    sign: int = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """One backbone's part of a table: its rows, its average ranks by `Line.name`, its verdicts."""
+
+    backbone: str
+    label: str
+    is_micro: bool
+    lines: Sequence[Line]
+    ranks: Ranks | None = None
+    verdicts: Sequence[Verdict] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: File name without ending.
+        suite: Suite of the records.
+        data: Name of the data source.
+        layout: The paper's table that it fills, None where there is none.
+        columns: Columns of all sections.
+        sections: One for each backbone.
+        published_columns: Columns that only the paper has.
+    """
+
+    name: str
+    suite: str
+    data: str
+    layout: Layout | None
+    columns: Sequence[Column]
+    sections: Sequence[Section]
+    published_columns: Sequence[Column] = ()
+
+    @property
+    def over(self) -> str:
+        """What medians are over: `seeds`, or `repeats` of a measurement."""
+        return self.layout.over if self.layout else SEEDS
+
+    @property
+    def is_micro(self) -> bool:
+        """Whether backbone or data are the embedded ones."""
+        return any(section.is_micro for section in self.sections)
+
+    @property
+    def places(self) -> Iterator[tuple[Section, Line, Cell]]:
+        """Yield every cell that is planned, with its section and row."""
+        for section in self.sections:
+            for line in section.lines:
+                for cell in line.cells:
+                    if cell.is_planned:
+                        yield section, line, cell
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row a cell, every number at full precision; a missing value is one that does not exist.
+
+        `interval_examples` and `examples_from_best` are the test examples that the interval and the
+        comparison with the best were made over, 0 where that was over seeds alone. `key`, `run_seeds`,
+        `run_scores`, `records` (under the results_dir) and `commits` lead back to the runs.
+        """
+        rows = [_row(self, *place) for place in self.places]
+        return pd.DataFrame(
+            {
+                name: pd.array(values, dtype="Int64") if name in _COUNTS else values
+                for name, values in _transposed(rows).items()
+            }
+        )
+
+
+def _transposed(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+def _row(table: Table, section: Section, line: Line, cell: Cell) -> dict[str, Any]:
+    spread, interval, tested = cell.spread, cell.interval, cell.from_best
+    published, scored = cell.published, cell.scored
+    numbers = ("median", "least", "lower_quartile", "upper_quartile", "greatest", "deviation")
+    return {
+        "backbone": section.backbone,
+        "data": table.data,
+        "micro": section.is_micro,
+        "method": line.method,
+        "label": plain(line.label),
+        "settings": line.settings,
+        "matrices": line.matrices,
+        "trainable": line.trainable,
+        "task": cell.column.task,
+        "metric": cell.column.metric,
+        "status": cell.status,
+        "seeds": spread.seeds if spread else 0,
+        **{name: getattr(spread, name) if spread else None for name in numbers},
+        "interval_low": interval.low if interval else None,
+        "interval_high": interval.high if interval else None,
+        "interval_examples": interval.examples if interval else None,
+        "place": cell.place or None,
+        "difference_from_best": tested.comparison.difference if tested else None,
+        "p_from_best": tested.p if tested else None,
+        "examples_from_best": tested.comparison.examples if tested else None,
+        "published": published.value if published else None,
+        "published_source": published.source if published else None,
+        "difference_from_published": cell.difference,
+        "failed": len(cell.runs.get(FAILED, ())),
+        "dirty": cell.dirty,
+        "key": scored[0].key if scored else None,
+        "run_seeds": " ".join(str(run.seed) for run in scored),
+        "run_scores": " ".join(f"{run.scores[cell.column.metric or '']:.10g}" for run in scored),
+        "records": " ".join(map(record_of, scored)),
+        "commits": " ".join(dict.fromkeys(run.commit for run in scored if run.commit)),
+        **costs_of(cell.shown),
+    }
+
+
+def record_of(run: Run) -> str:
+    """Return the place of a run's record under its results_dir: `runs/<suite>/<stem>.json`."""
+    return "/".join(run.path.replace("\\", "/").split("/")[-3:])
+
+
+def costs_of(runs: Sequence[Run]) -> dict[str, float | None]:
+    """Return the COSTS of some runs, None where no record has one."""
+    found: dict[str, float | None] = {}
+    for name in COSTS:
+        values = [value for run in runs if (value := getattr(run, name))]
+        whole = max if name in _GREATEST else median
+        found[name] = whole(values) if values else None
+    return found

@@ -1,0 +1,349 @@
+"""Tables: a frame of runs -> tables with every statistic; those of the papers in the papers' order."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from pedro_bench.analysis.comparability import are_shared, departures, text_of
+from pedro_bench.analysis.evidence import (
+    Evidence,
+    Tested,
+    against_best,
+    evidence_of,
+    intervals,
+    places,
+)
+from pedro_bench.analysis.frame import runs_of
+from pedro_bench.analysis.layouts import MICRO, STAND_INS, Layout, label_of, layout_of, plain
+from pedro_bench.analysis.published import paper_score, published_of
+from pedro_bench.analysis.ranks import Ranks, ranks
+from pedro_bench.analysis.reading import Run, no_collection
+from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, roles
+from pedro_bench.analysis.settings import normalised
+from pedro_bench.analysis.statistics import spread
+from pedro_bench.analysis.table import Cell, Column, Line, Section, Table
+from pedro_bench.analysis.verdicts import verdicts
+from pedro_bench.errors import RecordError
+
+_SETTING = re.compile(r", (?=[\w.]+=)")
+
+
+@dataclass
+class _Row:
+    """The runs of one row, before anything is computed: task -> role -> runs."""
+
+    method: str
+    label: str
+    settings: str = ""
+    tasks: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> Iterator[Run]:
+        """Its runs that finished, failed or were begun, without those that others replace."""
+        for own in self.tasks.values():
+            for role in (SHOWN, FAILED, UNFINISHED):
+                yield from own.get(role, ())
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What the cells of one section share: where they are, and the table's columns."""
+
+    backbone: str
+    data: str
+    layout: Layout | None
+    columns: Sequence[Column]
+    has: Sequence[bool]
+    published_columns: Sequence[Column]
+
+    @property
+    def is_micro(self) -> bool:
+        """Whether backbone or data are the embedded ones."""
+        return MICRO in (self.backbone, self.data)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the numbers are the device's as much as the method's."""
+        return self.layout is not None and self.layout.measures_device
+
+
+@no_collection()
+def tables(frame: pd.DataFrame) -> list[Table]:
+    """Return one table for each table of a paper, or for each backbone where there is no such table.
+
+    Args:
+        frame: What `results` gives, or some rows of it.
+
+    Returns:
+        The tables, in order of their names.
+
+    Raises:
+        RecordError: If two groups of runs of one cell cannot be ordered.
+    """
+    runs = runs_of(frame)
+    found, problems = roles(runs)
+    if problems:
+        raise RecordError(problems[0])
+    groups: dict[str, list[tuple[Run, str]]] = {}
+    for run, role in zip(runs, found, strict=True):
+        layout = layout_of(run.suite)
+        several = layout is not None and len(layout.backbones) > 1
+        parts = (run.suite, run.data) if several else (run.suite, run.backbone, run.data)
+        groups.setdefault("--".join(parts), []).append((run, role))
+    return [_table(name, groups[name]) for name in sorted(groups)]
+
+
+def _table(name: str, own: Sequence[tuple[Run, str]]) -> Table:
+    first = own[0][0]
+    layout = layout_of(first.suite)
+    order = layout.backbones if layout else ()
+    by_backbone = {
+        backbone: with_missing_rows(_rows(own, backbone), layout)
+        for backbone in sorted(
+            {run.backbone for run, _ in own},
+            key=lambda one: (order.index(one) if one in order else len(order), one),
+        )
+    }
+    columns, has = _columns(by_backbone, layout)
+    extra = layout.published if layout else ()
+    shown = [Column(task, task, metric) for task, metric in extra]
+    found = [
+        _section(_Place(backbone, first.data, layout, columns, has[backbone], shown), rows)
+        for backbone, rows in by_backbone.items()
+    ]
+    return Table(name, first.suite, first.data, layout, columns, found, shown)
+
+
+def _rows(own: Sequence[tuple[Run, str]], backbone: str) -> list[_Row]:
+    """Return a backbone's rows, by method and then by settings, runs in order of seeds."""
+    rows: dict[tuple[str, int, str], _Row] = {}
+    for run, role in sorted(own, key=lambda one: (one[0].seed, one[0].key)):
+        if run.backbone == backbone:
+            place = (run.method, run.row, run.settings)
+            row = rows.setdefault(place, _Row(run.method, run.label, run.settings))
+            row.tasks.setdefault(run.task, {}).setdefault(role, []).append(run)
+    return [rows[place] for place in sorted(rows)]
+
+
+def with_missing_rows(rows: Sequence[_Row], layout: Layout | None) -> list[_Row]:
+    """Return the rows in the layout's order, with an empty one for each method or size without a record.
+
+    Args:
+        rows: What the records have.
+        layout: The table's layout; without one the rows stay as they are.
+    """
+    if layout is None:
+        return list(rows)
+    every = []
+    for row in rows:
+        number, size = _size_of(row, layout.sizes.get(row.method, ()))
+        others = (one for one in _SETTING.split(row.settings) if one and one not in size)
+        every.append((number, replace(row, settings=", ".join((*size, *others)))))
+    present = {(row.method, number) for number, row in every}
+    for name in (name for group in layout.methods for name in group):
+        sizes = layout.sizes.get(name, ())
+        labels = [row.label for row in rows if row.method == name] or [label_of("methods", name)]
+        if sizes or all(row.method != name for row in rows):
+            every += [
+                (number, _Row(name, labels[0], ", ".join(size)))
+                for number, size in enumerate(sizes or ((),))
+                if (name, number) not in present
+            ]
+    ordered = sorted(every, key=lambda one: (*layout.place_of(one[1].method), one[0]))
+    return [row for _, row in ordered]  # sorting is stable: other settings keep their order
+
+
+def _size_of(row: _Row, sizes: Sequence[Sequence[str]]) -> tuple[int, Sequence[str]]:
+    """Return the number of a row's size and its settings; behind all others where it has another."""
+    method = next((run.config.get("method") or {} for run in row.runs), {})
+    for number, size in enumerate(sizes):
+        pairs = [one.partition("=")[::2] for one in size]
+        known = [(name, value) for name, value in pairs if name in method]
+        if known and all(text_of(normalised(method[name])) == value for name, value in known):
+            return number, tuple(f"{name}={value}" for name, value in known)
+    return len(sizes), ()
+
+
+def _columns(
+    by_backbone: Mapping[str, Sequence[_Row]], layout: Layout | None
+) -> tuple[list[Column], dict[str, list[bool]]]:
+    """Return the layout's columns, then the tasks that only records have; and which a backbone has."""
+    own: dict[str, list[Column]] = {}
+    for backbone, rows in by_backbone.items():
+        chosen = _of_layout(layout, rows)
+        recorded = {task for row in rows for task in row.tasks} - {task for task, _ in chosen}
+        every = [*chosen, *((task, None) for task in sorted(recorded))]
+        own[backbone] = [_column(task, metric, rows) for task, metric in every]
+    columns: list[Column] = []
+    for column in (one for found in own.values() for one in found):
+        place = next((n for n, one in enumerate(columns) if _is_same(one, column)), None)
+        if place is None:
+            columns.append(column)
+        elif columns[place].metric is None:  # another backbone's records name the metric
+            columns[place] = column
+    has = {
+        backbone: [any(_is_same(column, one) for one in found) for column in columns]
+        for backbone, found in own.items()
+    }
+    return columns, has
+
+
+def _of_layout(layout: Layout | None, rows: Sequence[_Row]) -> list[tuple[str, str | None]]:
+    """Return the layout's columns, a metric's stand-in behind it where a run has it."""
+    found: list[tuple[str, str | None]] = []
+    for task, metric in layout.columns if layout else ():
+        found.append((task, metric))
+        stand_in = STAND_INS.get(metric or "")
+        shown = (run for row in rows for run in row.tasks.get(task, {}).get(SHOWN, ()))
+        if any(stand_in in run.scores for run in shown):
+            found.append((task, stand_in))
+    return found
+
+
+def _column(task: str, metric: str | None, rows: Sequence[_Row]) -> Column:
+    runs = [run for row in rows for own in row.tasks.get(task, {}).values() for run in own]
+    label = dict(runs[0].config.get("task") or {}).get("label") if runs else None
+    own = metric or (runs[0].main_metric if runs else None)
+    return Column(task, str(label or label_of("tasks", task)), own)
+
+
+def _is_same(one: Column, other: Column) -> bool:
+    """Whether two columns are one; a metric that is not known is any of its task."""
+    is_metric = one.metric == other.metric or None in (one.metric, other.metric)
+    return one.task == other.task and is_metric
+
+
+def _section(place: _Place, rows: Sequence[_Row]) -> Section:
+    cells = {
+        (number, column): evidence_of(
+            row.tasks.get(one.task, {}).get(SHOWN, ()),
+            one.metric or "",
+            is_measured=place.is_measured,
+        )
+        for number, row in enumerate(rows)
+        for column, one in enumerate(place.columns)
+    }
+    columns = [
+        _cells(place, n, rows, [cells[number, n] for number in range(len(rows))])
+        for n in range(len(place.columns))
+    ]
+    lines = _published(
+        place,
+        [
+            _line(row, label, place.layout, [column[number] for column in columns])
+            for number, (row, label) in enumerate(zip(rows, _labels(rows), strict=True))
+        ],
+    )
+    every = [run for row in rows for run in row.runs]
+    label = dict(every[0].config.get("backbone") or {}).get("label") if every else None
+    return Section(
+        backbone=place.backbone,
+        label=str(label or label_of("backbones", place.backbone)),
+        is_micro=place.is_micro,
+        lines=lines,
+        ranks=_ranks(lines, place.columns, cells),
+        verdicts=verdicts(place.layout.name, lines, place.columns, cells) if place.layout else (),
+    )
+
+
+def _cells(
+    place: _Place, number: int, rows: Sequence[_Row], evidence: Sequence[Evidence]
+) -> list[Cell]:
+    """Return the cells of one column, with every statistic."""
+    column = place.columns[number]
+    spreads = [spread(one.values) if one.values else None for one in evidence]
+    medians = [one.median if one else None for one in spreads]
+    tested = against_best(evidence, column.sign)
+    found = zip(
+        rows, evidence, spreads, intervals(evidence), places(medians, column.sign), tested,
+        strict=True,
+    )  # fmt: skip
+    return [
+        Cell(
+            column=column,
+            runs=row.tasks.get(column.task, {}),
+            is_planned=place.has[number],
+            lost=one.reason if one.is_lost else "",
+            spread=own,
+            interval=interval,
+            place=best,
+            from_best=against if isinstance(against, Tested) else None,
+            untested=against if isinstance(against, str) else "",
+        )
+        for row, one, own, interval, best, against in found
+    ]
+
+
+def _line(row: _Row, label: str, layout: Layout | None, cells: Sequence[Cell]) -> Line:
+    shown = [run for own in row.tasks.values() for run in own.get(SHOWN, ())]
+    group = layout.group_of(row.method) if layout else 0
+    return Line(
+        method=row.method,
+        label=label,
+        settings=row.settings,
+        group=len(layout.methods) if group is None and layout else group or 0,
+        matrices=max((run.matrices for run in shown if run.matrices is not None), default=None),
+        trainable=max((run.trainable for run in shown if run.trainable is not None), default=None),
+        cells=cells,
+    )
+
+
+def _labels(rows: Sequence[_Row]) -> list[str]:
+    """Return printed names, followed by the method's name where two methods are printed alike."""
+    counts = Counter(plain(one) for one in {row.method: row.label for row in rows}.values())
+    names = {row.method: row.method.replace("_", r"\_") for row in rows}
+    return [
+        f"{row.label} [{names[row.method]}]" if counts[plain(row.label)] > 1 else row.label
+        for row in rows
+    ]
+
+
+def _published(place: _Place, lines: Sequence[Line]) -> list[Line]:
+    """Return rows with the paper's numbers, and where a difference from them has a meaning."""
+    layout = place.layout
+    if layout is None:
+        return list(lines)
+    scores = published_of(layout.paper, layout.table)
+    is_there = any(key[0] == place.backbone for key in scores)
+    source = place.backbone if is_there else layout.backbones[0]
+    may_compare = is_there and not place.is_micro and not place.is_measured
+    found = []
+    for line in lines:
+        cells = []
+        for cell in line.cells:
+            own = paper_score(scores, source, line.method, cell.column.task, cell.column.metric)
+            ways = departures(cell.shown, layout.paper) if own else []
+            comparable = may_compare and not ways
+            cells.append(replace(cell, published=own, departures=ways, is_comparable=comparable))
+        only = [
+            paper_score(scores, source, line.method, one.task, one.metric)
+            for one in place.published_columns
+        ]
+        found.append(replace(line, cells=cells, published_only=only))
+    return found
+
+
+def _ranks(
+    lines: Sequence[Line], columns: Sequence[Column], cells: Mapping[tuple[int, int], Evidence]
+) -> Ranks | None:
+    """Rank by the first column of each task: metrics of one task are no independent tasks.
+
+    Tasks on which some methods cannot be compared are left out.
+    """
+    first: dict[str, int] = {}
+    for place, column in enumerate(columns):
+        if are_shared(cells[number, place].conditions for number in range(len(lines))):
+            first.setdefault(column.task, place)
+    return ranks(
+        {
+            line.name: {
+                task: columns[place].sign * round(spread.median, 2)
+                for task, place in first.items()
+                if (spread := line.cells[place].spread) is not None
+            }
+            for line in lines
+        }
+    )

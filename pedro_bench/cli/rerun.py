@@ -1,0 +1,114 @@
+"""Rerun: the command that makes some runs anew, from their configuration and the options in conf/."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.settings import normalised, with_earlier
+from pedro_bench.cli.options import conf_folders
+from pedro_bench.efficiency.request import DEFAULTS as MEASURED
+from pedro_bench.instruct.request import DEFAULTS as EVALUATED
+
+_GROUPS = ("method", "task", "backbone", "data", "trainer", "evaluation")
+_PLAIN = re.compile(r"[\w/.:@%+-]+")
+_TYPED = re.compile(r"null|true|false|[-+]?[\d.][\d._e+-]*|[-+]?(inf|nan)", re.IGNORECASE)
+"""Texts that Hydra takes as they are, and those of them that it takes for something else than a text."""
+_NAMES = frozenset({"_target_", "name", "label", "version"})
+
+
+def command_of(runs: Sequence[Run]) -> str:
+    """Return the command that makes the runs of one cell anew.
+
+    Settings are written where they differ from those of their option in conf/.
+    """
+    first = runs[0]
+    config = first.config
+    if first.evaluates is not None:
+        own = {"run": _record(first), "suite": first.task, **_known(config["data"], EVALUATED)}
+        return _command("pedro_bench.cli.instruct", own)
+    if "efficiency" in config:
+        backbone = dict(_settings("backbone", config))
+        own = {**_known(config["efficiency"], MEASURED), "suite": first.suite}
+        return _command(
+            "pedro_bench.cli.efficiency", {"backbone": first.backbone, **backbone, **own}
+        )
+    chosen = {group: _name(config, group) for group in _GROUPS}
+    chosen |= {"method": first.method, "task": first.task}
+    chosen |= {"backbone": first.backbone, "data": first.data, "suite": first.suite}
+    changed = dict(pair for group in _GROUPS for pair in _settings(group, config))
+    seeds = sorted(run.seed for run in runs)
+    device = {"device": config["device"]} if config.get("device", "auto") != "auto" else {}
+    return _command(
+        "pedro_bench",
+        {**{k: v for k, v in chosen.items() if v}, "seeds": seeds, **changed, **device},
+    )
+
+
+def _record(run: Run) -> str:
+    """Return the place of the record that an evaluation is of."""
+    place = Path(run.path).parents[2] / "runs" / run.suite / f"{run.evaluates}.json"
+    return str(place)
+
+
+def _name(config: Mapping[str, Any], group: str) -> Any:
+    return (config.get(group) or {}).get("name")
+
+
+def _known(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some settings that a command has keys for, and that are not its defaults."""
+    flat: dict[str, Any] = {}
+    for part in (settings, *(one for one in settings.values() if isinstance(one, Mapping))):
+        for name, value in part.items():
+            if isinstance(value, Mapping):
+                flat |= {f"{name}.{key}": one for key, one in value.items()}
+            else:
+                flat[name] = value
+    return {
+        name: flat[name]
+        for name, default in defaults.items()
+        if flat.get(name) is not None and flat[name] != default and name != "suite"
+    }
+
+
+def _settings(group: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a group that its option has otherwise; of texts and lists, not of mappings."""
+    own = with_earlier(group, config.get(group)) or {}
+    option = _option(group, str(own.get("name")))
+    for name, value in own.items():
+        is_same = normalised(option.get(name)) == normalised(value)
+        if name not in _NAMES and not is_same and not isinstance(value, Mapping):
+            yield f"{group}.{name}", value
+
+
+@lru_cache(maxsize=256)
+def _option(group: str, name: str) -> Mapping[str, Any]:
+    for folder in conf_folders():
+        file = folder / group / f"{name}.yaml"
+        if file.is_file():
+            found: Any = OmegaConf.to_container(OmegaConf.load(file))
+            return {str(key): value for key, value in dict(found).items()}
+    return {}
+
+
+def _command(module: str, settings: Mapping[str, Any]) -> str:
+    words = [f"{name}={_value(value)}" for name, value in settings.items()]
+    return f"python -m {module} " + " ".join(map(shlex.quote, words))
+
+
+def _value(value: Any) -> str:
+    """Return a value in Hydra's grammar."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_value, value))}]"
+    text = str(value)
+    if isinstance(value, str) and (not _PLAIN.fullmatch(text) or _TYPED.fullmatch(text)):
+        escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return text

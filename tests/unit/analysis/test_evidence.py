@@ -1,0 +1,110 @@
+import hashlib
+
+import pytest
+
+from pedro_bench.analysis.comparison import NO_SPREAD, Comparison
+from pedro_bench.analysis.evidence import compare, evidence_of
+from pedro_bench.analysis.reading import read_runs
+from pedro_bench.reporting.notes import notes
+from tests.unit.analysis.runs import only, run
+
+TWO = ([100.0, 0.0, 100.0], [100.0, 100.0, 100.0])
+
+
+def cell(folder, method="pedro", rows=TWO, **changes):
+    paths = [
+        run(folder, method, seed=seed, score=sum(one) / len(one), examples=one, **changes)
+        for seed, one in enumerate(rows)
+    ]
+    return paths, read_runs(paths)
+
+
+def test_scores_of_examples_by_seed_in_order_of_rows(tmp_path):
+    paths, runs = cell(tmp_path, splits={"test": {"rows": 3, "fingerprint": "ab"}})
+    found = evidence_of(runs, "acc")
+    assert found.examples.tolist() == [list(one) for one in TWO]
+    assert (found.values, found.test_rows, found.reason) == ((200 / 3, 100.0), "ab", "")
+    assert paths[0] != paths[1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.unlink(), "the predictions of seed 0 are gone"),
+        (lambda path: path.write_text("{}\n"), "of seed 0 are not those that were recorded"),
+    ],
+)
+def test_what_cannot_be_had_is_said(tmp_path, spoil, reason):
+    paths, runs = cell(tmp_path)
+    spoil(next((tmp_path / "runs/main/predictions").glob("*seed0*")))
+    found = evidence_of(runs, "acc")
+    assert found.examples is None
+    assert reason in found.reason
+    assert found.is_lost
+    assert len(found.values) == 2
+    assert len(paths) == 2
+
+
+@pytest.mark.parametrize("place", ["../../secret", "/etc/passwd", "predictions/../../x", ""])
+def test_predictions_of_another_folder_are_not_read(tmp_path, place):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/secret").write_text("")
+    digest = hashlib.sha256(b"").hexdigest()
+    paths = [
+        run(tmp_path, seed=seed, predictions={"path": place, "sha256": digest}) for seed in range(2)
+    ]
+    found = evidence_of(read_runs(paths), "acc")
+    assert found.reason == "the predictions of seed 0, 1 are not in the folder predictions"
+    assert found.is_lost
+
+
+def test_every_seed_whose_predictions_cannot_be_had_is_named_under_the_table(tmp_path):
+    _, runs = cell(tmp_path, rows=(*TWO, TWO[0], TWO[1]))
+    folder = tmp_path / "runs/main/predictions"
+    for seed in (0, 2):
+        next(folder.glob(f"*seed{seed}*")).unlink()
+    next(folder.glob("*seed3*")).write_text("{}\n")
+    told = (
+        "the predictions of seed 0, 2 are gone and the predictions of seed 3 are not those that were "
+        "recorded"
+    )
+    assert evidence_of(runs, "acc").reason == told
+    table = only(tmp_path)
+    assert f"Over seeds alone: pedro on boolq ({told})." in notes(table)
+
+
+def test_predictions_that_were_never_recorded_are_no_loss(tmp_path):
+    runs = read_runs([run(tmp_path, seed=seed) for seed in range(2)])
+    assert not evidence_of(runs, "acc").is_lost
+
+
+def test_other_metrics_and_predictions_without_scores_have_no_examples(tmp_path):
+    _, runs = cell(tmp_path, metrics={"test": {"acc": 80.0, "mcc": 0.6}})
+    assert evidence_of(runs, "mcc").reason == "examples have no mcc of their own"
+    assert evidence_of([], "acc").values == ()
+    none = read_runs([run(tmp_path, "ia3", seed=seed) for seed in range(2)])
+    assert evidence_of(none, "acc").reason == "predictions were not recorded"
+
+
+def test_predictions_without_scores(tmp_path):
+    paths = [run(tmp_path, seed=seed, examples=[None, None]) for seed in range(2)]
+    found = evidence_of(read_runs(paths), "acc")
+    assert found.reason == "predictions hold no scores of single examples"
+
+
+def test_a_comparison_uses_examples_only_where_both_answered_the_same(tmp_path):
+    same = {"splits": {"test": {"rows": 3, "fingerprint": "ab"}}}
+    other = {"splits": {"test": {"rows": 3, "fingerprint": "cd"}}}
+    unknown = evidence_of(cell(tmp_path, "bitfit")[1], "acc")
+    a = evidence_of(cell(tmp_path, **same)[1], "acc")
+    b = evidence_of(cell(tmp_path, "lora", **same)[1], "acc")
+    c = evidence_of(cell(tmp_path, "ia3", **other)[1], "acc")
+    paired, apart = compare(a, b), compare(a, unknown)
+    assert isinstance(paired, Comparison)
+    assert isinstance(apart, Comparison)
+    assert (paired.examples, apart.examples) == (3, 0)
+    assert compare(a, c) == "different protocols (test rows ab and cd)"
+    one = evidence_of(read_runs([run(tmp_path, "red")]), "acc")
+    same = [read_runs([run(tmp_path, name, seed=seed) for seed in range(2)]) for name in "xy"]
+    assert compare(*(evidence_of(runs, "acc") for runs in same)) == NO_SPREAD
+    assert compare(a, one) == "a comparison needs two finished runs of each method"

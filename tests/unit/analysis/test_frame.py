@@ -1,0 +1,174 @@
+"""The public DataFrames: one row a run, one row a test row."""
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import pedro_bench
+from pedro_bench.analysis.evidence import compare_frames
+from pedro_bench.analysis.frame import COLUMNS, frame_of, runs_of
+from pedro_bench.analysis.reading import read_runs
+from pedro_bench.analysis.tables import tables
+from pedro_bench.errors import RecordError
+from tests.unit.analysis.runs import five, run
+from tests.unit.analysis.test_evaluations import evaluate
+
+RESULTS = Path(__file__).resolve().parents[3] / "results"
+
+
+def test_one_row_a_run_with_what_its_record_holds(tmp_path):
+    path = run(
+        tmp_path,
+        metrics={"test": {"acc": 80.0, "f1": 70.0}, "dev": {"loss": 1.0}},
+        parameters={"matrices": 5, "trainable": 6, "total": 7},
+        timing={"train_seconds": 60.0, "tokens_per_second": 100.0},
+        memory={"peak_bytes": 9, "adapter_bytes": 8},
+        environment={"device": "cpu", "commit": "abc", "dirty": True},
+    )
+    run(tmp_path, "lora", seed=3, status="failed", metrics={}, error="boom.")
+    lora, pedro = (row for _, row in pedro_bench.results(tmp_path).iterrows())
+    names = ("suite", "method", "settings", "task", "backbone", "data", "seed", "status")
+    assert [pedro[n] for n in names] == [
+        "main",
+        "pedro",
+        "",
+        "boolq",
+        "micro",
+        "micro",
+        0,
+        "finished",
+    ]
+    assert (pedro.score, pedro.acc, pedro.f1, pedro.main_metric) == (80.0, 80.0, 70.0, "acc")
+    assert (pedro.matrices, pedro.trainable, pedro.train_seconds) == (5, 6, 60.0)
+    assert (pedro.train_tokens_per_second, pedro.peak_bytes, pedro.adapter_bytes) == (100.0, 9, 8)
+    assert (pedro.device, pedro.commit, bool(pedro.dirty), pedro.path) == (
+        "cpu",
+        "abc",
+        True,
+        str(path),
+    )
+    assert pedro.key == path.stem.split("--")[3]
+    assert (lora.status, lora.error, lora.seed, bool(lora.shown)) == ("failed", "boom.", 3, False)
+    assert pd.isna(lora.acc) and pd.isna(lora.adapter_bytes) and pd.isna(lora.commit)
+
+
+def test_settings_name_what_differs_and_only_the_newest_runs_are_shown(tmp_path):
+    five(tmp_path, r=6, code=1)
+    later = {"code": 2, "started": "2026-02-01T00:00:00+00:00"}
+    run(tmp_path, r=6, score=10.0, **later)
+    run(tmp_path, r=12, score=20.0)
+    frame = pedro_bench.results(tmp_path)
+    assert sorted(set(frame.settings)) == ["r=12", "r=6"]
+    assert dict(frame[frame.shown].groupby("settings").score.median()) == {"r=6": 10, "r=12": 20}
+    assert len(frame) == 7
+
+
+@pytest.mark.parametrize("metric", ["score", "seed", "key", "test_rows"])
+def test_a_metric_with_the_name_of_a_column_has_a_column_of_its_own(tmp_path, metric):
+    run(tmp_path, main_metric=metric, metrics={"test": {metric: 7.0}})
+    frame = pedro_bench.results(tmp_path)
+    assert frame[f"test_{metric}"].tolist() == [7.0]
+    assert runs_of(frame)[0].scores == {metric: 7.0}
+    (table,) = tables(frame)
+    assert table.cells["median"].tolist() == [7.0]
+
+
+def test_evaluations_are_rows(tmp_path):
+    of = run(tmp_path, "pedro", "alpaca")
+    evaluate(tmp_path, of, "mt_bench", {"score": 6.5})
+    frame = pedro_bench.results(tmp_path)
+    assert frame[["task", "score"]].to_numpy().tolist() == [["alpaca", 80.0], ["mt_bench", 6.5]]
+    assert frame.evaluates.tolist()[1] == of.stem
+
+
+def test_a_frame_and_its_runs_are_the_same(tmp_path):
+    paths = [run(tmp_path), run(tmp_path, "lora", environment={}, notes=["x."])]
+    runs = read_runs(paths)
+    frame = frame_of(runs)
+    assert [one._replace(shown=False) for one in runs_of(frame)] == runs
+    assert runs_of(frame[frame.method == "lora"])[0].path == str(paths[1])
+    assert set(COLUMNS) <= set(frame.columns)
+
+
+def test_tables_are_made_of_any_rows(tmp_path):
+    five(tmp_path)
+    five(tmp_path, "lora")
+    frame = pedro_bench.results(tmp_path)
+    (table,) = tables(frame[(frame.method == "lora") & (frame.seed < 3)])
+    assert table.cells[["method", "seeds"]].to_numpy().tolist() == [["lora", 3]]
+    with pytest.raises(RecordError, match=r"columns of pedro_bench\.results, got none of config"):
+        tables(frame.drop(columns="config"))
+
+
+def test_cells_that_cannot_be_ordered_stop_tables_and_not_the_frame(tmp_path):
+    for seed, code in ((0, 1), (2, 1), (1, 2)):
+        run(tmp_path, seed=seed, code=code)
+    frame = pedro_bench.results(tmp_path)
+    assert frame.shown.all()
+    with pytest.raises(RecordError, match="must share one key"):
+        tables(frame)
+    assert len(tables(frame[frame.seed != 1])) == 1
+
+
+def test_no_records_are_said(tmp_path):
+    with pytest.raises(RecordError, match=r"folder must hold records, got none in .*runs'"):
+        pedro_bench.results(tmp_path)
+    run(tmp_path)
+    with pytest.raises(RecordError, match="must hold records of suite absent, got none"):
+        pedro_bench.results(tmp_path, ["absent"])
+
+
+def test_predictions_are_one_row_a_test_row(tmp_path):
+    path = run(tmp_path, examples=[100.0, 0.0])
+    frame = pedro_bench.results(tmp_path)
+    for given in (frame.iloc[0], path, str(path)):
+        found = pedro_bench.predictions(given)
+        assert found[["index", "prediction", "score"]].to_numpy().tolist() == [
+            [0, "yes", 100.0],
+            [1, "yes", 0.0],
+        ]
+    next((path.parent / "predictions").iterdir()).write_text("{}\n")
+    with pytest.raises(RecordError, match="must be those that were recorded, got .*not those"):
+        pedro_bench.predictions(path)
+    bare = run(tmp_path, "lora")
+    with pytest.raises(RecordError, match="got predictions that are not recorded"):
+        pedro_bench.predictions(bare)
+
+
+def test_two_methods_are_compared_from_frames(tmp_path):
+    for method, rows in (("pedro", [100.0, 0.0, 100.0]), ("lora", [0.0, 0.0, 100.0])):
+        for seed in range(2):
+            run(tmp_path, method, seed=seed, score=sum(rows) / 3, examples=rows)
+    frame = pedro_bench.results(tmp_path)
+    found = compare_frames(frame[frame.method == "pedro"], frame[frame.method == "lora"])
+    assert (found.difference, found.examples, found.seeds) == (pytest.approx(100 / 3), 3, (2, 2))
+    none = compare_frames(frame[frame.method == "pedro"], frame[frame.method == "ia3"])
+    assert none == "a comparison needs two finished runs of each method"
+
+
+def test_the_committed_results_have_the_medians_of_the_committed_tables():
+    frame = pedro_bench.results(RESULTS)
+    finished = frame[frame.status == "finished"]
+    assert len(finished) >= 675
+    assert finished.shown.all()
+    keys = ["suite", "method", "settings", "task"]
+    medians = finished.groupby(keys).score.median()
+    for file in sorted((RESULTS / "tables").glob("*.csv")):
+        cells = pd.read_csv(file, keep_default_na=False)
+        suite = file.name.split("--")[0]
+        for cell in cells[cells["median"] != ""].itertuples():
+            own = medians.loc[(suite, cell.method, cell.settings, cell.task)]
+            assert own == pytest.approx(float(cell.median), rel=1e-9)
+
+
+def test_cells_hold_what_the_csv_holds(tmp_path):
+    five(tmp_path, parameters={"matrices": 10, "trainable": 20})
+    (table,) = tables(pedro_bench.results(tmp_path))
+    text = table.cells.to_csv(index=False)
+    again = pd.read_csv(io.StringIO(text))
+    assert again["median"].tolist() == [80.0]
+    assert table.cells.matrices.tolist() == [10]
+    assert json.loads(table.cells.to_json(orient="records"))[0]["run_seeds"] == "0 1 2 3 4"

@@ -1,0 +1,66 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from pedro_bench import records
+from pedro_bench.analysis.reading import Stored, read_runs
+from pedro_bench.errors import RecordError
+from pedro_bench.records import RunRecord
+from tests.unit.analysis.runs import run
+
+
+def test_its_fields_are_the_schemas():
+    assert set(Stored.__struct_fields__) == {part.name for part in dataclasses.fields(RunRecord)}
+
+
+def test_what_it_reads_is_what_the_full_reader_reads(tmp_path):
+    path = run(
+        tmp_path,
+        parameters={"matrices": 5, "trainable": 6, "total": 7},
+        splits={"test": {"rows": 3, "fingerprint": "ab"}},
+        environment={"device": "cpu", "dirty": True, "versions": {}},
+        memory={"peak_bytes": 9, "of": "process"},
+        timing={"train_seconds": 1.5},
+    )
+    (found,) = read_runs([path])
+    whole = records.read(path)
+    assert (found.key, found.seed, found.config) == (whole.key, 0, whole.config)
+    assert (found.score, found.matrices, found.trainable) == (80.0, 5, 6)
+    assert (found.test_rows, found.device, found.dirty) == ("ab", "cpu", True)
+    assert (found.peak_bytes, found.train_seconds, found.test_seconds) == (9, 1.5, None)
+    assert (found.status, found.error, found.predictions) == ("finished", None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": "0"}, r"must have int in the field 'seed', got '0'"),
+        ({"speling": 1}, r"must hold the schema's fields only, got 'speling'"),
+        ({"schema": 2}, r"must have schema 1, got 2"),
+        ({"status": "done"}, r"must have a known status, got 'done'"),
+        ({"metrics": {}}, r"must have its main metric 'acc' in metrics.test, got none"),
+        ({"status": "failed"}, r"must have a sentence in the field 'error'"),
+        ({"seed": 1}, r"must lie in a file named"),
+        ({"suite": "other"}, r"must lie in the folder of its suite, 'other', got 'main'"),
+        ({"metrics": {"test": None}}, r"must have a mapping in metrics.test, got None"),
+        ({"metrics": {"test": {"acc": "high"}}}, r"must hold the schema's types, got .*float"),
+    ],
+)
+def test_a_damaged_record_is_told_in_the_full_readers_words(tmp_path, change, message):
+    path = run(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(RecordError, match=f"record {path} {message}"):
+        read_runs([path])
+
+
+def test_a_path_without_a_folder(tmp_path, monkeypatch):
+    path = run(tmp_path)
+    monkeypatch.chdir(path.parent)
+    assert read_runs([Path(path.name)])[0].suite == "main"
+
+
+def test_a_file_that_is_gone(tmp_path):
+    with pytest.raises(RecordError, match="must be readable, got No such file"):
+        read_runs([tmp_path / "absent.json"])

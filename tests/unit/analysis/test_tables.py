@@ -1,0 +1,254 @@
+"""Reports from hand-made records, against answers worked by hand."""
+
+import pytest
+
+from pedro_bench.analysis.table import Column
+from pedro_bench.reporting.notes import caption, missing, notes
+from tests.unit.analysis.runs import built, five, only, run
+
+LLAMA = {"backbone": "llama2_7b", "data": "hub"}
+
+
+def shown(section):
+    return {
+        line.name: [
+            (cell.spread.median if cell.spread else None, cell.place, cell.status)
+            for cell in line.cells
+        ]
+        for line in section.lines
+    }
+
+
+def test_best_and_second_by_column_with_ties_missing_seeds_and_failures(tmp_path):
+    five(tmp_path, "pedro", "boolq", 81.004)
+    five(tmp_path, "lora", "boolq", 81.001)
+    five(tmp_path, "ia3", "boolq", 79.5)
+    run(tmp_path, "pedro", "sst2", 0, 90.0)
+    run(tmp_path, "pedro", "sst2", 1, 91.0)
+    run(tmp_path, "lora", "sst2", 0, status="failed", metrics={}, error="out of memory.")
+    run(tmp_path, "ia3", "sst2", 0, status="running", metrics={})
+    table = only(tmp_path)
+    (section,) = table.sections
+    assert table.columns == [Column("boolq", "BoolQ", "acc"), Column("sst2", "SST-2", "acc")]
+    assert shown(section) == {
+        "ia3": [(79.5, 2, "finished"), (None, 0, "unfinished")],
+        "lora": [(81.001, 1, "finished"), (None, 0, "failed")],
+        "pedro": [(81.004, 1, "finished"), (90.5, 1, "partial")],
+    }
+    assert tuple(missing(table)) == ("ia3 on sst2", "lora on sst2")
+    assert tuple(notes(table)) == (
+        "Failed: lora on sst2, seed 0: out of memory.",
+        "Begun and not finished: ia3 on sst2 (seed 0).",
+        "Fewer than 5 seeds: pedro on sst2 has 2.",
+    )
+
+
+def test_a_paper_table_with_two_backbones_is_one_report_in_the_papers_order(tmp_path):
+    five(tmp_path, "pedro", "boolq", 83.0, suite="table5", backbone="gemma_2b", data="hub")
+    five(tmp_path, "pedro", "boolq", 91.0, suite="table5", backbone="llama2_13b", data="hub")
+    five(tmp_path, "lora", "boolq", 90.5, suite="table5", backbone="llama2_13b", data="hub")
+    table = only(tmp_path)
+    assert table.name == "table5--hub"
+    assert [section.backbone for section in table.sections] == ["llama2_13b", "gemma_2b"]
+    large, small = table.sections
+    assert [line.method for line in large.lines] == ["ia3", "lora", "adalora", "pedro"]
+    assert [column.heading for column in table.columns] == ["BoolQ (acc)", "SQuAD"]
+    assert shown(large)["pedro"][0] == (91.0, 1, "finished")
+    assert shown(large)["lora"][0] == (90.5, 2, "finished")
+    assert shown(small)["pedro"][0] == (83.0, 1, "finished")
+    assert "adalora on squad (gemma_2b)" in missing(table)
+    assert len(missing(table)) == 16 - 3
+    differences = [section.lines[3].cells[0].difference for section in (large, small)]
+    assert differences == pytest.approx([91.0 - 91.3, 83.0 - 83.5])
+    assert large.lines[3].cells[0].published.source == "PEDRO, Table 5"
+
+
+def test_the_comparison_with_the_best_is_corrected_within_its_column(tmp_path):
+    # d of lora is 100 on one example of ten in both seeds: mean 10, variance of the mean 1000 / 10 = 100,
+    # t = 1 and p = 0.343 with nine degrees of freedom, as no seeds differ. Three cells are three pairs, so
+    # the least p counts three times. d of bitfit is 100 on nine of ten: the same variance, t = 9.
+    right = [100.0] * 9
+    rows = {
+        "pedro": [100.0, *right],
+        "lora": [0.0, *right],
+        "bitfit": [100.0] + [0.0] * 9,
+    }
+    for method, row in rows.items():
+        for seed in range(2):
+            run(tmp_path, method, seed=seed, score=sum(row) / 4, examples=row)
+    table = only(tmp_path)
+    bitfit, lora, pedro = (line.cells[0] for line in table.sections[0].lines)
+    assert pedro.from_best is None
+    assert (pedro.place, lora.place, bitfit.place) == (1, 2, 0)
+    assert bitfit.from_best.comparison.p == pytest.approx(8.538e-6, rel=1e-3)
+    assert bitfit.from_best.p == pytest.approx(3 * 8.538e-6, rel=1e-3)
+    assert lora.from_best.comparison.p == pytest.approx(0.3434364)
+    assert lora.from_best.p == pytest.approx(2 * 0.3434364)
+    assert lora.from_best.comparison.examples == 10
+    assert (lora.from_best.separates, bitfit.from_best.separates) == (False, True)
+
+
+def test_of_two_that_share_the_best_median_the_first_is_the_best(tmp_path):
+    for method in ("pedro", "ia3"):
+        for seed in range(2):
+            run(tmp_path, method, seed=seed, score=100.0, examples=[100.0] * 4)
+    table = only(tmp_path)
+    ia3, pedro = (line.cells[0] for line in table.sections[0].lines)
+    assert (ia3.from_best, ia3.place, pedro.place) == (None, 1, 1)
+    assert (pedro.from_best.p, pedro.from_best.separates) == (1.0, False)
+
+
+def test_a_claim_is_decided_or_said_to_be_open(tmp_path):
+    for seed in range(5):
+        for method, score in (("pedro", 90.0), ("lora", 80.0), ("ia3", 89.99), ("bitfit", 99.0)):
+            value = score + 0.1 * seed
+            run(tmp_path, method, seed=seed, score=value, suite="table1", **LLAMA)
+    table = only(tmp_path)
+    found = {(one.other, one.task): one for one in table.sections[0].verdicts}
+    assert len(found) == 10 * 7
+    assert found["LoRA", "BoolQ"].verdict == "supported"
+    assert found["bitfit", "BoolQ"].verdict == "contradicted"
+    assert found["(IA)$^3$", "BoolQ"].verdict == "not separable"
+    open_claim = found["AdaLoRA", "BoolQ"]
+    assert open_claim.verdict == "not testable"
+    assert open_claim.reason == "no finished run of adalora on boolq"
+    assert found["LoRA", "SQuAD"].reason == "no finished run of pedro on squad"
+    tested = found["LoRA", "BoolQ"].tested
+    assert tested.comparison.difference == pytest.approx(10.0)
+    assert tested.p == pytest.approx(min(1, 3 * tested.comparison.p))
+
+
+def test_comparable_means_within_the_margin(tmp_path):
+    for seed in range(5):
+        for method, score in (("pedro", 90.0), ("full_ft", 90.2)):
+            value = score + 0.01 * seed
+            run(tmp_path, method, seed=seed, score=value, suite="table1", **LLAMA)
+            wide = score + 5.0 * (method == "full_ft") + 0.01 * seed
+            run(tmp_path, method, "squad", seed, wide, suite="table1", **LLAMA)
+            loose = score + 4.0 * seed
+            run(tmp_path, method, "sst2", seed, loose, suite="table1", **LLAMA)
+    table = only(tmp_path)
+    found = {
+        one.task: one.verdict for one in table.sections[0].verdicts if one.kind == "comparable"
+    }
+    assert found["BoolQ"] == "supported"
+    assert found["SQuAD"] == "contradicted"
+    assert found["SST-2"] == "not separable"
+
+
+def test_sizes_nearest_in_parameters_are_compared(tmp_path):
+    sizes = (("pedro", 12, 900), ("lora", 4, 1000), ("lora", 8, 2000), ("pedro", 24, 1800))
+    for method, r, matrices in sizes:
+        parameters = {"matrices": matrices, "trainable": matrices, "total": 10**6}
+        five(tmp_path, method, r=r, parameters=parameters, suite="figure3", **LLAMA)
+    table = only(tmp_path)
+    pairs = {
+        (one.method, one.other) for one in table.sections[0].verdicts if one.tested is not None
+    }
+    assert pairs == {("PEDRO (r=12)", "LoRA (r=4)"), ("PEDRO (r=24)", "LoRA (r=8)")}
+
+
+def test_micro_tables_are_marked_and_take_no_difference_from_published_numbers(tmp_path):
+    five(tmp_path, suite="micro_table4")
+    five(tmp_path, suite="table4", **LLAMA)
+    micro, large = built(tmp_path)
+    assert micro.name == "micro_table4--micro--micro"
+    assert "micro results" in caption(micro)
+    assert "micro results" not in caption(large)
+    cell, other = micro.sections[0].lines[0].cells[0], large.sections[0].lines[0].cells[0]
+    assert (cell.published.printed, cell.difference) == ("87.4", None)
+    assert other.difference == pytest.approx(80.0 - 87.4)
+
+
+@pytest.mark.parametrize("part", [{"data": "micro"}, {"backbone": "micro"}])
+def test_half_micro_tables_take_no_difference_either(tmp_path, part):
+    five(tmp_path, suite="table4", **{**LLAMA, **part})
+    table = only(tmp_path)
+    cell = table.sections[0].lines[0].cells[0]
+    assert (cell.published.printed, cell.difference) == ("87.4", None)
+
+
+def test_ranks_and_parameters(tmp_path):
+    parameters = {"matrices": 8945664, "trainable": 9560448, "total": 6738415616}
+    for task, score in (("boolq", 80.0), ("sst2", 90.0)):
+        five(tmp_path, "pedro", task, score, parameters=parameters)
+        five(tmp_path, "lora", task, score - 1)
+    table = only(tmp_path)
+    lora, pedro = table.sections[0].lines
+    assert dict(table.sections[0].ranks.average) == {"lora": 2.0, "pedro": 1.0}
+    assert (pedro.matrices, pedro.trainable, lora.matrices) == (8945664, 9560448, None)
+
+
+def test_ranks_take_one_column_of_a_task_with_several_metrics(tmp_path):
+    for method, bleu in (("red", 69.0), ("full_ft", 68.0), ("prefix_tuning", 67.0)):
+        scores = {"bleu": bleu, "nist": 80 - bleu, "meteor_1.5": 46.0}
+        names = {"backbone": "gpt2_medium", "data": "files", "suite": "red_table2"}
+        for seed in range(2):
+            metrics = {"test": {name: value + seed for name, value in scores.items()}}
+            run(tmp_path, method, "e2e", seed, main_metric="bleu", metrics=metrics, **names)
+    table = only(tmp_path)
+    found = table.sections[0].ranks
+    assert dict(found.average) == {"full_ft": 2.0, "prefix_tuning": 3.0, "red": 1.0}
+    assert (found.tasks, found.statistic) == (("e2e",), None)
+    claims = [one for one in table.sections[0].verdicts if one.other == "full_ft"]
+    margins = {one.task.partition(" ")[2]: one.margin for one in claims}
+    assert margins == {
+        "(bleu)": "3 points",
+        "(meteor_1.5)": "3 points",
+        "(rouge_l)": "3 points",
+        "(nist)": "6%",
+        "(cider)": "6%",
+    }
+
+
+def test_what_was_left_out_or_came_to_nothing_is_told(tmp_path):
+    for seed in range(5):
+        run(tmp_path, seed=seed, code=1, key="aaaaaaaaaaaa")
+    later = {"key": "bbbbbbbbbbbb", "metrics": {}, "started": "2026-02-01T00:00:00+00:00"}
+    for seed in (0, 1):
+        run(tmp_path, seed=seed, status="failed", error="out of memory.", **later)
+    run(tmp_path, seed=2, status="running", **later)
+    table = only(tmp_path)
+    told = "pedro on boolq (key bbbbbbbbbbbb: seed 0, 1 failed, seed 2 unfinished)"
+    assert tuple(notes(table)) == (f"Newer runs than those shown have not finished: {told}.",)
+
+
+def test_uncommitted_code_is_told_by_cell(tmp_path):
+    run(tmp_path, seed=0, environment={"dirty": True})
+    run(tmp_path, seed=1, environment={"dirty": False})
+    run(tmp_path, seed=2, environment={"dirty": None})
+    table = only(tmp_path)
+    assert "Uncommitted code: pedro on boolq (1 of 3 runs)." in notes(table)
+    assert "Not known whether committed: pedro on boolq (1 of 3 runs)." in notes(table)
+    assert table.sections[0].lines[0].cells[0].dirty == 1
+
+
+def test_a_meteor_without_word_lists_has_a_column_of_its_own_and_no_published_number(tmp_path):
+    """Next to runs with METEOR 1.5 and a record from before the two had names."""
+    names = {"backbone": "gpt2_medium", "data": "files", "suite": "red_table2"}
+    said = {"red": "meteor_1.5", "full_ft": "meteor_exact_stem", "prefix_tuning": "meteor"}
+    for method, name in said.items():
+        scores = {"test": {"bleu": 68.0, name: 45.0}}
+        run(tmp_path, method, "e2e", 0, main_metric="bleu", metrics=scores, **names)
+    table = only(tmp_path)
+    (section,) = table.sections
+    headings = [column.heading for column in table.columns]
+    assert headings[:4] == [
+        "e2e (bleu)",
+        "e2e (nist)",
+        "e2e (meteor_1.5)",
+        "e2e METEOR (exact, stem)",
+    ]
+    found = {
+        line.method: [(cell.spread is not None, cell.published) for cell in line.cells[2:4]]
+        for line in section.lines
+    }
+    published = {method: numbers[0][1].printed for method, numbers in found.items()}
+    assert (published["red"], published["full_ft"]) == ("44.99", "45.95")
+    scored = {method: [is_there for is_there, _ in numbers] for method, numbers in found.items()}
+    assert {method: scored[method] for method in said} == {
+        "red": [True, False],
+        "full_ft": [False, True],
+        "prefix_tuning": [False, False],
+    }
+    assert all(numbers[1][1] is None for numbers in found.values())

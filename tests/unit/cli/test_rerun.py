@@ -1,0 +1,88 @@
+"""The command that makes runs anew has the configuration of their records."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pedro_bench.analysis.reading import read_runs
+from pedro_bench.cli.compose import configuration_of, split_extra
+from pedro_bench.cli.rerun import command_of
+from pedro_bench.efficiency import request as measured
+from pedro_bench.instruct import request as evaluated
+from tests.unit.analysis.runs import run
+from tests.unit.analysis.test_evaluations import evaluate
+
+RECORDS = Path(__file__).resolve().parents[3] / "results" / "runs"
+CASES = ("pedro--boolq", "lora--squad", "ia3--boolq", "ssp--copa", "pedro_3--squad")
+
+
+def words_of(runs, module):
+    words = shlex.split(command_of(runs))
+    assert words[:3] == ["python", "-m", module]
+    return words[3:]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [sorted(RECORDS.glob(f"*/{case}--*--seed0.json"))[0] for case in CASES]
+    + sorted(RECORDS.glob("micro_figure3/lora--boolq--*--seed0.json"))[:2],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_a_committed_records_command_composes_to_its_configuration(path):
+    words = words_of(read_runs([path]), "pedro_bench")
+    composed = configuration_of(words)
+    recorded = json.loads(path.read_text())["config"]
+    for group in ("method", "task", "backbone", "data", "trainer", "evaluation"):
+        own = {
+            k: v for k, v in recorded[group].items() if v is not None and not isinstance(v, dict)
+        }
+        assert {name: composed[group].get(name) for name in own if name in composed[group]} == {
+            name: value for name, value in own.items() if name in composed[group]
+        }
+        assert {n for n in own if n not in composed[group]} <= _defaults(group)
+    assert composed["seeds"] == [0]
+    assert composed["suite"] == path.parent.name
+
+
+def _defaults(group):
+    """Return settings that the YAML leaves to the dataclass, with the dataclass's value."""
+    return {"backbone": {"random_seed"}}.get(group, set()) | {"pruned", "version"}
+
+
+def test_settings_that_differ_from_the_option_are_written(tmp_path):
+    groups = {
+        "method": {"label": "PEDRO", "r": 6, "roles": ["query", "ffn_up"]},
+        "trainer": {"name": "micro", "max_steps": 9, "lr": None, "group_by_length": True},
+        "backbone": {"name": "causal_lm", "path": "a b/c", "revision": None},
+    }
+    paths = [run(tmp_path, seed=seed, groups=groups) for seed in (3, 1)]
+    words = words_of(read_runs(paths), "pedro_bench")
+    assert "method.r=6" in words
+    assert "method.roles=[query,ffn_up]" in words
+    assert "trainer.max_steps=9" in words
+    assert "backbone.path='a b/c'" in words
+    assert "seeds=[1,3]" in words
+    assert not any(
+        word.startswith(("method.label", "trainer.lr", "trainer.group")) for word in words
+    )
+
+
+def test_evaluations_and_measurements_have_their_own_commands(tmp_path):
+    of = run(tmp_path, "pedro", "alpaca")
+    evaluate(
+        tmp_path, of, "mt_bench", {"score": 6.5}, settings={"limit": 10, "judge": {"model": "m"}}
+    )
+    from pedro_bench.analysis.frame import results, runs_of
+
+    frame = results(tmp_path)
+    words = words_of(runs_of(frame[frame.task == "mt_bench"]), "pedro_bench.cli.instruct")
+    assert words == [f"run={of}", "suite=mt_bench", "limit=10", "judge.model=m"]
+    assert split_extra(words, evaluated.DEFAULTS)[1] == []
+    request = {**measured.DEFAULTS, "repeats": 3, "beams": [1]}
+    path = run(
+        tmp_path, "lora", "generate_beam1", suite="table3", groups={"efficiency": request},
+    )  # fmt: skip
+    words = words_of(read_runs([path]), "pedro_bench.cli.efficiency")
+    assert words == ["backbone=micro", "beams=[1]", "repeats=3", "suite=table3"]

@@ -1,0 +1,206 @@
+import csv
+import io
+
+import pytest
+
+from pedro_bench.analysis.layouts import plain
+from pedro_bench.reporting.escaping import escape_latex
+from pedro_bench.reporting.grids import amount, grids, p_text, size_text
+from pedro_bench.reporting.latex import latex
+from pedro_bench.reporting.notes import missing
+from pedro_bench.reporting.text import comma_separated, markdown
+from tests.unit.analysis.runs import built, five, only, run
+
+GOLDEN_MD = """<!-- made by python -m pedro_bench.cli.tables -->
+Suite main, backbone micro, data micro (micro results: embedded backbone or data): median over seeds on the test split.
+
+| Method | Params | BoolQ (acc) | SST-2 (acc) |
+| --- | ---: | ---: | ---: |
+| (IA)^3 | -- | <u>77.00</u>† | -- |
+| PEDRO | 56.4K | **81.00** | **70.00 (n=1)** |
+
+- Best bold, second underlined; † differs from the best (p < 0.05, corrected after Holm for all pairs of a column).
+- Missing: ia3 on sst2.
+- Failed: pedro on sst2, seed 1: 50% of memory_pool & more.
+- Fewer than 5 seeds: pedro on sst2 has 1.
+
+Spread over seeds, main--micro--micro (micro results): 95% bootstrap interval of the median, interquartile range, standard deviation.
+
+| Method | BoolQ (acc) | SST-2 (acc) |
+| --- | ---: | ---: |
+| (IA)^3 | [75.00, 79.00] IQR 2.00 sd 1.58 | -- |
+| PEDRO | [79.00, 83.00] IQR 2.00 sd 1.58 | -- |
+
+- Intervals over seeds alone: predictions hold no scores of single examples.
+- Over 5 seeds alone it is their range, which holds the median in 93.75% of cases.
+- No interval below 5 seeds.
+
+Difference from the best of each column, main--micro--micro (micro results): difference of means over seeds, and p corrected after Holm for all pairs of the column.
+
+| Method | BoolQ (acc) | SST-2 (acc) |
+| --- | ---: | ---: |
+| (IA)^3 | -4.00 (p=0.004) | -- |
+| PEDRO | best | best |
+
+Average rank across tasks, main--micro--micro (micro results) (1 is best).
+
+| Method | Rank |
+| --- | ---: |
+| PEDRO | 1.00 |
+| (IA)^3 | 2.00 |
+
+- Micro: 2 methods on 1 task; too few for a test.
+"""  # noqa: E501
+
+
+@pytest.fixture
+def table(tmp_path):
+    counts = {"matrices": 56448, "trainable": 60340, "total": 1570688}
+    five(tmp_path, "pedro", "boolq", 81.0, parameters=counts)
+    five(tmp_path, "ia3", "boolq", 77.0)
+    run(tmp_path, "pedro", "sst2", score=70.0)
+    reason = "50% of memory_pool & more."
+    run(tmp_path, "pedro", "sst2", seed=1, status="failed", metrics={}, error=reason)
+    return built(tmp_path)[0]
+
+
+@pytest.fixture
+def paper_table(tmp_path):
+    """A table of a paper: two backbones, ties, a failed run, missing methods."""
+    for backbone in ("llama2_13b", "gemma_2b"):
+        for method, score in (("pedro", 91.0), ("lora", 91.0), ("ia3", 80.0)):
+            five(tmp_path, method, "boolq", score, suite="table5", backbone=backbone, data="hub")
+    return built(tmp_path)[0]
+
+
+def test_markdown(table):
+    assert markdown(table) == GOLDEN_MD
+
+
+def test_csv(table):
+    rows = list(csv.DictReader(io.StringIO(comma_separated(table))))
+    names = ("method", "task", "status", "median", "seeds", "place", "failed", "matrices")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("ia3", "boolq", "finished", "77", "5", "2", "0", ""),
+        ("ia3", "sst2", "missing", "", "0", "", "0", ""),
+        ("pedro", "boolq", "finished", "81", "5", "1", "0", "56448"),
+        ("pedro", "sst2", "partial", "70", "1", "1", "1", "56448"),
+    ]
+    assert [row["label"] for row in rows[:1]] == ["(IA)^3"]
+    assert (rows[2]["lower_quartile"], rows[2]["upper_quartile"]) == ("80", "82")
+    assert (rows[2]["interval_low"], rows[2]["interval_high"]) == ("79", "83")
+    assert rows[0]["difference_from_best"] == "-4"
+    assert (rows[0]["examples_from_best"], rows[2]["examples_from_best"]) == ("0", "")
+    assert {row["micro"] for row in rows} == {"True"}
+
+
+def test_a_papers_table_has_a_heading_for_each_backbone_and_rules_between_groups(paper_table):
+    text = latex(paper_table)
+    assert text.count(r"\multicolumn{4}{c}{\emph{Llama-2 13B}} \\*") == 1
+    scores = grids(paper_table)[0]
+    headings = [row.cells[0].plain for row in scores.rows if len(row.cells) == 1]
+    assert headings == ["Llama-2 13B", "Gemma 2B"]
+    assert "| PEDRO | -- | **91.00** | -- |" in markdown(paper_table)
+    assert "| LoRA | -- | **91.00** | -- |" in markdown(paper_table)
+    assert "| PEDRO | 91.3 (-0.30) | 92.4 |" in markdown(paper_table)
+    assert "| PEDRO | 83.5 (+7.50) | 79.5 |" in markdown(paper_table)
+    assert r"\textbf{91.00}" in text
+    assert r"\underline{80.00}$^\dagger$" in text
+    assert "Missing: adalora (llama2_13b)" not in text
+    assert r"adalora (llama2\_13b)" in text
+    claim = "| PEDRO above (IA)^3 on BoolQ | PEDRO, Table 5 | supported | p<0.001 | 5+5 seeds alone"
+    assert claim in markdown(paper_table)
+    assert "PEDRO above LoRA on BoolQ | PEDRO, Table 5 | not separable" in markdown(paper_table)
+
+
+def test_a_claim_within_a_margin_shows_no_p(tmp_path):
+    for seed in range(5):
+        for method, score in (("pedro", 90.0), ("full_ft", 90.2), ("lora", 80.0)):
+            value = score + 0.01 * seed
+            run(tmp_path, method, seed=seed, score=value, suite="table1", backbone="llama2_7b")
+    table = only(tmp_path)
+    claims = next(one for one in grids(table) if one.caption.startswith("Claims"))
+    assert "p corrected after Holm over all claims that one is above another" in claims.caption
+    found = {row.cells[0].plain: row.cells[3].plain for row in claims.rows}
+    assert found["PEDRO within 1 point of full_ft on BoolQ"] == "--"
+    assert found["PEDRO above LoRA on BoolQ"] == "p<0.001"
+    assert any("95% interval of the difference, without a p" in note for note in claims.notes)
+
+
+def test_words_and_numbers_for_people():
+    assert escape_latex(r"a_b & 5% {x} \y ~ ^ <") == (
+        r"a\_b \& 5\% \{x\} \textbackslash{}y \textasciitilde{} \textasciicircum{} $<$"
+    )
+    assert plain(r"FT$^{\mathrm{top2}}$") == "FT^top2"
+    assert [amount(n) for n in (8945664, 6738415616, 56448, 7, None)] == [
+        "8.9M", "6.7B", "56.4K", "7", "--",
+    ]  # fmt: skip
+    assert [p_text(p) for p in (0.0004, 0.0123, 1.0)] == ["p<0.001", "p=0.012", "p=1.000"]
+    sizes = (None, 17, 2048, 5 * 2**20, 3 * 2**30)
+    assert [size_text(n) for n in sizes] == ["--", "17 B", "2.0 KiB", "5.0 MiB", "3.0 GiB"]
+
+
+def test_costs_are_shown_where_they_are_asked_for(tmp_path):
+    for seed, seconds in enumerate((50.0, 70.0, 900.0)):
+        spent = {"train_seconds": seconds, "tokens_per_second": 1234.0 + seed}
+        run(
+            tmp_path, "pedro", seed=seed, timing=spent,
+            memory={"peak_bytes": 2**30 + seed, "adapter_bytes": 2**20},
+        )  # fmt: skip
+    run(tmp_path, "lora", timing={"train_seconds": 1200.0})
+    table = only(tmp_path)
+    (costs,) = [
+        one for one in grids(table, costs=True) if one.caption.startswith("What a run costs")
+    ]
+    shown = {row.method: [cell.plain for cell in row.cells[1:]] for row in costs.rows}
+    assert shown == {
+        "pedro": ["70.0 s", "1,235", "1.0 GiB", "1.0 MiB"],
+        "lora": ["20 min", "--", "--", "--"],
+    }
+    assert not any(one.caption.startswith("What a run costs") for one in grids(table))
+    assert "What a run costs" in markdown(table, costs=True)
+    assert "What a run costs" in latex(table, costs=True)
+    rows = list(csv.DictReader(io.StringIO(comma_separated(table, costs=True))))
+    assert rows[1]["peak_bytes"] == str(2**30 + 2)
+    assert (rows[1]["train_seconds"], rows[0]["adapter_bytes"]) == ("70", "")
+    assert "train_seconds" not in comma_separated(table)
+
+
+def test_a_number_leads_back_to_its_records(tmp_path):
+    for seed, commit in ((0, "a" * 40), (1, "b" * 40)):
+        environment = {"commit": commit, "dirty": False}
+        run(tmp_path, seed=seed, score=80.0 + seed, key="0123456789ab", environment=environment)
+    run(tmp_path, seed=2, status="failed", error="boom.", metrics={})
+    (row,) = csv.DictReader(io.StringIO(comma_separated(only(tmp_path))))
+    assert (row["key"], row["run_seeds"], row["run_scores"]) == ("0123456789ab", "0 1", "80 81")
+    assert row["commits"] == f"{'a' * 40} {'b' * 40}"
+    assert row["records"].split(" ") == [
+        f"runs/main/pedro--boolq--micro--0123456789ab--seed{seed}.json" for seed in (0, 1)
+    ]
+    assert all((tmp_path / one).is_file() for one in row["records"].split(" "))
+
+
+TABLE = {"suite": "table5", "data": "hub"}
+
+
+def test_rows_are_under_the_headings_of_all_sections(tmp_path):
+    five(tmp_path, "pedro", "boolq", 91.0, backbone="llama2_13b", **TABLE)
+    five(tmp_path, "pedro", "rte", 71.0, backbone="llama2_13b", **TABLE)
+    for task, score in (("boolq", 81.0), ("copa", 61.0), ("squad", 51.0)):
+        five(tmp_path, "pedro", task, score, backbone="gemma_2b", **TABLE)
+    five(tmp_path, "lora", "copa", 60.0, backbone="gemma_2b", **TABLE)
+    table = only(tmp_path)
+    scores, spreads, differences, published, *_ = grids(table)
+    headings = ("BoolQ (acc)", "SQuAD (acc)", "rte (acc)", "copa (acc)")
+    assert scores.header == ("Method", "Params", *headings)
+    for block in (spreads, differences, published):
+        assert block.header == ("Method", *headings)
+    large, small = (
+        [cell.plain for cell in row.cells] for row in scores.rows if row.cells[0].plain == "PEDRO"
+    )
+    assert large == ["PEDRO", "--", "91.00", "--", "71.00", "--"]
+    assert small == ["PEDRO", "--", "81.00", "51.00", "--", "61.00"]
+    for block in (scores, spreads, differences, published):
+        assert {len(row.cells) for row in block.rows} == {1, len(block.header)}
+    assert "pedro on copa (llama2_13b)" not in missing(table)  # nobody ran it there
+    assert "pedro on squad (llama2_13b)" in missing(table)
