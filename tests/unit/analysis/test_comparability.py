@@ -73,8 +73,8 @@ def test_a_comparison_over_seeds_alone_is_told_although_intervals_have_examples(
     assert note in markdown(table)
 
 
-def weights_note(digest):
-    return {"notes": [f"The backbone's weights are sha256:{digest * 8}.", "Training ended."]}
+def weights_of(digest):
+    return {"weights": f"sha256:{digest * 8}"}
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def weights_note(digest):
         ),
         (rows_of("1111111122"), rows_of("3333333344"), "test rows", ("33333333", "11111111")),
         (
-            weights_note("aaaaaaaa"),
-            weights_note("bbbbbbbb"),
+            weights_of("aaaaaaaa"),
+            weights_of("bbbbbbbb"),
             "weights",
             ("sha256:bbbbbbbb", "sha256:aaaaaaaa"),
         ),
@@ -146,8 +146,8 @@ def test_methods_of_different_protocols_are_told_and_not_compared(
 
 def test_rates_portions_and_the_same_weights_elsewhere_are_no_other_protocol(tmp_path):
     own = {"lr": 1e-3, "micro_batch_size": 4, "eval_batch_size": 8, "architecture_lr": 1e-4}
-    five(tmp_path, "pedro", groups={"trainer": own, "backbone": {"path": "a"}}, **weights_note("a"))
-    five(tmp_path, "lora", groups={"backbone": {"path": "b"}}, **weights_note("a"))
+    five(tmp_path, "pedro", groups={"trainer": own, "backbone": {"path": "a"}}, **weights_of("a"))
+    five(tmp_path, "lora", groups={"backbone": {"path": "b"}}, **weights_of("a"))
     table = only(tmp_path)
     assert tuple(notes(table)) == ()
     assert table.sections[0].lines[1].cells[0].from_best is not None

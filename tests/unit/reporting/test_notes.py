@@ -57,23 +57,18 @@ def test_a_method_with_another_main_metric_is_not_called_unfinished(tmp_path):
 
 
 def test_shortened_texts_are_told_by_cell(tmp_path):
-    prompts = (
-        "12 of 800 test prompts were shortened to fit into 512 tokens, and 3 lost their answer."
-    )
-    answers = "7 of 4000 train answers were cut at their end to fit into 512 tokens."
+    splits = {
+        "test": {"rows": 800, "shortened": 12, "lost_answers": 3},
+        "train": {"rows": 4000, "cut_answers": 7},
+    }
     for seed in range(5):
-        run(tmp_path, "pedro", seed=seed, notes=["The search ended.", prompts, answers])
-        run(
-            tmp_path,
-            "lora",
-            seed=seed,
-            notes=["5 contexts lost tokens at their beginning to fit 9."],
-        )
-        run(tmp_path, "ia3", seed=seed, notes=["12 of 800 rows were drawn."])
+        run(tmp_path, "pedro", seed=seed, splits=splits)
+        run(tmp_path, "lora", seed=seed, splits={"test": {"rows": 9, "shortened": 5}})
+        run(tmp_path, "ia3", seed=seed, notes=["12 of 800 test prompts were shortened to fit."])
     table = only(tmp_path)
     told = "(12 of 800 test prompts, 3 lost their answer; 7 of 4000 train answers)"
     assert tuple(notes(table)) == (
-        f"Shortened to fit: lora on boolq (5 contexts), pedro on boolq {told}.",
+        f"Shortened to fit: lora on boolq (5 of 9 test prompts), pedro on boolq {told}.",
     )
 
 
