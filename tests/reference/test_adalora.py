@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pedro_bench.errors import ConfigError, TrainingError
+from pedro_bench.methods.adalora.layers import svd_updates
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.nn.svd_update import svd_updates
 from tests.tiny import build_backbone, build_method
 
 ROLE_OF = {

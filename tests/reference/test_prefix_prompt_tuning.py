@@ -126,7 +126,7 @@ def test_eager_attention_gives_the_same(
 def test_dropout_acts_on_the_prefix_in_training_alone(
     load_tiny: Callable[..., Any], make_batch: Callable[..., Any]
 ) -> None:
-    from pedro_bench.nn.key_value_prefix import KeyValuePrefix
+    from pedro_bench.methods.prefix_tuning.layers import KeyValuePrefix
 
     prefix = KeyValuePrefix(50, [20, 20], encoder_hidden_size=None, dropout=0.4)
     dropped = torch.cat(prefix(3, torch.float32), dim=2)
@@ -138,7 +138,7 @@ def test_dropout_acts_on_the_prefix_in_training_alone(
 
 
 def test_the_start_of_the_prefix() -> None:
-    from pedro_bench.nn.key_value_prefix import KeyValuePrefix
+    from pedro_bench.methods.prefix_tuning.layers import KeyValuePrefix
 
     plain = KeyValuePrefix(64, [32] * 8, encoder_hidden_size=None, dropout=0.0)
     assert float(plain.embedding.detach().std()) == pytest.approx(0.02, rel=0.05)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from pedro_bench.methods.adalora.layers import orthogonality, svd_updates
 from pedro_bench.methods.lora import Lora
-from pedro_bench.nn.svd_update import orthogonality, svd_updates
 from tests.tiny import build_method
 
 

@@ -70,8 +70,8 @@ class PrefixTuning(Method):
 
     def attach(self, injection: Injection) -> None:
         """Put the prefix before every layer's keys and values, and move the other positions on."""
+        from pedro_bench.methods.prefix_tuning.layers import KeyValuePrefix
         from pedro_bench.nn.beside_attention import check_attention
-        from pedro_bench.nn.key_value_prefix import KeyValuePrefix
 
         attentions = injection.sites(("attention",))
         check_attention(attentions, self.name)

@@ -83,7 +83,7 @@ class BottleneckAdapter(Method):
 
     def attach(self, injection: Injection) -> None:
         """Put an adapter after the output of every chosen sub-layer."""
-        from pedro_bench.nn.bottleneck import Bottleneck
+        from pedro_bench.methods.houlsby_adapter.layers import Bottleneck
 
         dropped = self._num_dropped(injection.shape.num_layers)
         for site in injection.sites(self.roles):

@@ -30,7 +30,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError
-from pedro_bench.nn.candidates import Candidate, by_place, inner_width, places, search_space, select
+from pedro_bench.methods.ssp.candidates import (
+    Candidate,
+    by_place,
+    inner_width,
+    places,
+    search_space,
+    select,
+)
 from pedro_bench.protocols.backbone import BackboneShape, Site
 from pedro_bench.protocols.context import current_context
 from pedro_bench.protocols.method import Injection, Method, ParameterCount
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.nn import Parameter
 
-    from pedro_bench.nn.gates import BudgetGates
+    from pedro_bench.methods.ssp.gates import BudgetGates
 
 _GATES = "ssp/gates"
 
@@ -157,7 +164,7 @@ class Ssp(Method):
 
     def _add_gates(self, injection: Injection, kept: Sequence[Candidate], limit: int) -> None:
         """Draw the gates where the prompt enters the model; all layers of a forward share them."""
-        from pedro_bench.nn.gates import BudgetGates
+        from pedro_bench.methods.ssp.gates import BudgetGates
 
         names, sizes = [one.name for one in kept], [one.size for one in kept]
         gates = injection.add("gates", BudgetGates(names, sizes, budget=limit, beta=self.beta))
@@ -172,7 +179,7 @@ class Ssp(Method):
 
     def _deltas(self, site: Site, own: Sequence[Candidate]) -> "nn.Module":
         """Build one place's changes."""
-        from pedro_bench.nn import deltas
+        from pedro_bench.methods.ssp import deltas
 
         kinds = [candidate.kind for candidate in own]
         parallel: list[tuple[str, nn.Module, int]] = []

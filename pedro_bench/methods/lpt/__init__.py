@@ -71,7 +71,7 @@ class LatePromptTuning(Method):
 
     def attach(self, injection: Injection) -> None:
         """Let the generator read the prompt after layer k, and its tokens pass from there on."""
-        from pedro_bench.nn.late_prompt import LatePromptGenerator
+        from pedro_bench.methods.lpt.layers import LatePromptGenerator
         from pedro_bench.nn.virtual_tokens import VirtualTokens
 
         num_layers = injection.shape.num_layers

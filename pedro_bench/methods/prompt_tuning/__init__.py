@@ -60,7 +60,7 @@ class PromptTuning(Method):
 
     def attach(self, injection: Injection) -> None:
         """Let the virtual tokens pass through all layers."""
-        from pedro_bench.nn.prompt_embedding import PromptEmbedding
+        from pedro_bench.methods.prompt_tuning.layers import PromptEmbedding
         from pedro_bench.nn.virtual_tokens import VirtualTokens
 
         embedding = injection.sites(("embedding",))[0].module

@@ -31,7 +31,7 @@ from pedro_bench.protocols.method import Injection, Method, ParameterCount
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pedro_bench.nn.rank_allocator import RankAllocator, RankSchedule
+    from pedro_bench.methods.adalora.rank_allocator import RankAllocator, RankSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,8 @@ class AdaLora(Method):
 
     def attach(self, injection: Injection) -> None:
         """Put an update beside every adapted projection, and the allocator beside the updates."""
-        from pedro_bench.nn.rank_allocator import RankAllocator
-        from pedro_bench.nn.svd_update import SvdUpdate
+        from pedro_bench.methods.adalora.layers import SvdUpdate
+        from pedro_bench.methods.adalora.rank_allocator import RankAllocator
 
         for site in injection.sites(self.roles):
             update = injection.add(
@@ -115,12 +115,12 @@ class AdaLora(Method):
 
     def extra_loss(self, adapter: "nn.Module") -> "Tensor | None":
         """Return the weighted orthogonality term."""
-        from pedro_bench.nn.svd_update import orthogonality, svd_updates
+        from pedro_bench.methods.adalora.layers import orthogonality, svd_updates
 
         return self.orth_reg_weight * orthogonality(svd_updates(adapter))
 
     def _schedule(self, num_steps: int) -> "RankSchedule":
-        from pedro_bench.nn.rank_allocator import RankSchedule
+        from pedro_bench.methods.adalora.rank_allocator import RankSchedule
 
         return RankSchedule(
             first_step=int(self.tinit_ratio * num_steps),
@@ -136,7 +136,7 @@ class AdaLora(Method):
         Raises:
             TrainingError: If there are too few steps for the schedule.
         """
-        from pedro_bench.nn.svd_update import svd_updates
+        from pedro_bench.methods.adalora.layers import svd_updates
 
         _allocator(adapter).act(svd_updates(adapter), step, self._schedule(num_steps))
 
@@ -150,7 +150,7 @@ class AdaLora(Method):
 
     def load_runtime_state(self, adapter: "nn.Module", state: "Mapping[str, Tensor]") -> None:
         """Take the allocator's averages and masks back."""
-        from pedro_bench.nn.svd_update import svd_updates
+        from pedro_bench.methods.adalora.layers import svd_updates
 
         _allocator(adapter).load_runtime_state(state, svd_updates(adapter))
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.nn import Parameter
 
-    from pedro_bench.nn.learned_adapter import Choice, LearnedAdapter
+    from pedro_bench.methods.learned_adapter.layers import Choice, LearnedAdapter
 
 OPERATORS = ("identity", "linear", "gated")
 PLACES = ("attn_out", "ffn_down")
@@ -136,7 +136,7 @@ class LearnedAdapters(Method):
 
     def attach(self, injection: Injection) -> None:
         """Put the adapters of the structure, or all of them with their layer's choice, into the layers."""
-        from pedro_bench.nn.learned_adapter import Choice, LearnedAdapter
+        from pedro_bench.methods.learned_adapter.layers import Choice, LearnedAdapter
 
         structure = None if self.structure is None else self._structure(injection.shape)
         choices: dict[int, Choice] = {}

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pedro_bench.errors import TrainingError
-from pedro_bench.nn.svd_update import SvdUpdate
+from pedro_bench.methods.adalora.layers import SvdUpdate
 
 _PARTS = ("lora_A", "lora_E", "lora_B")
 _AVERAGES = ("sensitivity", "uncertainty")
