@@ -211,7 +211,7 @@ def _connected(here: Launch, is_host: bool, deadline: float) -> Any:
     import socket
     from datetime import timedelta
 
-    from torch.distributed import PrefixStore, TCPStore
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # not in __all__
 
     while not is_host:
         left = deadline - time.monotonic()

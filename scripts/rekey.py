@@ -19,9 +19,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.analysis.settings import with_earlier
-
 from pedro_bench import files, records
+from pedro_bench.analysis.settings import with_earlier
 from pedro_bench.experiment.identity import key_parts
 from pedro_bench.protocols.settings import Settings, build_settings
 from pedro_bench.records import RunRecord

@@ -144,7 +144,7 @@ def simulate(runs: int, workers: int, latency: float) -> str:
         listing, found = timed(lambda: records.find(root))
         combinations = [Combination((), (), settings) for settings in grid]
         planning, planned = timed(lambda: look(combinations, ()))
-        aggregating, mean = timed(lambda: sum(run.score for run in read_runs(found)) / runs)
+        aggregating, mean = timed(lambda: sum(run.score or 0.0 for run in read_runs(found)) / runs)
         stems = [path.stem for path in paths]
         leasing, taken = timed(lambda: lease_all(root / "suite", stems, workers))
         told = (len(found), planned["finished"], taken)

@@ -120,16 +120,16 @@ def runs_of(frame: pd.DataFrame) -> list[Run]:
     return list(map(Run, *(columns[name] for name in Run._fields)))
 
 
-def listed(column: "pd.Series[Any]") -> list[Any]:
+def listed(column: Any) -> list[Any]:
     """Return a column as Python's values, None for what is missing."""
     absent = column.isna().to_numpy()
-    values = column.tolist()
+    values: list[Any] = column.tolist()
     if not absent.any():
         return values
     return [None if gone else value for gone, value in zip(absent.tolist(), values, strict=True)]
 
 
-def predictions(run: "pd.Series[Any] | str | Path") -> pd.DataFrame:
+def predictions(run: Any) -> pd.DataFrame:
     """Return a run's predictions, one row a test row: `index`, `prediction`, `score` and so on.
 
     Args:
@@ -138,6 +138,6 @@ def predictions(run: "pd.Series[Any] | str | Path") -> pd.DataFrame:
     Raises:
         RecordError: If they were not recorded, are gone or were changed.
     """
-    is_row = isinstance(run, pd.Series)
-    found = runs_of(run.to_frame().T) if is_row else read_runs([Path(run)])
+    is_path = isinstance(run, str | Path)
+    found = read_runs([Path(run)]) if is_path else runs_of(run.to_frame().T)
     return pd.DataFrame(predicted_rows(found[0]))

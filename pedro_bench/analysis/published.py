@@ -132,8 +132,13 @@ def published_scores(file: Path = SCORES) -> tuple[PublishedScore, ...]:
     for number, row in enumerate(_rows(file, columns), start=2):
         try:
             float(row[-2])  # what is no number raises here
-            *names, deviation = row
-            found.append(PublishedScore(*names, deviation=float(deviation) if deviation else None))
+            paper, table, backbone, method, params, task, metric, printed, deviation = row
+            spread = float(deviation) if deviation else None
+            found.append(
+                PublishedScore(
+                    paper, table, backbone, method, params, task, metric, printed, spread
+                )
+            )
         except ValueError as error:
             raise DataError(
                 f"{file.name}:{number} must hold names, a value and a deviation, got {row}."

@@ -138,17 +138,25 @@ def rendered(draw: Callable[[], Figure]) -> dict[str, bytes]:
         return {kind: _saved(figure, kind) for kind in FORMATS}
 
 
-def inline(draw: Callable[[Axes], Sequence[tuple[Artist, Mark]]], salt: str) -> str:
+def inline(
+    draw: Callable[[Axes], Sequence[tuple[Artist, Mark]]],
+    salt: str,
+    *,
+    size: tuple[float, float] = (4.5, 2.8),
+    place: tuple[float, float, float, float] = (0.14, 0.16, 0.84, 0.8),
+) -> str:
     """Draw one panel and return it as an SVG element for an HTML page.
 
     Args:
         draw: Draws into a panel and returns what is drawn with its Mark, which becomes the attribute
             `data-method` and a title.
         salt: What no other panel of the page has; names within the SVG are made of it.
+        size: Width and height in inches.
+        place: Left, bottom, width and height of the panel, as shares of the figure's.
     """
     with house_style(salt):
-        figure = Figure(figsize=(4.5, 2.8))
-        panel = figure.add_axes((0.14, 0.16, 0.84, 0.8))
+        figure = Figure(figsize=size)
+        panel = figure.add_axes(place)
         marks = list(draw(panel))
         for number, (artist, _) in enumerate(marks):
             artist.set_gid(f"mark-{number}")
@@ -167,11 +175,9 @@ def swatch(number: int) -> str:
     def draw(panel: Axes) -> Sequence[tuple[Artist, Mark]]:
         panel.plot([0, 1, 2], [0, 0, 0], markevery=[1], **line_style(number))
         panel.set_axis_off()
-        panel.figure.set_size_inches(0.42, 0.12)
-        panel.set_position((0, 0, 1, 1))
         return ()
 
-    return inline(draw, f"swatch-{number}")
+    return inline(draw, f"swatch-{number}", size=(0.42, 0.12), place=(0, 0, 1, 1))
 
 
 def _saved(figure: Figure, kind: str) -> bytes:
