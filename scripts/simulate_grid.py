@@ -70,7 +70,7 @@ def records_of(settings: Settings) -> list[RunRecord]:
             data=settings.data.name,
             suite=settings.suite,
             seed=seed,
-            config=settings.resolved_config,
+            config=dict(settings.resolved_config),
             main_metric="accuracy",
             metrics={"test": {"accuracy": float(20 * seed)}},
             history=history,

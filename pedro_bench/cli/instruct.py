@@ -32,8 +32,8 @@ from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr,
 from pedro_bench.cli.folders import check_folder
 from pedro_bench.cli.overrides import only_extra
 from pedro_bench.instruct.evaluate import evaluate
-from pedro_bench.instruct.record import EvaluationRecord
 from pedro_bench.instruct.request import DEFAULTS, request_of
+from pedro_bench.records import EvaluationRecord
 
 
 def instruct(arguments: Sequence[str]) -> int:

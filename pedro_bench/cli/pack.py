@@ -14,14 +14,14 @@ from collections.abc import Sequence
 
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
-from pedro_bench.cli.compose import only_extra
+from pedro_bench.cli.overrides import only_extra
 from pedro_bench.errors import ConfigError
-from pedro_bench.records.packing import pack, unpack
+from pedro_bench.records import packing
 
 DEFAULTS = {"suite": None, "unpack": False, "results_dir": "results", "output": "text"}
 
 
-def main(arguments: Sequence[str]) -> int:
+def pack(arguments: Sequence[str]) -> int:
     """Pack or unpack suites; return the exit code.
 
     Raises:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     if own["suite"] is None:
         raise ConfigError("suite must be given, got nothing: add suite=NAME to the command.")
     suites = own["suite"] if isinstance(own["suite"], list) else [own["suite"]]
-    act = unpack if own["unpack"] else pack
+    act = packing.unpack if own["unpack"] else packing.pack
     done = {str(suite): act(own["results_dir"], suite) for suite in suites}
     if own["output"] == "json":
         told = {
@@ -54,4 +54,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1:], __doc__))
+    sys.exit(guarded(pack, sys.argv[1:], __doc__))

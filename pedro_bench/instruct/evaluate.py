@@ -10,7 +10,6 @@ from pedro_bench.instruct.job import Job, Tell
 from pedro_bench.instruct.mt_bench_job import MtBenchJob
 from pedro_bench.instruct.plan import find_run
 from pedro_bench.instruct.record import (
-    EvaluationRecord,
     file_path,
     read_finished,
     record_path,
@@ -18,6 +17,7 @@ from pedro_bench.instruct.record import (
     write_rows,
 )
 from pedro_bench.instruct.request import Request
+from pedro_bench.records import EvaluationRecord
 
 
 def evaluate(request: Request, tell: Tell) -> tuple[EvaluationRecord, Path]:

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 import pedro_bench
-from pedro_bench.cli import efficiency, figures, inspect, instruct, params, plan, score, tables
+from pedro_bench.cli import (
+    efficiency,
+    figures,
+    inspect,
+    instruct,
+    pack,
+    params,
+    plan,
+    score,
+    tables,
+)
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.grids import sweeps_of
@@ -18,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
-OTHER_COMMANDS = (efficiency, figures, inspect, instruct, params, plan, score, tables)
+OTHER_COMMANDS = (efficiency, figures, inspect, instruct, pack, params, plan, score, tables)
 OWN_KEYS = {module.__name__.rpartition(".")[2]: dict(module.DEFAULTS) for module in OTHER_COMMANDS}
 
 

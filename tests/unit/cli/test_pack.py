@@ -6,18 +6,18 @@ import pytest
 
 from pedro_bench import records
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.pack import main
+from pedro_bench.cli.pack import pack
 from tests.unit.records.test_records import record
 
 
 def test_it_packs_and_unpacks(tmp_path, capsys):
     path = records.write(record(), tmp_path)
-    assert guarded(main, ["suite=main", f"results_dir={tmp_path}", "output=json"]) == 0
+    assert guarded(pack, ["suite=main", f"results_dir={tmp_path}", "output=json"]) == 0
     folder = str(tmp_path / "runs" / "main")
     told = json.loads(capsys.readouterr().out)
     assert told == {"suites": {"main": {"folder": folder, "records": 1, "predictions": 0}}}
     assert not path.is_file()
-    assert guarded(main, ["suite=[main]", f"results_dir={tmp_path}", "unpack=true"]) == 0
+    assert guarded(pack, ["suite=[main]", f"results_dir={tmp_path}", "unpack=true"]) == 0
     assert capsys.readouterr().out == f"1 records and 0 predictions unpacked into {folder}\n"
     assert path.is_file()
 
@@ -35,7 +35,7 @@ def test_it_packs_and_unpacks(tmp_path, capsys):
 )
 def test_bad_input_is_one_sentence(tmp_path, capsys, arguments, message):
     records.write(record(), tmp_path)
-    assert guarded(main, [*arguments, f"results_dir={tmp_path}"]) == 2
+    assert guarded(pack, [*arguments, f"results_dir={tmp_path}"]) == 2
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
