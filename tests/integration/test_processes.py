@@ -88,8 +88,7 @@ def test_a_launched_command_of_two_processes_records_what_one_does(
     [ours], [theirs] = (json.loads(text)["runs"] for text in (two.stdout, output))
     assert ours["key"] == theirs["key"]
     assert (ours["environment"]["processes"], theirs["environment"]["processes"]) == (2, 1)
-    is_split = "The backbone's layers were split over 2 processes." in ours["notes"]
-    assert is_split == (splitting == FSDP)
+    assert ours["shares"] == (2 if splitting == FSDP else 1)
     assert ours["best_step"] == theirs["best_step"]
     for entry, expected in zip(ours["history"], theirs["history"], strict=True):
         assert entry == pytest.approx(expected, rel=1e-4)

@@ -13,6 +13,7 @@ from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.experiment.saved import SavedRun
+from pedro_bench.instruct.choices import score_continuations
 from pedro_bench.instruct.contexts import Contexts
 from pedro_bench.instruct.harness_model import AdaptedLM
 from pedro_bench.protocols.batch import Encoded
@@ -56,12 +57,26 @@ def test_loglikelihood_is_the_packages_own(make_adapted: Any, family: str) -> No
 def test_loglikelihood_with_the_end_is_that_of_a_loaded_run(make_adapted: Any) -> None:
     """A loaded run scores an answer together with the end-of-sequence token."""
     adapted = make_adapted()
-    config = {"trainer": {"max_length": 64}}
+    config = {"trainer": {"max_length": 64}, "task": {}}
     pairs = [(context, answer.strip()) for context, answer in PAIRS]
     expected = SavedRun(adapted, config).loglikelihood(pairs)
-    ended = [(context, f"{answer} </s>") for context, answer in PAIRS]
-    found = make_lm(adapted).loglikelihood(ask(ended))
-    assert [score for score, _ in found] == pytest.approx(expected, abs=1e-4)
+    eos = adapted.backbone.tokenizer.eos_token_id
+    found = Contexts(adapted.backbone.tokenizer, 256).pairs(PAIRS)
+    ended = [(context, (*answer, eos)) for context, answer in found]
+    scores = score_continuations(adapted, ended, batch_size=4)
+    assert [score for score, _ in scores] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_written_end_of_sequence_is_text(make_adapted: Any) -> None:
+    adapted = make_adapted()
+    scores = make_lm(adapted).loglikelihood(
+        ask([("a dog", " was bad"), ("a dog", " was bad </s>")])
+    )
+    assert scores[1][0] < scores[0][0]
+    (_, (_, after)) = Contexts(adapted.backbone.tokenizer, 256).pairs(
+        [("a dog", " was"), ("a dog </s>", " was bad </s>")]
+    )
+    assert adapted.backbone.tokenizer.eos_token_id not in after
 
 
 def test_the_vectors_come_from_the_context_alone(make_adapted: Any) -> None:
