@@ -15,6 +15,7 @@ task, so a run of its tables may have those too.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -34,6 +35,7 @@ RUN = "run"
 OTHER_PROTOCOLS, OTHER_RUNS = "different protocols", "measured in different runs"
 """What begins a reason why two cells that have runs cannot be compared."""
 
+_DIGITS = re.compile(r"[0-9a-f]{16,}")
 _FREE = frozenset({RATE, "trainer.architecture_lr", "trainer.architecture_weight_decay"}) | {
     f"trainer.{name}" for name in ("micro_batch_size", "micro_batch_tokens", "eval_batch_size")
 }
@@ -101,16 +103,18 @@ def conditions_of(runs: Sequence[Run], *, is_measured: bool = False) -> Conditio
         return None
     first = runs[0]
     facts = {
-        "test rows": _known(_short(run.test_rows) for run in runs),
-        "train rows": _known(_short(run.train_rows) for run in runs),
-        "weights": _known((first.weights,)),
+        "test rows": _known(_short(run.fingerprint("test")) for run in runs),
+        "train rows": _known(_short(run.fingerprint("train")) for run in runs),
+        "weights": _known((_short_digits(first.weights),)),
         **_backbone(first.config),
-        "device": _known(run.device for run in runs),
+        "device": _known(run.environment.device for run in runs),
     }
     if first.evaluates is not None:
         facts |= _parts(first)
     if is_measured or "efficiency" in first.config:
-        facts[RUN] = _known(f"{run.key} of {run.started}, {run.device_name}" for run in runs)
+        facts[RUN] = _known(
+            f"{run.key} of {run.started}, {run.environment.device_name}" for run in runs
+        )
     groups = ("trainer.",) if first.evaluates is not None else ("trainer.", "evaluation.")
     settings = {
         name: value
@@ -168,6 +172,11 @@ def _known(values: Iterable[str | None]) -> tuple[str, ...]:
 
 def _short(fingerprint: str | None) -> str | None:
     return fingerprint and fingerprint[:8]
+
+
+def _short_digits(identity: str | None) -> str | None:
+    """Return the identity of weights with long numbers by 8 digits."""
+    return identity and _DIGITS.sub(lambda digits: digits[0][:8], identity)
 
 
 def _backbone(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -319,7 +328,7 @@ def _sides_of_seeds(cells: Mapping[str, Sequence[Run]], full_seeds: int) -> Side
 
 
 def _commits(runs: Sequence[Run]) -> list[str]:
-    return sorted({run.commit[:8] for run in runs if run.commit})
+    return sorted({commit[:8] for run in runs if (commit := run.environment.commit)})
 
 
 def _sides(having: Iterable[tuple[str, Iterable[str]]]) -> Sides:

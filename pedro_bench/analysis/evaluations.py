@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from pedro_bench import records
-from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.reading import Environment, Memory, Run, Timing
 from pedro_bench.errors import RecordError
 from pedro_bench.records.older import evaluation_of_schema_1
 
@@ -34,7 +34,7 @@ class _Evaluation(msgspec.Struct, frozen=True):
     data: dict[str, Any]
     metrics: dict[str, float]
     files: dict[str, dict[str, str]]
-    environment: dict[str, Any]
+    environment: Environment
     started: str
     shortened: int = 0
 
@@ -88,28 +88,27 @@ def _read(path: Path) -> _Evaluation:
 
 def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
     settings = {"config": found.config, "data": found.data}
-    place, main_metric = found.environment, next(iter(found.metrics))
-    dirty = place.get("dirty")
-    return run._replace(
+    place = found.environment
+    dirty = (
+        None
+        if place.dirty is None and run.environment.dirty is None
+        else (bool(place.dirty or run.environment.dirty))
+    )
+    rows = records.Split(fingerprint=found.data.get("fingerprint"), shortened=found.shortened)
+    return msgspec.structs.replace(
+        run,
         path=str(path),
         task=found.suite,
         key=records.run_key({"run": run.key, **settings}),  # what seeds evaluated alike share
         status="finished",
         config={**run.config, "task": {"name": found.suite}, "data": settings},
-        main_metric=main_metric,
-        score=found.metrics[main_metric],
-        scores=found.metrics,
-        test_rows=found.data.get("fingerprint"),
+        main_metric=next(iter(found.metrics)),
+        metrics={"test": found.metrics},
+        splits={**run.splits, "test": rows},
         predictions=found.files.get("judgements") or found.files.get("predictions"),
-        train_seconds=None,
-        test_seconds=None,
-        train_tokens_per_second=None,
-        peak_bytes=None,
-        device=place.get("device"),
-        device_name=place.get("device_name"),
-        commit=place.get("commit"),
-        shortened=(f"{found.shortened} contexts",) if found.shortened else (),
-        dirty=None if dirty is None and run.dirty is None else bool(dirty or run.dirty),
+        timing=Timing(),
+        memory=Memory(),
+        environment=msgspec.structs.replace(place, dirty=dirty),
         started=found.started,
         error=None,
         evaluates=run.stem,

@@ -75,7 +75,7 @@ def evidence_of(runs: Sequence[Run], metric: str, *, is_measured: bool = False) 
     )
     if any(run.main_metric != metric for run in having):
         return replace(found, reason=f"examples have no {metric} of their own")
-    if len({run.test_rows for run in having}) > 1:
+    if len({run.fingerprint("test") for run in having}) > 1:
         return replace(found, reason="seeds were scored on different test rows")
     if not all(run.predictions for run in having):
         return replace(found, reason="predictions were not recorded")
@@ -86,7 +86,9 @@ def evidence_of(runs: Sequence[Run], metric: str, *, is_measured: bool = False) 
         return replace(found, reason="predictions hold no scores of single examples")
     if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
         return replace(found, reason="there are no two examples that all seeds answered")
-    return replace(found, examples=np.array(rows, dtype=np.float64), test_rows=having[0].test_rows)
+    return replace(
+        found, examples=np.array(rows, dtype=np.float64), test_rows=having[0].fingerprint("test")
+    )
 
 
 def compare(a: Evidence, b: Evidence) -> Comparison | str:

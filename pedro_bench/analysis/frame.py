@@ -1,28 +1,59 @@
 """Frame: records as a pandas DataFrame, one row a run; predictions likewise, one row a test row.
 
-frame = pedro_bench.results("results")
-frame[frame.shown].groupby(["method", "settings", "task"]).score.median()
-pedro_bench.predictions(frame.iloc[0])
+Example:
+    frame = pedro_bench.results("results")
+    frame[frame.shown].groupby(["method", "settings", "task"]).score.median()
+    pedro_bench.predictions(frame.iloc[0])
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pedro_bench.analysis.evaluations import read_evaluations
 from pedro_bench.analysis.reading import Run, find, no_collection, predicted_rows, read_runs
-from pedro_bench.analysis.rows import SHOWN, roles, row_names
+from pedro_bench.analysis.rows import SHOWN, name_rows, roles
 from pedro_bench.errors import RecordError
 
-_COUNTS = ("matrices", "trainable", "peak_bytes", "adapter_bytes")
-_SECONDS = ("score", "train_seconds", "test_seconds", "train_tokens_per_second")
-_OBJECTS = ("config", "known", "shortened", "predictions")
-_BEFORE_METRICS = Run._fields.index("scores")
-COLUMNS = tuple(name for name in Run._fields if name != "scores")
+_NAMES = (
+    "suite",
+    "method",
+    "settings",
+    "task",
+    "backbone",
+    "data",
+    "seed",
+    "status",
+    "main_metric",
+)
+_COUNTS = {
+    "matrices": lambda run: run.parameters.get("matrices"),
+    "trainable": lambda run: run.parameters.get("trainable"),
+    "peak_bytes": attrgetter("memory.peak_bytes"),
+    "adapter_bytes": attrgetter("memory.adapter_bytes"),
+}
+_NUMBERS = {
+    "train_seconds": attrgetter("timing.train_seconds"),
+    "test_seconds": attrgetter("timing.test_seconds"),
+    "train_tokens_per_second": attrgetter("timing.tokens_per_second"),
+}
+_PLACES = ("environment.device", "environment.device_name", "key", "path", "environment.commit",
+           "started", "error", "shown")  # fmt: skip
+RUN = "run"
+"""Column of the runs themselves, which tables are made of."""
+COLUMNS = (
+    *_NAMES,
+    "score",
+    *_COUNTS,
+    *_NUMBERS,
+    "dirty",
+    *(n.split(".")[-1] for n in _PLACES),
+    RUN,
+)
 """The columns of every frame; the others are metrics."""
 
 
@@ -30,12 +61,18 @@ COLUMNS = tuple(name for name in Run._fields if name != "scores")
 def results(folder: str | Path = "results", suites: Sequence[str] = ()) -> pd.DataFrame:
     """Return the records under `folder`, one row a run, with the evaluations of finished runs.
 
-    The columns are those of `analysis.reading.Run`: names (suite, method, settings, task, backbone, data,
-    seed), status, `score` (the main metric), one column for each metric of the test split, parameters
-    (`matrices`, `trainable`), costs (`train_seconds`, `train_tokens_per_second`, `peak_bytes`,
-    `adapter_bytes`), device, key, path, commit and what comparisons need. What a record lacks is missing.
-    A metric with the name of another column is in `test_<name>`. Medians over `frame[frame.shown]` are
-    those of the tables: no failed run is among it, and none that a newer one replaces.
+    Columns, missing where a record lacks the value:
+        suite, method, settings, task, backbone, data, seed: Names; `settings` are those in which a run
+            differs from others of its method, such as `alpha=2, r=1`.
+        status: `finished`, `failed` or `running`; `error` is one sentence where it failed.
+        main_metric, score: The metric that tables show, and its value on the test split.
+        acc, f1, …: Every metric of the test split; one with the name of another column is `test_<name>`.
+        matrices, trainable: Entries that the papers count as parameters; all that the optimiser updates.
+        train_seconds, test_seconds, train_tokens_per_second, peak_bytes, adapter_bytes: What it cost.
+        device, device_name, key, path, commit, dirty, started: Where it comes from.
+        shown: Whether tables show it: it finished, and no newer run replaces it. Medians over
+            `frame[frame.shown]` are those of the tables.
+        run: All that the record holds, which `tables` reads; other columns are for people.
 
     Args:
         folder: The results_dir of the runs.
@@ -52,81 +89,47 @@ def results(folder: str | Path = "results", suites: Sequence[str] = ()) -> pd.Da
             "python -m pedro_bench method=pedro task=boolq."
         )
     runs += read_evaluations(folder, runs)
+    name_rows(runs)
+    for run, role in zip(runs, roles(runs)[0], strict=True):
+        run.shown = role == SHOWN
     return frame_of(runs)
 
 
 def frame_of(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return runs as a DataFrame, with the names of their rows and which of them are shown."""
-    names = row_names(runs)
-    named = [
-        run._replace(settings=name, row=row) if name else run
-        for run, (name, row) in zip(runs, names, strict=True)
-    ]
-    shown = [role == SHOWN for role in roles(named)[0]]
-    values: dict[str, Any] = dict(zip(Run._fields, zip(*named, strict=True), strict=True))
-    scores = values.pop("scores")
-    values |= {name: _objects(values[name]) for name in _OBJECTS}
-    values |= {name: pd.array(values[name], dtype="Int64") for name in _COUNTS}
-    values |= {name: np.array(values[name], dtype=np.float64) for name in _SECONDS}
-    values |= {"shown": shown, "dirty": pd.array(values["dirty"], dtype="boolean")}
-    metrics = _metrics(scores)
-    order = (*COLUMNS[:_BEFORE_METRICS], *metrics, *COLUMNS[_BEFORE_METRICS:])
-    return pd.DataFrame({name: {**values, **metrics}[name] for name in order})
-
-
-def _objects(values: Sequence[Any]) -> NDArray[Any]:
-    found = np.empty(len(values), dtype=object)
-    found[:] = values
-    return found
-
-
-def _metrics(scores: Sequence[Any]) -> dict[str, NDArray[Any]]:
-    """Return column -> the metric of each run, missing where a run has none."""
-    found: dict[str, NDArray[Any]] = {}
-    for number, own in enumerate(scores):
-        for name, value in own.items():
-            column = column_of(name)
-            if column not in found:
-                found[column] = np.full(len(scores), np.nan)
-            found[column][number] = value
-    return found
-
-
-def column_of(metric: str) -> str:
-    """Return the column of a metric: its name, or `test_<name>` where another column has it."""
-    return f"test_{metric}" if metric in Run._fields else metric
+    """Return runs as a DataFrame."""
+    values: dict[str, Any] = {name: list(map(attrgetter(name), runs)) for name in _NAMES}
+    values["score"] = np.array([run.score for run in runs], dtype=np.float64)
+    for number, run in enumerate(runs):
+        for name, value in run.scores.items():
+            column = f"test_{name}" if name in COLUMNS else name
+            if column not in values:
+                values[column] = np.full(len(runs), np.nan)
+            values[column][number] = value
+    for name, get in _COUNTS.items():
+        values[name] = pd.array(list(map(get, runs)), dtype="Int64")
+    for name, get in _NUMBERS.items():
+        values[name] = np.array(list(map(get, runs)), dtype=np.float64)
+    values["dirty"] = pd.array([run.environment.dirty for run in runs], dtype="boolean")
+    for place in _PLACES:
+        values[place.split(".")[-1]] = list(map(attrgetter(place), runs))
+    values[RUN] = np.empty(len(runs), dtype=object)
+    values[RUN][:] = runs
+    return pd.DataFrame(values)
 
 
 def runs_of(frame: pd.DataFrame) -> list[Run]:
-    """Return the rows of a frame of `results`, or of a part of one, as runs.
+    """Return the runs of a frame of `results`, or of some of its rows.
 
     Raises:
-        RecordError: If a column is gone.
+        RecordError: If their column is gone.
     """
-    gone = [name for name in COLUMNS if name not in frame]
-    if gone:
+    if RUN not in frame:
         raise RecordError(
-            f"frame must have the columns of pedro_bench.results, got none of {', '.join(gone)}: "
-            "choose rows and leave the columns as they are."
+            f"frame must have the column {RUN!r} of pedro_bench.results, got {', '.join(frame)}: choose "
+            "rows and leave the columns as they are."
         )
-    scores: list[dict[str, float]] = [{} for _ in range(len(frame))]
-    for column in frame.columns.difference(COLUMNS, sort=False):
-        values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        metric = column.removeprefix("test_")
-        name = metric if metric in Run._fields else column
-        for number in np.flatnonzero(~np.isnan(values)).tolist():
-            scores[number][name] = float(values[number])
-    columns = {name: listed(frame[name]) for name in COLUMNS} | {"scores": scores}
-    return list(map(Run, *(columns[name] for name in Run._fields)))
-
-
-def listed(column: Any) -> list[Any]:
-    """Return a column as Python's values, None for what is missing."""
-    absent = column.isna().to_numpy()
-    values: list[Any] = column.tolist()
-    if not absent.any():
-        return values
-    return [None if gone else value for gone, value in zip(absent.tolist(), values, strict=True)]
+    found: list[Run] = frame[RUN].tolist()
+    return found
 
 
 def predictions(run: Any) -> pd.DataFrame:
@@ -138,6 +141,5 @@ def predictions(run: Any) -> pd.DataFrame:
     Raises:
         RecordError: If they were not recorded, are gone or were changed.
     """
-    is_path = isinstance(run, str | Path)
-    found = read_runs([Path(run)]) if is_path else runs_of(run.to_frame().T)
-    return pd.DataFrame(predicted_rows(found[0]))
+    found = read_runs([Path(run)])[0] if isinstance(run, str | Path) else run[RUN]
+    return pd.DataFrame(predicted_rows(found))

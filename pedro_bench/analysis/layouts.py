@@ -3,10 +3,11 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from pedro_bench.errors import DataError
 
@@ -22,15 +23,12 @@ SEEDS, REPEATS = "seeds", "repeats"
 """What medians are over: trained runs, or repeats of a measurement."""
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table of a paper.
 
     Attributes:
         name: Its name, that of its experiment and of the suite of its records.
-        paper: Short name of the paper.
-        table: Its table there.
-        title: What it shows.
+        paper: Short name of the paper; `table` is the number there, and `title` what it shows.
         backbones: Backbones in the paper's order, one section each.
         columns: (task, metric) in the paper's order; a metric of None is the task's main metric.
         methods: Groups of methods in the paper's order.
@@ -50,19 +48,17 @@ class Layout:
     notes: tuple[str, ...]
     published: tuple[tuple[str, str | None], ...] = ()
     over: str = SEEDS
-    sizes: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    sizes: dict[str, tuple[tuple[str, ...], ...]] = {}
 
     @property
     def measures_device(self) -> bool:
         """Whether the numbers are the device's as much as the method's."""
         return self.over == REPEATS
 
-    def group_of(self, method: str) -> int | None:
-        """Return the number of the group that a method is in, or None where the table lacks it."""
-        for number, group in enumerate(self.methods):
-            if method in group:
-                return number
-        return None
+    def group_of(self, method: str) -> int:
+        """Return the number of the group that a method is in, behind all where the table lacks it."""
+        found = (number for number, group in enumerate(self.methods) if method in group)
+        return next(found, len(self.methods))
 
     def place_of(self, method: str) -> tuple[int, str]:
         """Return what sorts methods as the table does; those it lacks come last, by name."""
@@ -80,32 +76,23 @@ def layouts() -> Mapping[str, Layout]:
     """Return all layouts by name, in the order of the file.
 
     Raises:
-        DataError: If the file lacks a key.
+        DataError: If the file lacks a key, or has an unknown one.
     """
-    found = {}
-    for entry in _content()["table"]:
-        try:
-            found[entry["name"]] = Layout(
-                name=entry["name"],
-                paper=entry["paper"],
-                table=entry["table"],
-                title=entry["title"],
-                backbones=tuple(entry["backbones"]),
-                columns=tuple(map(_column, entry["columns"])),
-                methods=tuple(map(tuple, entry["methods"])),
-                notes=tuple(entry["notes"]),
-                published=tuple(map(_column, entry.get("published", ()))),
-                over=entry.get("over", SEEDS),
-                sizes={
-                    method: tuple(tuple(size.split(", ")) for size in own)
-                    for method, own in entry.get("sizes", {}).items()
-                },
-            )
-        except KeyError as error:
-            raise DataError(
-                f"a table in {FILE.name} must have the key {error.args[0]!r}, got {sorted(entry)}."
-            ) from error
-    return found
+    try:
+        found = msgspec.convert([_entry(one) for one in _content()["table"]], list[Layout])
+    except (KeyError, msgspec.ValidationError) as error:
+        raise DataError(
+            f"a table in {FILE.name} must have the keys of a layout, got {error}."
+        ) from error
+    return {one.name: one for one in found}
+
+
+def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {key: list(map(_column, entry.get(key, ()))) for key in ("columns", "published")}
+    sizes = {
+        method: [size.split(", ") for size in own] for method, own in entry.get("sizes", {}).items()
+    }
+    return {**entry, **columns, "sizes": sizes}
 
 
 def label_of(kind: str, name: str) -> str:

@@ -9,28 +9,25 @@ numbers do not all agree with each other; they are kept as printed.
 """
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pedro_bench.errors import DataError
 
-FILE = Path(__file__).parent / "published_parameters.csv"
+PARAMETERS = Path(__file__).parent / "published_parameters.csv"
 SCORES = Path(__file__).parent / "published_scores.csv"
 
 _UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """One published number of parameters.
 
     Attributes:
-        method: Name of the method's YAML.
-        backbone: Name of the backbone's YAML.
-        paper: Short name of the paper.
-        table: Its table.
+        method: Name of the method's YAML; `backbone` likewise.
+        paper: Short name of the paper; `table` is its table.
         params: The number as printed, such as `9.4M`.
         setting: The method's size as the paper gives it, empty where it gives none.
         note: A sentence on how the paper counts, or empty.
@@ -44,14 +41,6 @@ class Published:
     setting: str = ""
     note: str = ""
 
-    def __post_init__(self) -> None:
-        digits, unit = self.params[:-1], self.params[-1:]
-        if unit not in _UNITS or not digits.replace(".", "", 1).isdecimal():
-            raise DataError(
-                f"params of {self.method} in {FILE.name} must be a number with K, M or B, got "
-                f"{self.params!r}."
-            )
-
     @property
     def source(self) -> str:
         """Where the number is printed."""
@@ -59,8 +48,18 @@ class Published:
 
     @property
     def entries(self) -> float:
-        """The number in parameters."""
-        return float(self.params[:-1]) * _UNITS[self.params[-1]]
+        """The number in parameters.
+
+        Raises:
+            DataError: If `params` is no number with K, M or B.
+        """
+        digits, unit = self.params[:-1], self.params[-1:]
+        if unit not in _UNITS or not digits.replace(".", "", 1).isdecimal():
+            raise DataError(
+                f"params of {self.method} in {PARAMETERS.name} must be a number with K, M or B, got "
+                f"{self.params!r}."
+            )
+        return float(digits) * _UNITS[unit]
 
     def agrees(self, entries: int) -> bool:
         """Whether a count may have been rounded, up or down, to the published digits."""
@@ -69,19 +68,14 @@ class Published:
         return abs(entries - self.entries) <= last_digit
 
 
-@dataclass(frozen=True)
-class PublishedScore:
+class PublishedScore(NamedTuple):
     """One published score.
 
     Attributes:
-        paper: Short name of the paper.
-        table: Its table.
-        backbone: Name of the backbone.
-        method: Name of the method.
+        paper: Short name of the paper; `table` is its table.
+        backbone: Name of the backbone; `method`, `task` and `metric` likewise.
         params: The method's parameters as printed, such as `8.9M`; empty where not given.
-        task: Name of the task.
-        metric: Name of the metric.
-        printed: The number as printed, such as `93.0`.
+        printed: The number as printed, such as `93.0`; `value` is the number.
         deviation: Its standard deviation over seeds, where the paper gives one.
     """
 
@@ -93,12 +87,8 @@ class PublishedScore:
     task: str
     metric: str
     printed: str
+    value: float
     deviation: float | None
-
-    @property
-    def value(self) -> float:
-        """The number."""
-        return float(self.printed)
 
     @property
     def source(self) -> str:
@@ -110,13 +100,16 @@ Scores = Mapping[tuple[str, str, str, str], PublishedScore]
 """(backbone, method, task, metric) -> the paper's number."""
 
 
-def published_parameters(file: Path = FILE) -> tuple[Published, ...]:
+def published_parameters(file: Path = PARAMETERS) -> tuple[Published, ...]:
     """Read all published numbers of parameters, in the order of the papers' tables.
 
     Raises:
         DataError: If the file has other columns, or a number cannot be read.
     """
-    return tuple(Published(*row) for row in _rows(file, [part.name for part in fields(Published)]))
+    found = tuple(Published(*row) for row in _rows(file, Published._fields))
+    for one in found:
+        one.entries  # noqa: B018 - what is no number raises here
+    return found
 
 
 @lru_cache(maxsize=4)
@@ -126,33 +119,29 @@ def published_scores(file: Path = SCORES) -> tuple[PublishedScore, ...]:
     Raises:
         DataError: If the file has other columns, or a number cannot be read.
     """
-    columns = [part.name for part in fields(PublishedScore)]
-    columns[columns.index("printed")] = "value"
+    columns = [name for name in PublishedScore._fields if name != "printed"]
     found = []
     for number, row in enumerate(_rows(file, columns), start=2):
+        paper, table, backbone, method, params, task, metric, printed, deviation = row
         try:
-            float(row[-2])  # what is no number raises here
-            paper, table, backbone, method, params, task, metric, printed, deviation = row
-            spread = float(deviation) if deviation else None
-            found.append(
-                PublishedScore(
-                    paper, table, backbone, method, params, task, metric, printed, spread
-                )
-            )
+            value, spread = float(printed), float(deviation) if deviation else None
         except ValueError as error:
             raise DataError(
                 f"{file.name}:{number} must hold names, a value and a deviation, got {row}."
             ) from error
+        found.append(
+            PublishedScore(
+                paper, table, backbone, method, params, task, metric, printed, value, spread
+            )
+        )
     return tuple(found)
 
 
-def _rows(file: Path, columns: list[str]) -> list[list[str]]:
+def _rows(file: Path, columns: Sequence[str]) -> list[list[str]]:
     with file.open(encoding="utf-8", newline="") as opened:
         rows = list(csv.reader(opened, strict=True))
-    if not rows or rows[0] != columns:
-        raise DataError(f"{file.name} must have the columns {', '.join(columns)}, got {rows[:1]}.")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(columns):
+    for number, row in enumerate(rows or [[]], start=1):
+        if len(row) != len(columns) or (number == 1 and row != list(columns)):
             raise DataError(
                 f"{file.name}:{number} must have the columns {', '.join(columns)}, got {row}."
             )

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import msgspec
+
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.settings import normalised, row_settings
 
@@ -30,53 +32,50 @@ REPLACED     finished, and another one of its key and seed is newer: an evaluati
 OUTDATED     an evaluation of a run that is not shown
 """
 
-_Groups = dict[str, list[int]]
+_Groups = dict[str, list[Run]]
 
 
-def row_names(runs: Sequence[Run]) -> list[tuple[str, int]]:
-    """Return for each run the settings that name its row, and the row's number within its method.
+def name_rows(runs: Sequence[Run]) -> None:
+    """Write into each run the settings that name its row, and the row's number within its method.
 
     A method of one row has no settings to name; numbers follow the settings, r=6 before r=12.
     """
-    methods: dict[tuple[str, str, str, str], list[int]] = {}
-    for number, run in enumerate(runs):
-        place = (run.suite, run.backbone, run.data, run.method)
-        methods.setdefault(place, []).append(number)
-    found = [("", 0)] * len(runs)
-    for numbers in methods.values():
-        groups = _without_settings_of_tasks(_by_settings(numbers, runs), runs)
+    methods: dict[tuple[str, str, str, str], list[Run]] = {}
+    for run in runs:
+        methods.setdefault((run.suite, run.backbone, run.data, run.method), []).append(run)
+    for own in methods.values():
+        groups = _without_settings_of_tasks(_by_settings(own))
         settings = {text: json.loads(text) for text in groups}
         ordered = sorted(settings, key=lambda text: _order(settings[text]))
         for row, text in enumerate(ordered):
             name = ", ".join(_differences(settings[text], list(settings.values())))
-            for number in groups[text]:
-                found[number] = name, row
-    return found
+            for run in groups[text]:
+                run.settings, run.row = name, row
 
 
-def _by_settings(numbers: Iterable[int], runs: Sequence[Run]) -> _Groups:
-    """Return settings in JSON -> the numbers of the runs that have them."""
+def _by_settings(runs: Sequence[Run]) -> _Groups:
+    """Return settings in JSON -> the runs that have them."""
     texts: dict[tuple[str, str], str] = {}
     groups: _Groups = {}
-    for number in numbers:
-        place = (runs[number].task, runs[number].key)
+    for run in runs:
+        place = (run.task, run.key)
         if place not in texts:  # one key is one row, whatever its seeds
-            texts[place] = _text(row_settings(runs[number].known))
-        groups.setdefault(texts[place], []).append(number)
+            known = msgspec.json.encode(row_settings(run.known), order="sorted")
+            texts[place] = known.decode()
+        groups.setdefault(texts[place], []).append(run)
     return groups
 
 
-def _without_settings_of_tasks(groups: _Groups, runs: Sequence[Run]) -> _Groups:
+def _without_settings_of_tasks(groups: _Groups) -> _Groups:
     """Join groups that differ only in settings of the trainer that follow from the task."""
     if len(groups) == 1:
         return groups
     settings = {text: json.loads(text) for text in groups}
     values: dict[str, dict[str, set[str]]] = {}  # setting -> task -> values
     names = {name for own in settings.values() for name in own if name.startswith("trainer.")}
-    for text, numbers in groups.items():
-        tasks = {runs[number].task for number in numbers if runs[number].evaluates is None}
-        for name in names:
-            for task in tasks:
+    for text, runs in groups.items():
+        for task in {run.task for run in runs if run.evaluates is None}:
+            for name in names:
                 value = _text(settings[text].get(name))
                 values.setdefault(name, {}).setdefault(task, set()).add(value)
     of_tasks = {
@@ -86,9 +85,9 @@ def _without_settings_of_tasks(groups: _Groups, runs: Sequence[Run]) -> _Groups:
         and len({value for found in by_task.values() for value in found}) > 1
     }
     joined: _Groups = {}
-    for text, numbers in groups.items():
+    for text, runs in groups.items():
         kept = {name: value for name, value in settings[text].items() if name not in of_tasks}
-        joined.setdefault(_text(kept), []).extend(numbers)
+        joined.setdefault(_text(kept), []).extend(runs)
     return joined
 
 
@@ -147,7 +146,7 @@ def _assign(
     """Write the roles of the runs of one cell into `found`: one key is shown, the newest."""
     finished = [number for number in numbers if runs[number].status == "finished"]
     newest = _newest(finished, runs)
-    keys: _Groups = {}
+    keys: dict[str, list[int]] = {}
     for number in newest.values():
         keys.setdefault(runs[number].key, []).append(number)
     groups = sorted(keys.values(), key=lambda group: min(runs[n].started for n in group))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pedro_bench.analysis.reading import history_of
 from pedro_bench.analysis.statistics import median
-from pedro_bench.analysis.table import Cell, Line, Section, Table, costs_of
+from pedro_bench.analysis.table import Cell, Line, Section, Table, costs_of, most_parameters
 
 PARAMETERS, SPEED = "parameters", "speed"
 """What a point may cost: trained parameters, or the inverse of the tokens trained on in a second."""
@@ -65,13 +65,12 @@ def points(section: Section, column: int) -> list[Point]:
 def _point(line: Line, cell: Cell) -> Point | None:
     if cell.spread is None:
         return None
-    counts = [run.matrices for run in cell.shown if run.matrices is not None]
     return Point(
         line=line,
         median=cell.spread.median,
         low=cell.spread.lower_quartile,
         high=cell.spread.upper_quartile,
-        parameters=max(counts, default=None),
+        parameters=most_parameters(cell.shown, "matrices"),
         speed=costs_of(cell.shown)["train_tokens_per_second"],
     )
 

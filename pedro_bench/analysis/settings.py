@@ -55,6 +55,10 @@ _NO_ROW = {
 """The same with all names, and the rates that RATE stands for."""
 
 
+_WHOLE = frozenset({str, int, bool, type(None)})
+"""Types of values that are in one spelling already."""
+
+
 def with_earlier(group: str, own: Any) -> Any:
     """Return a group's settings; what is older than a setting has what was in force then."""
     if not own:
@@ -79,7 +83,9 @@ def known_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     if groups["trainer"]:
         found[RATE] = rate_in_force(groups["method"], groups["trainer"])
-    return {name: normalised(value) for name, value in found.items()}
+    return {
+        name: value if type(value) in _WHOLE else normalised(value) for name, value in found.items()
+    }
 
 
 def row_settings(known: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,10 @@
 Nothing here computes a statistic; `tables` makes the tree from runs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -30,12 +31,18 @@ FULL_SEEDS = 5
 LOWER_IS_BETTER = frozenset({"memory_mib"})
 """Metrics of which the least is the best."""
 
-COSTS = ("train_seconds", "train_tokens_per_second", "peak_bytes", "adapter_bytes")
-"""What a cell's runs cost: medians over seeds, of memory and size the greatest."""
+COSTS: Mapping[str, tuple[Callable[[Run], Any], Callable[[Sequence[float]], float]]] = {
+    "train_seconds": (attrgetter("timing.train_seconds"), median),
+    "train_tokens_per_second": (attrgetter("timing.tokens_per_second"), median),
+    "peak_bytes": (attrgetter("memory.peak_bytes"), max),
+    "adapter_bytes": (attrgetter("memory.adapter_bytes"), max),
+}
+"""What runs cost -> where it is in a run, and what is shown of several runs."""
 
-_GREATEST = ("peak_bytes", "adapter_bytes")
+_COMMIT = attrgetter("environment.commit")
 _COUNTS = frozenset({
-    "matrices", "trainable", "interval_examples", "place", "examples_from_best", *_GREATEST,
+    "matrices", "trainable", "interval_examples", "place", "examples_from_best", "peak_bytes",
+    "adapter_bytes",
 })  # fmt: skip
 
 
@@ -118,7 +125,7 @@ class Cell:
     @property
     def dirty(self) -> int:
         """Number of shown runs that were made with uncommitted code."""
-        return sum(bool(run.dirty) for run in self.shown)
+        return sum(bool(run.environment.dirty) for run in self.shown)
 
     @property
     def status(self) -> str:
@@ -217,7 +224,7 @@ class Section:
     verdicts: Sequence[Verdict] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """One table.
 
@@ -266,17 +273,22 @@ class Table:
         comparison with the best were made over, 0 where that was over seeds alone. `key`, `run_seeds`,
         `run_scores`, `records` (under the results_dir) and `commits` lead back to the runs.
         """
-        rows = [_row(self, *place) for place in self.places]
-        return pd.DataFrame(
-            {
-                name: pd.array(values, dtype="Int64") if name in _COUNTS else values
-                for name, values in _transposed(rows).items()
-            }
-        )
+        return _frame([_row(self, *place) for place in self.places])
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """What the runs of each cell cost, one row a cell: COSTS."""
+        return _frame([costs_of(cell.shown) for _, _, cell in self.places])
 
 
-def _transposed(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+    return pd.DataFrame(
+        {
+            name: pd.array(values, dtype="Int64") if name in _COUNTS else values
+            for name, values in columns.items()
+        }
+    )
 
 
 def _row(table: Table, section: Section, line: Line, cell: Cell) -> dict[str, Any]:
@@ -312,22 +324,22 @@ def _row(table: Table, section: Section, line: Line, cell: Cell) -> dict[str, An
         "key": scored[0].key if scored else None,
         "run_seeds": " ".join(str(run.seed) for run in scored),
         "run_scores": " ".join(f"{run.scores[cell.column.metric or '']:.10g}" for run in scored),
-        "records": " ".join(map(record_of, scored)),
-        "commits": " ".join(dict.fromkeys(run.commit for run in scored if run.commit)),
-        **costs_of(cell.shown),
+        "records": " ".join(run.record for run in scored),
+        "commits": " ".join(
+            dict.fromkeys(run.environment.commit for run in scored if run.environment.commit)
+        ),
     }
-
-
-def record_of(run: Run) -> str:
-    """Return the place of a run's record under its results_dir: `runs/<suite>/<stem>.json`."""
-    return "/".join(run.path.replace("\\", "/").split("/")[-3:])
 
 
 def costs_of(runs: Sequence[Run]) -> dict[str, float | None]:
     """Return the COSTS of some runs, None where no record has one."""
     found: dict[str, float | None] = {}
-    for name in COSTS:
-        values = [value for run in runs if (value := getattr(run, name))]
-        whole = max if name in _GREATEST else median
+    for name, (get, whole) in COSTS.items():
+        values = [value for value in map(get, runs) if value]
         found[name] = whole(values) if values else None
     return found
+
+
+def most_parameters(runs: Sequence[Run], kind: str) -> int | None:
+    """Return `matrices` or `trainable` of some runs, the greatest where tasks differ (a search)."""
+    return max((run.parameters[kind] for run in runs if kind in run.parameters), default=None)

@@ -24,7 +24,7 @@ from pedro_bench.analysis.reading import Run, no_collection
 from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, roles
 from pedro_bench.analysis.settings import normalised
 from pedro_bench.analysis.statistics import spread
-from pedro_bench.analysis.table import Cell, Column, Line, Section, Table
+from pedro_bench.analysis.table import Cell, Column, Line, Section, Table, most_parameters
 from pedro_bench.analysis.verdicts import verdicts
 from pedro_bench.errors import RecordError
 
@@ -279,14 +279,13 @@ def _cells(
 
 def _line(row: _Row, label: str, layout: Layout | None, cells: Sequence[Cell]) -> Line:
     shown = [run for own in row.tasks.values() for run in own.get(SHOWN, ())]
-    group = layout.group_of(row.method) if layout else 0
     return Line(
         method=row.method,
         label=label,
         settings=row.settings,
-        group=len(layout.methods) if group is None and layout else group or 0,
-        matrices=max((run.matrices for run in shown if run.matrices is not None), default=None),
-        trainable=max((run.trainable for run in shown if run.trainable is not None), default=None),
+        group=layout.group_of(row.method) if layout else 0,
+        matrices=most_parameters(shown, "matrices"),
+        trainable=most_parameters(shown, "trainable"),
         cells=cells,
     )
 

@@ -44,9 +44,11 @@ class Earlier:
             trainer, configured = known[id(run.config)]
             names = (run.method, run.task, run.backbone)
             self._done.add((run.suite, run.seed, names, configured))
-            kind = (run.backbone, run.device, trainer)
+            kind = (run.backbone, run.environment.device, trainer)
             for own in ((), (run.task,), (run.task, run.method)):
-                self._spent.setdefault((*kind, *own), []).append((seconds, run.peak_bytes or 0))
+                self._spent.setdefault((*kind, *own), []).append(
+                    (seconds, run.memory.peak_bytes or 0)
+                )
 
     def num_moved(self, settings: Settings, planned: Sequence[tuple[int, Path, str]]) -> int:
         """Return how many runs that are not finished are so under another key, with these settings."""
@@ -121,4 +123,4 @@ def _hashable(value: Any) -> Any:
 
 
 def _seconds(run: Run) -> float:
-    return (run.train_seconds or 0.0) + (run.test_seconds or 0.0)
+    return (run.timing.train_seconds or 0.0) + (run.timing.test_seconds or 0.0)

@@ -12,7 +12,7 @@ listing conf/method.
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pedro_bench import checks
@@ -152,7 +152,7 @@ def _setting(method: Method) -> dict[str, Any]:
 
 
 def _as_json(one: Published) -> dict[str, str]:
-    kept = asdict(one)
+    kept = one._asdict()
     return {name: kept[name] for name in ("params", "paper", "table", "setting", "note")}
 
 

@@ -7,6 +7,7 @@ average ranks; verdicts on the paper's claims.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pedro_bench.analysis.comparability import OTHER_PROTOCOLS, OTHER_RUNS
 from pedro_bench.analysis.intervals import FEWEST, range_coverage
@@ -65,7 +66,8 @@ class Grid:
     tasks: tuple[str, ...] = ()
 
 
-def grids(table: Table, *, costs: bool = False) -> list[Grid]:
+@lru_cache(maxsize=4)  # LaTeX and Markdown are made of one table after each other
+def grids(table: Table, *, costs: bool = False) -> tuple[Grid, ...]:
     """Return the grids of a table that have any content, the scores first."""
     tasks = tuple(column.task for column in table.columns)
     headings = tuple(column.heading for column in table.columns)
@@ -96,7 +98,7 @@ def grids(table: Table, *, costs: bool = False) -> list[Grid]:
     others = [spread, against, _published(table, of)]
     others += [cost_grid(table, of)] if costs else []
     others += [_ranks(table, of), _claims(table, of)]
-    return [scores, *(one for one in others if any(map(_has_content, one.rows)))]
+    return (scores, *(one for one in others if any(map(_has_content, one.rows))))
 
 
 def _has_content(row: GridRow) -> bool:

@@ -162,12 +162,29 @@ def _departures(table: Table) -> list[str]:
 def _devices(table: Table) -> list[str]:
     """Return one sentence on where everything was measured, and whether in one run."""
     runs = [run for _, _, cell in table.places for run in cell.shown]
-    names = sorted({f"{run.device_name} ({run.device})" for run in runs})
+    names = sorted({device_of(run) for run in runs})
     if not names:
         return []
-    is_one = len({(run.key, run.started, run.device_name) for run in runs}) == 1
+    is_one = len({(run.key, run.started, run.environment.device_name) for run in runs}) == 1
     how = "one run for all methods" if is_one else "several runs, each compared with itself alone"
     return [f"Measured on {', '.join(names)}, in {how}."]
+
+
+def device_of(run: Run) -> str:
+    """Return where a run was made, such as `x86_64 (cpu)`."""
+    return f"{run.environment.device_name} ({run.environment.device})"
+
+
+def _shortened(run: Run) -> Iterator[str]:
+    """Yield what a record says of texts that did not fit: `12 of 800 test prompts, 4 lost their answer`."""
+    for name, split in run.splits.items():
+        if split.shortened and run.evaluates is not None:
+            yield f"{split.shortened} contexts"
+        elif split.shortened:
+            lost = f", {split.lost_answers} lost their answer" if split.lost_answers else ""
+            yield f"{split.shortened} of {split.rows} {name} prompts{lost}"
+        if split.cut_answers:
+            yield f"{split.cut_answers} of {split.rows} {name} answers"
 
 
 def _seeds(runs: Iterable[Run]) -> str:
@@ -233,11 +250,11 @@ _DOUBTS: tuple[tuple[str, Callable[[Cell], str]], ...] = (
     ("Uncommitted code", lambda cell: _of_runs(cell, cell.dirty)),
     (
         "Not known whether committed",
-        lambda cell: _of_runs(cell, sum(run.dirty is None for run in cell.shown)),
+        lambda cell: _of_runs(cell, sum(run.environment.dirty is None for run in cell.shown)),
     ),
     (
         "Shortened to fit",
-        lambda cell: _listed((text for run in cell.shown for text in run.shortened), "; "),
+        lambda cell: _listed((text for run in cell.shown for text in _shortened(run)), "; "),
     ),
     ("Over {over} alone", lambda cell: _listed([cell.lost])),
 )

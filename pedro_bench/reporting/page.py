@@ -18,11 +18,11 @@ from pedro_bench.analysis.layouts import plain
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import FAILED, UNFINISHED
 from pedro_bench.analysis.series import PARAMETERS, SPEED, curves, points
-from pedro_bench.analysis.table import FULL_SEEDS, Cell, Line, Section, Table, costs_of, record_of
+from pedro_bench.analysis.table import FULL_SEEDS, Cell, Line, Section, Table, costs_of
 from pedro_bench.reporting.drawing import inline, swatch
 from pedro_bench.reporting.figures import draw_curves, draw_points
 from pedro_bench.reporting.grids import LEGEND, amount, cost_texts, differs, grids, label_of
-from pedro_bench.reporting.notes import caption, missing, notes
+from pedro_bench.reporting.notes import caption, device_of, missing, notes
 
 FOLDER = Path(__file__).parent / "page_files"
 
@@ -128,8 +128,8 @@ def _trace(command: Command, line: Line, cell: Cell) -> dict[str, Any] | None:
     spent = dict(zip(names, cost_texts(costs_of(runs)), strict=True))
     facts = {
         "Key": runs[0].key,
-        "Commit": ", ".join(dict.fromkeys(run.commit or "not known" for run in runs)),
-        "Device": ", ".join(dict.fromkeys(f"{run.device_name} ({run.device})" for run in runs)),
+        "Commit": ", ".join(dict.fromkeys(run.environment.commit or "not known" for run in runs)),
+        "Device": ", ".join(dict.fromkeys(device_of(run) for run in runs)),
         **spent,
     }
     if cell.interval:
@@ -138,8 +138,7 @@ def _trace(command: Command, line: Line, cell: Cell) -> dict[str, Any] | None:
         "title": f"{label_of(line).plain}, {cell.column.heading}",
         "facts": facts,
         "runs": [
-            [run.seed, f"{run.scores[cell.column.metric or '']:.6g}", record_of(run)]
-            for run in runs
+            [run.seed, f"{run.scores[cell.column.metric or '']:.6g}", run.record] for run in runs
         ],
         "command": command(runs),
     }

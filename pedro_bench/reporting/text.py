@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from pedro_bench.analysis.table import COSTS, Table
+import pandas as pd
+
+from pedro_bench.analysis.table import Table
 from pedro_bench.reporting.grids import Grid, GridRow, Text, grids
 
 COMMAND = "python -m pedro_bench.cli.tables"
@@ -11,12 +13,12 @@ _MARKS = {1: "**%s**", 2: "<u>%s</u>"}
 
 
 def comma_separated(table: Table, *, costs: bool = False) -> str:
-    """Return a table's cells as CSV: `Table.cells`, the costs only where they are asked for.
+    """Return a table's cells as CSV: `Table.cells`, with `Table.costs` where they are asked for.
 
     Numbers have ten digits, so that the last bits of another machine's arithmetic do not show; an empty
     field is a number that does not exist.
     """
-    cells = table.cells if costs else table.cells.drop(columns=list(COSTS))
+    cells = pd.concat([table.cells, table.costs], axis=1) if costs else table.cells
     text: str = cells.to_csv(index=False, float_format="%.10g", lineterminator="\n")
     return text
 

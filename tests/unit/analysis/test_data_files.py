@@ -110,7 +110,9 @@ def test_the_values_that_were_corrected():
 def test_a_damaged_file_of_scores_is_told_with_its_line(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("paper,table\n")
-    with pytest.raises(DataError, match="scores.csv must have the columns paper, table, backbone"):
+    with pytest.raises(
+        DataError, match="scores.csv:1 must have the columns paper, table, backbone"
+    ):
         published_scores(path)
     head = "paper,table,backbone,method,params,task,metric,value,deviation"
     (tmp_path / "other.csv").write_text(f"{head}\nPEDRO,1,b,m,,t,acc,high,\n")

@@ -9,8 +9,7 @@ import pytest
 
 import pedro_bench
 from pedro_bench.analysis.evidence import compare_frames
-from pedro_bench.analysis.frame import COLUMNS, frame_of, runs_of
-from pedro_bench.analysis.reading import read_runs
+from pedro_bench.analysis.frame import COLUMNS, runs_of
 from pedro_bench.analysis.tables import tables
 from pedro_bench.errors import RecordError
 from tests.unit.analysis.runs import five, run
@@ -66,7 +65,7 @@ def test_settings_name_what_differs_and_only_the_newest_runs_are_shown(tmp_path)
     assert len(frame) == 7
 
 
-@pytest.mark.parametrize("metric", ["score", "seed", "key", "test_rows"])
+@pytest.mark.parametrize("metric", ["score", "seed", "key", "run"])
 def test_a_metric_with_the_name_of_a_column_has_a_column_of_its_own(tmp_path, metric):
     run(tmp_path, main_metric=metric, metrics={"test": {metric: 7.0}})
     frame = pedro_bench.results(tmp_path)
@@ -81,16 +80,17 @@ def test_evaluations_are_rows(tmp_path):
     evaluate(tmp_path, of, "mt_bench", {"score": 6.5})
     frame = pedro_bench.results(tmp_path)
     assert frame[["task", "score"]].to_numpy().tolist() == [["alpaca", 80.0], ["mt_bench", 6.5]]
-    assert frame.evaluates.tolist()[1] == of.stem
+    assert frame.run[1].evaluates == of.stem
 
 
-def test_a_frame_and_its_runs_are_the_same(tmp_path):
-    paths = [run(tmp_path), run(tmp_path, "lora", environment={}, notes=["x."])]
-    runs = read_runs(paths)
-    frame = frame_of(runs)
-    assert [one._replace(shown=False) for one in runs_of(frame)] == runs
-    assert runs_of(frame[frame.method == "lora"])[0].path == str(paths[1])
-    assert set(COLUMNS) <= set(frame.columns)
+def test_the_columns_are_those_that_are_told_and_the_metrics(tmp_path):
+    run(tmp_path, metrics={"test": {"acc": 1.0, "f1": 2.0}})
+    run(tmp_path, "lora", environment={})
+    frame = pedro_bench.results(tmp_path)
+    assert set(frame.columns) == {*COLUMNS, "acc", "f1"}
+    assert frame.f1.isna().tolist() == [True, False]
+    assert [one.method for one in runs_of(frame[frame.method == "lora"])] == ["lora"]
+    assert frame.dirty.isna().tolist() == [True, False]
 
 
 def test_tables_are_made_of_any_rows(tmp_path):
@@ -99,8 +99,8 @@ def test_tables_are_made_of_any_rows(tmp_path):
     frame = pedro_bench.results(tmp_path)
     (table,) = tables(frame[(frame.method == "lora") & (frame.seed < 3)])
     assert table.cells[["method", "seeds"]].to_numpy().tolist() == [["lora", 3]]
-    with pytest.raises(RecordError, match=r"columns of pedro_bench\.results, got none of config"):
-        tables(frame.drop(columns="config"))
+    with pytest.raises(RecordError, match=r"the column 'run' of pedro_bench\.results, got suite, "):
+        tables(frame.drop(columns="run"))
 
 
 def test_cells_that_cannot_be_ordered_stop_tables_and_not_the_frame(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.analysis.reading import read_runs
-from pedro_bench.cli.compose import configuration_of, split_extra
+from pedro_bench.cli.compose import configuration_of
+from pedro_bench.cli.overrides import split_extra
 from pedro_bench.cli.rerun import command_of
 from pedro_bench.efficiency import request as measured
 from pedro_bench.instruct import request as evaluated
