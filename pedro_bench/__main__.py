@@ -33,11 +33,11 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(pedro_bench.__version__)
     elif "--cfg" in flags:
         from pedro_bench.cli.command import print_json
-        from pedro_bench.cli.compose import settings_of
+        from pedro_bench.cli.hydra.compose import settings_of
 
         print_json(settings_of(overrides).resolved_config)
     elif flags & {"-m", "--multirun"}:
-        from pedro_bench.cli.sweep import multirun
+        from pedro_bench.cli.run import multirun
 
         return multirun(overrides)
     else:

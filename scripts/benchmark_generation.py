@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pedro_bench.cli.command import logs_to_stderr
-from pedro_bench.cli.compose import side_by_side
+from pedro_bench.cli.hydra.compose import side_by_side
 from pedro_bench.efficiency.compare import Comparison, compare
 from pedro_bench.efficiency.request import DEFAULTS, request_of
 from pedro_bench.efficiency.rows import ratio

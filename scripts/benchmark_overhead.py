@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.cli.compose import settings_of
-from pedro_bench.cli.jobs import sweep_of
-from pedro_bench.experiment import plan
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.sweep import sweep_of
+from pedro_bench.grid import plan
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import RunRecord
 
@@ -59,7 +59,7 @@ def share_outside(overrides: Sequence[str]) -> dict[str, Any]:
     """Make a run from nothing; return the share of its time that is neither training nor evaluation."""
     with tempfile.TemporaryDirectory() as folder:
         places = (f"results_dir={folder}/results", f"output_dir={folder}/outputs")
-        done = run("pedro_bench", *(overrides or MICRO), *places, "output=json")
+        done = run("pedro_bench", *(overrides or MICRO), *places, "workers=1", "output=json")
     made = json.loads(done["out"])["runs"]
     inside = sum(one["timing"]["train_seconds"] + one["timing"]["test_seconds"] for one in made)
     return {
@@ -83,7 +83,7 @@ def skip_grid(count: int) -> dict[str, Any]:
     sizes = ",".join(str(number + 1) for number in range(count // 5))
     found, taken = _asked_again(
         [f"method.r={sizes}"],
-        lambda asked: [one.settings for one in sweep_of(asked).combinations],
+        lambda asked: [one.settings for one in sweep_of(asked)],
         "-m",
     )
     assert found["finished"] == len(found["jobs"]) == count // 5

@@ -31,7 +31,7 @@ import torch
 from benchmark_generation import SHAPE, backbone_arguments, show
 from benchmark_training_sides import Measured, make_rows, ours, theirs
 
-from pedro_bench.cli.compose import side_by_side
+from pedro_bench.cli.hydra.compose import side_by_side
 from pedro_bench.efficiency.key import environment
 from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.protocols.settings import build_group

@@ -35,7 +35,7 @@ from benchmark_generation import SHAPE, backbone_arguments, show
 from benchmark_training_sides import draw_lengths, make_rows
 from torch import Tensor
 
-from pedro_bench.cli.compose import side_by_side
+from pedro_bench.cli.hydra.compose import side_by_side
 from pedro_bench.data.batching import collate, training_batches
 from pedro_bench.efficiency import meter
 from pedro_bench.experiment.identity import resolve_device

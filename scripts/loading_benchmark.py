@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import load_splits
 

@@ -15,8 +15,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pedro_bench import experiment
-from pedro_bench.cli.compose import settings_of
+from pedro_bench import grid
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.options import options
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.splits import load_splits
@@ -33,7 +33,7 @@ def dev_losses(
     method: str, task: str, value: str, seeds: Sequence[int], arguments: argparse.Namespace
 ) -> list[float]:
     """Return the best dev loss of every seed (nats per answer token); infinite where it failed."""
-    found = experiment.run(
+    found = grid.run(
         settings_of(
             [
                 f"method={method}",

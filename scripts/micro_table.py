@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import experiment
-from pedro_bench.cli.compose import settings_of
+from pedro_bench import grid
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.encoding import continuation_ids, encode
 from pedro_bench.data.micro import TASKS
 from pedro_bench.data.splits import Splits, load_splits
@@ -73,7 +73,7 @@ def frozen(settings: Settings, splits: Splits) -> tuple[float, float | None]:
 
 def scores_of(arguments: Sequence[str], metric: str) -> list[float]:
     """Run what is due and return the main metric of every seed."""
-    records = experiment.run(settings_of(arguments))
+    records = grid.run(settings_of(arguments))
     failed = [record["error"] for record in records if record["status"] != "finished"]
     if failed:
         raise SystemExit(f"a run failed: {failed[0]}")

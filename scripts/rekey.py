@@ -64,7 +64,7 @@ def sample(paths: Sequence[Path], number: int) -> list[Path]:
 
 def verify(paths: Sequence[Path], log: Path) -> Iterator[dict[str, Any]]:
     """Run each record's configuration anew and yield what came out; what the log holds is not run."""
-    from pedro_bench.experiment import run
+    from pedro_bench.grid import run
 
     known = {one["record"]: one for one in _logged(log)}
     for path in paths:

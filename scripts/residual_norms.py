@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.splits import load_splits
 from pedro_bench.protocols.settings import Settings

@@ -23,11 +23,11 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.analysis.reading import read_runs
-from pedro_bench.cli.compose import settings_of
-from pedro_bench.cli.jobs import Combination
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.sweep import Combination
 from pedro_bench.cli.plan import look
 from pedro_bench.experiment.identity import run_key
-from pedro_bench.experiment.leases import Lease, Leases
+from pedro_bench.grid.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings, describe
 from pedro_bench.records import RunRecord
 
@@ -142,7 +142,7 @@ def simulate(runs: int, workers: int, latency: float) -> str:
         made = [record for settings in grid for record in records_of(settings)]
         writing, paths = timed(lambda: [records.write(one, root) for one in made])
         listing, found = timed(lambda: records.find(root))
-        combinations = [Combination((), (), settings) for settings in grid]
+        combinations = [Combination((), settings) for settings in grid]
         planning, planned = timed(lambda: look(combinations, ()))
         aggregating, mean = timed(lambda: sum(run.score or 0.0 for run in read_runs(found)) / runs)
         stems = [path.stem for path in paths]

@@ -25,10 +25,10 @@ from rich.table import Table
 
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
-from pedro_bench.cli.compose import configuration_of, side_by_side
 from pedro_bench.cli.folders import check_folder
+from pedro_bench.cli.hydra.compose import configuration_of, side_by_side
+from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.options import check_option
-from pedro_bench.cli.overrides import split_extra
 from pedro_bench.efficiency.request import BARE, DEFAULTS, Request, check_merged, request_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.backbone import LoadedBackbone

@@ -26,7 +26,7 @@ from pedro_bench.analysis.table import Table
 from pedro_bench.analysis.tables import tables
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
 from pedro_bench.cli.folders import check_folder
-from pedro_bench.cli.overrides import only_extra
+from pedro_bench.cli.hydra.overrides import only_extra
 from pedro_bench.cli.recorded import RECORDED, recorded
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.files import write_bytes

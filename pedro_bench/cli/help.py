@@ -20,6 +20,7 @@ Keys:
   retry=false           true runs failed and interrupted runs only
   fail_fast=false       true stops at the first failed run; else the others go on
   keep_checkpoints=false  of a finished run; its best adapter always stays
+  workers=auto          processes that train side by side; auto: one a core, where a run takes one thread
   lease_seconds=120     a worker without a sign of life for so long gives its run to another
   meeting_seconds=60    processes of one accelerate launch wait so long for each other at the start
   device=auto           auto, cpu, cuda or cuda:N

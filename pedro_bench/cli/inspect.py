@@ -14,8 +14,8 @@ from typing import Any
 
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
-from pedro_bench.cli.compose import settings_of
-from pedro_bench.cli.overrides import split_extra
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.data.inspection import inspect_task
 
 DEFAULTS = {"tokens": True, "output": "text"}

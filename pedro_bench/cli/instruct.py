@@ -30,7 +30,7 @@ from rich.table import Table
 
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
 from pedro_bench.cli.folders import check_folder
-from pedro_bench.cli.overrides import only_extra
+from pedro_bench.cli.hydra.overrides import only_extra
 from pedro_bench.instruct.evaluate import evaluate
 from pedro_bench.instruct.request import DEFAULTS, request_of
 from pedro_bench.records import EvaluationRecord

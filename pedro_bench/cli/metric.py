@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
-from pedro_bench.cli.compose import configuration_of
+from pedro_bench.cli.hydra.compose import configuration_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import build_group
 from pedro_bench.protocols.task import Task

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
-from pedro_bench.cli.overrides import only_extra
+from pedro_bench.cli.hydra.overrides import only_extra
 from pedro_bench.errors import ConfigError
 from pedro_bench.records import packing
 

@@ -19,10 +19,10 @@ from pedro_bench import checks
 from pedro_bench.analysis.published import Published, in_published_order, published_parameters
 from pedro_bench.cli.budget import nearest_size, refuse_both, resolve_method, size_field
 from pedro_bench.cli.command import DONE, guarded, print_json
-from pedro_bench.cli.compose import keys_of, side_by_side
+from pedro_bench.cli.hydra.compose import keys_of, side_by_side
+from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.ledger import markdown, show
 from pedro_bench.cli.options import check_option, options
-from pedro_bench.cli.overrides import split_extra
 from pedro_bench.errors import ConfigError, InjectionError
 from pedro_bench.protocols.backbone import Backbone, BackboneShape
 from pedro_bench.protocols.method import Method, ParameterCount

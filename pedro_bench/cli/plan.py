@@ -28,13 +28,13 @@ from rich.text import Text
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json, split_flags
 from pedro_bench.cli.earlier import Earlier
-from pedro_bench.cli.grids import afterwards, sweeps_of
-from pedro_bench.cli.jobs import Combination
-from pedro_bench.cli.overrides import split_extra
+from pedro_bench.cli.hydra.grids import afterwards, combinations_of
+from pedro_bench.cli.hydra.overrides import split_extra
+from pedro_bench.cli.hydra.sweep import Combination
 from pedro_bench.errors import ConfigError
-from pedro_bench.experiment import plan as plan_of
-from pedro_bench.experiment.costs import modelled_cost
-from pedro_bench.experiment.leases import Leases
+from pedro_bench.grid import plan as plan_of
+from pedro_bench.grid.costs import modelled_cost
+from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import SHORTEST_LEASE
 
 DEFAULTS = {"watch": 0}
@@ -50,7 +50,7 @@ def plan(arguments: Sequence[str]) -> int:
         PedroBenchError: If the input is bad, or the experiment names what does not exist here.
     """
     given, overrides = split_extra(split_flags(arguments, ("-m", "--multirun")), DEFAULTS)
-    combinations = [one for sweep in sweeps_of(overrides) for one in sweep.combinations]
+    combinations = combinations_of(overrides)
     output, pause = combinations[0].settings.output, given["watch"]
     check_output(output)
     checks.number("watch", pause, least=0)

@@ -1,36 +1,138 @@
-"""One configuration: every seed trained, evaluated and recorded, then a table of seeds."""
+"""One configuration or a grid: checked whole, worked on by workers, then summed up from records.
 
+One worker works in this process, several in processes of their own or where a launcher puts them. What goes
+wrong in one run stops no other, unless `fail_fast=true`. The summary does not depend on who did the runs:
+the same command may be started on several machines that share the results folder.
+"""
+
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from pedro_bench.cli.command import (
-    DONE,
-    RUN_FAILED,
-    logs_to_stderr,
-    print_json,
-)
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.command import DONE, RUN_FAILED, logs_to_stderr, print_json
 from pedro_bench.cli.folders import check_folders
-from pedro_bench.cli.grids import refuse_grid
-from pedro_bench.cli.show import runs_as_json, show_runs
-from pedro_bench.ranks import is_main
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.grids import combinations_of, refuse_grid
+from pedro_bench.cli.hydra.launch import Launcher
+from pedro_bench.cli.options import conf_folders
+from pedro_bench.cli.show import runs_as_json, show_jobs, show_runs
+from pedro_bench.errors import ConfigError
+from pedro_bench.experiment.sharing import status_of
+from pedro_bench.grid.grid import Grid, sentence
+from pedro_bench.grid.worker import work, work_on
+from pedro_bench.grid.workers import number_of_workers, run_workers
+from pedro_bench.ranks import is_main, is_one_of_several, launch
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Check everything, then run; return the exit code.
+    """Check one configuration, run its seeds and show them; return the exit code.
 
     Raises:
-        PedroBenchError: If the input is bad, before anything heavy is imported or written.
+        PedroBenchError: If the input is bad, before anything heavy is imported or written, or the
+            configuration cannot be run at all.
     """
     refuse_grid(arguments)
     settings = settings_of(arguments)
     check_folders(settings)
-    from pedro_bench import experiment  # imports torch only when a run is due
-
-    with logs_to_stderr():
-        records = experiment.run(settings)
+    launcher = Launcher(arguments)
+    if is_one_of_several() and (settings.workers not in ("auto", 1) or launcher.is_chosen):
+        raise ConfigError(
+            f"workers must be 1 under accelerate launch, got {settings.workers}: leave workers and "
+            "hydra/launcher out, or start the command without accelerate."
+        )
+    grid = Grid.planned([((), settings)])
+    job = _done(grid, launcher)[0]
     if is_main():
         if settings.output == "json":
-            print_json(runs_as_json(records))
+            print_json({name: job[name] for name in ("runs", "median")})
         else:
-            show_runs(settings, records)
-    return RUN_FAILED if any(record["status"] == "failed" for record in records) else DONE
+            show_runs(settings, job["runs"])
+        for reason in job["errors"]:
+            sys.stderr.write(f"failed: {reason}\n")
+    return DONE if job["status"] == "finished" else RUN_FAILED
+
+
+def multirun(arguments: Sequence[str]) -> int:
+    """Check every combination, run them all, show the summary; return the exit code.
+
+    Raises:
+        PedroBenchError: If any combination is bad, before the first run starts, or if accelerate
+            started other processes beside this one.
+    """
+    if is_one_of_several():
+        raise ConfigError(
+            f"a multirun must be one process, got WORLD_SIZE={launch().size}: start one "
+            "accelerate launch for each configuration, without -m."
+        )
+    combinations = combinations_of(arguments)
+    for one in combinations:
+        check_folders(one.settings)
+    launcher = Launcher(arguments)
+    grid = Grid.planned([(one.overrides, one.settings) for one in combinations])
+    jobs = _done(grid, launcher, is_multirun=True)
+    failed = sum(one["status"] != "finished" for one in jobs)
+    if combinations[0].settings.output == "json":
+        print_json({"jobs": jobs, "finished": len(jobs) - failed, "failed": failed})
+    else:
+        show_jobs(jobs)
+    return RUN_FAILED if failed else DONE
+
+
+def _done(grid: Grid, launcher: Launcher, *, is_multirun: bool = False) -> list[dict[str, Any]]:
+    """Have a grid worked on until none of its runs is left; return what became of each configuration."""
+    try:
+        with logs_to_stderr():
+            if launcher.is_chosen or number_of_workers(grid) > 1:
+                _share(grid, launcher)
+                if launcher.is_chosen:
+                    launcher.run(grid)
+                else:
+                    run_workers(grid, number_of_workers(grid))
+                error = grid.error(0)
+                if error is not None and not is_multirun:
+                    raise error
+            elif is_multirun:
+                work(grid, waits=True)
+            else:
+                work_on(grid, 0)
+            grid.clear_leftovers()
+        return [
+            _outcome(grid, number, [path for _, path in (one.runs if is_multirun else one.due)])
+            for number, one in enumerate(grid.configurations)
+            if one.due or not (is_multirun and one.settings.retry)
+        ]
+    finally:
+        if launcher.is_local and is_main():
+            grid.remove()
+
+
+def _share(grid: Grid, launcher: Launcher) -> None:
+    grid.share(
+        cwd=str(Path.cwd()),
+        options=[str(folder) for folder in conf_folders()[1:]],
+        pins_gpu=launcher.is_local,
+        is_progress_shown=not launcher.is_chosen and sys.stderr.isatty(),
+        threads={key: own for key, own in os.environ.items() if key.endswith("_NUM_THREADS")},
+    )
+
+
+def _outcome(grid: Grid, number: int, wanted: Sequence[Path]) -> dict[str, Any]:
+    """Return what became of one configuration, from its records and what the workers told."""
+    runs = grid.records(number)
+    errors = [f"seed {run['seed']}: {run['error']}" for run in runs if run["status"] == "failed"]
+    error = grid.error(number)
+    if error is not None:
+        errors.append(sentence(error))
+    missing = sum(status_of(path) != "finished" for path in wanted)
+    if missing and not errors:
+        reason = "not begun, since a run failed" if grid.is_stopped else "; ".join(grid.given_up)
+        place = f" ({reason})" if reason else ""
+        errors.append(f"{missing} of {len(wanted)} seeds did not come to an end{place}")
+    return {
+        "overrides": list(grid.configurations[number].overrides),
+        "status": "failed" if errors else "finished",
+        "errors": errors,
+        **runs_as_json(runs),
+    }

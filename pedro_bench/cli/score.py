@@ -17,8 +17,8 @@ from typing import Any
 
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
-from pedro_bench.cli.compose import configuration_of
-from pedro_bench.cli.overrides import split_extra
+from pedro_bench.cli.hydra.compose import configuration_of
+from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.data.splits import load_splits
 from pedro_bench.data.tables import numbered_lines
 from pedro_bench.errors import ConfigError, DataError

@@ -19,9 +19,9 @@ from pedro_bench.analysis.table import Table
 from pedro_bench.analysis.tables import tables as tables_of
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json
 from pedro_bench.cli.folders import check_folder
-from pedro_bench.cli.overrides import only_extra
+from pedro_bench.cli.hydra.overrides import only_extra
+from pedro_bench.cli.hydra.rerun import command_of
 from pedro_bench.cli.recorded import RECORDED, recorded
-from pedro_bench.cli.rerun import command_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.files import write_text
 from pedro_bench.reporting.latex import latex

@@ -34,8 +34,20 @@ def fit_threads(parameters: int, device: str) -> None:
 
     if "OMP_NUM_THREADS" not in os.environ:
         at_start = _threads_at_start()
-        is_small = device == "cpu" and parameters < SMALL_PARAMETERS
-        torch.set_num_threads(1 if is_small else at_start)
+        torch.set_num_threads(threads_for(parameters, device) or at_start)
+
+
+def threads_for(parameters: int, device: str) -> int | None:
+    """Return how many threads a run has, whatever else runs beside it, or None for PyTorch's own number.
+
+    Args:
+        parameters: Parameters of the backbone.
+        device: Where it lies, such as `cpu` or `cuda:0`.
+    """
+    given = os.environ.get("OMP_NUM_THREADS")
+    if given is not None:
+        return int(given) if given.isdecimal() else None
+    return 1 if device == "cpu" and parameters < SMALL_PARAMETERS else None
 
 
 @cache

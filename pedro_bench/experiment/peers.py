@@ -10,14 +10,17 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pedro_bench import files, records
 from pedro_bench.errors import PedroBenchError, RecordError
-from pedro_bench.experiment.leftovers import working_folder
-from pedro_bench.experiment.sharing import Claims, status_of
+from pedro_bench.experiment.sharing import status_of
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several, launch
-from pedro_bench.training.working_folder import restart
+from pedro_bench.training.working_folder import restart, working_folder
+
+if TYPE_CHECKING:
+    from pedro_bench.grid.claims import Claims
 
 REASON = "failed-process-"
 """Begins the name of the file in a run's working folder in which a process says why it failed."""
@@ -29,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 def made_ready(
-    settings: Settings, claims: Claims, due: Iterable[tuple[int, Path]]
+    settings: Settings, claims: "Claims", due: Iterable[tuple[int, Path]]
 ) -> Iterator[tuple[int, Path]]:
     """Yield what is due, once its working folder holds nothing that these processes cannot go on from.
 
@@ -71,7 +74,7 @@ def _is_of_other_processes(folder: Path, key: str, seed: int) -> bool:
 
 
 @contextlib.contextmanager
-def reasons_told(settings: Settings, claims: Claims) -> Iterator[None]:
+def reasons_told(settings: Settings, claims: "Claims") -> Iterator[None]:
     """Let the record of a run that fails in a `with` block say what went wrong in whichever process."""
     try:
         yield

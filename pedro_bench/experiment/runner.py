@@ -24,7 +24,6 @@ from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.experiment.environment import describe_environment, fit_threads, now, peak_bytes
 from pedro_bench.experiment.identity import resolve_device, versions
-from pedro_bench.experiment.leftovers import working_folder
 from pedro_bench.experiment.phases import Run, Trained, train_phases
 from pedro_bench.experiment.predictions import prediction_lines
 from pedro_bench.experiment.saved import save_adapter
@@ -33,10 +32,10 @@ from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.sharding import shard
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
-from pedro_bench.protocols.settings import Settings
+from pedro_bench.protocols.settings import Settings, recorded_config
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
-from pedro_bench.training.working_folder import restart
+from pedro_bench.training.working_folder import restart, working_folder
 
 _logger = logging.getLogger(__name__)
 
@@ -218,7 +217,7 @@ def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         data=settings.data.name,
         suite=settings.suite,
         seed=seed,
-        config=_recorded_config(settings.resolved_config),
+        config=recorded_config(settings.resolved_config),
         main_metric=settings.task.main_metric,
         parameters=_parameters(settings.method, prepared.backbone),
         versions=versions(settings),
@@ -271,12 +270,6 @@ def _notes(prepared: _Prepared) -> list[str]:
                 "control token, which this tokenizer cannot read as text."
             )
     return notes
-
-
-def _recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration without what only says where and how it was called."""
-    left_out = ("output", "rerun", "seeds")
-    return {name: value for name, value in config.items() if name not in left_out}
 
 
 def _write(record: RunRecord, settings: Settings) -> None:

@@ -34,6 +34,7 @@ WORK_KEYS: Mapping[str, Any] = {
     "keep_checkpoints": False,
     "lease_seconds": 120,
     "meeting_seconds": MEETING_SECONDS,
+    "workers": "auto",
 }
 """Plain values that only say how runs are worked off: no part of what is recorded. With defaults."""
 
@@ -67,6 +68,7 @@ class Settings:
         keep_checkpoints: Whether a finished run's checkpoints stay beside its adapter.
         lease_seconds: How long a worker may show no sign of life before another takes its run.
         meeting_seconds: How long processes of one launcher wait for each other at the start.
+        workers: How many processes train side by side, or `auto` for as many as cores and memory take.
         resolved_config: All but the last five as plain JSON types, defaults included, for `build_settings`.
     """
 
@@ -89,6 +91,7 @@ class Settings:
     keep_checkpoints: bool
     lease_seconds: float
     meeting_seconds: float
+    workers: int | str
     resolved_config: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -100,6 +103,10 @@ class Settings:
             checks.flag(key, getattr(self, key))
         checks.number("lease_seconds", self.lease_seconds, least=SHORTEST_LEASE)
         checks.number("meeting_seconds", self.meeting_seconds, above=0, most=86400)
+        if self.workers != "auto" and (type(self.workers) is not int or self.workers < 1):
+            raise ConfigError(
+                f"workers must be auto or a whole number of at least 1, got {self.workers!r}."
+            )
         if self.rerun and self.retry:
             raise ConfigError(
                 "rerun must be false with retry=true, got true: finished runs or failed ones are meant."
@@ -188,6 +195,12 @@ def build_settings(config: Mapping[str, Any]) -> Settings:
     resolved |= values | {"seeds": list(values["seeds"])}
     work = {key: config.get(key, default) for key, default in WORK_KEYS.items()}
     return Settings(**built, **values, **work, resolved_config=resolved)
+
+
+def recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a resolved configuration without what only says where and how it was called."""
+    left_out = ("output", "rerun", "seeds")
+    return {name: value for name, value in config.items() if name not in left_out}
 
 
 def build_group(key: str, config: Any) -> Any:

@@ -1,18 +1,122 @@
-"""Progress: a bar with loss, tokens/s and time left on a terminal; elsewhere a log line.
+"""Progress: a bar with loss, tokens/s and time left for each training on a terminal; elsewhere a log line.
 
-All of it goes to standard error; standard output belongs to results.
+All of it goes to standard error; standard output belongs to results. A worker in a process of its own
+sends what it would show to the command that started it, which shows all workers on one board.
 """
 
+import json
 import logging
+import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import IO, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+Event = Mapping[str, Any]
+"""`title` and `total` of a training, and `step`, `loss` and `rate`, a `line` to print, or `ended`."""
+
+SECONDS = 0.2
+"""Least time between two steps of a training that a worker sends."""
 
 _logger = logging.getLogger(__name__)
+_send: Callable[[Event], None] | None = None
+
+
+class Board:
+    """Shows trainings on a terminal, one bar each; use it in a `with` block.
+
+    Attributes:
+        is_shown: Whether there is a terminal.
+    """
+
+    def __init__(self) -> None:
+        self.is_shown = sys.stderr.isatty()
+        self._bars: dict[object, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TextColumn("{task.fields[rate]:,.0f} tokens/s"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not self.is_shown,
+        )
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, worker: object, event: Event) -> None:
+        """Show what a worker's training says."""
+        if "line" in event:
+            self._progress.console.print(event["line"], highlight=False, markup=False)
+            return
+        if worker in self._bars and (event.get("ended") or event["step"] == 0):
+            self._progress.remove_task(self._bars.pop(worker))
+        if event.get("ended"):
+            return
+        if worker not in self._bars:
+            self._bars[worker] = self._progress.add_task(
+                event["title"], total=event["total"], loss=float("nan"), rate=0.0
+            )
+        self._progress.update(
+            self._bars[worker],
+            completed=event["step"],
+            loss=event.get("loss", float("nan")),
+            rate=event.get("rate", 0.0),
+        )
+
+    def follow(self, process: "subprocess.Popen[bytes]") -> None:
+        """Show what a worker's process sends on standard output and prints on standard error, if piped."""
+
+        def follow_events(stream: IO[bytes]) -> None:
+            for line in stream:
+                try:
+                    self.show(process.pid, json.loads(line))
+                except ValueError:  # a library printed it
+                    self.show(process.pid, {"line": line.decode("utf-8", "replace").rstrip("\n")})
+            self.show(process.pid, {"ended": True})
+
+        def follow_lines(stream: IO[bytes]) -> None:
+            for line in stream:
+                self.show(process.pid, {"line": line.decode("utf-8", "replace").rstrip("\n")})
+
+        for stream, body in ((process.stdout, follow_events), (process.stderr, follow_lines)):
+            if stream is not None:
+                threading.Thread(target=body, args=(stream,), daemon=True).start()
+
+
+def send_progress(stream: IO[str]) -> None:
+    """Send what this process would show to who follows a stream, one JSON object a line."""
+    global _send
+
+    def send(event: Event) -> None:
+        stream.write(json.dumps(event) + "\n")
+        stream.flush()
+
+    _send = send
 
 
 class TrainingProgress:
@@ -28,14 +132,13 @@ class TrainingProgress:
         self._title = title
         self._total_steps = total_steps
         self._is_shown = is_shown
-        self._bar = self._make_bar() if is_shown and sys.stderr.isatty() else None
+        self._board = Board() if is_shown and _send is None and sys.stderr.isatty() else None
+        self._sent = 0.0
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-            self._task = self._bar.add_task(
-                self._title, total=self._total_steps, loss=float("nan"), rate=0.0
-            )
+        if self._board is not None:
+            self._board.__enter__()
+        self._show({"title": self._title, "total": self._total_steps, "step": 0})
         return self
 
     def __exit__(
@@ -44,13 +147,16 @@ class TrainingProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._show({"ended": True})
+        if self._board is not None:
+            self._board.__exit__(kind, error, trace)
 
     def step(self, step: int, loss: float, tokens_per_second: float) -> None:
         """Move the bar to a step."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, loss=loss, rate=tokens_per_second)
+        if time.monotonic() - self._sent >= SECONDS or step == self._total_steps:
+            self._sent = time.monotonic()
+            own = {"title": self._title, "total": self._total_steps, "step": step}
+            self._show({**own, "loss": loss, "rate": tokens_per_second})
 
     def evaluation(
         self, entry: Mapping[str, float], tokens_per_second: float, *, is_best: bool
@@ -63,19 +169,12 @@ class TrainingProgress:
             f"train loss {entry['train_loss']:.4f}, dev loss {entry['dev_loss']:.4f}"
             f"{' (best so far)' if is_best else ''}, {tokens_per_second:,.0f} tokens/s"
         )
-        if self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
-        else:
+        if self._board is None and _send is None:
             _logger.info("%s", line)
+        self._show({"line": line})
 
-    def _make_bar(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}"),
-            TextColumn("{task.fields[rate]:,.0f} tokens/s"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+    def _show(self, event: Event) -> None:
+        if self._board is not None:
+            self._board.show(self, event)
+        elif _send is not None and self._is_shown:
+            _send(event)

@@ -3,6 +3,13 @@
 import shutil
 from pathlib import Path
 
+from pedro_bench.protocols.settings import Settings
+
+
+def working_folder(settings: Settings, path: Path) -> Path:
+    """Return the folder of a run's checkpoints and adapter, from the path of its record."""
+    return Path(settings.output_dir) / settings.suite / path.stem
+
 
 def phase_folder(folder: Path, phase: int) -> Path:
     """Return where a phase's checkpoints lie in a run's working folder."""

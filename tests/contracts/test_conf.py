@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench.cli.compose import configuration_of, settings_of
-from pedro_bench.cli.jobs import sweep_of
+from pedro_bench.cli.hydra.compose import configuration_of, settings_of
+from pedro_bench.cli.hydra.sweep import sweep_of
 from pedro_bench.cli.options import conf_folder, groups, options
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import GROUPS, build_group
@@ -37,7 +37,7 @@ def test_no_yaml_is_left_out():
         for path in conf_folder().rglob("*.yaml")
     }
     listed = {f"{group}/{option}" for group in groups() for option in options(group)}
-    assert found == listed | {"config"}
+    assert found == listed | {"config", "worker"}
 
 
 @pytest.mark.parametrize(("group", "option"), YAMLS)
@@ -73,7 +73,7 @@ def test_every_triple_of_method_task_and_backbone_composes():
 
 def test_a_sweep_over_all_methods_composes_in_order():
     sweep = sweep_of(["task=squad", f"method={','.join(options('method'))}"])
-    assert [one.settings.method.name for one in sweep.combinations] == list(options("method"))
+    assert [one.settings.method.name for one in sweep] == list(options("method"))
 
 
 def test_the_default_needs_nothing_but_the_install():

@@ -13,14 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.options import options
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.micro import generate
 from pedro_bench.data.micro_source import MicroSource
 from pedro_bench.data.splits import load_splits, make_splits
-from pedro_bench.experiment import run
 from pedro_bench.experiment.identity import run_key, versions
+from pedro_bench.grid import run
 from pedro_bench.protocols.data import Located
 from pedro_bench.protocols.settings import Settings, build_group
 from pedro_bench.protocols.task import Task

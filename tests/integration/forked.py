@@ -15,10 +15,6 @@ from pathlib import Path
 import torch
 import transformers.models.llama.modeling_llama  # noqa: F401  (SciPy's BLAS takes its memory here)
 
-import pedro_bench.backbones.llama
-import pedro_bench.cli.run
-import pedro_bench.cli.sweep
-import pedro_bench.experiment.runner  # noqa: F401  (imported for the forks)
 from pedro_bench.__main__ import main
 
 NEW_MOUNTS = 0x00020000

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-
 from pedro_bench.cli.compose import settings_of
+
 from pedro_bench.data.text_tokens import TextTokens
-from pedro_bench.experiment import run
+from pedro_bench.grid import run
 
 
 @pytest.mark.parametrize(("misread", "told"), [((), 0), (("<|end|>",), 4)])

@@ -1,4 +1,4 @@
-"""Hydra's launchers, each for real: jobs in processes of their own, one record each, one summary."""
+"""Launchers, each for real: workers in processes of their own, one record a run, one summary."""
 
 import json
 import os
@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from pedro_bench import records
-from pedro_bench.cli.launching import is_installed, pin_gpu, visible_gpus
+from pedro_bench.cli.hydra.launch import is_installed
 from pedro_bench.errors import ConfigError
+from pedro_bench.grid.gpus import pin_gpu, visible_gpus
 from tests.integration.grids import (
     arguments,
     environment,
@@ -63,17 +64,25 @@ def test_joblib(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
 TWO = [
     "-m",
     "method.r=2,4",
-    "hydra/launcher=processes",
     "trainer.num_epochs=99999",
     "trainer.eval_every_steps=100000",
     "trainer.checkpoint_every_steps=5",
 ]
 
 
-def two_jobs(tiny: Path, folder: Path, max_steps: int) -> subprocess.Popen[str]:
-    """Start a multirun of two jobs, each of which stands still after step 6 until `open_gate`."""
+LAUNCHED = [
+    pytest.param(["workers=2"], id="processes"),
+    pytest.param(["hydra/launcher=processes"], id="joblib", marks=needs("hydra_joblib_launcher")),
+]
+
+
+def two_runs(
+    tiny: Path, folder: Path, max_steps: int, launcher: list[str]
+) -> subprocess.Popen[str]:
+    """Start a grid of two runs, each of which stands still after step 6 until `open_gate`."""
     gated = write_gated(folder / "gate")
     own = [*arguments(tiny, write_sst2(folder / "data")), *TWO, f"trainer.max_steps={max_steps}"]
+    own += launcher
     own.remove("method=lora")
     return start(folder, *gated, *own)
 
@@ -100,37 +109,78 @@ def at_work(folder: Path, process: subprocess.Popen[str]) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@needs("hydra_joblib_launcher")
 @pytest.mark.fault(
-    what="A job's process dies, and joblib ends all the others",
-    how="SIGKILL to one of two processes of a multirun in training",
-    lost="nothing: both jobs are launched again, each alone, and go on at their checkpoints",
+    what="A worker of a grid dies",
+    how="SIGKILL to one of two workers in training, of the command's own and of joblib's",
+    lost="nothing: another worker goes on with its run at the last checkpoint, and the others train on",
 )
-def test_a_killed_process_costs_a_multirun_nothing(
-    tiny_folders: dict[str, Path], tmp_path: Path
+@pytest.mark.parametrize("launcher", LAUNCHED)
+def test_a_killed_worker_costs_a_grid_nothing(
+    launcher: list[str], tiny_folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    process = two_jobs(tiny_folders["llama"], tmp_path, 20)
-    os.kill(at_work(tmp_path, process)[0], signal.SIGKILL)
+    process = two_runs(tiny_folders["llama"], tmp_path, 20, launcher)
+    killed, other = at_work(tmp_path, process)
+    os.kill(killed, signal.SIGKILL)
     open_gate(tmp_path)
     code, output, errors = finish(process)
     assert code == 0, errors
     assert json.loads(output)["finished"] == 2
     assert not list((tmp_path / "results").rglob("leases"))
+    assert (tmp_path / "gate" / f"step-{other}").read_text() == "20"
+
+
+DEADLY = """
+import os
+import signal
+from dataclasses import dataclass
+
+from pedro_bench.methods.lora import Lora
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadly(Lora):
+    def after_step(self, adapter, step, num_steps):
+        if step == 3 and self.r == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.fault(
+    what="A run that ends every worker",
+    how="SIGKILL at its third step, whichever worker takes it",
+    lost="that run: it is recorded as failed after its second worker; the others end, and it can be retried",
+)
+def test_a_run_that_ends_two_workers_is_recorded_as_failed(
+    tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    chosen = write_gated(tmp_path / "gate")
+    (tmp_path / "gate" / "gated.py").write_text(DEADLY.replace("Deadly", "Gated"))
+    own = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"), "workers=2")
+    own.remove("method=lora")
+    code, output, errors = finish(start(tmp_path, *chosen, *own, "-m", "method.r=2,4"))
+    assert code == 1, errors
+    well, deadly = json.loads(output)["jobs"]
+    assert (well["status"], deadly["status"]) == ("finished", "failed")
+    assert "got 2 workers that died in this one" in deadly["errors"][0]
+    [run] = deadly["runs"]
+    assert run["status"] == "failed"
+    assert deadly["errors"] == [f"seed 0: {run['error']}"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@needs("hydra_joblib_launcher")
 @pytest.mark.fault(
-    what="Ctrl-C or SIGTERM to a multirun in processes",
-    how="sent to a command whose two processes train",
+    what="Ctrl-C or SIGTERM to a grid in processes",
+    how="sent to a command whose two workers train, its own and joblib's",
     lost="nothing: it waits for both to save, and gives both runs back",
 )
+@pytest.mark.parametrize("launcher", LAUNCHED)
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_multirun_lets_its_processes_save(
-    kind: signal.Signals, tiny_folders: dict[str, Path], tmp_path: Path
+def test_a_signal_to_a_grid_lets_its_workers_save(
+    kind: signal.Signals, launcher: list[str], tiny_folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    process = two_jobs(tiny_folders["llama"], tmp_path, 100_000)
+    process = two_runs(tiny_folders["llama"], tmp_path, 100_000, launcher)
     numbers = at_work(tmp_path, process)
     process.send_signal(kind)
     open_gate(tmp_path)
@@ -148,26 +198,46 @@ def test_a_signal_to_a_multirun_lets_its_processes_save(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@needs("hydra_joblib_launcher")
 @pytest.mark.fault(
-    what="One job of a multirun is asked to leave",
-    how="SIGTERM to one of two processes in training",
-    lost="nothing: it saves and is told as interrupted, the other job goes on to its end",
+    what="A command dies whose workers train",
+    how="SIGKILL to a command with two workers",
+    lost="nothing: the workers save, give their runs back and end",
 )
-def test_a_job_that_is_asked_to_leave_stops_no_other(
+def test_workers_end_with_their_command(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+    process = two_runs(tiny_folders["llama"], tmp_path, 100_000, ["workers=2"])
+    at_work(tmp_path, process)
+    process.kill()
+    open_gate(tmp_path)
+    finish(process)
+    deadline = time.monotonic() + 300
+    held = [True]
+    while any(held) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        texts = [path.read_text() for path in found(tmp_path / "results", "leases/*")]
+        held = [json.loads(text[12:])["owner"] is not None for text in texts if text]
+    assert held == [False, False]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.fault(
+    what="One worker of a grid is asked to end",
+    how="SIGTERM to one of two workers in training",
+    lost="nothing: it saves and gives its run back, and the other worker takes it up",
+)
+def test_a_worker_that_is_asked_to_end_stops_no_other(
     tiny_folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    process = two_jobs(tiny_folders["llama"], tmp_path, 20)
-    os.kill(at_work(tmp_path, process)[0], signal.SIGTERM)
+    process = two_runs(tiny_folders["llama"], tmp_path, 20, ["workers=2"])
+    left, other = at_work(tmp_path, process)
+    os.kill(left, signal.SIGTERM)
     open_gate(tmp_path)
     code, output, errors = finish(process)
-    assert code == 1, errors
-    jobs = {job["status"]: job for job in json.loads(output)["jobs"]}
-    assert jobs["failed"]["errors"] == [
-        "interrupted, SIGTERM came. The same command goes on there."
-    ]
-    assert [run["status"] for run in jobs["failed"]["runs"]] == ["running"]
-    assert [run["status"] for run in jobs["finished"]["runs"]] == ["finished"]
+    assert code == 0, errors
+    assert json.loads(output)["finished"] == 2
+    steps = {path.name: path.read_text() for path in (tmp_path / "gate").glob("step-*")}
+    assert steps.keys() == {f"step-{left}", f"step-{other}"}  # no third worker
+    assert steps[f"step-{other}"] == "20"
 
 
 @pytest.mark.slow
@@ -235,7 +305,7 @@ def test_every_process_of_a_machine_gets_a_gpu_of_its_own(
 ) -> None:
     """Whichever command it is of: every process here has another sweep's folder."""
     script = (
-        "import os, sys; from pathlib import Path; from pedro_bench.cli.launching import pin_gpu; "
+        "import os, sys; from pathlib import Path; from pedro_bench.grid.gpus import pin_gpu; "
         "pin_gpu(Path(sys.argv[1])); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); "
         "sys.stdin.read()"
     )
@@ -262,7 +332,7 @@ def test_every_process_of_a_machine_gets_a_gpu_of_its_own(
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(gpus))
         with pytest.raises(
-            ConfigError, match=r"n_jobs must be at most .*got 2 GPUs.*set hydra.launcher.n_jobs=2"
+            ConfigError, match=r"workers must be at most .*got 2 GPUs.*set workers=2"
         ):
             pin_gpu(tmp_path / "third")
         processes[0].kill()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench import experiment, records
+from pedro_bench import grid, records
 from pedro_bench.__main__ import main
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.experiment import runner
-from pedro_bench.experiment.leases import Leases
-from pedro_bench.experiment.leftovers import working_folder
+from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.training.working_folder import working_folder
 from tests.integration.grids import arguments, write_sst2
 
 
@@ -35,12 +35,12 @@ def killed_before_removal(settings: Settings) -> tuple[Path, Path]:
     child = os.fork()
     if child == 0:
         runner.restart = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
-        experiment.run(settings)
+        grid.run(settings)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     assert os.WIFSIGNALED(status)
     assert os.WTERMSIG(status) == signal.SIGKILL
-    [(_, path, found)] = experiment.plan(settings)
+    [(_, path, found)] = grid.plan(settings)
     assert found == "finished"
     folder = working_folder(settings, path)
     assert (folder / "phase-0").is_dir()
@@ -62,7 +62,7 @@ def test_checkpoints_of_a_killed_worker_do_not_stay(
     if is_multirun:
         assert main(["-m", *overrides]) == 0
     else:
-        experiment.run(settings)
+        grid.run(settings)
     assert path.read_bytes() == content
     assert [one.name for one in folder.iterdir()] == ["adapter"]
     assert not (path.parent / "leases").exists()
@@ -72,16 +72,16 @@ def test_a_run_that_another_worker_does_again_is_left_alone(settings: Settings) 
     path, folder = killed_before_removal(settings)
     held = Leases(path.parent, settings.lease_seconds).take(path.stem)
     assert held is not None
-    experiment.run(settings)
+    grid.run(settings)
     assert (folder / "phase-0").is_dir()
     held.release(is_done=True)
 
 
 def test_kept_checkpoints_stay(settings: Settings) -> None:
-    experiment.run(replace(settings, keep_checkpoints=True))
-    [(_, path, _)] = experiment.plan(settings)
+    grid.run(replace(settings, keep_checkpoints=True))
+    [(_, path, _)] = grid.plan(settings)
     kept = sorted((working_folder(settings, path) / "phase-0").rglob("*"))
     assert kept
-    experiment.run(settings)
+    grid.run(settings)
     assert sorted((working_folder(settings, path) / "phase-0").rglob("*")) == kept
     assert records.read(path).status == "finished"

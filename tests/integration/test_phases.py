@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from pedro_bench.cli.compose import settings_of
-from pedro_bench.experiment import run
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.grid import run
 from pedro_bench.methods.lora import Lora
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings

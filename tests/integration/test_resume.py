@@ -126,6 +126,7 @@ def test_a_killed_command_leaves_the_record_of_the_uninterrupted_one(
         "trainer.eval_every_steps=2",
         "trainer.checkpoint_every_steps=1",
         f"seeds={seeds}".replace(" ", ""),
+        "workers=1",
     )
     assert killed >= 3
     found = [sorted((tmp_path / one / "results").rglob("*.json")) for one in ("whole", "killed")]
@@ -148,7 +149,7 @@ def test_a_grid_killed_thirty_times_ends_like_the_uninterrupted_one(
     tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PEDRO_BENCH_KILLS", "30")
-    grid = ["method=lora,pedro", "trainer.checkpoint_every_steps=1", "seeds=[0,1]"]
+    grid = ["method=lora,pedro", "trainer.checkpoint_every_steps=1", "seeds=[0,1]", "workers=1"]
     data = write_sst2(tmp_path / "data")
     overrides = arguments(tiny_folders["llama"], data, "output=text", *grid)
     overrides.remove("method=lora")

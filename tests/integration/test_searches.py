@@ -9,8 +9,9 @@ import pytest
 from safetensors.torch import load_file
 
 from pedro_bench import records
-from pedro_bench.cli.compose import settings_of
-from pedro_bench.experiment import load, run
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.experiment import load
+from pedro_bench.grid import run
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.settings import build_group

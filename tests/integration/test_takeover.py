@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from pedro_bench import experiment, records
+from pedro_bench import grid, records
 from pedro_bench.__main__ import main
-from pedro_bench.cli import sweep
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli import run as cli_run
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import TrainingError
 from pedro_bench.experiment import runner
-from pedro_bench.experiment.owner import Owner
+from pedro_bench.grid import worker
+from pedro_bench.grid.grid import Grid
+from pedro_bench.grid.owner import Owner
+from pedro_bench.grid.worker import work_on
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.training.interruption import Interrupted, interruption
 from pedro_bench.training.tracking import NoTracking
@@ -45,9 +48,9 @@ def taken_over(path: Path, content: bytes) -> None:
 
 def other_record(settings: Settings) -> tuple[Path, bytes]:
     """Run to the end and tidy up; return the record's path and what another worker would write."""
-    experiment.run(settings)
-    [(_, path, _)] = experiment.plan(settings)
-    record = replace(records.read(path), timing=FINISHED_BY_THE_OTHER)
+    grid.run(settings)
+    [(_, path, _)] = grid.plan(settings)
+    record = records.read(path).changed(timing=FINISHED_BY_THE_OTHER)
     records.write(record, settings.results_dir)
     content = path.read_bytes()
     path.unlink()
@@ -90,10 +93,10 @@ def test_a_finished_record_of_another_worker_stays(
         )
     else:
         sleeps_in(name, monkeypatch, path, content, fails=fails)
-    worked = experiment.work(settings, waits=False)
+    planned = Grid.planned([((), settings)])
+    work_on(planned, 0, waits=False)
     assert path.read_bytes() == content
-    assert worked.left == (path,)
-    assert worked.records[0]["timing"] == FINISHED_BY_THE_OTHER
+    assert planned.records(0)[0]["timing"] == FINISHED_BY_THE_OTHER
     assert not records.predictions_path(path).exists()
 
 
@@ -107,11 +110,11 @@ def test_of_several_processes_one_that_fails_ends_the_command(
 
     monkeypatch.setattr(runner, "train_phases", fails)
     monkeypatch.setattr(runner, "is_one_of_several", lambda: os.environ.get("SEVERAL") == "yes")
-    assert experiment.run(settings)[0]["status"] == "failed"
+    assert grid.run(settings)[0]["status"] == "failed"
     monkeypatch.setenv("SEVERAL", "yes")
     with pytest.raises(MemoryError):
-        experiment.run(settings)
-    [(_, path, status)] = experiment.plan(settings)
+        grid.run(settings)
+    [(_, path, status)] = grid.plan(settings)
     assert status == "failed"
     assert records.read(path).error == "MemoryError: of this process alone"
 
@@ -135,7 +138,7 @@ def test_a_signal_that_meets_a_takeover_ends_the_command(
 
     monkeypatch.setattr(runner, "train_phases", loses_and_is_asked)
     with pytest.raises(Interrupted, match="SIGTERM came") as caught:
-        experiment.work(settings, waits=False)
+        work_on(Grid.planned([((), settings)]), 0, waits=False)
     assert caught.value.exit_code == 143
 
 
@@ -145,20 +148,20 @@ def test_a_multirun_does_no_run_again_that_ended_meanwhile(
     """Another worker tried a failed run again, after this command had planned and before its job began."""
     calls: list[int] = []
     monkeypatch.setattr(runner, "train_phases", fails_always(calls))
-    assert experiment.run(settings)[0]["status"] == "failed"
-    [(_, path, _)] = experiment.plan(settings)
+    assert grid.run(settings)[0]["status"] == "failed"
+    [(_, path, _)] = grid.plan(settings)
     tiny = Path(settings.resolved_config["backbone"]["path"])
     command = ["-m", *arguments(tiny, tmp_path / "data"), "trainer.max_steps=2", "retry=true"]
     assert main(command) == 1
     assert len(calls) == 2
-    whole = sweep.work_off
+    whole = cli_run.work
 
-    def later(*args: Any) -> None:
-        again = replace(records.read(path), notes=["of another worker"])
+    def later(planned: Grid, *, waits: bool) -> None:
+        again = records.read(path).changed(notes=["of another worker"])
         records.write(again, settings.results_dir)
-        whole(*args)
+        whole(planned, waits=waits)
 
-    monkeypatch.setattr(sweep, "work_off", later)
+    monkeypatch.setattr(cli_run, "work", later)
     assert main(command) == 1
     assert len(calls) == 2
 
@@ -174,6 +177,6 @@ def test_only_the_main_process_opens_a_tracker(
         raise TrainingError("no training is needed, got one.")
 
     monkeypatch.setattr(runner, "train_phases", looks)
-    monkeypatch.setattr(experiment, "is_main", lambda: rank == "0")
-    experiment.work(replace(settings, tracking=NoTracking(name="service")))
+    monkeypatch.setattr(worker, "is_main", lambda: rank == "0")
+    grid.run(replace(settings, tracking=NoTracking(name="service")))
     assert found == ["service" if rank == "0" else "none"]

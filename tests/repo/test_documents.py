@@ -20,9 +20,9 @@ from pedro_bench.cli import (
     tables,
 )
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.compose import settings_of
-from pedro_bench.cli.grids import sweeps_of
-from pedro_bench.cli.overrides import split_extra
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.grids import combinations_of
+from pedro_bench.cli.hydra.overrides import split_extra
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -58,9 +58,9 @@ def test_the_readmes_commands_compose(module, arguments):
         assert (REPOSITORY / "pedro_bench" / "cli" / f"{name}.py").is_file()
         values, others = split_extra(arguments, OWN_KEYS[name])
         assert set(values) == set(OWN_KEYS[name])
-        assert sweeps_of(others) if name == "plan" else settings_of(others)
+        assert combinations_of(others) if name == "plan" else settings_of(others)
     elif "-m" in arguments:
-        assert sweeps_of([word for word in arguments if word != "-m"])[0].combinations
+        assert combinations_of([word for word in arguments if word != "-m"])[0]
     else:
         assert settings_of([word for word in arguments if not word.startswith("--")])
 

@@ -71,7 +71,7 @@ def use(calls: list[tuple[str, str]], endpoint: str, home: Path, *, offline: boo
     """Call the hub module in a process of its own; return what each call says or returns."""
     script = f"""
 from pedro_bench.backbones.hub import fetch_config, fetch_snapshot, fetch_tokenizer
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.hub import HubSource
 from pedro_bench.errors import PedroBenchError
 def read_dataset(repository, revision):

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import pytest
 
-from pedro_bench import experiment
+from pedro_bench import grid
 from pedro_bench.backbones.shapes import read_shape
 from pedro_bench.cli.budget import nearest_size, settings_from, size_field
-from pedro_bench.cli.compose import configuration_of, settings_of
-from pedro_bench.cli.jobs import sweep_of
+from pedro_bench.cli.hydra.compose import configuration_of, settings_of
+from pedro_bench.cli.hydra.sweep import sweep_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.method import Method, ParameterCount
 from tests.tiny import METHOD_NAMES, build_method
@@ -117,9 +117,7 @@ def test_a_budget_on_the_command_line_is_the_run_of_its_size(tmp_path):
     size = asked.method.r
     typed = settings_of([*place, f"method.r={size}"])
     assert asked.method == typed.method
-    assert [entry[1] for entry in experiment.plan(asked)] == [
-        entry[1] for entry in experiment.plan(typed)
-    ]
+    assert [entry[1] for entry in grid.plan(asked)] == [entry[1] for entry in grid.plan(typed)]
     assert asked.resolved_config["budget"] == {
         "asked": 30000,
         "field": "r",
@@ -140,7 +138,7 @@ def test_the_size_follows_the_backbone():
 
 def test_a_sweep_over_budgets():
     sweep = sweep_of(["method=pedro,ia3", "method.budget=2e4,8e4"])
-    sizes = [one.settings.method.r for one in sweep.combinations]
+    sizes = [one.settings.method.r for one in sweep]
     assert sizes[0] < sizes[1]
     assert sizes[2] < sizes[3]
     with pytest.raises(ConfigError, match=r"in place of method\.r, got both: .*method\.budget=1"):

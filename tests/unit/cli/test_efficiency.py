@@ -10,8 +10,8 @@ import pytest
 
 from pedro_bench.cli import efficiency as command_module
 from pedro_bench.cli.command import BAD_INPUT, DONE, guarded
-from pedro_bench.cli.compose import configuration_of
 from pedro_bench.cli.efficiency import efficiency
+from pedro_bench.cli.hydra.compose import configuration_of
 from pedro_bench.efficiency.request import DEFAULTS, request_of
 
 SMALL = [

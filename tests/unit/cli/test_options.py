@@ -5,14 +5,14 @@ import sys
 import pytest
 
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.compose import (
+from pedro_bench.cli.help import help_text
+from pedro_bench.cli.hydra.compose import (
     configuration_of,
-    launcher_config,
+    search_path,
     settings_of,
     side_by_side,
 )
-from pedro_bench.cli.help import help_text
-from pedro_bench.cli.jobs import sweep_of
+from pedro_bench.cli.hydra.sweep import sweep_of
 from pedro_bench.cli.options import groups, options, outside_options
 from pedro_bench.errors import ConfigError
 
@@ -59,11 +59,10 @@ def test_a_sweep_and_an_experiment_of_another_folder(folder):
     with outside_options([f"--config-dir={folder}"]) as others:
         assert others == []
         sweep = sweep_of(["method=mine,lora", "+experiment=small"])
-        found = [(one.settings.method.name, one.settings.method.r) for one in sweep.combinations]
+        found = [(one.settings.method.name, one.settings.method.r) for one in sweep]
         assert sorted(found) == [("lora", 2), ("lora", 5), ("mine", 2), ("mine", 5)]
-        assert {one.settings.suite for one in sweep.combinations} == {"small"}
-        with launcher_config(sweep.arguments) as (_, config):
-            assert str(folder) in config.hydra.overrides.hydra[0]
+        assert {one.settings.suite for one in sweep} == {"small"}
+        assert str(folder) in search_path()[0]
 
 
 def test_two_folders(folder, tmp_path):

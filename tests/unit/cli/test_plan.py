@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench import experiment, records
+from pedro_bench import grid, records
 from pedro_bench.analysis.reading import read_runs
 from pedro_bench.cli import earlier as earlier_module
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.compose import settings_of
 from pedro_bench.cli.earlier import Earlier
-from pedro_bench.cli.jobs import Combination
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.sweep import Combination
 from pedro_bench.cli.plan import _duration, look, plan
-from pedro_bench.experiment.leases import Leases
+from pedro_bench.grid.leases import Leases
 from pedro_bench.records import RunRecord
 
 GRID = ["method=lora", "task=copa", "device=cpu"]
@@ -27,7 +27,7 @@ def planned(capsys, *arguments):
 
 
 def write(settings, seed, **changes):
-    (path,) = [place for number, place, _ in experiment.plan(settings) if number == seed]
+    (path,) = [place for number, place, _ in grid.plan(settings) if number == seed]
     fields = {
         "key": path.stem.split("--")[3],
         "status": "finished",
@@ -106,7 +106,7 @@ def test_a_large_grid_goes_through_the_records_once(tmp_path, monkeypatch):
     write(settings, 0)
     monkeypatch.setattr(earlier_module, "read_runs", lambda paths: CountedRuns(read_runs(paths)))
     monkeypatch.setattr(CountedRuns, "passes", 0)
-    jobs = [Combination((), (), replace(settings, suite=f"suite{number}")) for number in range(20)]
+    jobs = [Combination((), replace(settings, suite=f"suite{number}")) for number in range(20)]
     found = look(jobs, ())
     assert {job["seconds_per_run"] for job in found["jobs"]} == {25.0}
     assert CountedRuns.passes == 1
@@ -116,7 +116,7 @@ def test_runs_made_with_other_code_are_told(tmp_path, capsys):
     where = f"results_dir={tmp_path}"
     settings = settings_of([*GRID, where])
     write(settings, 0)
-    path = experiment.plan(settings)[0][1]
+    path = grid.plan(settings)[0][1]
     key = path.stem.split("--")[3]
     moved = path.rename(path.with_name(path.name.replace(key, "0" * 12)))
     moved.write_text(moved.read_text().replace(key, "0" * 12))
@@ -162,7 +162,7 @@ def test_a_watch_ends_with_the_last_run_and_tells_who_is_at_it(tmp_path, capsys)
     settings = settings_of([*GRID, where])
     for seed in range(4):
         write(settings, seed)
-    path = experiment.plan(settings)[4][1]
+    path = grid.plan(settings)[4][1]
     lease = Leases(path.parent, 60).take(path.stem)
     found = planned(capsys, *GRID, where)
     assert (found["workers"], found["seconds"], found["seconds_left"]) == (1, 25.0, 25.0)

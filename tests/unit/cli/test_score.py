@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.score import read_predictions, score
 from pedro_bench.data.splits import load_splits
 from pedro_bench.errors import DataError

@@ -12,7 +12,7 @@ import string
 import pytest
 from scipy import stats
 
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.score import score
 from pedro_bench.data.splits import load_splits
 

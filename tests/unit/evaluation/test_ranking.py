@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.encoding import continuation_ids, encode
 from pedro_bench.data.splits import load_splits
 from pedro_bench.errors import ConfigError, DataError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.checks import later
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.options import options
 from pedro_bench.evaluation.config import EvaluationConfig
 from pedro_bench.experiment import identity
@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 KEYS = """
 import json
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.options import options
 from pedro_bench.experiment.identity import run_key
 runs = [["method=" + name, "task=boolq"] for name in sorted(options("method"))]

@@ -11,7 +11,7 @@ from pedro_bench import records
 from pedro_bench.errors import TrainingError
 from pedro_bench.experiment import peers
 from pedro_bench.experiment.peers import REASON, made_ready, reasons_told
-from pedro_bench.experiment.sharing import Claims
+from pedro_bench.grid.claims import Claims
 from pedro_bench.records import RunRecord
 from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identity
 

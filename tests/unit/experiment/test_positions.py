@@ -11,12 +11,12 @@ import torch
 
 import pedro_bench
 from pedro_bench.backbones.shapes import position_limit
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.evaluation.batches import check_positions
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
-from pedro_bench.experiment import run
+from pedro_bench.grid import run
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.settings import tokens_left

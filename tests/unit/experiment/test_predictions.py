@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.splits import load_splits
 from pedro_bench.evaluation.prediction import Prediction
 from pedro_bench.experiment.predictions import example_scores, prediction_lines

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.instruct.answering import answer_all

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench.cli.compose import configuration_of
+from pedro_bench.cli.hydra.compose import configuration_of
 from pedro_bench.cli.score import score
 from pedro_bench.errors import ConfigError
 from pedro_bench.metrics import caption_programs

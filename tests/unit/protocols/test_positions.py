@@ -29,7 +29,7 @@ def test_a_limit_that_leaves_nothing_is_refused():
 
 
 def test_every_command_reads_the_same_limit():
-    from pedro_bench.cli.compose import settings_of
+    from pedro_bench.cli.hydra.compose import settings_of
 
     assert settings_of(["method=lpt", "task=boolq", "trainer=paper"]).max_tokens == 1984
     assert settings_of(["method=pedro", "task=boolq", "trainer=paper"]).max_tokens == 2048

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from pedro_bench.cli.rerun import command_of
+from pedro_bench.cli.hydra.rerun import command_of
 from pedro_bench.reporting.page import page
 from tests.unit.analysis.runs import built, five, run
 

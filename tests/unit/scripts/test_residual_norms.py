@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 

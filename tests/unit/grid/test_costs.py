@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from pedro_bench.cli.compose import settings_of
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.options import options
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.micro import generate
-from pedro_bench.experiment import costs
-from pedro_bench.experiment.costs import modelled_cost, most_steps
+from pedro_bench.grid import costs
+from pedro_bench.grid.costs import modelled_cost, most_steps
 
 LLAMA = 6_738_415_616
 ANSWERING = {

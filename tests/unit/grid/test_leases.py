@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.errors import RecordError
-from pedro_bench.experiment.leases import BEATS_PER_LEASE, Leases
-from pedro_bench.experiment.owner import Owner
+from pedro_bench.grid.leases import BEATS_PER_LEASE, Leases
+from pedro_bench.grid.owner import Owner
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = "lora--sst2--tiny--0123456789ab--seed0"
@@ -174,7 +174,7 @@ def test_the_holder_shows_that_it_lives_and_learns_that_it_lost(tmp_path):
 def test_a_killed_worker_of_this_machine_gives_its_run_back_at_once(tmp_path):
     script = (
         "import sys, time; from pathlib import Path; "
-        "from pedro_bench.experiment.leases import Leases; "
+        "from pedro_bench.grid.leases import Leases; "
         f"lease = Leases(Path({str(tmp_path)!r}), 600).take({RUN!r}); "
         "print('held', flush=True); time.sleep(600)"
     )
@@ -199,7 +199,7 @@ def test_a_killed_worker_of_this_machine_gives_its_run_back_at_once(tmp_path):
 RACER = """
 import os, random, sys
 from pathlib import Path
-from pedro_bench.experiment.leases import Leases
+from pedro_bench.grid.leases import Leases
 folder, name, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 leases = Leases(folder / "suite", 600)
 print("ready", flush=True)
@@ -263,3 +263,52 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RecordError, match=r"leases must be writable, got .*results_dir=…"):
         Leases(tmp_path / "file", 60).take(RUN)
+
+
+@pytest.mark.parametrize(
+    ("steps", "grids", "crashes"),
+    [
+        ((0, 0, 0), "aaa", [0, 1, 2]),
+        ((0, 10, 10), "aaa", [0, 1, 2]),
+        ((0, 10, 20), "aaa", [0, 1, 1]),  # it got further in between
+        ((0, 0, 0), "aba", [0, 0, 0]),  # another command's worker
+        ((0, 0, 0), "abb", [0, 0, 1]),
+    ],
+)
+def test_deaths_of_a_commands_own_workers_are_counted(
+    steps: tuple[int, ...],
+    grids: str,
+    crashes: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Owner, "is_dead", lambda _: True)
+    found = []
+    for saved, grid in zip(steps, grids, strict=True):
+        lease = Leases(tmp_path, 60, grid=grid).take(RUN, steps=saved)
+        assert lease is not None
+        found.append(lease.crashes)
+    assert found == crashes
+
+
+def test_who_gives_a_run_back_has_not_died(tmp_path: Path) -> None:
+    for _ in range(3):
+        lease = Leases(tmp_path, 60, grid="a").take(RUN)
+        assert lease is not None
+        assert lease.crashes == 0
+        lease.release(is_done=False)
+
+
+def test_a_watcher_frees_the_run_of_a_holder_that_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = Leases(tmp_path, 60, grid="a")
+    assert leases.take(RUN) is not None
+    leases.free(RUN)
+    assert leases.holder(RUN) is not None  # its holder lives
+    monkeypatch.setattr(Owner, "is_dead", lambda _: True)
+    leases.free(RUN)
+    assert leases.holder(RUN) is None
+    lease = leases.take(RUN)
+    assert lease is not None
+    assert lease.crashes == 1

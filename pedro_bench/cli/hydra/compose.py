@@ -13,14 +13,12 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pedro_bench.cli.budget import settings_from
+from pedro_bench.cli.hydra.overrides import GRID, normal, parse, parse_single, told
 from pedro_bench.cli.options import conf_folder, conf_folders
-from pedro_bench.cli.overrides import GRID, normal, parse, parse_single, told
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import Settings
 
@@ -87,7 +85,7 @@ def grid_of(arguments: Sequence[str]) -> dict[str, Any]:
     """Return what the chosen experiment says of its grid, not yet composed.
 
     Returns:
-        Its `grid` node (see `cli/grids.py`), and under `params` what Hydra's sweeper would sweep over.
+        Its `grid` node (see `cli/hydra/grids.py`), and under `params` what Hydra's sweeper would sweep over.
 
     Raises:
         ConfigError: If the overrides are wrong.
@@ -102,39 +100,27 @@ def grid_of(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def launcher_config(arguments: Sequence[str]) -> Iterator[tuple[ConfigLoader, DictConfig]]:
-    """Compose what a Hydra launcher starts with, and keep Hydra ready for the time of a `with` block.
-
-    Args:
-        arguments: A sweep's overrides that have one value, and of Hydra's own node.
-    """
-    with composer():
-        config = compose(["hydra.mode=MULTIRUN", *arguments])
-        yield GlobalHydra.instance().config_loader(), config
-
-
-@contextmanager
 def composer() -> Iterator[None]:
     """Keep Hydra ready for the time of a `with` block."""
     with initialize_config_dir(str(conf_folder()), version_base=HYDRA_VERSION_BASE):
         yield
 
 
-def _search_path() -> list[str]:
+def search_path() -> list[str]:
     """Return the override that tells Hydra of folders other than the package's own."""
     outside = [f"file://{folder}" for folder in conf_folders()[1:]]
     return [f"hydra.searchpath={json.dumps(outside, ensure_ascii=False)}"] if outside else []
 
 
-def compose(arguments: Sequence[str]) -> DictConfig:
+def compose(arguments: Sequence[str], name: str = "config") -> DictConfig:
     """Compose with Hydra; the result has its `hydra` node.
 
     Raises:
         ConfigError: With Hydra's reason as one sentence.
     """
     with told():
-        overrides = [*_search_path(), *arguments]
-        return hydra_compose("config", overrides=overrides, return_hydra_config=True)
+        overrides = [*search_path(), *arguments]
+        return hydra_compose(name, overrides=overrides, return_hydra_config=True)
 
 
 def stripped(config: DictConfig) -> DictConfig:

@@ -10,15 +10,10 @@ from pathlib import Path
 
 from pedro_bench import records
 from pedro_bench.errors import RecordError
-from pedro_bench.experiment.leases import Leases
 from pedro_bench.experiment.sharing import status_of
+from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.training.working_folder import restart
-
-
-def working_folder(settings: Settings, path: Path) -> Path:
-    """Return the folder of a run's checkpoints and adapter, from the path of its record."""
-    return Path(settings.output_dir) / settings.suite / path.stem
+from pedro_bench.training.working_folder import restart, working_folder
 
 
 def clear_leftovers(settings: Settings, paths: Iterable[Path]) -> None:

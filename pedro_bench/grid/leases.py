@@ -19,18 +19,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pedro_bench.errors import RecordError
-from pedro_bench.experiment.owner import Owner
+from pedro_bench.grid.owner import Owner
 
 FOLDER = "leases"
 BEATS_PER_LEASE = 6
 """How often a holder counts up within a lease; so many beats must be missed before it counts as dead."""
 
 _WIDTH = 12
+_KEPT = ("seconds", "grid", "crashes", "steps")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class _State:
     seconds: float = 0.0
     beat: str = ""
     is_free: bool = True
+    grid: str = ""
+    crashes: int = 0
+    steps: int = 0
 
 
 class Lease:
@@ -50,12 +53,17 @@ class Lease:
     Args:
         path: The lease's file.
         on_loss: Called, from that thread or by `look`, if another worker has taken the run.
+
+    Attributes:
+        is_lost: Whether another worker has taken the run.
+        crashes: How many workers of one grid died in this run since it last got further.
     """
 
     def __init__(self, path: Path, state: _State, on_loss: Callable[[], None] | None) -> None:
         self._path, self._state, self._on_loss = path, state, on_loss
         self._is_over = threading.Event()
         self.is_lost = False
+        self.crashes = state.crashes
         self._thread = threading.Thread(target=self._live, name="lease", daemon=True)
         self._thread.start()
 
@@ -76,7 +84,11 @@ class Lease:
             _remove(folder, stem, generation)
             with contextlib.suppress(OSError):  # others hold runs, or make the folder anew
                 folder.rmdir()
-        elif not self.is_lost and _create(_file(folder, stem, generation + 1), _content(None, 0)):
+            return
+        free = replace(
+            self._state, generation=generation + 1, owner=None, seconds=0.0, crashes=self.crashes
+        )
+        if not self.is_lost and _create(_file(folder, stem, free.generation), _content(free)):
             _remove(folder, stem, generation)
 
     def look(self) -> None:
@@ -126,28 +138,37 @@ class Leases:
         suite_folder: The folder of the suite's records.
         seconds: After how many seconds without a sign of life this worker's own leases lapse.
         clock: Gives seconds that never go back; only differences count.
+        grid: Names the command that this worker is of; only deaths of its own workers are counted.
     """
 
     def __init__(
-        self, suite_folder: Path, seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        suite_folder: Path,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        grid: str = "",
     ) -> None:
         self.folder = suite_folder / FOLDER
         self.seconds = seconds
+        self.grid = grid
         self._clock = clock
         self._watched: dict[str, tuple[tuple[int, str], float]] = {}
 
-    def take(self, stem: str, on_loss: Callable[[], None] | None = None) -> Lease | None:
+    def take(
+        self, stem: str, on_loss: Callable[[], None] | None = None, steps: int = 0
+    ) -> Lease | None:
         """Take a run that is free or whose holder is dead; return None if another worker has it.
 
         Args:
             stem: Stem of the run's record.
             on_loss: Called from another thread if the run is taken away.
+            steps: How many steps of the run are saved: who got further has not crashed before.
 
         Raises:
             RecordError: If the folder cannot be written.
         """
         try:
-            held = self._take(stem)
+            held = self._take(stem, steps)
         except OSError as error:
             raise RecordError(
                 f"folder {self.folder} must be writable, got {error.strerror or error}: choose "
@@ -157,20 +178,35 @@ class Leases:
             return None
         return Lease(_file(self.folder, stem, held.generation), held, on_loss)
 
-    def _take(self, stem: str) -> _State | None:
+    def _take(self, stem: str, steps: int) -> _State | None:
         """Create the next generation of a run that may be taken."""
         state = self._state(stem)
         if not (state.is_free or self._is_dead(stem, state)):
             return None
-        held = _State(state.generation + 1, Owner.here(), self.seconds, is_free=False)
+        died = not state.is_free and state.grid == self.grid != ""
+        held = _State(
+            state.generation + 1,
+            Owner.here(),
+            self.seconds,
+            is_free=False,
+            grid=self.grid,
+            crashes=(state.crashes if steps <= state.steps else 0) + died,
+            steps=steps,
+        )
         path = _file(self.folder, stem, held.generation)
-        if not _create(path, _content(held.owner, self.seconds)) or _read(path).owner != held.owner:
+        if not _create(path, _content(held)) or _read(path).owner != held.owner:
             return None
         if _newest(self.folder, stem) > held.generation:
             return None  # a run given back just now, and taken by a third
         _remove(self.folder, stem, state.generation)
         self._watched.pop(stem, None)
         return held
+
+    def free(self, stem: str, steps: int = 0) -> None:
+        """Give back, in the place of a holder that is dead as far as this worker has watched, its run."""
+        lease = None if self.holder(stem) is None else self.take(stem, steps=steps)
+        if lease is not None:
+            lease.release(is_done=False)
 
     def holder(self, stem: str) -> str | None:
         """Return who holds a run, as `host:pid`, or None where it is free."""
@@ -238,9 +274,10 @@ def _remove(folder: Path, stem: str, generation: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def _content(owner: Owner | None, seconds: float) -> bytes:
+def _content(state: _State) -> bytes:
     """Return a lease's text: the beat, of a fixed width, and who holds the run."""
-    body: dict[str, Any] = {"owner": None if owner is None else vars(owner), "seconds": seconds}
+    owner = None if state.owner is None else vars(state.owner)
+    body = {"owner": owner, **{name: getattr(state, name) for name in _KEPT}}
     return f"{0:0{_WIDTH}d}{json.dumps(body)}\n".encode()
 
 
@@ -278,6 +315,7 @@ def _read(path: Path) -> _State:
     try:
         body = json.loads(text[_WIDTH:])
         owner = None if body["owner"] is None else Owner(**body["owner"])
-        return _State(generation, owner, float(body["seconds"]), text[:_WIDTH], owner is None)
+        kept = {name: body[name] for name in _KEPT if name in body}
+        return _State(generation, owner, beat=text[:_WIDTH], is_free=owner is None, **kept)
     except (ValueError, KeyError, TypeError):
         return _State(generation, beat=text[:_WIDTH], is_free=False)

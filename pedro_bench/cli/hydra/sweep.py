@@ -1,63 +1,50 @@
-"""Jobs: the combinations of a sweep, composed and checked before the first of them runs.
+"""A sweep: its combinations, composed and checked before the first of them runs.
 
-Composing takes Hydra a tenth of a second and more, and a sweep may have a thousand jobs. So what Hydra merges
-from files is composed once for each choice of options, and a job's own values are set on a copy of it, by
-Hydra's own routine; a test compares the two ways. A group's part depends on its own overrides and on those
-of no group, since no YAML refers to another group.
+Composing takes Hydra a tenth of a second and more, and a sweep may have a thousand combinations. So what
+Hydra merges from files is composed once for each choice of options, and a combination's own values are set
+on a copy of it; a test compares the two ways. A group's part depends on its own overrides and on those of no
+group, since no YAML refers to another group.
 """
 
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from pedro_bench.cli.budget import settings_from
-from pedro_bench.cli.compose import compose, composer, keys_of, plain_of, stripped
-from pedro_bench.cli.overrides import normal, parse, told
+from pedro_bench.cli.hydra.compose import compose, composer, keys_of, plain_of, stripped
+from pedro_bench.cli.hydra.overrides import normal, parse, told
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import GROUPS, Settings
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One job of a sweep.
+    """One configuration of a sweep.
 
     Attributes:
         overrides: Those that tell it from the others, as shown.
-        arguments: All of them, for Hydra.
-        settings: What they build.
+        settings: What all of its overrides build.
     """
 
     overrides: tuple[str, ...]
-    arguments: tuple[str, ...]
     settings: Settings
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """A multirun, every combination of it checked.
-
-    Attributes:
-        arguments: Overrides that all jobs share, those of Hydra's own node included, normalised.
-        combinations: The jobs, in Hydra's order.
-    """
-
-    arguments: tuple[str, ...]
-    combinations: tuple[Combination, ...]
-
-
-def sweep_of(arguments: Sequence[str], shown: Sequence[str] = ()) -> Sweep:
+def sweep_of(arguments: Sequence[str], shown: Sequence[str] = ()) -> list[Combination]:
     """Compose and build every combination of a multirun.
 
     Args:
         arguments: Overrides as typed.
         shown: Keys that tell a combination from others although they have one value here.
+
+    Returns:
+        The combinations, in Hydra's order.
 
     Raises:
         ConfigError: If any combination is wrong; the message names it.
@@ -75,36 +62,45 @@ def sweep_of(arguments: Sequence[str], shown: Sequence[str] = ()) -> Sweep:
         several = {one.get_key_element() for one in together if one.is_sweep_override()}
         replaced = [key for key in chosen if "," in str(parameters.get(key, ""))]
         several |= {f"{sign}{key}" for key in (*shown, *replaced) for sign in ("", "+", "++")}
-        try:
-            jobs = BasicSweeper.split_arguments(together, None)[0]
-        except HydraException as error:
-            raise ConfigError(f"a sweep must list its values, got: {error}.") from error
+        values = {one.get_key_element(): _values(one) for one in together}
         assembler = Assembler()
-        combinations = tuple(_combination(job, several, assembler) for job in jobs)
-    return Sweep(tuple(fixed), combinations)
+        return [_combination(one, several, assembler) for one in product(*values.values())]
+
+
+def _values(override: Override) -> list[str]:
+    """Return an override once for each value that it lists.
+
+    Raises:
+        ConfigError: If it asks for a range or a choice at random.
+    """
+    if not override.is_sweep_override():
+        return [f"{override.get_key_element()}={override.get_value_element_as_str()}"]
+    if not override.is_discrete_sweep():
+        raise ConfigError(f"a sweep must list its values, got {override.input_line!r}.")
+    return [f"{override.get_key_element()}={one}" for one in override.sweep_string_iterator()]
 
 
 class Assembler:
-    """Composes the jobs of one sweep; it works while Hydra is ready (`compose.composer`)."""
+    """Composes the combinations of one sweep; it works while Hydra is ready (`compose.composer`)."""
 
     def __init__(self) -> None:
         self._bases: dict[tuple[str, ...], DictConfig] = {}
         self._parts: dict[tuple[str, ...], dict[str, Any]] = {}
         self._parser = OverridesParser.create()
 
-    def assembled(self, job: Sequence[str]) -> dict[str, Any]:
-        """Return the configuration of one job, equal to what Hydra composes from its overrides.
+    def assembled(self, combination: Sequence[str]) -> dict[str, Any]:
+        """Return the configuration of one combination, equal to what Hydra composes from its overrides.
 
         Args:
-            job: Normalised overrides.
+            combination: Normalised overrides.
 
         Raises:
             ConfigError: If they do not fit together.
         """
-        if any(line.startswith("~") for line in job):
-            return plain_of(compose(job))
+        if any(line.startswith("~") for line in combination):
+            return plain_of(compose(combination))
         own: dict[str, list[str]] = {}
-        for line in job:
+        for line in combination:
             group = line.lstrip("+").partition("=")[0].partition(".")[0]
             own.setdefault(group if group in GROUPS else "", []).append(line)
         shared = own.pop("", [])
@@ -120,8 +116,8 @@ class Assembler:
             base = self._base(tuple(line for line in lines if not _is_value(line)))
             config = deepcopy(base) if group is None else OmegaConf.masked_copy(base, group)
             with told():
-                values = self._parser.parse_overrides([line for line in lines if _is_value(line)])
-                ConfigLoaderImpl._apply_overrides_to_config(values, config)
+                for one in self._parser.parse_overrides([*filter(_is_value, lines)]):
+                    OmegaConf.update(config, one.key_or_group, one.value(), force_add=True)
             self._parts[lines] = plain_of(config)
         return self._parts[lines]
 
@@ -136,12 +132,10 @@ def _is_value(line: str) -> bool:
     return line.startswith("++") and "@" not in line.partition("=")[0]
 
 
-def _combination(job: Sequence[str], several: set[str], assembler: Assembler) -> Combination:
-    shown = tuple(override.lstrip("+") for override in job if override.partition("=")[0] in several)
+def _combination(overrides: Sequence[str], several: set[str], assembler: Assembler) -> Combination:
+    shown = tuple(one.lstrip("+") for one in overrides if one.partition("=")[0] in several)
     try:
-        settings = settings_from(assembler.assembled(job), keys_of(job))
+        return Combination(shown, settings_from(assembler.assembled(overrides), keys_of(overrides)))
     except ConfigError as error:
         place = f" (in the combination {' '.join(shown)})" if shown else ""
         raise ConfigError(f"{error}{place}") from error
-    arguments = tuple(one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/")))
-    return Combination(shown, arguments, settings)

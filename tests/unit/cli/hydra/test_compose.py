@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from pedro_bench.cli.compose import settings_of
-from pedro_bench.cli.jobs import sweep_of
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.sweep import sweep_of
 from pedro_bench.cli.options import conf_folder
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import build_settings
@@ -90,14 +90,14 @@ def test_a_suite_cannot_leave_its_folder(suite):
 
 def test_a_sweep_is_every_combination_in_order():
     sweep = sweep_of(["method=pedro,lora", "method.r=3,6", "task=sst2"])
-    assert [one.overrides for one in sweep.combinations] == [
+    assert [one.overrides for one in sweep] == [
         ("method=pedro", "method.r=3"),
         ("method=pedro", "method.r=6"),
         ("method=lora", "method.r=3"),
         ("method=lora", "method.r=6"),
     ]
-    assert [one.settings.method.r for one in sweep.combinations] == [3, 6, 3, 6]
-    assert {one.settings.task.name for one in sweep.combinations} == {"sst2"}
+    assert [one.settings.method.r for one in sweep] == [3, 6, 3, 6]
+    assert {one.settings.task.name for one in sweep} == {"sst2"}
 
 
 def test_an_experiment_may_bring_its_grid_and_a_typed_value_wins(tmp_path, monkeypatch):
@@ -107,10 +107,10 @@ def test_an_experiment_may_bring_its_grid_and_a_typed_value_wins(tmp_path, monke
         "# @package _global_\nsuite: grid\n"
         "hydra: {sweeper: {params: {method: 'lora,pedro', method.r: '3,6'}}}\n"
     )
-    monkeypatch.setattr("pedro_bench.cli.compose.conf_folder", lambda: conf)
+    monkeypatch.setattr("pedro_bench.cli.hydra.compose.conf_folder", lambda: conf)
     monkeypatch.setattr("pedro_bench.cli.options.conf_folder", lambda: conf)
     sweep = sweep_of(["experiment=grid"])
-    chosen = [one.settings for one in sweep.combinations]
+    chosen = [one.settings for one in sweep]
     assert [(one.method.name, one.method.r) for one in chosen] == [
         ("lora", 3),
         ("lora", 6),
@@ -119,13 +119,13 @@ def test_an_experiment_may_bring_its_grid_and_a_typed_value_wins(tmp_path, monke
     ]
     assert {one.suite for one in chosen} == {"grid"}
     typed = sweep_of(["+experiment=grid", "method.r=24"])
-    assert [one.settings.method.r for one in typed.combinations] == [24, 24]
+    assert [one.settings.method.r for one in typed] == [24, 24]
     with pytest.raises(ConfigError, match=r"experiment must be one of .*got 'gird'.* 'grid'"):
         sweep_of(["experiment=gird"])
 
 
 def test_a_sweep_without_several_values_is_one_job():
-    assert len(sweep_of(["method=pedro"]).combinations) == 1
+    assert len(sweep_of(["method=pedro"])) == 1
 
 
 def test_one_bad_combination_stops_the_sweep_and_is_named():

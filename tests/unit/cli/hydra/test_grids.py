@@ -7,8 +7,8 @@ import pytest
 
 from pedro_bench.analysis.layouts import layouts
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.compose import configuration_of, grid_of
-from pedro_bench.cli.grids import _chosen, afterwards, refuse_grid, sweeps_of
+from pedro_bench.cli.hydra.compose import configuration_of, grid_of
+from pedro_bench.cli.hydra.grids import _chosen, afterwards, combinations_of, refuse_grid
 from pedro_bench.cli.options import conf_folder, options
 from pedro_bench.cli.run import run
 from pedro_bench.errors import ConfigError
@@ -53,12 +53,12 @@ def test_every_table_has_its_experiment_and_its_methods():
 
 
 def test_the_micro_grid_of_table_4_is_composed():
-    (sweep,) = sweeps_of(["+experiment=micro_table4", "method=pedro,pedro_5"])
-    chosen = [(one.settings.task.name, one.settings.method.name) for one in sweep.combinations]
+    sweep = combinations_of(["+experiment=micro_table4", "method=pedro,pedro_5"])
+    chosen = [(one.settings.task.name, one.settings.method.name) for one in sweep]
     assert chosen == [
         (task, method) for task in ("boolq", "squad") for method in ("pedro", "pedro_5")
     ]
-    settings = sweep.combinations[0].settings
+    settings = sweep[0].settings
     assert (settings.suite, settings.backbone.name, settings.data.name, settings.trainer.name) == (
         "micro_table4",
         "micro",
@@ -70,8 +70,8 @@ def test_the_micro_grid_of_table_4_is_composed():
 
 
 def test_parts_have_settings_of_their_own():
-    sweeps = sweeps_of(["+experiment=table1", "method=lora,full_ft", "task=boolq"])
-    lora, full = (sweep.combinations[0] for sweep in sweeps)
+    sweeps = combinations_of(["+experiment=table1", "method=lora,full_ft", "task=boolq"])
+    lora, full = sweeps
     assert (lora.settings.method.name, lora.settings.backbone.dtype) == ("lora", None)
     assert (full.settings.method.name, full.settings.backbone.dtype) == ("full_ft", "float32")
     assert full.settings.backbone.name == "llama2_7b"
@@ -81,16 +81,18 @@ def test_parts_have_settings_of_their_own():
 
 @pytest.mark.parametrize("name", ["red_table1", "red_table3"])
 def test_reds_glue_is_split_by_reds_rule(name):
-    (sweep,) = sweeps_of([f"+experiment={name}", "backbone=llama2_7b", "method=red"])
-    rules = {one.settings.task.name: one.settings.task.split_rule for one in sweep.combinations}
+    sweep = combinations_of([f"+experiment={name}", "backbone=llama2_7b", "method=red"])
+    rules = {one.settings.task.name: one.settings.task.split_rule for one in sweep}
     glue = ("mnli", "sst2", "mrpc", "cola", "qnli", "qqp", "rte", "stsb")
     assert rules == dict.fromkeys(glue, "from_validation")
-    assert {one.settings.task.dev_rows for one in sweep.combinations} == {1000}
+    assert {one.settings.task.dev_rows for one in sweep} == {1000}
 
 
 def test_figure_2_draws_a_run_on_the_rows_of_table_2():
-    both = [sweeps_of([f"+experiment={name}", "method=pedro"]) for name in ("figure2", "table2")]
-    drawn, judged = (sweep.combinations[0].settings.resolved_config for (sweep,) in both)
+    both = [
+        combinations_of([f"+experiment={name}", "method=pedro"]) for name in ("figure2", "table2")
+    ]
+    drawn, judged = (sweep[0].settings.resolved_config for sweep in both)
     for group in ("data", "task", "backbone", "trainer"):
         assert drawn[group] == judged[group]
     assert drawn["data"]["holdout"] is None
@@ -98,30 +100,26 @@ def test_figure_2_draws_a_run_on_the_rows_of_table_2():
 
 def test_sizes_of_figure_3_differ_by_method():
     chosen = ["method=ia3", "method.r=4,256", "task=boolq"]
-    (sweep,) = sweeps_of(["+experiment=micro_figure3", *chosen])
-    assert [one.settings.method.r for one in sweep.combinations] == [4, 256]
+    sweep = combinations_of(["+experiment=micro_figure3", *chosen])
+    assert [one.settings.method.r for one in sweep] == [4, 256]
     with pytest.raises(ConfigError, match="must leave something of experiment=micro_figure3"):
-        sweeps_of(["+experiment=micro_figure3", "method=ia3", "method.r=3"])
+        combinations_of(["+experiment=micro_figure3", "method=ia3", "method.r=3"])
 
 
 @pytest.mark.parametrize("name", ["figure3", "micro_figure3"])
 def test_loras_scale_is_the_same_at_every_rank_of_figure_3(name):
-    sweeps = sweeps_of([f"+experiment={name}", "method=lora", "task=boolq"])
-    methods = [one.settings.method for sweep in sweeps for one in sweep.combinations]
+    sweeps = combinations_of([f"+experiment={name}", "method=lora", "task=boolq"])
+    methods = [one.settings.method for one in sweeps]
     assert [method.r for method in methods] == [1, 2, 4, 8, 16, 32, 64]
     assert {method.alpha / method.r for method in methods} == {2.0}
 
 
 def methods_of(experiment: str, task: str) -> dict[str, Any]:
     """The methods of a grid of the RED paper, by name."""
-    sweeps = sweeps_of(
+    sweeps = combinations_of(
         [f"+experiment={experiment}", "backbone=micro", "data=micro", f"task={task}"]
     )
-    return {
-        one.settings.method.name: one.settings.method
-        for sweep in sweeps
-        for one in sweep.combinations
-    }
+    return {one.settings.method.name: one.settings.method for one in sweeps}
 
 
 def test_reds_grids_have_reds_sizes():
@@ -152,55 +150,57 @@ def test_loras_alpha_follows_the_backbone_as_in_reds_tables_9_and_10():
         ("roberta_large", "16"),
     ]
     here = ["+experiment=red_table1", "backbone=micro", "data=micro", "task=rte"]
-    (sweep,) = sweeps_of([*here, "method=lora_red_roberta"])
-    assert [one.settings.method.alpha for one in sweep.combinations] == [8]
-    (sweep,) = sweeps_of([*here, "method=ia3"])
-    assert [one.settings.method.name for one in sweep.combinations] == ["ia3"]
+    sweep = combinations_of([*here, "method=lora_red_roberta"])
+    assert [one.settings.method.alpha for one in sweep] == [8]
+    sweep = combinations_of([*here, "method=ia3"])
+    assert [one.settings.method.name for one in sweep] == ["ia3"]
 
 
 def test_reds_grids_decode_and_schedule_as_its_tables_11_and_13_say():
     here = ["backbone=micro", "data=micro", "task=rte"]
     own = ["trainer.label_smoothing_factor=0.1", "trainer.weight_decay=0.01"]
     for name, method in (("red_table2", "lora_red_gpt2"), ("red_table5", "red")):
-        (sweep,) = sweeps_of([f"+experiment={name}", f"method={method}", *here, *own])
-        (one,) = sweep.combinations
+        sweep = combinations_of([f"+experiment={name}", f"method={method}", *here, *own])
+        (one,) = sweep
         decoding = one.settings.evaluation
         assert (decoding.num_beams, decoding.length_penalty) == (10, 0.9)
         assert decoding.no_repeat_ngram_size == 4
         trainer = one.settings.trainer
         assert (trainer.label_smoothing_factor, trainer.weight_decay) == (0.1, 0.01)
-    (sweep,) = sweeps_of(["+experiment=red_table4", "method=red", *here])
-    trainer = sweep.combinations[0].settings.trainer
+    sweep = combinations_of(["+experiment=red_table4", "method=red", *here])
+    trainer = sweep[0].settings.trainer
     assert (trainer.lr_scheduler_type, trainer.warmup_ratio) == ("cosine", 0.1)
     assert (trainer.batch_size, trainer.max_length) == (128, 768)
 
 
 def test_reds_code_splits_glue_by_size():
-    (sweep,) = sweeps_of(
+    sweep = combinations_of(
         ["+experiment=red_table3", "backbone=llama2_7b", "method=red", "task.split_rule=by_size"]
     )
-    rules = {one.settings.task.name: one.settings.task.division for one in sweep.combinations}
+    rules = {one.settings.task.name: one.settings.task.division for one in sweep}
     large = dict.fromkeys(("mnli", "sst2", "qnli", "qqp"), "holdout")
     assert rules == large | dict.fromkeys(("mrpc", "cola", "rte", "stsb"), "halves")
 
 
 def test_what_does_not_exist_here_is_named_in_one_sentence():
     with pytest.raises(ConfigError, match=r"experiment=red_table3 .*no backbone t5_none") as error:
-        sweeps_of(["+experiment=red_table3", "backbone=t5_none"])
+        combinations_of(["+experiment=red_table3", "backbone=t5_none"])
     assert "\n" not in str(error.value)
 
 
 def test_a_typed_option_stands_in_for_one_that_does_not_exist():
-    sweeps = sweeps_of(["+experiment=red_table1", "backbone=micro", "data=micro", "task=rte,sst2"])
-    chosen = [(one.settings.task.name, one.settings.method.name) for one in sweeps[0].combinations]
+    sweeps = combinations_of(
+        ["+experiment=red_table1", "backbone=micro", "data=micro", "task=rte,sst2"]
+    )
+    chosen = [(one.settings.task.name, one.settings.method.name) for one in sweeps]
     assert chosen[0] == ("rte", "red")
-    assert sum(len(sweep.combinations) for sweep in sweeps) == 2 * 6
-    assert sweeps[0].combinations[0].overrides[:2] == ("backbone=micro", "task=rte")
+    assert len(sweeps) == 2 * 6
+    assert sweeps[0].overrides[:2] == ("backbone=micro", "task=rte")
 
 
 def test_an_experiment_of_another_command_names_it():
     with pytest.raises(ConfigError, match=r"made by python -m pedro_bench\.cli\.efficiency backb"):
-        sweeps_of(["+experiment=table3"])
+        combinations_of(["+experiment=table3"])
     with pytest.raises(ConfigError, match="measures and trains nothing"):
         refuse_grid(["+experiment=table3"])
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.analysis.reading import read_runs
-from pedro_bench.cli.compose import configuration_of
-from pedro_bench.cli.overrides import split_extra
-from pedro_bench.cli.rerun import command_of
+from pedro_bench.cli.hydra.compose import configuration_of
+from pedro_bench.cli.hydra.overrides import split_extra
+from pedro_bench.cli.hydra.rerun import command_of
 from pedro_bench.efficiency import request as measured
 from pedro_bench.instruct import request as evaluated
 from tests.unit.analysis.runs import run
 from tests.unit.analysis.test_evaluations import evaluate
 
-RECORDS = Path(__file__).resolve().parents[3] / "results" / "runs"
+RECORDS = Path(__file__).resolve().parents[4] / "results" / "runs"
 CASES = ("pedro--boolq", "lora--squad", "ia3--boolq", "ssp--copa", "pedro_3--squad")
 
 

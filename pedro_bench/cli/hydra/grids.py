@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from pedro_bench.cli.compose import grid_of
-from pedro_bench.cli.jobs import Sweep, sweep_of
+from pedro_bench.cli.hydra.compose import grid_of
+from pedro_bench.cli.hydra.sweep import Combination, sweep_of
 from pedro_bench.cli.options import groups, options
 from pedro_bench.errors import ConfigError
 
@@ -28,7 +28,7 @@ Part = Mapping[str, tuple[str, ...]]
 """Key -> values of one product."""
 
 
-def sweeps_of(arguments: Sequence[str]) -> tuple[Sweep, ...]:
+def combinations_of(arguments: Sequence[str]) -> list[Combination]:
     """Compose and build every combination of a multirun or of an experiment's grid.
 
     Raises:
@@ -36,7 +36,7 @@ def sweeps_of(arguments: Sequence[str]) -> tuple[Sweep, ...]:
     """
     experiment = experiment_in(arguments)
     if experiment is None:
-        return (sweep_of(arguments),)
+        return sweep_of(arguments)
     grid = grid_of([one for one in arguments if _key(one) == EXPERIMENT])
     typed = {_key(one): _values(one.partition("=")[2]) for one in arguments}
     _refuse_command(experiment, grid)
@@ -48,7 +48,7 @@ def sweeps_of(arguments: Sequence[str]) -> tuple[Sweep, ...]:
             f"the typed values must leave something of experiment={experiment}, got none of its "
             "combinations."
         )
-    return tuple(_sweep(part, arguments) for part in parts)
+    return [one for part in parts for one in _sweep(part, arguments)]
 
 
 def refuse_grid(arguments: Sequence[str]) -> None:
@@ -83,7 +83,7 @@ def afterwards(arguments: Sequence[str]) -> list[str]:
     return [str(line) for line in grid.get("then") or ()]
 
 
-def _sweep(part: Part, arguments: Sequence[str]) -> Sweep:
+def _sweep(part: Part, arguments: Sequence[str]) -> list[Combination]:
     own = [f"{key}={','.join(values)}" for key, values in part.items()]
     others = [one for one in arguments if _key(one) not in part]
     return sweep_of([*own, *others], tuple(part))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.__main__ import main
-from pedro_bench.cli.compose import settings_of
-from pedro_bench.cli.overrides import only_extra, split_extra
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.overrides import only_extra, split_extra
 from pedro_bench.cli.score import score
 from pedro_bench.cli.tables import tables
 from pedro_bench.errors import ConfigError, PedroBenchError

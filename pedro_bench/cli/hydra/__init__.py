@@ -1,0 +1,1 @@
+"""What knows Hydra: overrides as typed become settings, and launchers start workers."""

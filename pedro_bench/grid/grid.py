@@ -1,0 +1,255 @@
+"""A grid: configurations with the runs that are due, as every worker of one command sees them.
+
+    <output_dir>/multirun/<time>-<process>/
+        grid.json         the grid, for workers in processes of their own
+        error-<n>.json    what kept configuration n from being run at all
+        ended-<…>.json    why a worker was given up
+        stop.json         with fail_fast: a run failed, so no other begins
+        leave.json        the command was asked to end
+
+What else workers know of each other stands in leases and records. The folder goes with the command.
+"""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pedro_bench import files
+from pedro_bench.errors import PedroBenchError
+from pedro_bench.experiment.sharing import record_at
+from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
+from pedro_bench.grid.leases import Leases
+from pedro_bench.grid.leftovers import clear_leftovers
+from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
+from pedro_bench.ranks import is_main
+from pedro_bench.training.working_folder import steps_saved, working_folder
+
+BUDGET = "budget"
+"""Part of a resolved configuration that says how its size was found; it builds nothing."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One configuration of a grid.
+
+    Attributes:
+        settings: What is run.
+        overrides: What tells it from the others, as shown.
+        runs: Seed and path of the record, for every seed.
+        due: The same, for the runs to do.
+    """
+
+    settings: Settings
+    overrides: tuple[str, ...]
+    runs: tuple[tuple[int, Path], ...]
+    due: tuple[tuple[int, Path], ...]
+
+
+class Grid:
+    """The runs of one command.
+
+    Args:
+        configurations: All of them, those without a due run too.
+        seen: What `digests` said when the command began.
+        folder: The command's own folder, which exists only where workers share it.
+    """
+
+    def __init__(
+        self, configurations: Sequence[Configuration], seen: Mapping[str, str], folder: Path
+    ) -> None:
+        self.configurations, self.seen, self.folder = tuple(configurations), dict(seen), folder
+        self.name = ""
+        self._left = {
+            path: number for number, one in enumerate(configurations) for _, path in one.due
+        }
+
+    @classmethod
+    def planned(cls, given: Iterable[tuple[tuple[str, ...], Settings]]) -> "Grid":
+        """Plan configurations, each given with what tells it from the others."""
+        configurations: list[Configuration] = []
+        seen: dict[str, str] = {}
+        for overrides, settings in given:
+            runs = places(settings)
+            seen |= digests(
+                path for _, path in runs
+            )  # before their status: what changes later is seen
+            due = due_of(settings, with_status(runs))
+            configurations.append(Configuration(settings, overrides, tuple(runs), tuple(due)))
+        moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        output = Path(configurations[0].settings.output_dir) if configurations else Path()
+        return cls(configurations, seen, (output / "multirun" / moment).absolute())
+
+    def share(self, **more: Any) -> None:
+        """Write the grid for workers in processes of their own.
+
+        Args:
+            **more: Plain values for `shared`.
+        """
+        self.name = f"{socket.gethostname()} {self.folder.name}"
+        configurations = []
+        for one in self.configurations:
+            work = {key: getattr(one.settings, key) for key in WORK_KEYS}
+            config: dict[str, Any] = {**one.settings.resolved_config, **work}
+            due = [[seed, str(path)] for seed, path in one.due]
+            configurations.append({"config": config, "due": due})
+        seen = {str(path.absolute()): self.seen.get(str(path.absolute())) for path in self.paths}
+        content = {"name": self.name, "more": more, "seen": seen, "configurations": configurations}
+        self._note("grid", content)
+
+    @staticmethod
+    def shared(folder: Path) -> dict[str, Any]:
+        """Return what `share` was given."""
+        more: dict[str, Any] = _read(folder, "grid")["more"]
+        return more
+
+    @classmethod
+    def read(cls, folder: Path) -> "Grid":
+        """Return the grid that a command shares in a folder."""
+        content = _read(folder, "grid")
+        configurations = []
+        for one in content["configurations"]:
+            due = tuple((seed, Path(path)) for seed, path in one["due"])
+            configurations.append(Configuration(_settings(one["config"]), (), due, due))
+        seen = {path: digest for path, digest in content["seen"].items() if digest}
+        grid = cls(configurations, seen, folder)
+        grid.name = content["name"]
+        return grid
+
+    @property
+    def paths(self) -> Iterator[Path]:
+        """The records of all due runs."""
+        return (path for one in self.configurations for _, path in one.due)
+
+    def tell(self, number: int, error: Exception) -> None:
+        """Keep what went wrong with a configuration; no worker tries it again."""
+        exit_code = error.exit_code if isinstance(error, PedroBenchError) else 1
+        self._note(f"error-{number}", [sentence(error), exit_code])
+
+    def error(self, number: int) -> PedroBenchError | None:
+        """Return what went wrong with a configuration, before any of its runs could be recorded."""
+        if not (self.folder / f"error-{number}.json").is_file():
+            return None
+        text, exit_code = _read(self.folder, f"error-{number}")
+        error = PedroBenchError(text)
+        error.exit_code = exit_code
+        return error
+
+    def stop(self) -> None:
+        """Let no other run begin."""
+        self._note("stop", True)
+
+    def leave(self) -> None:
+        """Ask all workers to save and end."""
+        self._note("leave", True)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no other run shall begin."""
+        return (self.folder / "stop.json").exists() or self.is_left
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the command was asked to end."""
+        return (self.folder / "leave.json").exists()
+
+    def give_up(self, worker: str, reason: str) -> None:
+        """Keep why a worker ended that is not to be replaced."""
+        self._note(f"ended-{worker}", reason)
+
+    @property
+    def given_up(self) -> list[str]:
+        """Why workers were given up, one sentence each."""
+        return [_read(self.folder, path.stem) for path in sorted(self.folder.glob("ended-*"))]
+
+    def look(self, most: float = math.inf) -> tuple[int, set[str]]:
+        """Return how many runs are left that nobody holds, and by whom the others are held.
+
+        Args:
+            most: So many are enough to know of.
+        """
+        if self.is_stopped:
+            self._left = {}
+        traces = {folder: leases.stems() for folder, leases in self._leases.items()}
+        known = [path for path in self._left if path.stem in traces[path.parent]]
+        held = [path for path in known if self._leases[path.parent].is_held(path.stem)]
+        holders = {self._leases[path.parent].holder(path.stem) or "" for path in held}
+        free = 0
+        for path, number in list(self._left.items()):
+            if free > most:
+                break
+            if path in held:
+                continue
+            if was_done(path, self.seen) or self.error(number) is not None:
+                del self._left[path]
+                continue
+            if path in known:
+                self._leases[path.parent].free(path.stem, self._steps(path))
+            free += 1
+        return free, holders
+
+    def holders(self) -> set[str]:
+        """Return who holds runs of this grid's suites now; who is known to be dead is left out."""
+        return {one for leases in self._leases.values() for one in leases.holders()}
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How far the grid is: runs that are over, and steps in the checkpoints of the others."""
+        return -len(self._left), sum(map(self._steps, self._left))
+
+    def records(self, number: int) -> list[dict[str, Any]]:
+        """Return the records of a configuration that are there, in order of the seeds."""
+        found = (record_at(path) for _, path in self.configurations[number].runs)
+        return [record.as_dict() for record in found if record is not None]
+
+    def _steps(self, path: Path) -> int:
+        settings = self.configurations[self._left[path]].settings
+        return steps_saved(working_folder(settings, path))
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed workers left of finished runs."""
+        if is_main():
+            for one in self.configurations:
+                clear_leftovers(one.settings, [path for _, path in one.runs])
+
+    def remove(self) -> None:
+        """Remove the command's folder, if there is one."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there is none, or another command's is beside it
+            self.folder.parent.rmdir()
+
+    @cached_property
+    def _leases(self) -> dict[Path, Leases]:
+        seconds = {
+            path.parent: self.configurations[number].settings.lease_seconds
+            for path, number in self._left.items()
+        }
+        return {folder: Leases(folder, own, grid=self.name) for folder, own in seconds.items()}
+
+    def _note(self, name: str, content: Any) -> None:
+        files.write_text(self.folder / f"{name}.json", json.dumps(content) + "\n")
+
+
+def sentence(error: BaseException) -> str:
+    """Return an error's text on one line; that of an unexpected one with its kind."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, PedroBenchError) else f"{type(error).__name__}: {text}"
+
+
+def _read(folder: Path, name: str) -> Any:
+    return json.loads(files.read_bytes(folder / f"{name}.json"))
+
+
+def _settings(config: Mapping[str, Any]) -> Settings:
+    settings = build_settings({key: value for key, value in config.items() if key != BUDGET})
+    if BUDGET not in config:
+        return settings
+    return replace(settings, resolved_config={**settings.resolved_config, BUDGET: config[BUDGET]})
