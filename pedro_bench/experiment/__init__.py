@@ -127,15 +127,16 @@ def work(
         PedroBenchError: If the configuration cannot be run at all.
     """
     refuse_splitting()
-    if not is_main():
-        settings = replace(settings, tracking=NoTracking())
     places = _places(settings)
     if seen is None:
         # Before their statuses: what changes later is seen.
         seen = digests(path for _, path in places)
     planned = _with_status(places)
     meet(settings.meeting_seconds)
-    claims = Claims(settings, _agreed(settings, planned), seen)
+    due = _agreed(settings, planned)
+    if not is_main():
+        settings = replace(settings, tracking=NoTracking())
+    claims = Claims(settings, due, seen)
     made: dict[int, dict[str, Any]] = {}
     try:
         for record in _done(settings, claims, waits=waits):
@@ -160,10 +161,11 @@ def work(
 
 
 def _agreed(settings: Settings, planned: list[tuple[int, Path, str]]) -> list[tuple[int, Path]]:
-    """Return the runs to do, the same in all processes, after requiring room for their sequences."""
+    """Return the runs to do, the same in all processes; require room for their sequences and a tracker."""
     due = agreed_due(due_of(settings, planned))
     if due:
         settings.check_room()
+        settings.tracking.require_installed()
     return due
 
 
