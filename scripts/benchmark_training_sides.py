@@ -22,6 +22,7 @@ from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import IGNORED, Encoded
 from pedro_bench.training.config import TrainerConfig
+from pedro_bench.training.tracker import Tracker
 from pedro_bench.training.trainer import train
 
 _PROMPT_TOKENS = 150
@@ -46,7 +47,7 @@ class Measured:
         return f"{self.seconds:.1f} s, loss {self.loss:.3f}"
 
 
-class Ticking:
+class Ticking(Tracker):
     """A tracker that tells a clock of every optimiser step, and keeps nothing."""
 
     def __init__(self, clock: meter.StepsClock) -> None:
@@ -56,9 +57,6 @@ class Ticking:
         """Take that a step is done."""
         if "train/loss" in values:
             self._clock.step(step)
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Nothing is open."""
 
 
 def draw_lengths(count: int, stream: random.Random) -> list[int]:

@@ -1,11 +1,9 @@
 """`pedro_bench.metric("squad")`: a task's official scoring as an `evaluate.Metric`."""
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
 from pedro_bench.cli.hydra.compose import configuration_of
-from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import build_group
 from pedro_bench.protocols.task import Task
 
@@ -22,18 +20,13 @@ def metric(task: str, *overrides: str, **options: Any) -> "TaskMetric":
         options: Passed on to `evaluate.Metric`, such as `keep_in_memory` or `experiment_id`.
 
     Raises:
-        ConfigError: If there is no such task, a setting is wrong, or `evaluate` is not installed.
+        ConfigError: If there is no such task, or a setting is wrong.
     """
     checks.text("task", task)
     for override in overrides:
         checks.text("an override", override)
     config = configuration_of([f"task={task}", *overrides])
     built: Task = build_group("task", config["task"])
-    if find_spec("evaluate") is None:
-        raise ConfigError(
-            "pedro_bench.metric must have the package evaluate installed, got none: install "
-            "pedro_bench[metrics], or score a file with python -m pedro_bench.cli.score."
-        )
     from pedro_bench.experiment.task_metric import TaskMetric
 
     return TaskMetric(built, **options)

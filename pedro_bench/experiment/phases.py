@@ -15,7 +15,7 @@ from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import Phase
 from pedro_bench.seeding import seed_torch
 from pedro_bench.training.result import TrainResult
-from pedro_bench.training.tracking import Tracker
+from pedro_bench.training.tracker import Tracker
 from pedro_bench.training.trainer import train
 
 
@@ -30,7 +30,7 @@ class Run:
         seed: The seed.
         key: The run's key.
         folder: The run's working folder.
-        name: The run's name, for its curves.
+        tracker: Where curves go.
     """
 
     settings: Settings
@@ -39,7 +39,7 @@ class Run:
     seed: int
     key: str
     folder: Path
-    name: str
+    tracker: Tracker
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class _Continued:
+class _Continued(Tracker):
     """A tracker whose steps go on from the phases before, since curves may not turn back."""
 
     tracker: Tracker
@@ -68,26 +68,21 @@ class _Continued:
         """Take values at a step of this phase."""
         self.tracker.log(values, self.first_step + step)
 
-    def finish(self, summary: Mapping[str, object]) -> None:
-        """Take the final values and close."""
-        self.tracker.finish(summary)
-
 
 def train_phases(run: Run) -> Trained:
     """Train all phases of the run's method.
 
     The backbone is left with the last phase's method in it; if training fails, with none.
     """
-    settings = run.settings
-    tracker = settings.tracking.start(run.name, settings.resolved_config, run.folder)
-    method, results, phases = settings.method, list[TrainResult](), list[Phase]()
+    method, results, phases = run.settings.method, list[TrainResult](), list[Phase]()
     while True:
         number = len(results)
         seed_torch(run.seed, "init", number)
         adapted = AdaptedModel(run.backbone, method)
         try:
             first_step = sum(result.steps for result in results)
-            results.append(_train_phase(run, adapted, number, _Continued(tracker, first_step)))
+            tracker = _Continued(run.tracker, first_step)
+            results.append(_train_phase(run, adapted, number, tracker))
             following = method.following(adapted.adapter)
         except BaseException:
             adapted.remove()
@@ -97,9 +92,7 @@ def train_phases(run: Run) -> Trained:
             break
         adapted.remove()
         method = following
-    result = _joined(results)
-    tracker.finish({"best_step": result.best_step, "best_dev_loss": result.best_dev_loss})
-    return Trained(adapted, result, tuple(phases))
+    return Trained(adapted, _joined(results), tuple(phases))
 
 
 def _train_phase(run: Run, adapted: AdaptedModel, phase: int, tracker: Tracker) -> TrainResult:

@@ -69,7 +69,6 @@ def run_seeds(
         PedroBenchError: If data, backbone or method do not fit; before anything is written. Of
             several processes, also if a run failed in a way that the others may not have met.
     """
-    settings.tracking.require_installed()
     prepared = _prepare(settings, check)
     AdaptedModel(prepared.backbone, settings.method).remove()  # what cannot be attached raises here
     for seed, path in due:
@@ -134,33 +133,41 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         restart(folder)
     record = _running(prepared, seed, path)
     _write(record, settings)
-    adapted: AdaptedModel | None = None
-    try:
+    with contextlib.closing(settings.tracking.start(record, folder)) as tracker:
         run = Run(
-            settings, prepared.backbone, prepared.encodings, seed, record.key, folder, path.stem
+            settings, prepared.backbone, prepared.encodings, seed, record.key, folder, tracker
         )
-        trained = train_phases(run)
-        adapted = trained.adapted
-        record = _score(prepared, trained, record, path)
-        if is_main():
-            save_adapter(folder, adapted, record)
-    except Exception as error:  # told in the record; the next seed goes on
+        record = _trained(prepared, run, record, path)
         prepared.check()
-        if not isinstance(error, PedroBenchError):
-            _logger.exception("seed %d failed", seed)
-        record = record.changed(status="failed", error=_sentence(error), finished=now())
-        if is_one_of_several() and not isinstance(error, DivergenceError):
-            _write(record, settings)
-            raise  # the other processes wait for this one in the middle of a step
-    finally:
-        if adapted is not None:
-            adapted.remove()
-    prepared.check()
-    _write(record, settings)
+        _write(record, settings)
+        tracker.finish(record)
     if record.status == "finished" and is_main() and not settings.keep_checkpoints:
         files.settle(path.parent)
         with contextlib.suppress(OSError):  # a worker that slept writes there for its last moment
             restart(folder)
+    return record
+
+
+def _trained(prepared: _Prepared, run: Run, record: RunRecord, path: Path) -> RunRecord:
+    """Train and score a run; return its record, finished or failed."""
+    adapted: AdaptedModel | None = None
+    try:
+        trained = train_phases(run)
+        adapted = trained.adapted
+        record = _score(prepared, trained, record, path)
+        if is_main():
+            save_adapter(run.folder, adapted, record)
+    except Exception as error:  # told in the record; the next seed goes on
+        prepared.check()
+        if not isinstance(error, PedroBenchError):
+            _logger.exception("seed %d failed", run.seed)
+        record = record.changed(status="failed", error=_sentence(error), finished=now())
+        if is_one_of_several() and not isinstance(error, DivergenceError):
+            _write(record, run.settings)
+            raise  # the other processes wait for this one in the middle of a step
+    finally:
+        if adapted is not None:
+            adapted.remove()
     return record
 
 

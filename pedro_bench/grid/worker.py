@@ -109,6 +109,7 @@ def work_on(
     due = agreed_due(list(grid.configurations[number].due))
     if due:
         settings.check_room()
+        settings.tracking.require_installed()
     claims = Claims(settings, due, grid.seen, grid.name, lambda: grid.is_stopped)
     try:
         for record in _done(settings, claims, waits=waits):

@@ -33,7 +33,7 @@ from pedro_bench.training.result import TrainResult
 from pedro_bench.training.steps import Passes
 
 if TYPE_CHECKING:
-    from pedro_bench.training.tracking import Tracker
+    from pedro_bench.training.tracker import Tracker
 
 _logger = logging.getLogger(__name__)
 

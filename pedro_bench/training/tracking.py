@@ -1,45 +1,37 @@
-"""Tracking: where a run's curves go while it trains.
+"""Tracking: sends a run's curves and test scores to wandb, TensorBoard, MLflow or trackio.
 
-A `Tracking` is configuration (`conf/tracking/*.yaml`); its `start` opens a `Tracker` for one run. A
-broken tracking service never stops a run: the first failure is logged and the tracker falls silent.
+A `Tracking` is configuration (`conf/tracking/*.yaml`); its `start` returns the `Tracker` of one run. The
+services are those of `accelerate.tracking`; none is imported before a run's first values.
 """
 
+import contextlib
 import importlib.util
-import logging
 import netrc
 import os
 import socket
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError
+from pedro_bench.records import RunRecord
+from pedro_bench.training import tracker
+from pedro_bench.training.tracker import ServiceTracker, Tracker
 
-_logger = logging.getLogger(__name__)
+_LABELS = ("suite", "method", "task", "backbone", "key")
 _CONNECT_SECONDS = 2.0
 INIT_SECONDS = 30.0
-"""How long wandb may try to open a run before the run goes on without it."""
+"""How long wandb may try to open a run."""
 
-FINISH_SECONDS = 60.0
-"""How long it may send what is left at a run's end; the rest stays on the disk for `wandb sync`."""
-
-
-class Tracker(Protocol):
-    """Takes the curves of one run."""
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Take values at an optimiser step."""
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Take the final values and close."""
+Opened = tuple[Any, str]
+"""A started tracker of `accelerate.tracking`, and the service's identifier of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tracking(ABC):
+class Tracking:
     """Configuration of a tracking service; checks itself.
 
     Attributes:
@@ -51,14 +43,19 @@ class Tracking(ABC):
     package: ClassVar[str | None] = None
     """Package that must be installed, or None."""
 
+    takes_texts: ClassVar[bool] = True
+    """Whether texts can be logged as numbers are."""
+
     def __post_init__(self) -> None:
-        checks.text("tracking.name", self.name)
+        for part in fields(self):
+            value, optional = getattr(self, part.name), part.default is None
+            checks.text(f"tracking.{part.name}", value, optional=optional)
 
     def require_installed(self) -> None:
-        """Check that the service's package is there; cheap, imports nothing.
+        """Check that the service's package is installed, without importing it.
 
         Raises:
-            ConfigError: If it is missing; names the extra to install.
+            ConfigError: If it is not; names the extra to install.
         """
         if self.package is not None and importlib.util.find_spec(self.package) is None:
             raise ConfigError(
@@ -66,18 +63,20 @@ class Tracking(ABC):
                 "install pedro_bench[tracking] or set tracking=none."
             )
 
-    @abstractmethod
-    def start(self, run_name: str, config: Mapping[str, Any], folder: Path) -> Tracker:
-        """Open a tracker for one run.
+    def start(self, record: RunRecord, folder: Path) -> Tracker:
+        """Return the tracker of one run, from its record as it begins and its working folder."""
+        return ServiceTracker(self, record, folder)
+
+    def open(self, record: RunRecord, folder: Path, known: str | None, step: int | None) -> Opened:
+        """Open a run of the service, or continue one.
 
         Args:
-            run_name: The run's name, as its record's file name.
-            config: The resolved configuration, as plain values.
-            folder: The run's working folder, for local files.
-
-        Raises:
-            ConfigError: If the service's package is not installed.
+            record: The run's record as it begins.
+            folder: The run's working folder.
+            known: The service's identifier of the run that an earlier process opened, or None.
+            step: The optimiser step that is logged next, None at the run's end.
         """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +85,29 @@ class NoTracking(Tracking):
 
     name: str = "none"
 
-    def start(self, run_name: str, config: Mapping[str, Any], folder: Path) -> Tracker:
-        """Open a tracker that keeps nothing."""
-        return SilentTracker()
+    def start(self, record: RunRecord, folder: Path) -> Tracker:
+        """Return a tracker that sends nothing."""
+        return Tracker()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorboardTracking(Tracking):
+    """TensorBoard event files under `tensorboard/` in the run's working folder."""
+
+    name: str = "tensorboard"
+
+    package: ClassVar[str | None] = "tensorboard"
+
+    def open(self, record: RunRecord, folder: Path, known: str | None, step: int | None) -> Opened:
+        """Open an event file; what a killed process logged after its checkpoint is replaced."""
+        from accelerate.tracking import TensorBoardTracker
+
+        service = TensorBoardTracker("tensorboard", folder, purge_step=step)
+        service.start()
+        if known is None:
+            rows = [f"| {name} | {value} |" for name, value in _described(record).items()]
+            service.log({"config": "\n".join(["| key | value |", "|---|---|", *rows])}, step=0)
+        return service, self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,123 +127,91 @@ class WandbTracking(Tracking):
     project: str = "pedro_bench"
     entity: str | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.text("tracking.project", self.project)
-        checks.text("tracking.entity", self.entity, optional=True)
+    def open(self, record: RunRecord, folder: Path, known: str | None, step: int | None) -> Opened:
+        """Open a run: its group is the suite, its tags are method, task and backbone."""
+        import wandb
+        from accelerate.tracking import WandBTracker
 
-    def start(self, run_name: str, config: Mapping[str, Any], folder: Path) -> Tracker:
-        """Open a wandb run."""
-        self.require_installed()
-
-        def open_run() -> Tracker:
-            import wandb
-
-            folder.mkdir(parents=True, exist_ok=True)
-            run = wandb.init(
-                project=self.project,
-                entity=self.entity,
-                name=run_name,
-                config=dict(config),
-                dir=str(folder),
-                mode=wandb_mode(),  # type: ignore[arg-type]
-                reinit="finish_previous",  # that of a seed that failed
-                settings=wandb.Settings(
-                    silent=True,
-                    console="off",
-                    init_timeout=INIT_SECONDS,
-                    finish_timeout=FINISH_SECONDS,
-                    finish_timeout_raises=True,  # so that it is said
-                ),
-            )
-            return _WandbTracker(run)
-
-        return _guarded(self.name, open_run)
+        folder.mkdir(parents=True, exist_ok=True)
+        mode = wandb_mode()
+        service = WandBTracker(
+            self.project,
+            entity=self.entity,
+            group=record.suite,
+            tags=[tag[:64] for tag in (record.method, record.task, record.backbone)],
+            name=record.stem,
+            id=known,
+            resume="allow" if known and mode == "online" else None,
+            config=_described(record),
+            dir=str(folder),
+            mode=mode,
+            reinit="create_new",  # a run of the calling program stays as it is
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,  # an address may hold a login; the record has the commit
+                init_timeout=INIT_SECONDS,
+                finish_timeout=tracker.FINISH_SECONDS,
+                finish_timeout_raises=True,  # so that it is said
+            ),
+        )
+        service.start()
+        return service, service.tracker.id
 
 
 @dataclass(frozen=True, kw_only=True)
-class TensorboardTracking(Tracking):
-    """TensorBoard event files under `tensorboard/` in the run's working folder."""
+class MlflowTracking(Tracking):
+    """MLflow, at `MLFLOW_TRACKING_URI` or else where MLflow puts runs by itself.
 
-    name: str = "tensorboard"
-
-    package: ClassVar[str | None] = "tensorboard"
-
-    def start(self, run_name: str, config: Mapping[str, Any], folder: Path) -> Tracker:
-        """Open an event file."""
-        self.require_installed()
-
-        def open_writer() -> Tracker:
-            from torch.utils.tensorboard import SummaryWriter
-
-            writer = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
-            writer.add_text("config", _as_table(config))  # type: ignore[no-untyped-call]
-            return _TensorboardTracker(writer)
-
-        return _guarded(self.name, open_writer)
-
-
-class SilentTracker:
-    """Keeps nothing."""
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Keep nothing."""
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Keep nothing."""
-
-
-class GuardedTracker:
-    """Passes everything on until the first failure, which it logs; then it is silent.
-
-    Args:
-        name: Name of the service, for the log.
-        inner: The tracker that may fail.
+    Attributes:
+        project: Name of the experiment.
     """
 
-    def __init__(self, name: str, inner: Tracker) -> None:
-        self._name = name
-        self._inner: Tracker = inner
+    package: ClassVar[str | None] = "mlflow"
+    takes_texts: ClassVar[bool] = False
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Pass values on."""
-        self._try(lambda: self._inner.log(values, step))
+    name: str = "mlflow"
+    project: str = "pedro_bench"
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Pass the final values on and close."""
-        self._try(lambda: self._inner.finish(summary))
+    def open(self, record: RunRecord, folder: Path, known: str | None, step: int | None) -> Opened:
+        """Open a run: suite, method, task, backbone and key are its tags."""
+        import mlflow
+        from accelerate.tracking import MLflowTracker
 
-    def _try(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 -- a service's failure of any kind must not end a run
-            _log_failure(self._name, error)
-            self._inner = SilentTracker()
-
-
-class _WandbTracker:
-    def __init__(self, run: Any) -> None:
-        self._run = run
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self._run.log(dict(values), step=step)
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        self._run.summary.update(dict(summary))
-        self._run.finish()
+        service = MLflowTracker(self.project, run_name=record.stem, run_id=known)
+        service.start()
+        if known is None:
+            mlflow.set_tags({name: getattr(record, name) for name in _LABELS})
+            service.store_init_configuration(_described(record))
+        return service, service.tracker.info.run_id
 
 
-class _TensorboardTracker:
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
+@dataclass(frozen=True, kw_only=True)
+class TrackioTracking(Tracking):
+    """trackio, at `TRACKIO_SPACE_ID` or `TRACKIO_SERVER_URL` where one is set, else on this machine.
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+    Attributes:
+        project: Project's name.
+    """
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        self._writer.add_text("summary", _as_table(summary))
-        self._writer.close()
+    package: ClassVar[str | None] = "trackio"
+
+    name: str = "trackio"
+    project: str = "pedro_bench"
+
+    def open(self, record: RunRecord, folder: Path, known: str | None, step: int | None) -> Opened:
+        """Open a run: its group is the suite; method, task, backbone and key are in its settings."""
+        from accelerate.tracking import TrackioTracker
+
+        service = TrackioTracker(
+            self.project,
+            name=record.stem,
+            group=record.suite,
+            config=_described(record),
+            resume="allow" if known else "never",
+        )
+        service.start()
+        return service, record.stem
 
 
 def wandb_mode() -> str:
@@ -233,39 +220,22 @@ def wandb_mode() -> str:
     if chosen:
         return chosen
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    return "online" if _has_key(host) and _is_reachable(host) else "offline"
+    with contextlib.suppress(OSError, netrc.NetrcParseError):  # no key, or nobody answers
+        if os.environ.get("WANDB_API_KEY") or netrc.netrc().authenticators(host):
+            socket.create_connection((host, 443), timeout=_CONNECT_SECONDS).close()
+            return "online"
+    return "offline"
 
 
-def _has_key(host: str) -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+def _described(record: RunRecord) -> dict[str, Any]:
+    """Return labels, seed and configuration as one mapping; names of nested settings have dots."""
+    own = {name: getattr(record, name) for name in (*_LABELS, "seed")}
+    return own | dict(_flat(record.config))
 
 
-def _is_reachable(host: str) -> bool:
-    try:
-        with socket.create_connection((host, 443), timeout=_CONNECT_SECONDS):
-            return True
-    except OSError:
-        return False
-
-
-def _guarded(name: str, open_tracker: Callable[[], Tracker]) -> Tracker:
-    try:
-        return GuardedTracker(name, open_tracker())
-    except Exception as error:  # noqa: BLE001 -- a service's failure of any kind must not end a run
-        _log_failure(name, error)
-        return SilentTracker()
-
-
-def _log_failure(name: str, error: Exception) -> None:
-    _logger.warning("tracking=%s failed and is off for the rest of this run: %s", name, error)
-
-
-def _as_table(values: Mapping[str, Any]) -> str:
-    return "\n".join(
-        ["| key | value |", "|---|---|", *(f"| {k} | {v} |" for k, v in values.items())]
-    )
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value if isinstance(value, bool | int | float) else str(value)

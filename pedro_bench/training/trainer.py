@@ -21,7 +21,7 @@ from pedro_bench.training.loop import TrainingLoop
 from pedro_bench.training.result import TrainResult
 
 if TYPE_CHECKING:
-    from pedro_bench.training.tracking import Tracker
+    from pedro_bench.training.tracker import Tracker
 
 
 def train(

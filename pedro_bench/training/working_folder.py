@@ -17,9 +17,11 @@ def phase_folder(folder: Path, phase: int) -> Path:
 
 
 def restart(folder: Path) -> None:
-    """Remove all phases' checkpoints and best adapters: the run is finished, or starts afresh."""
+    """Remove what a resumed run would go on with: the run is finished, or starts afresh."""
     for phase in folder.glob("phase-*"):
         shutil.rmtree(phase)
+    for identifier in folder.glob("tracking-*"):
+        identifier.unlink(missing_ok=True)
 
 
 def steps_saved(folder: Path) -> int:

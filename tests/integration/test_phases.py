@@ -14,6 +14,8 @@ from pedro_bench.grid import run
 from pedro_bench.methods.lora import Lora
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.records import RunRecord
+from pedro_bench.training.tracker import Tracker
 from pedro_bench.training.tracking import Tracking
 
 
@@ -33,22 +35,25 @@ class Growing(Lora):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Collecting(Tracking):
-    """Keeps the steps of the training loss, and what a run ends with."""
+class Collecting(Tracking, Tracker):
+    """Keeps the steps of the training loss, and the records that runs end with."""
 
     name: str = "collecting"
     steps: list[int] = field(default_factory=list)
-    ends: list[Mapping[str, Any]] = field(default_factory=list)
+    ends: list[RunRecord] = field(default_factory=list)
 
-    def start(self, run_name: str, config: Mapping[str, Any], folder: Path) -> "Collecting":
+    def __post_init__(self) -> None:
+        pass
+
+    def start(self, record: RunRecord, folder: Path) -> Tracker:
         return self
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         if "train/loss" in values:
             self.steps.append(step)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        self.ends.append(summary)
+    def finish(self, record: RunRecord) -> None:
+        self.ends.append(record)
 
 
 @pytest.fixture
@@ -106,7 +111,7 @@ def test_every_phase_trains_afresh_and_the_record_is_of_the_last(
     ]
     assert record["notes"][-1] == "Training ended after 2 steps, at the last step."
     assert settings.tracking.steps == [1, 2, 3, 4, 5, 6]
-    assert len(settings.tracking.ends) == 1
+    assert [end.as_dict() for end in settings.tracking.ends] == [record]
     (folder,) = (tmp_path / "outputs").glob("*/*--seed*")
     assert {path.name for path in folder.glob("phase-*")} == {"phase-0", "phase-1", "phase-2"}
 
@@ -122,6 +127,8 @@ def test_only_the_adapter_of_a_finished_run_stays(
 def test_a_failure_in_a_later_phase_frees_the_backbone_for_the_next_seed(
     growing: Callable[..., Settings],
 ) -> None:
-    found = run(growing("[0,1]", steps=4, last_lr=1e30))
+    settings = growing("[0,1]", steps=4, last_lr=1e30)
+    found = run(settings)
     assert [record["status"] for record in found] == ["failed", "failed"]
     assert all("finite" in record["error"] for record in found), found
+    assert [end.as_dict() for end in settings.tracking.ends] == found

@@ -97,13 +97,18 @@ def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.timeout(600)
-def test_no_secret_is_written_or_printed(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("tracking", "ending"), [("tensorboard", "tfevents"), ("wandb", ".wandb")])
+def test_no_secret_is_written_or_printed(
+    tracking: str, ending: str, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
     overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
-    run = start(tmp_path, *overrides, "tracking=tensorboard", **SECRETS)
+    secrets = {**SECRETS, "WANDB_MODE": "offline"}
+    run = start(tmp_path, *overrides, f"tracking={tracking}", **secrets)
     code, output, errors = finish(run)
     assert code == 0, errors
+    assert "is off for the rest" not in errors
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert any("tfevents" in path.name for path in written)
+    assert any(ending in path.name for path in written)
     for secret in SECRETS.values():
         assert secret not in output + errors
         for path in written:

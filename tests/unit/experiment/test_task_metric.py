@@ -66,12 +66,6 @@ def test_an_unknown_task_has_its_near_match(metric):
         metric("bolq")
 
 
-def test_without_the_package_the_extra_is_named(metric, monkeypatch):
-    monkeypatch.setattr("pedro_bench.cli.metric.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"install pedro_bench\[metrics\]"):
-        metric("squad")
-
-
 def test_settings_of_the_task_can_be_changed(metric):
     task = metric("squad", "task.max_new_tokens=3")._task
     assert isinstance(task, ExtractiveQA)
