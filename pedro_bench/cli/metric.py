@@ -10,7 +10,7 @@ from pedro_bench.protocols.settings import build_group
 from pedro_bench.protocols.task import Task
 
 if TYPE_CHECKING:
-    from pedro_bench.experiment.task_metric import TaskMetric
+    from pedro_bench.runs.task_metric import TaskMetric
 
 
 def metric(task: str, *overrides: str, **options: Any) -> "TaskMetric":
@@ -34,6 +34,6 @@ def metric(task: str, *overrides: str, **options: Any) -> "TaskMetric":
             "pedro_bench.metric must have the package evaluate installed, got none: install "
             "pedro_bench[metrics], or score a file with python -m pedro_bench.cli.score."
         )
-    from pedro_bench.experiment.task_metric import TaskMetric
+    from pedro_bench.runs.task_metric import TaskMetric
 
     return TaskMetric(built, **options)

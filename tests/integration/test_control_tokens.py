@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from pedro_bench.cli.hydra.compose import settings_of
 
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.text_tokens import TextTokens
 from pedro_bench.grid import run
 
