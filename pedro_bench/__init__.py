@@ -20,7 +20,7 @@ __all__ = ["__version__", "load", "metric", "predictions", "results", "serve"]
 def __getattr__(name: str) -> Any:
     """Import what is offered (and with it torch or Hydra) only when it is asked for."""
     if name in ("load", "serve"):
-        return getattr(import_module("pedro_bench.experiment"), name)
+        return getattr(import_module("pedro_bench.runs"), name)
     if name in ("results", "predictions"):
         return getattr(import_module("pedro_bench.analysis.frame"), name)
     if name == "metric":

@@ -46,8 +46,8 @@ def frozen(settings: Settings, splits: Splits) -> tuple[float, float | None]:
         that it finds the likeliest.
     """
     from pedro_bench.evaluation.prediction import predict
-    from pedro_bench.experiment.environment import fit_threads
     from pedro_bench.nn.adapted_model import AdaptedModel
+    from pedro_bench.runs.environment import fit_threads
 
     backbone = settings.backbone.load(device="cpu")
     fit_threads(backbone.shape.num_parameters, "cpu")

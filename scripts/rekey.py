@@ -21,9 +21,9 @@ from typing import Any
 
 from pedro_bench import files, records
 from pedro_bench.analysis.settings import with_earlier
-from pedro_bench.experiment.identity import key_parts
 from pedro_bench.protocols.settings import Settings, build_settings
 from pedro_bench.records import RunRecord
+from pedro_bench.runs.identity import key_parts
 
 NOTE = "The key was {old} while keys held a hash of the code; settings, data and versions are the same."
 

@@ -3,7 +3,7 @@
 What the key of a run leaves out makes no row: names and labels, portion sizes of scoring, how often a
 checkpoint is written. Of the learning rates that a configuration may name, the one in force stands for all.
 `1` and `1.0` are one value, and so are null and an absent setting. What the key leaves out is decided in
-`experiment/identity.py`; a test keeps both equal.
+`runs/identity.py`; a test keeps both equal.
 
 A record that is older than a setting lacks it. EARLIER says what was in force then, so that old and new
 records of one protocol share a row; a test checks it for every setting that a committed record lacks.

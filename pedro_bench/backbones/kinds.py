@@ -45,7 +45,7 @@ def refuse_other_kinds(folder: Path) -> None:
     if not has_config and any((folder / name).is_file() for name in _OWN_ADAPTERS):
         raise BackboneError(
             f"backbone.path must be a folder of whole weights, got {str(folder)!r}, which holds the "
-            "adapter of a run: load it with pedro_bench.experiment.load, and give its backbone here."
+            "adapter of a run: load it with pedro_bench.runs.load, and give its backbone here."
         )
     quantised = sorted(file.name for file in folder.glob("*.gguf"))
     if quantised and not has_weights:

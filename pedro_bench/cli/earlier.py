@@ -12,9 +12,9 @@ from pedro_bench.analysis.reading import Run, read_runs
 from pedro_bench.analysis.settings import with_earlier
 from pedro_bench.analysis.statistics import median
 from pedro_bench.errors import RecordError
-from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.grid.costs import Cost
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.runs.identity import resolve_device
 
 _CONFIGURED = ("method", "task", "trainer", "evaluation", "backbone")
 

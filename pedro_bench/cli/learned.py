@@ -6,8 +6,8 @@ from torch import Tensor
 
 from pedro_bench.analysis.activations import Activations, Coefficients
 from pedro_bench.errors import RecordError
-from pedro_bench.experiment.saved import read_saved
 from pedro_bench.nn.rational import GELU_DENOMINATOR, GELU_NUMERATOR
+from pedro_bench.runs.saved import read_saved
 
 _NUMERATOR, _DENOMINATOR = ".activation.numerator", ".activation.denominator"
 

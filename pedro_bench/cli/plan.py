@@ -8,7 +8,7 @@ It takes what `python -m pedro_bench -m` takes, and
 
 Time and memory come from finished records under the same trainer settings, on the same backbone and kind
 of device (of the same method and task where there are any, else of the same task, else of the same
-backbone), and where there are none from a model (`experiment/costs.py`); each job says which.
+backbone), and where there are none from a model (`grid/costs.py`); each job says which.
 """
 
 import sys

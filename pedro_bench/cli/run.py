@@ -19,11 +19,11 @@ from pedro_bench.cli.hydra.launch import Launcher
 from pedro_bench.cli.options import conf_folders
 from pedro_bench.cli.show import runs_as_json, show_jobs, show_runs
 from pedro_bench.errors import ConfigError
-from pedro_bench.experiment.sharing import status_of
 from pedro_bench.grid.grid import Grid, sentence
 from pedro_bench.grid.worker import work, work_on
 from pedro_bench.grid.workers import number_of_workers, run_workers
 from pedro_bench.ranks import is_main, is_one_of_several, launch
+from pedro_bench.records import status_of
 
 
 def run(arguments: Sequence[str]) -> int:

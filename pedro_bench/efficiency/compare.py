@@ -23,11 +23,11 @@ from pedro_bench.efficiency.request import Request
 from pedro_bench.efficiency.rows import row_of
 from pedro_bench.efficiency.workload import Item, drawn
 from pedro_bench.errors import ConfigError, TrainingError
-from pedro_bench.experiment.environment import now
-from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.records import RunRecord
+from pedro_bench.runs.environment import now
+from pedro_bench.runs.identity import resolve_device
 from pedro_bench.serving import AdapterBank
 
 

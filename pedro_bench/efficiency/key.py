@@ -14,10 +14,10 @@ from typing import Any
 from pedro_bench import records
 from pedro_bench.efficiency import contestants
 from pedro_bench.efficiency.request import Request
-from pedro_bench.experiment.environment import describe_environment
 from pedro_bench.protocols.backbone import Backbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import describe
+from pedro_bench.runs.environment import describe_environment
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _LIBRARIES = ("python", "torch", "transformers", "peft")

@@ -10,10 +10,10 @@ from pedro_bench.efficiency import contestants
 from pedro_bench.efficiency.entries import Entry
 from pedro_bench.efficiency.measure import OutOfMemory, Sample
 from pedro_bench.efficiency.request import Request
-from pedro_bench.experiment.environment import now
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.settings import describe
 from pedro_bench.records import RunRecord
+from pedro_bench.runs.environment import now
 
 NOTE = (
     "The share of the bandwidth limit counts the weights that one step reads, not the cache or the "

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pedro_bench import records
-from pedro_bench.experiment.sharing import agreed, record_at, status_of
 from pedro_bench.grid.due import was_done
 from pedro_bench.grid.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings, recorded_config
 from pedro_bench.ranks import is_main, is_one_of_several
-from pedro_bench.records import RunRecord
+from pedro_bench.records import RunRecord, record_at, status_of
+from pedro_bench.runs.processes import agreed
 from pedro_bench.training.interruption import interruption
 from pedro_bench.training.working_folder import steps_saved, working_folder
 

@@ -22,8 +22,8 @@ import math
 from dataclasses import dataclass
 
 from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, LikelihoodConfig
-from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.runs.identity import resolve_device
 
 RATES = {"cpu": 4e10, "cuda": 6e13}
 

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from pedro_bench import files, records
-from pedro_bench.experiment.identity import run_key
-from pedro_bench.experiment.sharing import status_of
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.records import status_of
+from pedro_bench.runs.identity import run_key
 
 MISSING = "missing"
 """Status in a plan of a run without a record, or with a damaged one."""

@@ -25,12 +25,12 @@ from typing import Any
 
 from pedro_bench import files
 from pedro_bench.errors import PedroBenchError
-from pedro_bench.experiment.sharing import record_at
 from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
 from pedro_bench.grid.leases import Leases
 from pedro_bench.grid.leftovers import clear_leftovers
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
 from pedro_bench.ranks import is_main
+from pedro_bench.records import record_at
 from pedro_bench.training.working_folder import steps_saved, working_folder
 
 BUDGET = "budget"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pedro_bench import records
 from pedro_bench.errors import RecordError
-from pedro_bench.experiment.sharing import status_of
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.records import status_of
 from pedro_bench.training.working_folder import restart, working_folder
 
 

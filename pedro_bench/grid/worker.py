@@ -9,12 +9,11 @@ from itertools import chain
 from typing import Any
 
 from pedro_bench.errors import PedroBenchError
-from pedro_bench.experiment.peers import made_ready, reasons_told
-from pedro_bench.experiment.sharing import agreed_due, refuse_splitting
 from pedro_bench.grid.claims import LONGEST_PAUSE, Claims
 from pedro_bench.grid.grid import Grid
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, meet
+from pedro_bench.runs.processes import agreed_due, made_ready, reasons_told, refuse_splitting
 from pedro_bench.training.interruption import TakenOver
 from pedro_bench.training.tracking import NoTracking
 
@@ -127,7 +126,7 @@ def _done(settings: Settings, claims: Claims, *, waits: bool) -> Iterator[dict[s
         try:
             first = next(claims, None)
             if first is not None:
-                from pedro_bench.experiment.runner import run_seeds
+                from pedro_bench.runs.runner import run_seeds
 
                 due = made_ready(settings, claims, chain([first], claims))
                 with reasons_told(settings, claims):

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from pedro_bench.experiment.environment import threads_for
-from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.grid.costs import modelled_cost
 from pedro_bench.grid.grid import Grid
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_one_of_several
+from pedro_bench.runs.environment import threads_for
+from pedro_bench.runs.identity import resolve_device
 from pedro_bench.training.interruption import ENDING, Interrupted, grace_after, taken_by
 from pedro_bench.training.progress import Board
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from pedro_bench.experiment import load
 from pedro_bench.instruct.benchmark_rows import (
     SHOTS,
     Rows,
@@ -17,6 +16,7 @@ from pedro_bench.instruct.job import Job, Outcome, Tell
 from pedro_bench.instruct.plan import Run, batch_size_of, evaluation_key
 from pedro_bench.instruct.request import Request, fingerprint
 from pedro_bench.protocols.settings import tokens_left
+from pedro_bench.runs import load
 
 _KIND = "tasks"
 

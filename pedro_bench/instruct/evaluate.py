@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-from pedro_bench.experiment.environment import describe_environment, now, peak_bytes
-from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.instruct.benchmark_job import BenchmarkJob
 from pedro_bench.instruct.job import Job, Tell
 from pedro_bench.instruct.mt_bench_job import MtBenchJob
@@ -18,6 +16,8 @@ from pedro_bench.instruct.record import (
 )
 from pedro_bench.instruct.request import Request
 from pedro_bench.records import EvaluationRecord
+from pedro_bench.runs.environment import describe_environment, now, peak_bytes
+from pedro_bench.runs.identity import resolve_device
 
 
 def evaluate(request: Request, tell: Tell) -> tuple[EvaluationRecord, Path]:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.experiment import load
 from pedro_bench.instruct.conversation import template_of
 from pedro_bench.instruct.job import Job, Outcome, Tell
 from pedro_bench.instruct.judge_client import Endpoint, JudgeClient, endpoint_of
@@ -21,6 +20,7 @@ from pedro_bench.instruct.questions import Question, local_questions, question_f
 from pedro_bench.instruct.record import file_path, write_rows
 from pedro_bench.instruct.request import Request, fingerprint
 from pedro_bench.protocols.settings import tokens_left
+from pedro_bench.runs import load
 
 _ANSWERS, _JUDGEMENTS = "answers", "judgements"
 _MOST_NEW_TOKENS = 1024

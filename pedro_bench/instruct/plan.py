@@ -6,9 +6,9 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.errors import RecordError
-from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.instruct.request import Request
 from pedro_bench.records import RunRecord
+from pedro_bench.runs.identity import resolve_device
 
 VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 1}
 """Suite -> whole number, raised whenever the same run and rows get another score or another answer."""

@@ -24,9 +24,11 @@ from pedro_bench.records.store import (
     read,
     read_bytes,
     read_predictions,
+    record_at,
     record_path,
     run_key,
     set_aside,
+    status_of,
     suite_folder,
     text_of,
     write,
@@ -35,5 +37,6 @@ from pedro_bench.records.store import (
 __all__ = [
     "EvaluationRecord", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE", "check_name",
     "comparable", "decode", "exists", "find", "has_predictions", "predictions_path", "read", "read_bytes",
-    "read_predictions", "record_path", "run_key", "set_aside", "suite_folder", "text_of", "write",
+    "read_predictions", "record_at", "record_path", "run_key", "set_aside", "status_of", "suite_folder",
+    "text_of", "write",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ A file wins over what is packed under its name.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from pedro_bench.records.older import run_of_schema_1
 from pedro_bench.records.schema import SCHEMA, RunRecord, check_name, stem_of
 
 _DECODER = msgspec.json.Decoder(RunRecord)
+_logger = logging.getLogger(__name__)
 
 
 def run_key(parts: Mapping[str, Any]) -> str:
@@ -131,6 +133,33 @@ def read(path: str | Path) -> RunRecord:
     """
     path = Path(path)
     return decode(read_bytes(path), path)
+
+
+def status_of(path: Path) -> str | None:
+    """Return the status of the record at a path; None where there is none, or a damaged one.
+
+    Raises:
+        RecordError: If it cannot be read.
+    """
+    record = record_at(path)
+    return None if record is None else record.status
+
+
+def record_at(path: Path) -> RunRecord | None:
+    """Return the record at a path; None where there is none, or a damaged one.
+
+    Raises:
+        RecordError: If it cannot be read.
+    """
+    try:
+        return read(path)
+    except DamagedRecordError as error:
+        _logger.warning("%s The run counts as missing.", error)
+        return None
+    except RecordError:
+        if path.exists():
+            raise
+        return None
 
 
 def read_bytes(path: Path) -> bytes:

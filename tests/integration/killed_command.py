@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-import pedro_bench.experiment.runner  # noqa: F401  (imported once: every attempt is a fork)
+import pedro_bench.runs.runner  # noqa: F401  (imported once: every attempt is a fork)
 from pedro_bench.__main__ import main as command
 
 MOST_ATTEMPTS = 60

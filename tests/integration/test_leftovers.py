@@ -10,9 +10,9 @@ import pytest
 from pedro_bench import grid, records
 from pedro_bench.__main__ import main
 from pedro_bench.cli.hydra.compose import settings_of
-from pedro_bench.experiment import runner
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.runs import runner
 from pedro_bench.training.working_folder import working_folder
 from tests.integration.grids import arguments, write_sst2
 

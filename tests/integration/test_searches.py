@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 
 from pedro_bench import records
 from pedro_bench.cli.hydra.compose import settings_of
-from pedro_bench.experiment import load
 from pedro_bench.grid import run
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.settings import build_group
+from pedro_bench.runs import load
 from pedro_bench.seeding import seed_torch
 from pedro_bench.training.config import TrainerConfig
 from pedro_bench.training.trainer import train

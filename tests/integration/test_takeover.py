@@ -14,12 +14,12 @@ from pedro_bench.__main__ import main
 from pedro_bench.cli import run as cli_run
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import TrainingError
-from pedro_bench.experiment import runner
 from pedro_bench.grid import worker
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.owner import Owner
 from pedro_bench.grid.worker import work_on
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.runs import runner
 from pedro_bench.training.interruption import Interrupted, interruption
 from pedro_bench.training.tracking import NoTracking
 from tests.integration.grids import arguments, write_sst2

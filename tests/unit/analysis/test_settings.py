@@ -18,9 +18,9 @@ from pedro_bench.analysis.settings import (
 )
 from pedro_bench.checks import NEUTRAL
 from pedro_bench.evaluation.config import BothConfig, EvaluationConfig
-from pedro_bench.experiment import identity
 from pedro_bench.methods.full_ft import FullFineTuning
 from pedro_bench.methods.ssp import Ssp
+from pedro_bench.runs import identity
 from pedro_bench.training.config import TrainerConfig
 
 TRAINER = {part.name for part in fields(TrainerConfig)} - TrainerConfig.moves_no_number

@@ -35,9 +35,9 @@ def save_run(
 ) -> Callable[..., Path]:
     """A function that leaves the working folder of a finished run."""
     from pedro_bench.backbones.llama import Llama
-    from pedro_bench.experiment.saved import save_adapter
     from pedro_bench.protocols.settings import describe
     from pedro_bench.records import RunRecord
+    from pedro_bench.runs.saved import save_adapter
 
     def save(
         method: str, seed: int, family: str = "llama", task: dict[str, str] | None = None

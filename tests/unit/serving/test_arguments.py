@@ -9,7 +9,7 @@ import pytest
 
 import pedro_bench
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError
-from pedro_bench.experiment.tenants import saved_adapter
+from pedro_bench.runs.tenants import saved_adapter
 
 PROMPTS = ["a cat", "the dog sat", "who"]
 PAIRS = [("a cat", "sat"), ("the dog", "")]
@@ -143,8 +143,8 @@ def test_a_record_that_lies_in_no_folder_of_results_is_told(
     with pytest.raises(PedroBenchError, match="must be readable"):
         pedro_bench.load("nowhere.json")
     monkeypatch.setattr(Path, "resolve", lambda self, strict=False: Path("/x.json"))
-    from pedro_bench.experiment import saved
     from pedro_bench.records import RunRecord
+    from pedro_bench.runs import saved
 
     known = dict.fromkeys(("method", "task", "backbone", "data", "suite"), "x")
     record = RunRecord(

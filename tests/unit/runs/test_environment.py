@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pedro_bench.experiment import environment
-from pedro_bench.experiment.environment import SMALL_PARAMETERS, fit_threads
+from pedro_bench.runs import environment
+from pedro_bench.runs.environment import SMALL_PARAMETERS, fit_threads
 
 
 @pytest.fixture(autouse=True)

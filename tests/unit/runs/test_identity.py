@@ -13,11 +13,11 @@ from pedro_bench.checks import later
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.options import options
 from pedro_bench.evaluation.config import EvaluationConfig
-from pedro_bench.experiment import identity
-from pedro_bench.experiment.identity import key_parts, run_key, versions
 from pedro_bench.methods.lora import Lora
 from pedro_bench.metrics.classification import accuracy
 from pedro_bench.metrics.question_answering import f1_em
+from pedro_bench.runs import identity
+from pedro_bench.runs.identity import key_parts, run_key, versions
 from pedro_bench.tasks.classification import Classification
 from pedro_bench.training.config import TrainerConfig
 
@@ -27,7 +27,7 @@ KEYS = """
 import json
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.options import options
-from pedro_bench.experiment.identity import run_key
+from pedro_bench.runs.identity import run_key
 runs = [["method=" + name, "task=boolq"] for name in sorted(options("method"))]
 runs += [["method=pedro", "task=" + name] for name in ("squad", "copa", "record", "alpaca")]
 print(json.dumps({" ".join(run): run_key(settings_of(run)) for run in runs}))

@@ -16,7 +16,7 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import check_device
 
 if TYPE_CHECKING:
-    from pedro_bench.experiment.saved import SavedRun
+    from pedro_bench.runs.saved import SavedRun
     from pedro_bench.serving import AdapterBank
 
 __all__ = ["load", "serve"]
@@ -42,7 +42,7 @@ def load(
         RecordError: If the run is not finished, or its adapter is gone or damaged.
         BackboneError: If the backbone is not there, or not what the run was trained on.
     """
-    from pedro_bench.experiment.saved import load_run
+    from pedro_bench.runs.saved import load_run
 
     check_device(device)
     return load_run(
@@ -74,7 +74,7 @@ def serve(
         InjectionError: If the method cannot serve many tenants; the message says why.
         ConfigError: If `runs` is empty, or the runs trained different methods.
     """
-    from pedro_bench.experiment.tenants import open_bank
+    from pedro_bench.runs.tenants import open_bank
 
     given: Any = runs
     if not isinstance(given, Mapping):

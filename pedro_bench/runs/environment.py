@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from pedro_bench import __version__, ranks
-from pedro_bench.experiment.identity import PACKAGE, code_hash
+from pedro_bench.runs.identity import PACKAGE, code_hash
 
 _PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors")
 

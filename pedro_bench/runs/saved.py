@@ -16,11 +16,11 @@ from pedro_bench.data.prompt import example_of, templates_of
 from pedro_bench.errors import BackboneError, RecordError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
-from pedro_bench.experiment.identity import resolve_device
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.records import RunRecord
+from pedro_bench.runs.identity import resolve_device
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
 
@@ -157,7 +157,7 @@ def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None
 def load_run(
     path: str | Path, *, device: str, decoding: str, backbone: str | Path | None
 ) -> SavedRun:
-    """Load a run from its record or its working folder; see `pedro_bench.experiment.load`."""
+    """Load a run from its record or its working folder; see `pedro_bench.runs.load`."""
     saved = read_saved(path)
     config = dict(saved.state["config"])
     method = build_group("method", saved.state["method"])

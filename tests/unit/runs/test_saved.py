@@ -7,9 +7,9 @@ import torch
 
 from pedro_bench.evaluation.config import EvaluationConfig
 from pedro_bench.evaluation.prediction import predict
-from pedro_bench.experiment.saved import SavedRun
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import describe
+from pedro_bench.runs.saved import SavedRun
 from tests.tiny import build_method
 
 PROMPTS = ["a cat sat on the mat", "a good film", "a dog ran to the cat on the mat"]

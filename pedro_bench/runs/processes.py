@@ -1,4 +1,4 @@
-"""Peers: the processes of `accelerate launch` that share a run, and what each must know of the others.
+"""Processes: what those that `accelerate launch` started for one run agree on, and what each must know.
 
 A process that fails leaves its reason in a file in the run's working folder. The main process, which hears no
 more than a broken connection, puts the reason in the run's record.
@@ -6,17 +6,18 @@ more than a broken connection, puts the reason in the run's record.
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pedro_bench import files, records
-from pedro_bench.errors import PedroBenchError, RecordError
-from pedro_bench.experiment.sharing import status_of
+from pedro_bench.errors import ConfigError, PedroBenchError, RecordError
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.ranks import is_main, is_one_of_several, launch
+from pedro_bench.ranks import is_main, is_on, is_one_of_several, launch, partial_state
+from pedro_bench.records import status_of
 from pedro_bench.training.working_folder import restart, working_folder
 
 if TYPE_CHECKING:
@@ -28,7 +29,57 @@ REASON = "failed-process-"
 SECONDS = 2.0
 """How long the main process waits for such a file, which a network's file system may show late."""
 
+SHARDING = "ACCELERATE_USE_FSDP"
+"""What `accelerate launch --use_fsdp` sets: the frozen layers are split over processes (`nn/sharding.py`)."""
+SPLITTING = (
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_MEGATRON_LM",
+    "FSDP_OFFLOAD_PARAMS",
+    "FSDP_ACTIVATION_CHECKPOINTING",
+)
+"""What it sets for other ways of splitting, which nothing here does."""
+
 _logger = logging.getLogger(__name__)
+
+
+def agreed_due(due: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
+    """Return the main process's answer in every process."""
+    seeds: Any = agreed([seed for seed, _ in due])
+    return [claim for claim in due if claim[0] in seeds]
+
+
+def refuse_splitting() -> None:
+    """Refuse the ways of `accelerate launch` to split a model that nothing here does.
+
+    Raises:
+        ConfigError: If one was asked for.
+    """
+    for name in SPLITTING:
+        if is_on(name):
+            raise ConfigError(
+                "accelerate launch must start plain processes (--multi_gpu), or split the frozen layers "
+                f"with --use_fsdp, got {name}={os.environ[name]}: leave DeepSpeed, Megatron, "
+                "offloading and checkpointing out of accelerate's configuration."
+            )
+
+
+def num_shares() -> int:
+    """Return over how many processes the frozen layers are to be split; 1 for not at all."""
+    return launch().size if is_on(SHARDING) else 1
+
+
+def agreed(value: Any) -> Any:
+    """Return the main process's value in every process that `accelerate launch` started.
+
+    Raises:
+        ConfigError: If the processes do not know of each other.
+    """
+    if not is_one_of_several():
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    partial_state()
+    return broadcast_object_list([value])[0]
 
 
 def made_ready(

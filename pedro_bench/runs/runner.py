@@ -22,12 +22,6 @@ from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import Splits, load_splits
 from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
-from pedro_bench.experiment.environment import describe_environment, fit_threads, now, peak_bytes
-from pedro_bench.experiment.identity import resolve_device, versions
-from pedro_bench.experiment.phases import Run, Trained, train_phases
-from pedro_bench.experiment.predictions import prediction_lines
-from pedro_bench.experiment.saved import save_adapter
-from pedro_bench.experiment.sharing import num_shares
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.sharding import shard
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
@@ -35,6 +29,12 @@ from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings, recorded_config
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
+from pedro_bench.runs.environment import describe_environment, fit_threads, now, peak_bytes
+from pedro_bench.runs.identity import resolve_device, versions
+from pedro_bench.runs.phases import Run, Trained, train_phases
+from pedro_bench.runs.predictions import prediction_lines
+from pedro_bench.runs.processes import num_shares
+from pedro_bench.runs.saved import save_adapter
 from pedro_bench.training.working_folder import restart, working_folder
 
 _logger = logging.getLogger(__name__)

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from pedro_bench.errors import ContextError
-from pedro_bench.experiment.saved import SavedRun
-from pedro_bench.experiment.vectors import prompt_vectors, similarity
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.runs.saved import SavedRun
+from pedro_bench.runs.vectors import prompt_vectors, similarity
 from tests.tiny import build_method
 
 CONFIG = {"task": {"max_new_tokens": 2}, "trainer": {"max_length": 64}, "evaluation": {}}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pedro_bench.data.prompt import templates_of
 from pedro_bench.errors import ConfigError
-from pedro_bench.experiment.saved import load_backbone, read_saved
 from pedro_bench.protocols.settings import build_group, tokens_left
+from pedro_bench.runs.saved import load_backbone, read_saved
 from pedro_bench.serving import AdapterBank, TenantAdapter
 from pedro_bench.training.saved_folder import Saved
 
@@ -31,7 +31,7 @@ def open_bank(
     decoding: str,
     backbone: str | Path | None,
 ) -> AdapterBank:
-    """Load runs as tenants; see `pedro_bench.experiment.serve`."""
+    """Load runs as tenants; see `pedro_bench.runs.serve`."""
     if not runs:
         raise ConfigError("runs must name at least one tenant and its run, got none.")
     saved = {tenant: read_saved(path) for tenant, path in runs.items()}

@@ -1,4 +1,4 @@
-"""Peers: the record says why another process failed, and checkpoints of more or fewer start a run afresh."""
+"""Processes: the record says why another failed; checkpoints of more or fewer start a run afresh."""
 
 import logging
 from pathlib import Path
@@ -9,10 +9,10 @@ import pytest
 
 from pedro_bench import records
 from pedro_bench.errors import TrainingError
-from pedro_bench.experiment import peers
-from pedro_bench.experiment.peers import REASON, made_ready, reasons_told
 from pedro_bench.grid.claims import Claims
 from pedro_bench.records import RunRecord
+from pedro_bench.runs import processes
+from pedro_bench.runs.processes import REASON, made_ready, reasons_told
 from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identity
 
 KEY = "0123456789ab"
@@ -67,7 +67,7 @@ def test_the_record_says_why_another_process_failed(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_launched(monkeypatch)
-    monkeypatch.setattr(peers, "SECONDS", 0.1)
+    monkeypatch.setattr(processes, "SECONDS", 0.1)
     path = write_record(settings, "running")
     monkeypatch.setenv("RANK", "1")
     fails_in(settings, path, TrainingError("training must fit into memory, got\nnone."))
@@ -84,7 +84,7 @@ def test_a_main_process_that_knows_why_it_failed_is_believed(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_launched(monkeypatch)
-    monkeypatch.setattr(peers, "SECONDS", 0.1)
+    monkeypatch.setattr(processes, "SECONDS", 0.1)
     path = write_record(settings, "failed", "of the main process")
     monkeypatch.setenv("RANK", "1")
     fails_in(settings, path, RuntimeError("Connection closed by peer"))  # it failed after it
