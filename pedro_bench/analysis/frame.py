@@ -106,9 +106,9 @@ def frame_of(runs: Sequence[Run]) -> pd.DataFrame:
                 values[column] = np.full(len(runs), np.nan)
             values[column][number] = value
     for name, get in _COUNTS.items():
-        values[name] = pd.array(list(map(get, runs)), dtype="Int64")
+        values[name] = pd.array([get(run) for run in runs], dtype="Int64")
     for name, get in _NUMBERS.items():
-        values[name] = np.array(list(map(get, runs)), dtype=np.float64)
+        values[name] = np.array([get(run) for run in runs], dtype=np.float64)
     values["dirty"] = pd.array([run.environment.dirty for run in runs], dtype="boolean")
     for place in _PLACES:
         values[place.split(".")[-1]] = list(map(attrgetter(place), runs))

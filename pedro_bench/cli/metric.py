@@ -27,29 +27,6 @@ def metric(task: str, *overrides: str, **options: Any) -> "TaskMetric":
         checks.text("an override", override)
     config = configuration_of([f"task={task}", *overrides])
     built: Task = build_group("task", config["task"])
-
-
-def metric(task: str, *overrides: str, **options: Any) -> "TaskMetric":
-    """Return the metric of a task.
-
-    Args:
-        task: Name of the task, as in `task=…`.
-        overrides: Settings as on the command line, such as `task.entities_field=null`.
-        options: Passed on to `evaluate.Metric`, such as `keep_in_memory` or `experiment_id`.
-
-    Raises:
-        ConfigError: If there is no such task, or a setting is wrong.
-    """
-    checks.text("task", task)
-    for override in overrides:
-        checks.text("an override", override)
-    config = configuration_of([f"task={task}", *overrides])
-    built: Task = build_group("task", config["task"])
-    if find_spec("evaluate") is None:
-        raise ConfigError(
-            "pedro_bench.metric must have the package evaluate installed, got none: install "
-            "pedro_bench[metrics], or score a file with python -m pedro_bench.cli.score."
-        )
     from pedro_bench.runs.task_metric import TaskMetric
 
     return TaskMetric(built, **options)
