@@ -13,7 +13,7 @@ Importing the package imports nothing heavy.
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "load", "metric", "predictions", "results", "serve"]
 
 

@@ -4,14 +4,17 @@
     python scripts/rekey.py --write --log outputs/verified.jsonl         # renames records and predictions
 
 A key moves without a number moving when its form changes (as when it ceased to hash code). `--verify` runs a
-sample that is spread over every suite, method and task, and compares predictions and training curves bit for
-bit; it goes on where its log stops. `--write` refuses unless every run in the log agrees. Each record keeps
-its former key in a note. Records whose component has another version now keep the key of the version that
-made them: name it with `--made-with method.Ssp=1`.
+sample that is spread over every suite, method and task, and compares predictions, training curves and scores
+bit for bit; it goes on where its log stops. Where this kind of processor gives other last digits than the one
+that made a record, `--reference CHECKOUT` compares with the code that made it, run here. `--write` refuses
+unless every run in the log agrees. Each record keeps its former key in a note. Records whose component has
+another version now keep the key of the version that made them: name it with `--made-with method.Ssp=1`.
 """
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,14 +31,37 @@ from pedro_bench.runs.identity import key_parts
 NOTE = "The key was {old} while keys held a hash of the code; settings, data and versions are the same."
 
 
-def settings_of(record: RunRecord, folder: str = "") -> Settings:
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+_ANEW = """
+import json, sys
+from pathlib import Path
+try:
+    from pedro_bench.analysis.settings import with_earlier
+    from pedro_bench.grid import run
+except ImportError:  # a checkout from before these modules
+    from pedro_bench.experiment import run
+    from pedro_bench.reporting.settings import with_earlier
+from pedro_bench import records
+from pedro_bench.protocols.settings import build_settings
+
+record = records.read(sys.argv[1])
+config = json.loads(json.dumps(dict(record.config)))
+for group in ("method", "trainer", "evaluation"):
+    config[group] = with_earlier(group, config[group])
+config |= {"seeds": [record.seed], "output": "json", "rerun": False}
+config |= {"results_dir": sys.argv[2] + "/results", "output_dir": sys.argv[2] + "/outputs"}
+(found,) = run(build_settings(config))
+print(json.dumps(found))
+"""
+
+
+def settings_of(record: RunRecord) -> Settings:
     """Return the configuration of a record, completed with what was in force before later settings."""
     config: dict[str, Any] = json.loads(json.dumps(record.config))
     for group in ("method", "trainer", "evaluation"):
         config[group] = with_earlier(group, config[group])
     config |= {"seeds": [record.seed], "output": "json", "rerun": False}
-    if folder:
-        config |= {"results_dir": f"{folder}/results", "output_dir": f"{folder}/outputs"}
     return build_settings(config)
 
 
@@ -62,30 +88,59 @@ def sample(paths: Sequence[Path], number: int) -> list[Path]:
     return spread[:number]
 
 
-def verify(paths: Sequence[Path], log: Path) -> Iterator[dict[str, Any]]:
-    """Run each record's configuration anew and yield what came out; what the log holds is not run."""
-    from pedro_bench.grid import run
+def verify(paths: Sequence[Path], log: Path, reference: Path | None) -> Iterator[dict[str, Any]]:
+    """Run each record's configuration anew and yield what agreed; what the log proves is not run again.
 
-    known = {one["record"]: one for one in _logged(log)}
+    Args:
+        paths: Records.
+        log: JSON lines, one a record; a later one counts.
+        reference: A checkout of the code that made the records. Where this kind of processor gives other
+            numbers than the record's, its numbers here are what the present code must give.
+    """
+    known = _logged(log)
     for path in paths:
         name = f"{path.parent.name}/{path.stem}"
-        if name in known:
+        if name in known and (agrees(known[name]) or reference is None):
             yield known[name]
             continue
         old = records.read(path)
-        with tempfile.TemporaryDirectory() as folder:
-            (new,) = run(settings_of(old, folder))
-        found = {
-            "record": name,
-            "predictions": new["predictions"]
-            == {**(old.predictions or {}), "path": new["predictions"]["path"]},
-            "history": new["history"] == old.as_dict()["history"],
-            "metrics": new["metrics"] == old.as_dict()["metrics"],
-        }
+        new = _run(path, REPOSITORY)
+        found = {"record": name, "against": "record", **_compared(new, old.as_dict())}
+        if not agrees(found) and reference is not None:
+            theirs = _run(path, reference)
+            found = {"record": name, "against": "reference", **_compared(new, theirs)}
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(found) + "\n")
         yield found
+
+
+def agrees(found: Mapping[str, Any]) -> bool:
+    """Whether a run anew gave the predictions, the training curve and the scores bit for bit."""
+    return all(found[name] for name in ("predictions", "history", "metrics"))
+
+
+def _compared(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, bool]:
+    digests = [(run["predictions"] or {}).get("sha256") for run in (one, other)]
+    same = {name: one[name] == other[name] for name in ("history", "metrics")}
+    return {"predictions": digests[0] == digests[1], **same}
+
+
+def _run(path: Path, checkout: Path) -> dict[str, Any]:
+    """Run a record's configuration with the code of a checkout; return the record that it gives."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", _ANEW, str(path.absolute()), folder],
+            cwd=checkout,
+            env={**os.environ, "PYTHONPATH": str(checkout)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise SystemExit(f"{path.stem} with the code in {checkout}: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def rekey(path: Path, results: Path, made_with: Mapping[str, int]) -> str | None:
@@ -138,30 +193,17 @@ def main() -> int:
     parser.add_argument("--verify", type=int, default=0, metavar="RUNS")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--made-with", nargs="*", default=[], metavar="COMPONENT=VERSION")
+    parser.add_argument("--reference", type=Path, metavar="CHECKOUT")
     given = parser.parse_args()
-    made_with = {
-        name: int(number) for name, _, number in (one.partition("=") for one in given.made_with)
-    }
-    left_out = {
-        f"{name.partition('.')[2].lower()}--" for name in made_with if name.startswith("method.")
-    }
+    pairs = [one.partition("=") for one in given.made_with]
+    made_with = {name: int(number) for name, _, number in pairs}
     paths = [
         path for path in records.find(given.results) if records.read(path).status == "finished"
     ]
-    for found in verify(
-        sample(
-            [path for path in paths if not path.name.startswith(tuple(left_out) or ("-",))],
-            given.verify,
-        ),
-        given.log,
-    ):
+    for found in verify(sample(paths, given.verify), given.log, given.reference):
         print(json.dumps(found), flush=True)
     logged = _logged(given.log)
-    wrong = [
-        one["record"]
-        for one in logged
-        if not all(one[name] for name in ("predictions", "history", "metrics"))
-    ]
+    wrong = [name for name, one in logged.items() if not agrees(one)]
     if wrong:
         print(
             f"{len(wrong)} of {len(logged)} runs do not agree: {', '.join(wrong)}", file=sys.stderr
@@ -176,10 +218,12 @@ def main() -> int:
     return 0
 
 
-def _logged(log: Path) -> list[dict[str, Any]]:
+def _logged(log: Path) -> dict[str, dict[str, Any]]:
+    """Return record -> what its last run anew gave."""
     if not log.is_file():
-        return []
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").split("\n") if line]
+        return {}
+    lines = log.read_text(encoding="utf-8").split("\n")
+    return {one["record"]: one for one in (json.loads(line) for line in lines if line)}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Example:
     pedro_bench.predictions(frame.iloc[0])
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,13 @@ _NAMES = (
     "status",
     "main_metric",
 )
-_COUNTS = {
+_COUNTS: Mapping[str, Callable[[Run], Any]] = {
     "matrices": lambda run: run.parameters.get("matrices"),
     "trainable": lambda run: run.parameters.get("trainable"),
     "peak_bytes": attrgetter("memory.peak_bytes"),
     "adapter_bytes": attrgetter("memory.adapter_bytes"),
 }
-_NUMBERS = {
+_NUMBERS: Mapping[str, Callable[[Run], Any]] = {
     "train_seconds": attrgetter("timing.train_seconds"),
     "test_seconds": attrgetter("timing.test_seconds"),
     "train_tokens_per_second": attrgetter("timing.tokens_per_second"),
