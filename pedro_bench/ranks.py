@@ -117,7 +117,7 @@ def meet(seconds: float = MEETING_SECONDS) -> None:
 
     try:
         store = _waited_for(lambda: _connected(here, is_host, deadline), deadline)
-        twins = store.add(f"rank-{here.rank}", 1) - 1
+        others = store.add(f"rank-{here.rank}", 1) - 1
         missing = list(range(here.size))
         while missing := [rank for rank in missing if not store.check([f"rank-{rank}"])]:
             if time.monotonic() > deadline:
@@ -127,7 +127,7 @@ def meet(seconds: float = MEETING_SECONDS) -> None:
         reason = " ".join(str(error).split(" Exception raised from")[0].split()).rstrip(".")
         shown = f" ({reason})" if reason else ""
         raise fail(f"no answer from {'the launcher' if has_agent else 'rank 0'}{shown}") from error
-    if twins:
+    if others:
         raise fail(f"another process with RANK={here.rank}")
     _met[here] = store
 

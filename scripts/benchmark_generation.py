@@ -6,7 +6,7 @@
 
 Ratios: PEDRO to the bare backbone (target 0.97), PEDRO to unmerged LoRA (above 1), a mixed batch of
 tenants to the same batch of one tenant (0.95), a bank of LoRA tenants to peft's mixed batch, and fast
-steps to plain ones. Every other repeat goes through the contestants backwards, and all of them have the same
+steps to plain ones. Every other repeat goes through the systems backwards, and all of them have the same
 number of warm-ups, at least one. A ratio is the median over pairs of repeats, one in each order, of the
 geometric mean of the ratios within the two: take an even number.
 """

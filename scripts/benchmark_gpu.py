@@ -17,7 +17,7 @@
 
 Each part is a process of its own, which sees one GPU, with a limit in seconds (LIMITS); what one leaves over
 goes to those after it. A part that is stopped is named in the result, with what it had measured until then: a
-contestant counts as soon as its turn is over. What ran out of memory is named in its part's notes. The file
+system counts as soon as its turn is over. What ran out of memory is named in its part's notes. The file
 is written after every part. Ratios are medians over pairs of repeats, one in each order. `--small` takes all
 parts in their smallest form, to see that they run, and `backbone=micro device=cpu` takes them on a CPU.
 """

@@ -28,7 +28,7 @@ def inspect_task(
         (for each split, before any cut: lengths of prompts and answers, a histogram of both
         together; examples that truncation would touch with the first of their rows, the tokens it
         would cut, and the answers it would lose or cut short, and `misread`, as in `Encoding`; null without a
-        tokenizer), `twins_removed` and
+        tokenizer), `duplicates_removed` and
         `notes`.
 
     Raises:
@@ -57,7 +57,7 @@ def inspect_task(
             for name in SPLIT_NAMES
         },
         "max_length": max_length,
-        "twins_removed": splits.twins_removed,
+        "duplicates_removed": splits.duplicates_removed,
         "notes": list(splits.notes),
     }
 

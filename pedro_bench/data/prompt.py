@@ -131,6 +131,6 @@ def example_of(
 
 
 def identity_of(values: Mapping[str, str]) -> str:
-    """Return a digest of all values, white space and case folded: equal for twins."""
+    """Return a digest of all values, white space and case folded: equal for duplicates."""
     folded = "\x1f".join(" ".join(value.split()).casefold() for value in values.values())
     return hashlib.sha256(folded.encode("utf-8", "surrogatepass")).hexdigest()[:32]

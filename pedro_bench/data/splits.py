@@ -12,8 +12,8 @@ YAML):
                      rows, and then as under `holdout`
     given            the source brings all three
 
-Rows with equal prompts are twins and never stand in two splits: twins among the rows to be divided
-stay together, and a row whose twin stands in a later split (train < dev < test) is left out and
+Rows with equal prompts are duplicates and never stand in two splits: duplicates among the rows to be divided
+stay together, and a row whose duplicate stands in a later split (train < dev < test) is left out and
 counted. Which rows go where is decided by a hash of each row's text and a fixed seed, so neither
 the order of a file nor the run's seed matters. Within a split the official order is kept.
 """
@@ -23,7 +23,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pedro_bench.data.twins import draw, without_twins
+from pedro_bench.data.duplicates import draw, without_duplicates
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.data import DataSource, Located
 from pedro_bench.protocols.task import Example, Task
@@ -65,14 +65,14 @@ class Splits:
         train: What is trained on.
         dev: What decides when to stop and which checkpoint is best.
         test: What is scored.
-        twins_removed: Rows left out because their twin stands in a later split.
+        duplicates_removed: Rows left out because their duplicate stands in a later split.
         notes: Whatever departs from the plain rule, one sentence each.
     """
 
     train: Split
     dev: Split
     test: Split
-    twins_removed: int = 0
+    duplicates_removed: int = 0
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Split:
@@ -122,11 +122,13 @@ def make_splits(
     elif holdout is not None:
         notes.append("data.holdout was not needed, since there is a validation split.")
     train, dev, test = _divide(task, pools, seed, notes)
-    dev, removed_dev = without_twins(dev, test)
-    train, removed_train = without_twins(train, [*dev, *test])
+    dev, removed_dev = without_duplicates(dev, test)
+    train, removed_train = without_duplicates(train, [*dev, *test])
     removed = removed_train + removed_dev
     if removed:
-        notes.append(f"{removed} rows were left out because their twin stands in a later split.")
+        notes.append(
+            f"{removed} rows were left out because their duplicate stands in a later split."
+        )
     splits = Splits(
         _split(task, "train", train),
         _split(task, "dev", dev),
@@ -169,7 +171,7 @@ def _examples(task: Task, rows: Iterable[Located]) -> list[Example]:
 def _divide(
     task: Task, pools: Mapping[str, list[Example]], seed: int, notes: list[str]
 ) -> tuple[list[Example], list[Example], list[Example]]:
-    """Apply the task's rule; twins across splits are not yet dealt with."""
+    """Apply the task's rule; duplicates across splits are not yet dealt with."""
     if set(SPLIT_NAMES) <= set(pools):
         return pools["train"], pools["dev"], pools["test"]
     if task.split_rule == "given" and {"train", "validation", "test"} <= set(pools):

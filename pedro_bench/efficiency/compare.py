@@ -1,6 +1,6 @@
 """Compare: the composition root of a measurement: built objects in, records and rows out.
 
-Each contestant leaves one record for each repeat, in the schema of every other run, so `cli.tables` makes
+Each system leaves one record for each repeat, in the schema of every other run, so `cli.tables` makes
 Table 3 of them: methods are rows, `generate_beam1` and `generate_beam3` columns, the median over repeats.
 A record is written as soon as its turn is over, so a command that is stopped leaves its finished turns. A
 ratio means something only within one run: either all records of a comparison are there, of one run, or all
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.efficiency import contestants, meter
+from pedro_bench.efficiency import meter, systems
 from pedro_bench.efficiency.entries import Entry, entries
 from pedro_bench.efficiency.key import comparison_key, environment
 from pedro_bench.efficiency.measure import turns
@@ -59,17 +59,17 @@ class Comparison:
 def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, Any]:
     """Measure, or read what was measured; return rows, device, bandwidth and paths of records.
 
-    `notes` says which contestants did not fit into memory; `records` are those that the rows are made of;
+    `notes` says which systems did not fit into memory; `records` are those that the rows are made of;
     `started` is when they were measured.
 
     Raises:
         PedroBenchError: If a method does not fit the backbone or cannot serve tenants, or memory
-            is short for every contestant.
+            is short for every system.
     """
     request = comparison.request
     chosen = entries(comparison.methods, request)
-    if any(entry.name == contestants.PEER for entry in chosen):
-        contestants.check_peer()
+    if any(entry.name == systems.PEER for entry in chosen):
+        systems.check_peer()
     device = resolve_device(comparison.device)
     machine = environment(device)
     key = comparison_key(
@@ -105,7 +105,7 @@ def _found(comparison: Comparison, paths: Sequence[Sequence[Path]]) -> dict[str,
     """Return what the records say.
 
     Raises:
-        TrainingError: If no contestant fitted into memory.
+        TrainingError: If no system fitted into memory.
     """
     finished: list[list[tuple[Path, RunRecord]]] = []
     lost: dict[str, None] = {}

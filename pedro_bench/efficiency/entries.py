@@ -1,18 +1,18 @@
-"""Entries: which contestants take turns, under which settings, in which order."""
+"""Entries: which systems take turns, under which settings, in which order."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from pedro_bench.efficiency import contestants, merging
-from pedro_bench.efficiency.contestants import Generate
+from pedro_bench.efficiency import merging, systems
 from pedro_bench.efficiency.request import BARE, MERGEABLE, Request
+from pedro_bench.efficiency.systems import Generate
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.method import Method
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One contestant under one setting.
+    """One system under one setting.
 
     Attributes:
         name: Name of its rows.
@@ -35,7 +35,7 @@ class Entry:
     is_merged: bool = False
 
     def __str__(self) -> str:
-        """Tell the contestant in one line."""
+        """Tell the system in one line."""
         merged = ", merged" if self.is_merged else ""
         return (
             f"{self.name}{merged}, {self.decoding}, beams {self.beams}, sequences {self.sequences}, "
@@ -54,20 +54,20 @@ class Entry:
         }
 
     def on(self, backbone: LoadedBackbone, seed: int) -> AbstractContextManager[Generate]:
-        """Put the contestant on the backbone for the time of a `with` block."""
+        """Put the system on the backbone for the time of a `with` block."""
         if self.method is None:
-            return contestants.bare(backbone)
-        if self.name == contestants.PEER:
-            return contestants.peer(backbone, self.method, self.tenants, seed)  # type: ignore[arg-type]
+            return systems.bare(backbone)
+        if self.name == systems.PEER:
+            return systems.peer(backbone, self.method, self.tenants, seed)  # type: ignore[arg-type]
         if self.is_merged:
             return merging.merged(backbone, self.method, seed)  # type: ignore[arg-type]
         if self.is_mixed:
-            return contestants.bank(backbone, self.method, self.tenants, seed)
-        return contestants.adapted(backbone, self.method, seed)
+            return systems.bank(backbone, self.method, self.tenants, seed)
+        return systems.adapted(backbone, self.method, seed)
 
 
 def entries(methods: dict[str, Method | None], request: Request) -> list[Entry]:
-    """Return all contestants, in the order they take turns.
+    """Return all systems, in the order they take turns.
 
     Beside a batch of mixed tenants stands the same batch of one tenant, and of the bare backbone; peft's
     LoRA is measured with tenants wherever LoRA is. What is asked for merged stands after all methods.
@@ -86,7 +86,7 @@ def entries(methods: dict[str, Method | None], request: Request) -> list[Entry]:
                 found += _batches(methods, count, size, how)
             if "lora" in methods:
                 peer = methods["lora"]
-                found.append(Entry(contestants.PEER, peer, count, size, size, is_mixed=True))
+                found.append(Entry(systems.PEER, peer, count, size, size, is_mixed=True))
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.efficiency import contestants
+from pedro_bench.efficiency import systems
 from pedro_bench.efficiency.request import Request
 from pedro_bench.protocols.backbone import Backbone
 from pedro_bench.protocols.method import Method
@@ -30,7 +30,7 @@ def environment(device: str) -> dict[str, Any]:
         device: `cpu`, `cuda` or `cuda:N`.
     """
     found = describe_environment(device)
-    peft = {"peft": metadata.version("peft")} if contestants.has_peft() else {}
+    peft = {"peft": metadata.version("peft")} if systems.has_peft() else {}
     name = found["device_name"] if device.startswith("cuda") else processor_name()
     return {**found, "device_name": name, "versions": {**found["versions"], **peft}}
 

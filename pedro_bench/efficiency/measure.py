@@ -1,4 +1,4 @@
-"""Measure: every contestant in turn, then all of them again in the opposite order, and so on.
+"""Measure: every system in turn, then all of them again in the opposite order, and so on.
 
 Who stands first finds another machine than who stands last: memory that was claimed already, a processor
 that grew warm. So the order is reversed from repeat to repeat, and every turn begins with the same number
@@ -17,8 +17,8 @@ import torch
 from transformers import GenerationConfig, StoppingCriteriaList
 
 from pedro_bench.efficiency import meter
-from pedro_bench.efficiency.contestants import Generate
 from pedro_bench.efficiency.entries import Entry
+from pedro_bench.efficiency.systems import Generate
 from pedro_bench.efficiency.workload import Item, batch_of
 from pedro_bench.evaluation.batches import padded
 from pedro_bench.protocols.backbone import LoadedBackbone
@@ -31,14 +31,14 @@ _WARM_TOKENS = 4
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement of one contestant.
+    """One measurement of one system.
 
     Attributes:
         seconds: From the first prompt to the last token.
         first_token_seconds: Mean time from a batch's beginning to its first token.
         step_seconds: Mean time of each further step.
         new_tokens: Generated tokens, of the answers alone (beams that lose do not count).
-        peak_bytes: Highest memory: of the GPU's tensors, or of the process; other contestants' are gone.
+        peak_bytes: Highest memory: of the GPU's tensors, or of the process; other systems' are gone.
         processor_seconds: Processor time of this process, of all of its threads, over `seconds`.
         reserved_bytes: On a GPU, the highest memory that PyTorch held there: with what a CUDA graph keeps
             to run in, which no tensor shows. None elsewhere.
@@ -171,7 +171,7 @@ def _sample(
         entry.on(backbone, seed) as generate,
         stepping(decoder, generate.modules, max_new_tokens=most),
     ):
-        meter.release(device)  # what was needed to put the contestant there is none of its memory
+        meter.release(device)  # what was needed to put the system there is none of its memory
         # Where steps are fast, the first warm-up makes, compiles and records them.
         for index in range(warmup):
             batch = batches[index % len(batches)]

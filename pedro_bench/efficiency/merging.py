@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pedro_bench.efficiency.contestants import Generate, bare, randomise, seeded
+from pedro_bench.efficiency.systems import Generate, bare, randomise, seeded
 from pedro_bench.methods.adalora import AdaLora
 from pedro_bench.methods.lora import Lora
 from pedro_bench.nn.adapted_model import AdaptedModel

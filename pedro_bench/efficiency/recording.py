@@ -1,4 +1,4 @@
-"""Recording: one repeat of one contestant as a record, in the schema of every other run."""
+"""Recording: one repeat of one system as a record, in the schema of every other run."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.efficiency import contestants
+from pedro_bench.efficiency import systems
 from pedro_bench.efficiency.entries import Entry
 from pedro_bench.efficiency.measure import OutOfMemory, Sample
 from pedro_bench.efficiency.request import Request
@@ -106,7 +106,7 @@ class Recorder:
 
     def _config(self, entry: Entry) -> dict[str, Any]:
         own = describe(entry.method) if entry.method is not None else {}
-        labels = {"none": "Backbone", contestants.PEER: "LoRA (peft)"}
+        labels = {"none": "Backbone", systems.PEER: "LoRA (peft)"}
         method = {**own, "name": entry.name, "label": labels.get(entry.name, own.get("label"))}
         return {
             "method": method,
@@ -114,7 +114,7 @@ class Recorder:
             "backbone": describe(self.backbone),
             "data": dict(self.data),
             "efficiency": describe(self.request),
-            "contestant": entry.setting(),
+            "system": entry.setting(),
         }
 
 

@@ -53,7 +53,7 @@ class Request:
         decoding: Distinct ones of DECODINGS.
         merged: Whether methods of MERGEABLE are measured a second time, added to the weights.
         repeats: How often everything is measured, one method after the other; at least 1.
-        warmup: Batches generated before each measurement, the same for every contestant and not counted;
+        warmup: Batches generated before each measurement, the same for every system and not counted;
             at least 1.
         prompts: Prompts of one measurement, one after the other; at least 1.
         lengths: One of LENGTHS.

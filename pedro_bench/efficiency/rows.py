@@ -1,4 +1,4 @@
-"""Rows: what the records of one contestant say together. Records are read and nothing else; no torch."""
+"""Rows: what the records of one system say together. Records are read and nothing else; no torch."""
 
 import math
 import statistics
@@ -10,7 +10,7 @@ from pedro_bench.records import RunRecord
 
 
 def row_of(found: Sequence[RunRecord]) -> dict[str, Any]:
-    """Return one contestant's medians over its repeats, the spread of its speed, and each repeat's.
+    """Return one system's medians over its repeats, the spread of its speed, and each repeat's.
 
     Args:
         found: Its finished records, at least one.
@@ -22,7 +22,7 @@ def row_of(found: Sequence[RunRecord]) -> dict[str, Any]:
 
     return {
         "method": found[0].method,
-        **found[0].config["contestant"],
+        **found[0].config["system"],
         "tokens_per_second": float(statistics.median(speeds.values())),
         "slowest": min(speeds.values()),
         "fastest": max(speeds.values()),

@@ -3,7 +3,7 @@
 They are put in before a layer and taken out before the last normalisation, so that whoever calls the
 backbone sees the tokens it passed and no others. In a layer they stand in front in memory, wherever
 their place in the sequence is: positions and masks say that. Their keys and values stand beside the
-cache (`nn/beside_attention.py`) in the prompt's context.
+cache (`nn/cached_prefix.py`) in the prompt's context.
 
     before_prompt    [virtual, prompt, answer]    positions 0 … P-1, then all others
     after_prompt     [prompt, virtual, answer]    the last virtual token predicts the answer's first
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pedro_bench.nn.beside_attention import (
+from pedro_bench.nn.cached_prefix import (
     FreshBeside,
     GivenBeside,
     Pair,

@@ -50,7 +50,7 @@ class Example:
         parts: Pieces whose texts, joined without separator, are the prompt (no trailing space).
         answer: The text to be produced, without leading space; empty where the row has no label.
         golds: All answers that count as right; the first is what training uses unless stated.
-        identity: What makes two rows twins (a digest of all prompt fields, white space and case folded).
+        identity: What makes two rows duplicates (a digest of all prompt fields, white space and case folded).
         candidates: The closed set of answers, where there is one (label words, choices); else empty.
         extractive: Whether the answer is to be found in the prompt, so that cutting can lose it.
         open_ended: Whether the answer is a text of any length, whose end may be cut in training.

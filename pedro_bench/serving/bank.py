@@ -21,14 +21,14 @@ from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import tokens_left
-from pedro_bench.serving.admission import held_of, refuse_stranger
 from pedro_bench.serving.attaching import ForTenants
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.serving.mixing import MixedBatch, context_of
 from pedro_bench.serving.refusals import check_mixing
-from pedro_bench.serving.roster import Roster
+from pedro_bench.serving.registry import Registry
 from pedro_bench.serving.tenant import BankMemory, TenantAdapter
 from pedro_bench.serving.turns import Turn
+from pedro_bench.serving.validation import held_of, refuse_unknown
 
 STORES = ("backbone", "cpu")
 """Where tenants' tensors lie: on the backbone's device, or in main memory, from where those of a batch
@@ -75,14 +75,14 @@ class AdapterBank:
         self._adapted = AdaptedModel(backbone, wrapped)
         self._adapted.eval()
         self._blocks = wrapped.blocks
-        self._roster = Roster()
+        self._registry = Registry()
         self._templates: dict[str, tuple[PromptTemplate, ...]] = {}
         self._turn = Turn()
 
     @property
     def tenants(self) -> tuple[str, ...]:
         """Names of all tenants, in the order they came."""
-        return self._roster.names
+        return self._registry.names
 
     def add(self, tenant: str, adapter: TenantAdapter) -> None:
         """Take a tenant in; others may be generating.
@@ -100,9 +100,9 @@ class AdapterBank:
             raise ConfigError(
                 f"adapter must be a TenantAdapter, such as saved_adapter(path) gives, got {adapter!r}."
             )
-        self._roster.refuse_taken(tenant)
-        refuse_stranger(tenant, adapter, self.backbone, self.method, self._blocks)
-        self._roster.enter(tenant, held_of(adapter, self._blocks, self._device))
+        self._registry.refuse_taken(tenant)
+        refuse_unknown(tenant, adapter, self.backbone, self.method, self._blocks)
+        self._registry.enter(tenant, held_of(adapter, self._blocks, self._device))
         self._templates[tenant] = adapter.templates
 
     def remove(self, tenant: str) -> None:
@@ -113,12 +113,12 @@ class AdapterBank:
             ContextError: If the bank was closed.
         """
         checks.text("tenant", tenant)
-        self._roster.leave(tenant)
+        self._registry.leave(tenant)
         self._templates.pop(tenant, None)
 
     def memory(self) -> BankMemory:
         """Return what the tenants take."""
-        held = self._roster.all_held
+        held = self._registry.all_held
         first = held[0] if held else {}
         size = sum(row.nbytes for tensors in first.values() for row in tensors.values())
         return BankMemory(len(held), size, str(self._device))
@@ -199,7 +199,7 @@ class AdapterBank:
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
-        held = {tenant: self._roster.find(tenant) for tenant in tenants}
+        held = {tenant: self._registry.find(tenant) for tenant in tenants}
         texts = [""] * len(prompts)
         done = 0
         for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
@@ -208,7 +208,7 @@ class AdapterBank:
             steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
             # decoding sets modes and settings of the one model for its time
             with self._turn.taken():
-                self._roster.refuse_closed("generate")
+                self._registry.refuse_closed("generate")
                 with steps:
                     answers = generate(
                         view,
@@ -235,7 +235,7 @@ class AdapterBank:
             ConfigError: If a tenant is unknown, or their number is not that of the examples.
             ContextError: If the bank was closed.
         """
-        held = {tenant: self._roster.find(tenant) for tenant in tenants}
+        held = {tenant: self._registry.find(tenant) for tenant in tenants}
         return context_of(prompt_mask_BT.to(self.backbone.device), tenants, held)
 
     def close(self) -> None:
@@ -247,7 +247,7 @@ class AdapterBank:
             ContextError: If this thread is decoding one.
         """
         with self._turn.taken():
-            self._roster.close()
+            self._registry.close()
             self._adapted.remove()
             if self._decoder is not None:
                 self._decoder.shapes.release()

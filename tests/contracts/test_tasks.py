@@ -141,18 +141,18 @@ def test_a_main_metric_that_is_a_mean_says_so(task: Task, case: dict[str, Any]) 
     assert all(agrees) == task.is_mean_over_examples
 
 
-def test_twins_have_one_identity(task: Task, case: dict[str, Any]) -> None:
+def test_duplicates_have_one_identity(task: Task, case: dict[str, Any]) -> None:
     example = task.example(case["row"])
-    twin = {
+    duplicate = {
         name: f" {value.upper()}  " if name in task.fields and isinstance(value, str) else value
         for name, value in case["row"].items()
     }
     changed = {**case["row"], task.fields[0]: "something else"}
     if name_of_words := getattr(task, "words", None):
-        twin |= {name: case["row"][name] for name in name_of_words}
-    if "query" in twin:
-        twin["query"] = re.sub("@PLACEHOLDER", "@placeholder", twin["query"])
-    assert task.example(twin).identity == example.identity
+        duplicate |= {name: case["row"][name] for name in name_of_words}
+    if "query" in duplicate:
+        duplicate["query"] = re.sub("@PLACEHOLDER", "@placeholder", duplicate["query"])
+    assert task.example(duplicate).identity == example.identity
     assert task.example(changed).identity != example.identity
 
 

@@ -71,7 +71,7 @@ class PrefixTuning(Method):
     def attach(self, injection: Injection) -> None:
         """Put the prefix before every layer's keys and values, and move the other positions on."""
         from pedro_bench.methods.prefix_tuning.layers import KeyValuePrefix
-        from pedro_bench.nn.beside_attention import check_attention
+        from pedro_bench.nn.cached_prefix import check_attention
 
         attentions = injection.sites(("attention",))
         check_attention(attentions, self.name)
@@ -101,7 +101,7 @@ class PrefixTuning(Method):
 
 def _wire(injection: Injection, site: Site, order: int, num_virtual_tokens: int) -> None:
     """Let an attention module see its part of the prefix."""
-    from pedro_bench.nn.beside_attention import GivenBeside, seen_by_all
+    from pedro_bench.nn.cached_prefix import GivenBeside, seen_by_all
 
     def give_prefix(arguments: Mapping[str, Any]) -> dict[str, Any]:
         keys_BPO, values_BPO = current_context().state[_KEY][2 * order : 2 * order + 2]

@@ -147,7 +147,7 @@ EXPECTED = {
 def test_real_files(name, make_task):
     splits = load_splits(make_task(name), source(REAL_DATA))
     rows = tuple(splits[split].rows for split in ("train", "dev", "test"))
-    assert (*rows, splits.twins_removed) == EXPECTED[name]
+    assert (*rows, splits.duplicates_removed) == EXPECTED[name]
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data at {REAL_DATA}")

@@ -13,7 +13,7 @@ def test_every_micro_task_becomes_three_splits(name, make_task):
     splits = load_splits(make_task(name), MicroSource(name="micro"))
     assert splits.train.rows > splits.test.rows > 0
     assert splits.dev.rows > 0
-    assert splits.twins_removed == 0
+    assert splits.duplicates_removed == 0
 
 
 def test_places_name_split_and_row(make_task):

@@ -1,4 +1,4 @@
-"""The micro world: same rows every time, no twins, answers that follow, words that are one token."""
+"""The micro world: same rows every time, no duplicates, answers that follow, words that are one token."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_by_size_takes_dev_from_train_on_large_tasks_alone(make_task, official, 
     task = make_task("sst2", split_rule="by_size", dev_rows=10, official_rows=official)
     splits = make_splits(task, raw, holdout=None)
     assert [splits[name].rows for name in ("train", "dev", "test")] == expected
-    assert splits.twins_removed == 4
+    assert splits.duplicates_removed == 4
     parts = [set(prompts(splits[name])) for name in ("train", "dev", "test")]
     assert len(set.union(*parts)) == sum(map(len, parts)) == 78
 
@@ -87,7 +87,7 @@ def test_given(make_task):
     assert [splits[name].rows for name in ("train", "dev", "test")] == [6, 2, 3]
 
 
-def test_twins_stay_on_one_side_under_halves(make_task):
+def test_duplicates_stay_on_one_side_under_halves(make_task):
     texts = [f"v {number // 3}" if number < 60 else f"V  {number}" for number in range(101)]
     raw = {"train": numbered("t", 4), "validation": rows(*texts)}
     splits = make_splits(make_task("sst2", split_rule="halves"), raw, holdout=None)
@@ -95,31 +95,33 @@ def test_twins_stay_on_one_side_under_halves(make_task):
     assert not set(prompts(splits.dev)) & set(prompts(splits.test))
 
 
-def test_halves_are_as_equal_as_twins_allow(make_task):
+def test_halves_are_as_equal_as_duplicates_allow(make_task):
     texts = ["a"] * 3 + ["b"] * 3 + ["c"] * 2 + ["d"] * 2 + ["e"] * 2
     raw = {"train": numbered("t", 4), "validation": rows(*texts)}
     splits = make_splits(make_task("sst2", split_rule="halves"), raw, holdout=None)
     assert [splits.dev.rows, splits.test.rows] == [6, 6]
 
 
-def test_train_rows_with_a_twin_in_a_later_split_are_left_out_and_counted(make_task):
+def test_train_rows_with_a_duplicate_in_a_later_split_are_left_out_and_counted(make_task):
     train = rows(*(f"t {n}" for n in range(20)), "V 1", "v  1", "v 2")
     raw = {"train": train, "validation": numbered("v", 4)}
     splits = make_splits(make_task("sst2", dev_rows=4), raw, holdout=None)
     assert [splits[name].rows for name in ("train", "dev", "test")] == [16, 4, 4]
-    assert splits.twins_removed == 3
-    assert splits.notes == ("3 rows were left out because their twin stands in a later split.",)
+    assert splits.duplicates_removed == 3
+    assert splits.notes == (
+        "3 rows were left out because their duplicate stands in a later split.",
+    )
 
 
-def test_twins_within_train_go_to_dev_together(make_task):
+def test_duplicates_within_train_go_to_dev_together(make_task):
     texts = [f"t {number // 2}" for number in range(40)]
     raw = {"train": rows(*texts), "validation": numbered("v", 4)}
     splits = make_splits(make_task("sst2", dev_rows=7), raw, holdout=None)
     assert [splits.train.rows, splits.dev.rows] == [34, 6]
-    assert splits.twins_removed == 0
+    assert splits.duplicates_removed == 0
 
 
-def test_twins_of_given_splits_are_left_out_of_the_earlier_one(make_task):
+def test_duplicates_of_given_splits_are_left_out_of_the_earlier_one(make_task):
     raw = {"train": rows("a", "b", "c"), "dev": rows("b", "d"), "test": rows("d", "e")}
     splits = make_splits(make_task("sst2"), raw, holdout=None)
     assert [prompts(splits[name]) for name in ("train", "dev", "test")] == [
@@ -127,7 +129,7 @@ def test_twins_of_given_splits_are_left_out_of_the_earlier_one(make_task):
         ["b"],
         ["d", "e"],
     ]
-    assert splits.twins_removed == 2
+    assert splits.duplicates_removed == 2
 
 
 @pytest.mark.parametrize(("rule", "expected"), [("halves", [80, 10, 10]), ("holdout", [75, 5, 20])])
@@ -195,7 +197,7 @@ def test_a_malformed_row_is_named_with_its_place(make_task):
         make_splits(make_task("sst2"), raw, holdout=None)
 
 
-def test_the_proof_finds_a_planted_twin(make_task):
+def test_the_proof_finds_a_planted_duplicate(make_task):
     raw = {"train": numbered("t", 6), "dev": numbered("d", 2), "test": numbered("e", 3)}
     splits = make_splits(make_task("sst2"), raw, holdout=None)
     planted = replace(splits.test, examples=(*splits.test.examples, splits.train.examples[4]))

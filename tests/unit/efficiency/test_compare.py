@@ -11,7 +11,7 @@ import torch
 
 from pedro_bench import records
 from pedro_bench.efficiency import compare as comparing
-from pedro_bench.efficiency import contestants, meter
+from pedro_bench.efficiency import meter, systems
 from pedro_bench.efficiency.compare import Comparison, compare
 from pedro_bench.efficiency.rows import rows_since
 from pedro_bench.errors import InjectionError, TrainingError
@@ -114,7 +114,7 @@ def test_no_records_of_two_runs_stand_side_by_side(
 def lora_runs_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let LoRA alone run out of memory from its second turn on; its turns are listed."""
     turns: list[str] = []
-    plain = contestants.adapted
+    plain = systems.adapted
 
     @contextmanager
     def short(backbone: Any, method: Any, seed: int) -> Iterator[Any]:
@@ -124,11 +124,11 @@ def lora_runs_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             yield generate
 
-    monkeypatch.setattr(contestants, "adapted", short)
+    monkeypatch.setattr(systems, "adapted", short)
     return turns
 
 
-def test_a_lack_of_memory_ends_one_contestant_and_not_the_others(
+def test_a_lack_of_memory_ends_one_system_and_not_the_others(
     make_comparison: Callable[..., Comparison], lora_runs_out: list[str], tmp_path: Path
 ) -> None:
     told: list[str] = []
@@ -153,7 +153,7 @@ def test_where_nothing_fits_the_reason_is_told(
         compare(make_comparison(methods=["lora"], beams=[1]), lambda _: None)
 
 
-def test_a_contestant_is_charged_with_its_own_buffers_alone(
+def test_a_system_is_charged_with_its_own_buffers_alone(
     make_comparison: Callable[..., Comparison], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[int] = []

@@ -106,5 +106,5 @@ def test_the_peers_version_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     import peft
 
     assert key.environment("cpu")["versions"]["peft"] == peft.__version__
-    monkeypatch.setattr(key.contestants, "has_peft", lambda: False)
+    monkeypatch.setattr(key.systems, "has_peft", lambda: False)
     assert "peft" not in key.environment("cpu")["versions"]

@@ -12,7 +12,7 @@ from pedro_bench.efficiency.workload import Item
 
 
 @pytest.mark.parametrize("warmup", [1, 3])
-def test_every_contestant_has_the_same_warm_ups(
+def test_every_system_has_the_same_warm_ups(
     warmup: int, make_comparison: Callable[..., Comparison], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed, warm, counted = measure._timed, Counter[str](), []

@@ -62,7 +62,7 @@ def record(repeat: int, speed: float, **memory: int | None) -> RunRecord:
         data="paper_lengths",
         suite="efficiency",
         seed=repeat,
-        config={"contestant": {"beams": 1}},
+        config={"system": {"beams": 1}},
         main_metric="tokens_per_second",
         metrics={"test": {"tokens_per_second": speed}},
         timing={

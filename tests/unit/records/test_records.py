@@ -139,7 +139,7 @@ OLD = {
     "notes": [
         "The backbone's weights are sha256:12ab.",
         "The backbone's layers were split over 2 processes.",
-        "3 rows were left out because their twin stands in a later split.",
+        "3 rows were left out because their duplicate stands in a later split.",
         "12 of 800 test prompts were shortened to fit into 512 tokens, and 4 lost their answer.",
         "2 of 9 train answers were cut at their end to fit into 512 tokens.",
         "The search trained 77 parameters and ended after 30 steps, early, for want of a lower dev loss; "

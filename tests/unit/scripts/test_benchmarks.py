@@ -13,7 +13,7 @@ from pedro_bench.records import RunRecord
 
 
 def write_record(
-    root: Path, method: str, repeat: int, speed: float, contestant: dict | None = None
+    root: Path, method: str, repeat: int, speed: float, system: dict | None = None
 ) -> str:
     record = RunRecord(
         key="0" * 12,
@@ -24,7 +24,7 @@ def write_record(
         data="paper_lengths",
         suite="table3",
         seed=repeat,
-        config={"contestant": contestant or {}},
+        config={"system": system or {}},
         main_metric="tokens_per_second",
         metrics={"test": {"tokens_per_second": speed}},
         timing={
@@ -165,9 +165,9 @@ def test_what_a_stopped_part_had_finished_is_in_the_result(load_script, tmp_path
             return {"stopped": "it took longer"}
         if name != "table3":
             return {"rows": []}
-        contestant = {"beams": 1, "sequences": 1, "tenants": 1, "mixed": False}
+        system = {"beams": 1, "sequences": 1, "tenants": 1, "mixed": False}
         for method, speed in (("lora", 20.0), ("pedro", 25.0)):
-            write_record(tmp_path, method, 0, speed, contestant)
+            write_record(tmp_path, method, 0, speed, system)
         return {"stopped": "it took longer"}
 
     out, left = tmp_path / "gpu.json", script.training_file(str(tmp_path))

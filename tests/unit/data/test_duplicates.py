@@ -1,6 +1,6 @@
 import pytest
 
-from pedro_bench.data.twins import choose_groups
+from pedro_bench.data.duplicates import choose_groups
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pedro_bench.serving.mixing import Held
 from pedro_bench.serving.tenant import TenantAdapter, acting_settings
 
 
-def refuse_stranger(
+def refuse_unknown(
     tenant: str,
     adapter: TenantAdapter,
     backbone: LoadedBackbone,

@@ -1,4 +1,4 @@
-"""The roster: which tenants a bank has; many threads may read and change it at once."""
+"""The registry: which tenants a bank has; many threads may read and change it at once."""
 
 import difflib
 import threading
@@ -7,7 +7,7 @@ from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.serving.mixing import Held
 
 
-class Roster:
+class Registry:
     """Names and what is held for them. A change is one step: nobody sees a tenant half, or loses one."""
 
     def __init__(self) -> None:

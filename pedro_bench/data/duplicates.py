@@ -1,4 +1,4 @@
-"""Twins: rows with equal prompts, which are drawn together or not at all.
+"""Duplicates: rows with equal prompts, which are drawn together or not at all.
 
 Which rows are drawn is decided by a hash of each row's text and a seed, so that the order of a file
 does not matter.
@@ -14,7 +14,7 @@ from pedro_bench.seeding import derive
 def draw(
     examples: Sequence[Example], size: int, seed: int, purpose: str
 ) -> tuple[list[Example], list[Example]]:
-    """Draw whole groups of twins, together as near to `size` rows as they allow, never above it.
+    """Draw whole groups of duplicates, together as near to `size` rows as they allow, never above it.
 
     Returns:
         The rows drawn and the rows left, both in the order of `examples`.
@@ -64,10 +64,10 @@ def _best_groups(sizes: Sequence[int], target: int) -> list[int]:
     return sorted(chosen)
 
 
-def without_twins(
+def without_duplicates(
     examples: Sequence[Example], later: Sequence[Example]
 ) -> tuple[list[Example], int]:
-    """Leave out the examples whose twin stands in a later split, and count them."""
+    """Leave out the examples whose duplicate stands in a later split, and count them."""
     known = {example.identity for example in later}
     kept = [example for example in examples if example.identity not in known]
     return kept, len(examples) - len(kept)

@@ -1,4 +1,4 @@
-"""Contestants: the bare backbone, an adapted one, a bank of tenants, and peft's mixed batch of LoRA.
+"""Systems: the bare backbone, an adapted one, a bank of tenants, and peft's mixed batch of LoRA.
 
 Each is put on the one backbone for the time of a `with` block and gives `generate`, which passes what it
 needs to Transformers' own search. Adapters are random, far from their starts, so nothing is skipped; none of

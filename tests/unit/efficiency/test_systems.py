@@ -1,4 +1,4 @@
-"""Contestants act, hold nothing but what they act with, and leave the backbone as it was."""
+"""Systems act, hold nothing but what they act with, and leave the backbone as it was."""
 
 import gc
 import weakref
@@ -11,15 +11,15 @@ import torch
 from transformers import GenerationConfig
 
 from pedro_bench import records
-from pedro_bench.efficiency import contestants, merging
+from pedro_bench.efficiency import merging, systems
 from pedro_bench.efficiency.compare import Comparison, compare
 from tests.tiny import build_method
 
 IDS_BT = torch.tensor([[5, 6, 7], [8, 9, 10]])
 
 
-def logits_of(contestant: AbstractContextManager[Any]) -> torch.Tensor:
-    """Return the first logits of a contestant, (B, V)."""
+def logits_of(system: AbstractContextManager[Any]) -> torch.Tensor:
+    """Return the first logits of a system, (B, V)."""
     settings = GenerationConfig(
         num_beams=1,
         max_new_tokens=2,
@@ -27,7 +27,7 @@ def logits_of(contestant: AbstractContextManager[Any]) -> torch.Tensor:
         return_dict_in_generate=True,
         output_logits=True,
     )
-    with contestant as generate:
+    with system as generate:
         mask_BT = torch.ones_like(IDS_BT).bool()
         made: Any = generate(mask_BT, input_ids=IDS_BT, generation_config=settings)
     logits_BV: torch.Tensor = made.logits[0]
@@ -35,16 +35,16 @@ def logits_of(contestant: AbstractContextManager[Any]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["adapted", "bank", "peer", "merged"])
-def test_a_contestant_acts_and_leaves_the_backbone_as_it_was(
+def test_a_system_acts_and_leaves_the_backbone_as_it_was(
     name: str, load_tiny: Callable[..., Any]
 ) -> None:
     backbone = load_tiny()
     before, stream = backbone.fingerprint(), torch.get_rng_state()
     tenants = (2,) if name in ("bank", "peer") else ()
-    made = getattr(merging if name == "merged" else contestants, name)
-    plain = logits_of(contestants.bare(backbone))
+    made = getattr(merging if name == "merged" else systems, name)
+    plain = logits_of(systems.bare(backbone))
     changed = logits_of(made(backbone, build_method("lora"), *tenants, seed=0))
-    after = logits_of(contestants.bare(backbone))
+    after = logits_of(systems.bare(backbone))
     assert not torch.allclose(plain, changed, atol=1e-6)
     assert torch.equal(plain, after)
     assert backbone.fingerprint() == before
@@ -71,7 +71,7 @@ def test_a_peer_that_was_not_made_to_its_end_leaves_the_backbone_as_it_was(
     monkeypatch.setattr(peft.tuners.lora.layer.Linear, "__init__", short)
     with (
         pytest.raises(torch.OutOfMemoryError),
-        contestants.peer(backbone, build_method("lora"), 2, seed=0),
+        systems.peer(backbone, build_method("lora"), 2, seed=0),
     ):
         pass
     after = dict(backbone.model.named_modules())
@@ -85,10 +85,10 @@ def test_a_merged_adapter_says_what_it_says_beside_the_weights(
     name: str, load_tiny: Callable[..., Any]
 ) -> None:
     backbone, method = load_tiny(), build_method(name)
-    beside = logits_of(contestants.adapted(backbone, method, seed=3))
+    beside = logits_of(systems.adapted(backbone, method, seed=3))
     within = logits_of(merging.merged(backbone, method, seed=3))
     torch.testing.assert_close(within, beside, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(within, logits_of(contestants.bare(backbone)), atol=1e-3)
+    assert not torch.allclose(within, logits_of(systems.bare(backbone)), atol=1e-3)
     with merging.merged(backbone, method, seed=3):
         projections = [site.module for role in method.roles for site in backbone.sites(role)]
         assert not any(module._forward_hooks for module in projections), "no step sees it"
@@ -140,7 +140,7 @@ def test_a_bank_holds_its_tenants_and_nothing_else(
     """What stands beside it on the device would be charged to the tenants."""
     drawn: list[weakref.ref[torch.Tensor]] = []
     templates: list[weakref.ref[torch.Tensor]] = []
-    noisy, adapted_model = contestants._noisy, contestants.AdaptedModel
+    noisy, adapted_model = systems._noisy, systems.AdaptedModel
 
     def watched_noisy(tensor: torch.Tensor) -> torch.Tensor:
         made = noisy(tensor)
@@ -152,10 +152,10 @@ def test_a_bank_holds_its_tenants_and_nothing_else(
         templates.extend(weakref.ref(one) for one in made.adapter.parameters())
         return made
 
-    monkeypatch.setattr(contestants, "_noisy", watched_noisy)
-    monkeypatch.setattr(contestants, "AdaptedModel", watched_model)
+    monkeypatch.setattr(systems, "_noisy", watched_noisy)
+    monkeypatch.setattr(systems, "AdaptedModel", watched_model)
     method = build_method("pedro")
-    with contestants.bank(load_tiny(), method, 3, seed=0) as generate:
+    with systems.bank(load_tiny(), method, 3, seed=0) as generate:
         gc.collect()
         assert len(drawn) > len(templates) > 0
         assert not [one for one in (*drawn, *templates) if one() is not None]
