@@ -87,7 +87,9 @@ def test_nothing_due_has_none(tmp_path: Path) -> None:
 def test_processes_of_accelerate_are_workers_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    own = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "29500"}
+    for name, value in {**own, "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
     assert number(tmp_path) == 1
 
 
