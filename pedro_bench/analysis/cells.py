@@ -279,9 +279,9 @@ def _test(cells: Sequence[Cell], best: Cell) -> None:
     corrected = holm([own.p for _, own in tested], len(cells) * (len(cells) - 1) // 2)
     for (cell, own), p in zip(tested, corrected, strict=True):
         cell.from_best = Tested(own, p, p < LEVEL)
-    for cell, own in found:
-        if isinstance(own, str):
-            cell.untested = own
+    for cell, reason in found:
+        if isinstance(reason, str):
+            cell.untested = reason
 
 
 def _add_intervals(cells: Sequence[Cell]) -> None:

@@ -273,7 +273,7 @@ def settings_by_task(cells: Mapping[str, Sequence[Run]]) -> dict[str, Sides]:
 
 
 def _sides_of_facts(made: Mapping[str, Conditions]) -> dict[str, Sides]:
-    """Return the sides of each fact; of a setting where several methods have it, since rows are named by it."""
+    """Return the sides of each fact; of a setting where several methods have it, as it names rows."""
     cells = list(made.values())
     names = {name: own for one in cells for name, own in one.facts.items() if name != RUN}
     if all(one.facts == cells[0].facts for one in cells):

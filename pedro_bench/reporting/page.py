@@ -126,15 +126,15 @@ def _trace(command: Command, line: Line, cell: Cell) -> dict[str, Any] | None:
     if not runs:
         return None
     names = ("Train time", "Tokens/s", "Peak memory", "Adapter size")
-    spent = dict(zip(names, cost_texts(costs_of(runs)), strict=True))
-    facts = {
-        "Key": runs[0].key,
-        "Commit": ", ".join(dict.fromkeys(run.environment.commit or "not known" for run in runs)),
-        "Device": ", ".join(dict.fromkeys(device_of(run) for run in runs)),
-        **spent,
-    }
+    facts = [
+        ("Key", runs[0].key),
+        ("Commit", ", ".join(dict.fromkeys(run.environment.commit or "not known" for run in runs))),
+        ("Device", ", ".join(dict.fromkeys(map(device_of, runs)))),
+        *zip(names, cost_texts(costs_of(runs)), strict=True),
+    ]
     if cell.interval:
-        facts["95% interval"] = f"{cell.interval.low:.2f} to {cell.interval.high:.2f}"
+        interval = f"{cell.interval.low:.2f} to {cell.interval.high:.2f}"
+        facts.insert(0, ("95% interval of the median", interval))
     return {
         "title": f"{label_of(line).plain}, {cell.column.heading}",
         "facts": facts,
