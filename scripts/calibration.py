@@ -14,8 +14,9 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
+from pedro_bench.analysis.cells import Cell, Column, judge
 from pedro_bench.analysis.comparison import LEVEL, compare_examples, holm
-from pedro_bench.analysis.evidence import Evidence, Tested, against_best
+from pedro_bench.analysis.statistics import spread
 
 SETTINGS = ((0.0, 50), (0.0, 800), (0.01, 800), (0.03, 800))
 """(noise of seeds, number of examples)."""
@@ -59,11 +60,13 @@ def bootstrap(draw: np.random.Generator, both: NDArray[np.float64]) -> float:
 def daggers(column: NDArray[np.float64]) -> tuple[bool, bool]:
     """Return whether a column has a dagger: corrected for the comparisons made, and as the tables do."""
     means = column.mean(axis=2)
-    cells = [
-        Evidence(tuple(own.tolist()), examples=one) for own, one in zip(means, column, strict=True)
-    ]
-    found = against_best(cells, 1)
-    tested = [one for one in found if isinstance(one, Tested)]
+    cells = []
+    for own, one in zip(means.tolist(), column, strict=True):
+        cells.append(
+            Cell(Column("", "", None), values=tuple(own), examples=one, spread=spread(own))
+        )
+    judge(cells)
+    tested = [cell.from_best for cell in cells if cell.from_best is not None]
     made = holm([one.comparison.p for one in tested])
     return min(made) < LEVEL, any(one.separates for one in tested)
 

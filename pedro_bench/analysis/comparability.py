@@ -79,17 +79,12 @@ class Conditions:
 
     Attributes:
         method: The method's name.
-        settings: Settings of trainer and evaluation -> value in JSON; an absent one is not known.
-        facts: Everything else -> its values, several where seeds differ.
+        facts: Name -> what is known: a tuple of texts, several where seeds differ, or in JSON the value of a
+            setting of trainer or evaluation. An absent one is not known.
     """
 
     method: str
-    settings: Mapping[str, Any]
-    facts: Mapping[str, tuple[str, ...]]
-
-    def is_like(self, other: "Conditions") -> bool:
-        """Whether all that is known of both is the same."""
-        return self.facts == other.facts and self.settings == other.settings
+    facts: Mapping[str, Any]
 
 
 def conditions_of(runs: Sequence[Run], *, is_measured: bool = False) -> Conditions | None:
@@ -102,7 +97,7 @@ def conditions_of(runs: Sequence[Run], *, is_measured: bool = False) -> Conditio
     if not runs:
         return None
     first = runs[0]
-    facts = {
+    facts: dict[str, Any] = {
         "test rows": _known(_short(run.fingerprint("test")) for run in runs),
         "train rows": _known(_short(run.fingerprint("train")) for run in runs),
         "weights": _known((_short_digits(first.weights),)),
@@ -116,32 +111,30 @@ def conditions_of(runs: Sequence[Run], *, is_measured: bool = False) -> Conditio
             f"{run.key} of {run.started}, {run.environment.device_name}" for run in runs
         )
     groups = ("trainer.",) if first.evaluates is not None else ("trainer.", "evaluation.")
-    settings = {
-        name: value
-        for name, value in first.known.items()
-        if name not in _FREE and name.startswith(groups)
-    }
+    for name, value in first.known.items():
+        if name not in _FREE and name.startswith(groups):
+            facts[name] = value
     if kind := _kind(first):
-        settings["evaluation"] = kind
-    return Conditions(first.method, settings, {name: own for name, own in facts.items() if own})
+        facts["evaluation"] = kind
+    return Conditions(first.method, {name: own for name, own in facts.items() if own != ()})
 
 
 def differences(one: Conditions, other: Conditions) -> dict[str, tuple[str, str]]:
     """Return name -> what either has, for everything that both hold and in which they differ."""
-    if one.is_like(other):
+    if one.facts == other.facts:
         return {}
-    found = {
-        name: (", ".join(own), ", ".join(other.facts[name]))
+    has_weights = one.facts.get("weights") == other.facts.get("weights", ())
+    return {
+        name: (", ".join(_texts(own)), ", ".join(_texts(other.facts[name])))
         for name, own in one.facts.items()
         if own != other.facts.get(name, own)
+        and not (has_weights and name.startswith("backbone."))
+        and (isinstance(own, tuple) or one.method != other.method)
     }
-    if one.facts.get("weights") == other.facts.get("weights", ()):
-        found = {name: both for name, both in found.items() if not name.startswith("backbone.")}
-    if one.method != other.method and one.settings != other.settings:
-        for name, value in one.settings.items():
-            if name in other.settings and text_of(value) != text_of(other.settings[name]):
-                found[name] = (text_of(value), text_of(other.settings[name]))
-    return found
+
+
+def _texts(own: Any) -> tuple[str, ...]:
+    return own if isinstance(own, tuple) else (text_of(own),)
 
 
 def reason_against(one: Conditions | None, other: Conditions | None) -> str:
@@ -156,7 +149,7 @@ def reason_against(one: Conditions | None, other: Conditions | None) -> str:
 def are_shared(cells: Iterable[Conditions | None]) -> bool:
     """Whether every two of some cells can be compared."""
     having = [one for one in cells if one is not None]
-    if all(one.is_like(having[0]) for one in having):
+    if all(one.facts == having[0].facts for one in having):
         return True
     return not any(differences(one, other) for one, other in combinations(having, 2))
 
@@ -219,7 +212,7 @@ def departures(runs: Sequence[Run], paper: str) -> list[str]:
     own = _OWN.get(paper, ())
     found = [
         f"{name}={text_of(value)}"
-        for name, value in made.settings.items()
+        for name, value in made.facts.items()
         if name in _PROTOCOL
         and not name.startswith(own)
         and text_of(value) != text_of(normalised(_PROTOCOL[name]))
@@ -253,7 +246,6 @@ def differing(cells: Mapping[str, Sequence[Run]], full_seeds: int) -> dict[str, 
     made = {name: one for name, runs in cells.items() if (one := conditions_of(runs))}
     found = {
         **_sides_of_facts(made),
-        **_sides_of_settings(made),
         "seeds": _sides_of_seeds(cells, full_seeds),
         "commits": _sides((name, _commits(runs)) for name, runs in cells.items()),
     }
@@ -281,38 +273,20 @@ def settings_by_task(cells: Mapping[str, Sequence[Run]]) -> dict[str, Sides]:
 
 
 def _sides_of_facts(made: Mapping[str, Conditions]) -> dict[str, Sides]:
+    """Return the sides of each fact; of a setting where several methods have it, as it names rows."""
     cells = list(made.values())
+    names = {name: own for one in cells for name, own in one.facts.items() if name != RUN}
     if all(one.facts == cells[0].facts for one in cells):
-        return {name: {own: list(made) for own in cells[0].facts[name]} for name in _several(cells)}
-    names = dict.fromkeys(name for one in cells for name in one.facts if name != RUN)
-    found = {
-        name: _sides((line, one.facts.get(name, ())) for line, one in made.items())
-        for name in names
-    }
-    if len(found.get("weights", ())) == 1 and all("weights" in one.facts for one in made.values()):
+        names = {
+            name: own for name, own in names.items() if isinstance(own, tuple) and len(own) > 1
+        }
+    found = {}
+    for name in sorted(names, key=lambda name: "" if isinstance(names[name], tuple) else name):
+        having = {line: one for line, one in made.items() if name in one.facts}
+        if isinstance(names[name], tuple) or len({one.method for one in having.values()}) > 1:
+            found[name] = _sides((line, _texts(one.facts[name])) for line, one in having.items())
+    if len(found.get("weights", ())) == 1 and all("weights" in one.facts for one in cells):
         return {name: own for name, own in found.items() if not name.startswith("backbone.")}
-    return found
-
-
-def _several(cells: Sequence[Conditions]) -> list[str]:
-    """Return the facts with several values of a first cell."""
-    return [
-        name for one in cells[:1] for name, own in one.facts.items() if len(own) > 1 and name != RUN
-    ]
-
-
-def _sides_of_settings(made: Mapping[str, Conditions]) -> dict[str, Sides]:
-    """Return what differs between methods; rows of one method are named by theirs."""
-    found: dict[str, Sides] = {}
-    cells = list(made.values())
-    if all(one.settings == cells[0].settings for one in cells):
-        return found
-    for name in sorted({name for one in made.values() for name in one.settings}):
-        having = {line: one for line, one in made.items() if name in one.settings}
-        if len({one.method for one in having.values()}) > 1:
-            found[name] = _sides(
-                (line, [text_of(one.settings[name])]) for line, one in having.items()
-            )
     return found
 
 

@@ -19,14 +19,19 @@ Why not the usual two: a sign-flip test over examples takes the trained models a
 to a third of equal methods different where seeds matter; a bootstrap of seeds and examples draws from
 five seeds and counts the noise of single answers twice, which leaves it blind where seeds hardly differ.
 `scripts/calibration.py` measures all three (docs/statistics.md).
+
+Ranks across tasks follow Friedman (1937) and Nemenyi (Demšar 2006): on every task the methods are ranked by
+their medians, 1 for the best, ties sharing the mean of their ranks. Only methods and tasks without a gap
+between them take part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 LEVEL = 0.05
 """A difference counts below this p, corrected for the number of comparisons."""
@@ -144,3 +149,60 @@ def _comparison(
     p = 2 * float(special.stdtr(freedom, -abs(difference) / error))
     reach = float(special.stdtrit(freedom, 0.975)) * error
     return Comparison(difference, difference - reach, difference + reach, p, seeds, examples)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Average ranks over tasks.
+
+    Attributes:
+        average: Method -> mean rank over the tasks, in the order given.
+        tasks: Tasks that took part.
+        statistic: Friedman's chi-squared, None under three methods or two tasks.
+        p: Its p value, likewise.
+        critical_difference: Average ranks further apart than this differ at 5% (Nemenyi), likewise.
+    """
+
+    average: Mapping[str, float]
+    tasks: tuple[str, ...]
+    statistic: float | None = None
+    p: float | None = None
+    critical_difference: float | None = None
+
+
+def ranks(medians: Mapping[str, Mapping[str, float]]) -> Ranks | None:
+    """Rank methods across tasks.
+
+    Args:
+        medians: Method -> task -> median. Methods without any number are left out; then tasks that
+            one of the others lacks.
+
+    Returns:
+        The ranks, or None where fewer than two methods or no task is left.
+    """
+    methods = [name for name, found in medians.items() if found]
+    if len(methods) < 2:
+        return None
+    tasks = [t for t in medians[methods[0]] if all(t in medians[name] for name in methods)]
+    if not tasks:
+        return None
+    scores = np.array([[medians[name][task] for task in tasks] for name in methods])
+    places = stats.rankdata(-scores, axis=0)
+    average = dict(zip(methods, places.mean(axis=1).tolist(), strict=True))
+    if len(methods) < 3 or len(tasks) < 2:
+        return Ranks(average, tuple(tasks))
+    if bool((places == places[0]).all()):  # all equal on every task: the statistic is 0 / 0
+        return Ranks(average, tuple(tasks), 0.0, 1.0, _critical(len(methods), len(tasks)))
+    found = stats.friedmanchisquare(*scores)
+    return Ranks(
+        average,
+        tuple(tasks),
+        float(found.statistic),
+        float(found.pvalue),
+        _critical(len(methods), len(tasks)),
+    )
+
+
+def _critical(methods: int, tasks: int) -> float:
+    quantile = float(stats.studentized_range.ppf(1 - LEVEL, methods, np.inf)) / sqrt(2)
+    return quantile * sqrt(methods * (methods + 1) / (6 * tasks))

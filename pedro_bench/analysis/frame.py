@@ -14,8 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pedro_bench.analysis.evaluations import read_evaluations
-from pedro_bench.analysis.reading import Run, find, no_collection, predicted_rows, read_runs
+from pedro_bench.analysis.reading import (
+    Run,
+    find,
+    no_collection,
+    predicted_rows,
+    read_evaluations,
+    read_runs,
+)
 from pedro_bench.analysis.rows import SHOWN, name_rows, roles
 from pedro_bench.errors import RecordError
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pedro_bench.analysis.cells import Cell
 from pedro_bench.analysis.reading import history_of
 from pedro_bench.analysis.statistics import median
-from pedro_bench.analysis.table import Cell, Line, Section, Table, costs_of, most_parameters
+from pedro_bench.analysis.table import Line, Section, Table, costs_of, most_parameters
 
 PARAMETERS, SPEED = "parameters", "speed"
 """What a point may cost: trained parameters, or the inverse of the tokens trained on in a second."""

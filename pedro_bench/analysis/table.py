@@ -9,27 +9,20 @@ Nothing here computes a statistic; `tables` makes the tree from runs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 import pandas as pd
 
-from pedro_bench.analysis.evidence import Tested
-from pedro_bench.analysis.intervals import Interval
-from pedro_bench.analysis.layouts import SEEDS, Layout, label_of, plain
+from pedro_bench.analysis.cells import Cell, Column, Tested
+from pedro_bench.analysis.comparison import Ranks
+from pedro_bench.analysis.layouts import SEEDS, Layout, plain
 from pedro_bench.analysis.published import PublishedScore
-from pedro_bench.analysis.ranks import Ranks
 from pedro_bench.analysis.reading import Run
-from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED
-from pedro_bench.analysis.statistics import Spread, median
-
-FULL_SEEDS = 5
-"""Seeds that a cell should have."""
-
-LOWER_IS_BETTER = frozenset({"memory_mib"})
-"""Metrics of which the least is the best."""
+from pedro_bench.analysis.rows import FAILED
+from pedro_bench.analysis.statistics import median
 
 COSTS: Mapping[str, tuple[Callable[[Run], Any], Callable[[Sequence[float]], float]]] = {
     "train_seconds": (attrgetter("timing.train_seconds"), median),
@@ -46,105 +39,7 @@ _COUNTS = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column: a task and one of its metrics.
-
-    Attributes:
-        task: The task's name.
-        label: Its printed name.
-        metric: The metric's key, None where neither a record nor the layout names one.
-    """
-
-    task: str
-    label: str
-    metric: str | None
-
-    @property
-    def heading(self) -> str:
-        """Printed name and metric."""
-        if not self.metric:
-            return self.label
-        printed = label_of("metrics", self.metric)
-        return f"{self.label} ({printed})" if printed == self.metric else f"{self.label} {printed}"
-
-    @property
-    def sign(self) -> int:
-        """1 where the greatest score is the best, -1 where the least is."""
-        return -1 if self.metric in LOWER_IS_BETTER else 1
-
-    @property
-    def scale(self) -> str:
-        """What an axis of its scores is called: `acc`, or `memory_mib, lower is better`."""
-        return (self.metric or "score") + (", lower is better" if self.sign < 0 else "")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell.
-
-    Attributes:
-        column: Its column.
-        runs: Role (`analysis.rows`) -> runs, in order of seeds.
-        is_planned: Whether the layout or the records of this backbone have the column.
-        lost: Which recorded predictions cannot be had any more, else empty.
-        spread: The scores of the runs that are shown, None where there is none.
-        interval: 95% bootstrap interval of the median, None below five seeds.
-        place: 1 for the best of its column, 2 for the second, else 0; equal numbers share a place.
-        from_best: Comparison of this cell less the best one, None for the best and where impossible.
-        untested: Why that is impossible, else empty.
-        published: The paper's number for this backbone, method and task.
-        departures: In what the runs are not by the paper's protocol, `name=value`.
-        is_comparable: Whether `published` is of this section's backbone and data, not micro, not a
-            device's, and of runs by the paper's protocol, so that a difference has a meaning.
-    """
-
-    column: Column
-    runs: Mapping[str, Sequence[Run]] = field(default_factory=dict)
-    is_planned: bool = True
-    lost: str = ""
-    spread: Spread | None = None
-    interval: Interval | None = None
-    place: int = 0
-    from_best: Tested | None = None
-    untested: str = ""
-    published: PublishedScore | None = None
-    departures: Sequence[str] = ()
-    is_comparable: bool = False
-
-    @property
-    def shown(self) -> Sequence[Run]:
-        """The finished runs that are shown."""
-        return self.runs.get(SHOWN, ())
-
-    @property
-    def scored(self) -> list[Run]:
-        """Those of them that have the column's metric: one for each value of the spread."""
-        return [run for run in self.shown if self.column.metric in run.scores]
-
-    @property
-    def dirty(self) -> int:
-        """Number of shown runs that were made with uncommitted code."""
-        return sum(bool(run.environment.dirty) for run in self.shown)
-
-    @property
-    def status(self) -> str:
-        """`finished` with all seeds, `partial` with some, else `failed`, `unfinished` or `missing`."""
-        if self.spread is not None:
-            return "finished" if self.spread.seeds >= FULL_SEEDS else "partial"
-        if self.runs.get(FAILED):
-            return "failed"
-        return "unfinished" if self.runs.get(UNFINISHED) else "missing"
-
-    @property
-    def difference(self) -> float | None:
-        """Our median less the published number, where both are comparable."""
-        if self.spread is None or self.published is None or not self.is_comparable:
-            return None
-        return self.spread.median - self.published.value
-
-
-@dataclass(frozen=True)
+@dataclass
 class Line:
     """One row: a method with one set of settings.
 

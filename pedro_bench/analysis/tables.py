@@ -7,24 +7,16 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from pedro_bench.analysis.cells import Column, cell_of, judge
 from pedro_bench.analysis.comparability import are_shared, departures, text_of
-from pedro_bench.analysis.evidence import (
-    Evidence,
-    Tested,
-    against_best,
-    evidence_of,
-    intervals,
-    places,
-)
+from pedro_bench.analysis.comparison import Ranks, ranks
 from pedro_bench.analysis.frame import runs_of
 from pedro_bench.analysis.layouts import MICRO, STAND_INS, Layout, label_of, layout_of, plain
 from pedro_bench.analysis.published import paper_score, published_of
-from pedro_bench.analysis.ranks import Ranks, ranks
 from pedro_bench.analysis.reading import Run, no_collection
 from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, roles
 from pedro_bench.analysis.settings import normalised
-from pedro_bench.analysis.statistics import spread
-from pedro_bench.analysis.table import Cell, Column, Line, Section, Table, most_parameters
+from pedro_bench.analysis.table import Line, Section, Table, most_parameters
 from pedro_bench.analysis.verdicts import verdicts
 from pedro_bench.errors import RecordError
 
@@ -217,26 +209,12 @@ def _is_same(one: Column, other: Column) -> bool:
 
 
 def _section(place: _Place, rows: Sequence[_Row]) -> Section:
-    cells = {
-        (number, column): evidence_of(
-            row.tasks.get(one.task, {}).get(SHOWN, ()),
-            one.metric or "",
-            is_measured=place.is_measured,
-        )
-        for number, row in enumerate(rows)
-        for column, one in enumerate(place.columns)
-    }
-    columns = [
-        _cells(place, n, rows, [cells[number, n] for number in range(len(rows))])
-        for n in range(len(place.columns))
-    ]
-    lines = _published(
-        place,
-        [
-            _line(row, label, place.layout, [column[number] for column in columns])
-            for number, (row, label) in enumerate(zip(rows, _labels(rows), strict=True))
-        ],
-    )
+    layout = place.layout
+    lines = [_line(place, row, label) for row, label in zip(rows, _labels(rows), strict=True)]
+    for number in range(len(place.columns)):
+        judge([line.cells[number] for line in lines])
+    if layout:
+        _publish(place, layout, lines)
     every = [run for row in rows for run in row.runs]
     label = dict(every[0].config.get("backbone") or {}).get("label") if every else None
     return Section(
@@ -244,49 +222,29 @@ def _section(place: _Place, rows: Sequence[_Row]) -> Section:
         label=str(label or label_of("backbones", place.backbone)),
         is_micro=place.is_micro,
         lines=lines,
-        ranks=_ranks(lines, place.columns, cells),
-        verdicts=verdicts(place.layout.name, lines, place.columns, cells) if place.layout else (),
+        ranks=_ranks(lines, place.columns),
+        verdicts=verdicts(layout.name, lines, place.columns) if layout else (),
     )
 
 
-def _cells(
-    place: _Place, number: int, rows: Sequence[_Row], evidence: Sequence[Evidence]
-) -> list[Cell]:
-    """Return the cells of one column, with every statistic."""
-    column = place.columns[number]
-    spreads = [spread(one.values) if one.values else None for one in evidence]
-    medians = [one.median if one else None for one in spreads]
-    tested = against_best(evidence, column.sign)
-    found = zip(
-        rows, evidence, spreads, intervals(evidence), places(medians, column.sign), tested,
-        strict=True,
-    )  # fmt: skip
-    return [
-        Cell(
-            column=column,
-            runs=row.tasks.get(column.task, {}),
-            is_planned=place.has[number],
-            lost=one.reason if one.is_lost else "",
-            spread=own,
-            interval=interval,
-            place=best,
-            from_best=against if isinstance(against, Tested) else None,
-            untested=against if isinstance(against, str) else "",
-        )
-        for row, one, own, interval, best, against in found
-    ]
-
-
-def _line(row: _Row, label: str, layout: Layout | None, cells: Sequence[Cell]) -> Line:
+def _line(place: _Place, row: _Row, label: str) -> Line:
     shown = [run for own in row.tasks.values() for run in own.get(SHOWN, ())]
     return Line(
         method=row.method,
         label=label,
         settings=row.settings,
-        group=layout.group_of(row.method) if layout else 0,
+        group=place.layout.group_of(row.method) if place.layout else 0,
         matrices=most_parameters(shown, "matrices"),
         trainable=most_parameters(shown, "trainable"),
-        cells=cells,
+        cells=[
+            cell_of(
+                column,
+                row.tasks.get(column.task, {}),
+                is_planned=is_planned,
+                is_measured=place.is_measured,
+            )
+            for column, is_planned in zip(place.columns, place.has, strict=True)
+        ],
     )
 
 
@@ -300,41 +258,32 @@ def _labels(rows: Sequence[_Row]) -> list[str]:
     ]
 
 
-def _published(place: _Place, lines: Sequence[Line]) -> list[Line]:
-    """Return rows with the paper's numbers, and where a difference from them has a meaning."""
-    layout = place.layout
-    if layout is None:
-        return list(lines)
+def _publish(place: _Place, layout: Layout, lines: Sequence[Line]) -> None:
+    """Write the paper's numbers into rows, and where a difference from them has a meaning."""
     scores = published_of(layout.paper, layout.table)
     is_there = any(key[0] == place.backbone for key in scores)
     source = place.backbone if is_there else layout.backbones[0]
     may_compare = is_there and not place.is_micro and not place.is_measured
-    found = []
     for line in lines:
-        cells = []
         for cell in line.cells:
-            own = paper_score(scores, source, line.method, cell.column.task, cell.column.metric)
-            ways = departures(cell.shown, layout.paper) if own else []
-            comparable = may_compare and not ways
-            cells.append(replace(cell, published=own, departures=ways, is_comparable=comparable))
-        only = [
+            column = cell.column
+            cell.published = paper_score(scores, source, line.method, column.task, column.metric)
+            cell.departures = departures(cell.shown, layout.paper) if cell.published else ()
+            cell.is_comparable = may_compare and not cell.departures
+        line.published_only = [
             paper_score(scores, source, line.method, one.task, one.metric)
             for one in place.published_columns
         ]
-        found.append(replace(line, cells=cells, published_only=only))
-    return found
 
 
-def _ranks(
-    lines: Sequence[Line], columns: Sequence[Column], cells: Mapping[tuple[int, int], Evidence]
-) -> Ranks | None:
+def _ranks(lines: Sequence[Line], columns: Sequence[Column]) -> Ranks | None:
     """Rank by the first column of each task: metrics of one task are no independent tasks.
 
     Tasks on which some methods cannot be compared are left out.
     """
     first: dict[str, int] = {}
     for place, column in enumerate(columns):
-        if are_shared(cells[number, place].conditions for number in range(len(lines))):
+        if are_shared(line.cells[place].conditions for line in lines):
             first.setdefault(column.task, place)
     return ranks(
         {

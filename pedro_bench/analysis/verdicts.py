@@ -11,36 +11,31 @@ so on, of either method.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from pedro_bench.analysis.cells import Column, Tested, compare
 from pedro_bench.analysis.claims import ABOVE, AVERAGE, PERCENT, Claim, claims, scaled
 from pedro_bench.analysis.comparability import reason_against
 from pedro_bench.analysis.comparison import LEVEL, Comparison, compare_seeds, holm
-from pedro_bench.analysis.evidence import Evidence, Tested, compare
 from pedro_bench.analysis.layouts import label_of, layouts
 from pedro_bench.analysis.table import (
     CONTRADICTED,
     NOT_SEPARABLE,
     NOT_TESTABLE,
     SUPPORTED,
-    Column,
     Line,
     Verdict,
 )
 
-Cells = Mapping[tuple[int, int], Evidence]
-"""(number of the line, number of the column) -> evidence."""
-
 
 @dataclass(frozen=True)
 class _Section:
-    """What claims are tested on: rows, columns, and the scores behind their cells."""
+    """What claims are tested on: rows with their cells, and columns."""
 
     lines: Sequence[Line]
     columns: Sequence[Column]
-    cells: Cells
 
 
 @dataclass(frozen=True)
@@ -60,18 +55,15 @@ class _Test:
     columns: tuple[int, ...]
 
 
-def verdicts(
-    table: str, lines: Sequence[Line], columns: Sequence[Column], cells: Cells
-) -> tuple[Verdict, ...]:
+def verdicts(table: str, lines: Sequence[Line], columns: Sequence[Column]) -> tuple[Verdict, ...]:
     """Decide every claim about a table on one backbone.
 
     Args:
         table: Name of the layout.
         lines: The section's rows; of several sizes those nearest in parameters are compared.
         columns: Its columns.
-        cells: The scores behind its cells.
     """
-    section = _Section(lines, columns, cells)
+    section = _Section(lines, columns)
     return _corrected(
         [
             _verdict(section, _Test(claim, other, pair, places))
@@ -108,8 +100,7 @@ def _pairs(section: _Section, method: str, other: str) -> list[tuple[int | None,
 def _numbers(section: _Section, method: str) -> list[int]:
     """Return the numbers of a method's rows: of those with runs, where there are any."""
     found = [number for number, line in enumerate(section.lines) if line.method == method]
-    columns = range(len(section.columns))
-    having = [n for n in found if any(section.cells[n, column].finished for column in columns)]
+    having = [n for n in found if any(cell.shown for cell in section.lines[n].cells)]
     return having or found[:1]
 
 
@@ -152,9 +143,9 @@ def _verdict(section: _Section, test: _Test) -> Verdict:
 def _missing(section: _Section, line: int | None, name: str, columns: tuple[int, ...]) -> str:
     """Return which run is missing for a comparison, empty where none is."""
     for number in columns:
-        if line is None or not section.cells[line, number].values:
+        if line is None or not section.lines[line].cells[number].values:
             column = section.columns[number]
-            has_runs = line is not None and section.cells[line, number].finished
+            has_runs = line is not None and section.lines[line].cells[number].shown
             metric = f" has {column.metric}" if has_runs else ""
             return f"no finished run of {name} on {column.task}{metric}"
     return ""
@@ -164,7 +155,7 @@ def _compared(
     section: _Section, claim: Claim, pair: tuple[int, int], columns: tuple[int, ...]
 ) -> tuple[Comparison | str, float]:
     """Compare two cells; the number is the other method's mean score."""
-    own, other = (section.cells[line, columns[0]] for line in pair)
+    own, other = (section.lines[line].cells[columns[0]] for line in pair)
     return compare(own, other), fmean(other.values)
 
 
@@ -174,7 +165,7 @@ def _averaged(
     """Compare two rows' averages over columns; the number is the other method's average."""
     scores: list[list[tuple[float, ...]]] = [[], []]
     for number in columns:
-        own, other = (section.cells[line, number] for line in pair)
+        own, other = (section.lines[line].cells[number] for line in pair)
         if reason := reason_against(own.conditions, other.conditions):
             return reason, 0.0
         sign, mean = section.columns[number].sign, fmean(other.values)

@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pedro_bench.analysis.activations import Activations, gelu, rational, shown_layers
+from pedro_bench.analysis.cells import Column
 from pedro_bench.analysis.layouts import MICRO
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.series import PARAMETERS, Curve, Point, by_parameters, front, points
-from pedro_bench.analysis.table import Column, Section, Table
+from pedro_bench.analysis.table import Section, Table
 from pedro_bench.reporting.drawing import (
     Mark,
     legend_below,

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.comparability import OTHER_PROTOCOLS, OTHER_RUNS
 from pedro_bench.analysis.intervals import FEWEST, range_coverage
 from pedro_bench.analysis.layouts import plain
-from pedro_bench.analysis.table import FULL_SEEDS, Cell, Line, Section, Table, Verdict
-from pedro_bench.reporting.escaping import escape_latex
+from pedro_bench.analysis.table import Line, Section, Table, Verdict
 from pedro_bench.reporting.notes import absent_tasks, caption, missing, notes, on_backbone
 
 MISSING = "--"
@@ -31,13 +31,13 @@ class Text:
 
     Attributes:
         plain: Its text.
-        latex: The same with LaTeX's markup, where it is not `plain` escaped.
+        label: The method's name in LaTeX that it begins with, empty where there is none.
         place: 1 to be set bold, 2 to be underlined.
         differs: Whether a dagger follows.
     """
 
     plain: str
-    latex: str | None = None
+    label: str = ""
     place: int = 0
     differs: bool = False
 
@@ -122,7 +122,7 @@ def _rows(table: Table, cells: Callable[[Line], tuple[Text, ...]]) -> tuple[Grid
 def label_of(line: Line) -> Text:
     """Return a row's printed name: the method, and the settings that separate it from others."""
     settings = f" ({line.settings})" if line.settings else ""
-    return Text(plain(line.label) + settings, line.label + escape_latex(settings))
+    return Text(plain(line.label) + settings, line.label)
 
 
 def amount(count: float | None) -> str:
@@ -158,7 +158,7 @@ def _score(cell: Cell) -> Text:
     if cell.spread is None:
         return Text(cell.status if cell.status in ("failed", "unfinished") else MISSING)
     count = f" (n={cell.spread.seeds})" if cell.spread.seeds < FULL_SEEDS else ""
-    return Text(f"{cell.spread.median:.2f}{count}", None, cell.place, differs(cell))
+    return Text(f"{cell.spread.median:.2f}{count}", "", cell.place, differs(cell))
 
 
 def differs(cell: Cell) -> bool:

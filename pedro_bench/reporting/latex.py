@@ -2,13 +2,18 @@ r"""LaTeX: a table as `longtable` environments, which run over pages and repeat 
 
 A document needs the packages booktabs, longtable and pdflscape, as `PREAMBLE` has them. Grids of many
 columns are set smaller, the widest on landscape pages.
+
+Texts are set with pdflatex's standard fonts and no further package. What these lack (arrows apart, all that
+is not Latin or Greek) is shown as its code point, `[U+4E2D]`, so that a table with the words of an error in
+it compiles and hides nothing.
 """
 
 import re
+import unicodedata
 from dataclasses import replace
 
+from pedro_bench.analysis.layouts import plain
 from pedro_bench.analysis.table import Table
-from pedro_bench.reporting.escaping import escape_latex
 from pedro_bench.reporting.grids import Grid, GridRow, Text, grids
 from pedro_bench.reporting.text import COMMAND
 
@@ -23,6 +28,31 @@ _LONG_WORD = 30
 """Letters above which a word, such as a path, may be broken."""
 _WIDEST = 24
 """Letters of a text above which it is set in lines."""
+
+
+_MATHS = dict(zip(
+    "<>|†−→←≤≥≠±×·∞αβγδελμµπσΔΘΣΩ",
+    r"< > | ^\dagger - \to \leftarrow \le \ge \ne \pm \times \cdot \infty \alpha \beta \gamma \delta "
+    r"\varepsilon \lambda \mu \mu \pi \sigma \Delta \Theta \Sigma \Omega".split(),
+    strict=True,
+))  # fmt: skip
+_TEXT = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **dict.fromkeys("\n\t\r", " "),
+    **dict(zip("–—‘’“”\u00a0", ("--", "---", "`", "'", "``", "''", "~"), strict=True)),
+    **dict(zip(
+        "\\~^…§ßæÆøØłŁœŒı",
+        r"\textbackslash{} \textasciitilde{} \textasciicircum{} \ldots{} \S{} \ss{} \ae{} \AE{} \o{} "
+        r"\O{} \l{} \L{} \oe{} \OE{} \i{}".split(),
+        strict=True,
+    )),
+}  # fmt: skip
+_ACCENTS = dict(zip(
+    "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327",
+    r"\` \' \^ \~ \= \u \. \" \r \H \v \c".split(),
+    strict=True,
+))  # fmt: skip
+_DOTLESS = {"i": r"\i", "j": r"\j"}
 
 
 def latex(table: Table, *, costs: bool = False) -> str:
@@ -109,7 +139,8 @@ def _row(row: GridRow, width: int) -> str:
 
 
 def _cell(cell: Text) -> str:
-    text = _breakable(cell.plain) if cell.latex is None else cell.latex
+    own = cell.plain.removeprefix(plain(cell.label))
+    text = cell.label + escape_latex(own) if cell.label else _breakable(own)
     return _MARKS.get(cell.place, "%s") % text + (r"$^\dagger$" if cell.differs else "")
 
 
@@ -129,3 +160,24 @@ def _breakable_word(word: str) -> str:
         return escape_latex(word)
     pieces = re.findall(r"[^\W_]{1,20}|[\W_]", word)
     return r"\allowbreak{}".join(map(escape_latex, pieces))
+
+
+def escape_latex(text: str) -> str:
+    """Return text in which LaTeX's special signs stand for themselves."""
+    if text.isascii() and text.replace(" ", "").isalnum():
+        return text
+    return "".join(map(_escaped, unicodedata.normalize("NFC", text)))
+
+
+def _escaped(sign: str) -> str:
+    if sign in _TEXT:
+        return _TEXT[sign]
+    if sign in _MATHS:
+        return f"${_MATHS[sign]}$"
+    if " " <= sign <= "~":
+        return sign
+    apart = unicodedata.normalize("NFD", sign)
+    letter, accent = apart[0], apart[1:]
+    if letter.isascii() and accent in _ACCENTS:
+        return f"{_ACCENTS[accent]}{{{_DOTLESS.get(letter, letter)}}}"
+    return f"[U+{ord(sign):04X}]"

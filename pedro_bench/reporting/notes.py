@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.comparability import Sides, differing, settings_by_task
 from pedro_bench.analysis.layouts import SEEDS
 from pedro_bench.analysis.reading import Run
@@ -14,7 +15,7 @@ from pedro_bench.analysis.rows import (
     UNFINISHED,
 )
 from pedro_bench.analysis.settings import CHANGED, EARLIER
-from pedro_bench.analysis.table import FULL_SEEDS, Cell, Line, Section, Table
+from pedro_bench.analysis.table import Line, Section, Table
 
 MICRO_MARK = "micro results: embedded backbone or data"
 
@@ -256,6 +257,6 @@ _DOUBTS: tuple[tuple[str, Callable[[Cell], str]], ...] = (
         "Shortened to fit",
         lambda cell: _listed((text for run in cell.shown for text in _shortened(run)), "; "),
     ),
-    ("Over {over} alone", lambda cell: _listed([cell.lost])),
+    ("Over {over} alone", lambda cell: _listed([cell.reason] if cell.is_lost else [])),
 )
 """(what is said, what is said of a cell after its name), in the order of the sentences."""

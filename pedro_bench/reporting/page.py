@@ -14,11 +14,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.layouts import plain
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import FAILED, UNFINISHED
 from pedro_bench.analysis.series import PARAMETERS, SPEED, curves, points
-from pedro_bench.analysis.table import FULL_SEEDS, Cell, Line, Section, Table, costs_of
+from pedro_bench.analysis.table import Line, Section, Table, costs_of
 from pedro_bench.reporting.drawing import inline, swatch
 from pedro_bench.reporting.figures import draw_curves, draw_points
 from pedro_bench.reporting.grids import LEGEND, amount, cost_texts, differs, grids, label_of
@@ -125,15 +126,15 @@ def _trace(command: Command, line: Line, cell: Cell) -> dict[str, Any] | None:
     if not runs:
         return None
     names = ("Train time", "Tokens/s", "Peak memory", "Adapter size")
-    spent = dict(zip(names, cost_texts(costs_of(runs)), strict=True))
-    facts = {
-        "Key": runs[0].key,
-        "Commit": ", ".join(dict.fromkeys(run.environment.commit or "not known" for run in runs)),
-        "Device": ", ".join(dict.fromkeys(device_of(run) for run in runs)),
-        **spent,
-    }
+    facts = [
+        ("Key", runs[0].key),
+        ("Commit", ", ".join(dict.fromkeys(run.environment.commit or "not known" for run in runs))),
+        ("Device", ", ".join(dict.fromkeys(map(device_of, runs)))),
+        *zip(names, cost_texts(costs_of(runs)), strict=True),
+    ]
     if cell.interval:
-        facts["95% interval"] = f"{cell.interval.low:.2f} to {cell.interval.high:.2f}"
+        interval = f"{cell.interval.low:.2f} to {cell.interval.high:.2f}"
+        facts.insert(0, ("95% interval of the median", interval))
     return {
         "title": f"{label_of(line).plain}, {cell.column.heading}",
         "facts": facts,

@@ -3,7 +3,9 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +81,7 @@ def _known(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 def _settings(group: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a group that its option has otherwise; of texts and lists, not of mappings."""
     own = with_earlier(group, config.get(group)) or {}
-    option = _option(group, str(own.get("name")))
+    option = {**_defaults(str(own.get("_target_"))), **_option(group, str(own.get("name")))}
     for name, value in own.items():
         is_same = normalised(option.get(name)) == normalised(value)
         if name not in _NAMES and not is_same and not isinstance(value, Mapping):
@@ -94,6 +96,21 @@ def _option(group: str, name: str) -> Mapping[str, Any]:
             found: Any = OmegaConf.to_container(OmegaConf.load(file))
             return {str(key): value for key, value in dict(found).items()}
     return {}
+
+
+@lru_cache(maxsize=256)
+def _defaults(kind: str) -> Mapping[str, Any]:
+    """Return what a class has where the YAML names nothing; nothing of a class that is gone."""
+    module, _, name = kind.rpartition(".")
+    try:
+        found = fields(getattr(import_module(module), name))
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return {}
+    return {
+        one.name: one.default if one.default_factory is MISSING else one.default_factory()
+        for one in found
+        if one.default is not MISSING or one.default_factory is not MISSING
+    }
 
 
 def _command(module: str, settings: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import pedro_bench
-from pedro_bench.analysis.evidence import compare_frames
+from pedro_bench.analysis.cells import compare_frames
 from pedro_bench.analysis.frame import COLUMNS, runs_of
 from pedro_bench.analysis.tables import tables
 from pedro_bench.errors import RecordError

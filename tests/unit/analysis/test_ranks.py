@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from pedro_bench.analysis.ranks import ranks
+from pedro_bench.analysis.comparison import ranks
 
 THREE = {
     "pedro": {"boolq": 90.0, "squad": 80.0, "copa": 70.0, "rte": 60.0},

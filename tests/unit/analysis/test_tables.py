@@ -2,7 +2,7 @@
 
 import pytest
 
-from pedro_bench.analysis.table import Column
+from pedro_bench.analysis.cells import Column
 from pedro_bench.reporting.notes import caption, missing, notes
 from tests.unit.analysis.runs import built, five, only, run
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench.reporting.escaping import escape_latex
-from pedro_bench.reporting.latex import PREAMBLE, latex
+from pedro_bench.reporting.latex import PREAMBLE, escape_latex, latex
 from tests.unit.analysis.runs import built, five, only, run
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"

@@ -114,9 +114,10 @@ def test_a_score_leads_back_to_its_runs(results):
     (cell,) = elements.of("td", data_task="boolq", data_value="60.0")
     trace = json.loads(cell["data-trace"])
     assert trace["title"] == "(IA)^3, BoolQ (acc)"
-    key = trace["facts"]["Key"]
+    facts = dict(trace["facts"])
+    key = facts["Key"]
     assert trace["runs"] == [[0, "60", f"runs/micro_table1/ia3--boolq--micro--{key}--seed0.json"]]
-    assert trace["facts"]["Tokens/s"] == "100"
+    assert facts["Tokens/s"] == "100"
     assert trace["command"].startswith("python -m pedro_bench method=ia3 task=boolq backbone=micro")
     assert all("data-trace" not in one for one in elements.of("td", **{"class": "failed"}))
 
