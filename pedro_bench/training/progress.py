@@ -19,6 +19,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -88,8 +89,17 @@ class Board:
             rate=event.get("rate", 0.0),
         )
 
-    def follow(self, process: "subprocess.Popen[bytes]") -> None:
-        """Show what a worker's process sends on standard output and prints on standard error, if piped."""
+    @property
+    def bars(self) -> list[Task]:
+        """The bars that are shown."""
+        return self._progress.tasks
+
+    def follow(self, process: "subprocess.Popen[bytes]") -> list[threading.Thread]:
+        """Show what a worker's process sends on standard output and prints on standard error, if piped.
+
+        Returns:
+            The threads that do so; they end with the process.
+        """
 
         def follow_events(stream: IO[bytes]) -> None:
             for line in stream:
@@ -103,9 +113,15 @@ class Board:
             for line in stream:
                 self.show(process.pid, {"line": line.decode("utf-8", "replace").rstrip("\n")})
 
-        for stream, body in ((process.stdout, follow_events), (process.stderr, follow_lines)):
-            if stream is not None:
-                threading.Thread(target=body, args=(stream,), daemon=True).start()
+        piped = ((process.stdout, follow_events), (process.stderr, follow_lines))
+        threads = [
+            threading.Thread(target=body, args=(stream,), daemon=True)
+            for stream, body in piped
+            if stream is not None
+        ]
+        for one in threads:
+            one.start()
+        return threads
 
 
 def send_progress(stream: IO[str]) -> None:

@@ -53,7 +53,8 @@ class Launcher:
     """
 
     def __init__(self, overrides: Sequence[str]) -> None:
-        self._own = [one for one in overrides if one.lstrip("+~").startswith(("hydra.", "hydra/"))]
+        own = [one for one in overrides if one.lstrip("+~").startswith(("hydra.", "hydra/"))]
+        self._own = [one for one in own if "hydra.sweeper" not in one]  # what the grid is made of
         self._target, self._most = "", MOST_WORKERS
         if not self._own:
             return
@@ -85,14 +86,14 @@ class Launcher:
         Raises:
             Interrupted: If this process was asked to end.
         """
-        most = min(self._most, sum(len(one.due) for one in grid.configurations))
-        asked = [one.settings.workers for one in grid.configurations if one.due]
-        number = next((one for one in asked if isinstance(one, int)), most)
-        in_vain = 0
+        due = [one for one in grid.configurations if one.due]
+        asked = due[0].settings.workers if due else 1
+        number = asked if isinstance(asked, int) else self._most
+        number, in_vain = min(number, sum(len(one.due) for one in due)), 0
         while in_vain < MOST_IN_VAIN and number > len(grid.given_up) and any(grid.look()):
             before = grid.progress
             with _passed_on(grid) if self.is_local else contextlib.nullcontext():
-                broken = self._start(grid, min(number, most) - len(grid.given_up))
+                broken = self._start(grid, number - len(grid.given_up))
             while (state := grid.look())[1] and not state[0]:
                 time.sleep(min(grid.configurations[0].settings.lease_seconds / 3, LONGEST_PAUSE))
             if not state[0]:
@@ -104,18 +105,10 @@ class Launcher:
 
     def _start(self, grid: Grid, number: int) -> str | None:
         """Have so many workers started, and wait for them; return what broke the launcher, if anything."""
-        workers = ",".join(map(str, range(max(1, number))))
-        argv, sys.argv = (
-            sys.argv,
-            [
-                "worker",
-                "--multirun",
-                f"grid={json.dumps(str(grid.folder), ensure_ascii=False)}",
-                f"worker={workers}",
-                *search_path(),
-                *self._own,
-            ],
-        )
+        workers = ",".join(map(str, range(number)))
+        folder = json.dumps(str(grid.folder), ensure_ascii=False)
+        own = [f"grid={folder}", f"worker={workers}", *search_path(), *self._own]
+        argv, sys.argv = sys.argv, ["worker", "--multirun", *own]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error and ends the process
         try:
             start: Callable[[], Any] = hydra.main(
