@@ -143,7 +143,7 @@ class WandbTracking(Tracking):
             id=known,
             resume="allow" if known and mode == "online" else None,
             config=_described(record),
-            dir=str(folder),
+            dir=str(folder.absolute()),
             mode=mode,
             reinit="create_new",  # a run of the calling program stays as it is
             settings=wandb.Settings(

@@ -67,7 +67,7 @@ def test_bad_settings_are_refused() -> None:
         WandbTracking(project="")
     with pytest.raises(ConfigError, match=r"tracking\.name must be a text, not empty, got ''\."):
         NoTracking(name="")
-    with pytest.raises(ConfigError, match=r"tracking\.project must be a text, not empty, got 3\."):
+    with pytest.raises(ConfigError, match=r"tracking\.project must be a text, not empty, got 3: "):
         MlflowTracking(project=3)  # type: ignore[arg-type]
     with pytest.raises(
         ConfigError, match=r"tracking\.project must be a text, not empty, got ' '\."
