@@ -102,13 +102,13 @@ def work_on(
     """
     refuse_splitting()
     settings = grid.configurations[number].settings
-    if not is_main():
-        settings = replace(settings, tracking=NoTracking())
     meet(settings.meeting_seconds)
     due = agreed_due(list(grid.configurations[number].due))
     if due:
         settings.check_room()
         settings.tracking.require_installed()
+    if not is_main():
+        settings = replace(settings, tracking=NoTracking())
     claims = Claims(settings, due, grid.seen, grid.name, lambda: grid.is_stopped)
     try:
         for record in _done(settings, claims, waits=waits):

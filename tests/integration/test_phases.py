@@ -105,11 +105,9 @@ def test_every_phase_trains_afresh_and_the_record_is_of_the_last(
     assert record["status"] == "finished", record["error"]
     # Rank 3 on query (32 -> 32) and value (32 -> 16) of two layers.
     assert record["parameters"]["trainable"] == 3 * 2 * (32 + 32 + 32 + 16)
-    assert [note.split(" parameters")[0] for note in record["notes"][-3:-1]] == [
-        "The search trained 224",
-        "The search trained 448",
-    ]
-    assert record["notes"][-1] == "Training ended after 2 steps, at the last step."
+    assert [phase["trainable"] for phase in record["phases"]] == [224, 448, 672]
+    last = record["phases"][-1]
+    assert (last["steps"], last["stopped_early"]) == (2, False)
     assert settings.tracking.steps == [1, 2, 3, 4, 5, 6]
     assert [end.as_dict() for end in settings.tracking.ends] == [record]
     (folder,) = (tmp_path / "outputs").glob("*/*--seed*")
