@@ -84,19 +84,24 @@ def _done(grid: Grid, launcher: Launcher, *, is_multirun: bool = False) -> list[
     """Have a grid worked on until none of its runs is left; return what became of each configuration."""
     try:
         with logs_to_stderr():
-            if launcher.is_chosen or number_of_workers(grid) > 1:
+            number = 0 if launcher.is_chosen else number_of_workers(grid)
+            if launcher.is_chosen or number > 1:
                 _share(grid, launcher)
                 if launcher.is_chosen:
                     launcher.run(grid)
                 else:
-                    run_workers(grid, number_of_workers(grid))
+                    run_workers(grid, number)
                 error = grid.error(0)
                 if error is not None and not is_multirun:
                     raise error
             elif is_multirun:
                 work(grid, waits=True)
             else:
-                work_on(grid, 0)
+                made: list[dict[str, Any]] = []
+                work_on(grid, 0, on_record=made.append)
+                if not is_main():  # the records may not be written yet
+                    failed = any(record["status"] == "failed" for record in made)
+                    return [{"status": "failed" if failed else "finished"}]
             grid.clear_leftovers()
         return [
             _outcome(grid, number, [path for _, path in (one.runs if is_multirun else one.due)])
