@@ -68,7 +68,7 @@ def kill_those_that_got_further(folder: Path, process: subprocess.Popen[str]) ->
             with contextlib.suppress(OSError, ValueError):
                 owner = json.loads(path.read_text()[12:])["owner"]
                 steps = steps_saved(folder / "outputs" / "main" / path.stem)
-                if owner and killed_at.get(path.stem, 0) < steps <= 3:
+                if owner and killed_at.get(path.stem, 0) < steps <= 2:
                     os.kill(owner["pid"], signal.SIGKILL)
                     killed_at[path.stem] = steps
                     kills += 1
