@@ -16,6 +16,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "results"
 
 
+pytestmark = pytest.mark.timeout(600)  # everything is rendered and drawn anew
+
 SUITES = sorted({path.name.split("--")[0] for path in (RESULTS / "tables").glob("*.csv")})
 
 
