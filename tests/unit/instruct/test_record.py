@@ -56,9 +56,9 @@ def test_what_is_absent_is_not_finished(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "must have schema 1"),
+        ({"schema": 3}, "must have schema 2 or 1, got 3"),
         ({"extra": 1}, "must hold the schema's fields, got a difference in 'extra'"),
-        (None, "must have schema 1"),
+        (None, "must have schema 2 or 1, got None"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path, change, message):

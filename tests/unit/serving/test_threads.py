@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 import pedro_bench
 from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.serving import AdapterBank, FastDecoder, TenantAdapter
-from pedro_bench.serving import admission as admission_module
+from pedro_bench.serving import validation as admission_module
 from tests.unit.serving.decoding import answers, make_prompts
 
 PATIENCE = 30
