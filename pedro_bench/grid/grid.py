@@ -221,10 +221,11 @@ class Grid:
                 clear_leftovers(one.settings, [path for _, path in one.runs])
 
     def remove(self) -> None:
-        """Remove the command's folder, if there is one."""
+        """Remove the command's folder, if there is one, and those above it that hold nothing else."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # there is none, or another command's is beside it
             self.folder.parent.rmdir()
+            self.folder.parents[1].rmdir()
 
     @cached_property
     def _leases(self) -> dict[Path, Leases]:

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,9 @@ def test_tensorboard_shows_the_record_of_a_run_that_was_killed_and_resumed(
     assert key == record["key"]
 
 
-def test_an_absent_package_is_refused_before_anything_is_loaded(
+@pytest.mark.parametrize("seeds", ["[0]", "[0,1,2]"])
+def test_an_absent_package_is_refused_and_nothing_is_written(
+    seeds: str,
     overrides: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -127,11 +130,36 @@ def test_an_absent_package_is_refused_before_anything_is_loaded(
     monkeypatch.setattr(
         "pedro_bench.training.tracking.MlflowTracking.package", "package_that_is_not_there"
     )
-    assert main([*overrides, "tracking=mlflow"]) == 2
+    assert main([*overrides, "tracking=mlflow", f"seeds={seeds}", "workers=1"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "tracking=mlflow must have the package" in line
     assert "pedro_bench[tracking]" in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+@pytest.mark.skipif(find_spec("mlflow") is not None, reason="mlflow is installed")
+def test_a_command_of_many_seeds_leaves_nothing_and_no_torch(tmp_path: Path) -> None:
+    done = run_alone(
+        "from pedro_bench.__main__ import main; "
+        "assert main(['method=pedro', 'task=boolq', 'tracking=mlflow']) == 2",
+        tmp_path,
+    )
+    assert done.splitlines()[-1] == "set()", done
+    assert "tracking=mlflow must have the package mlflow installed" in done
+    assert list(tmp_path.iterdir()) == []
+
+
+def run_alone(code: str, folder: Path) -> str:
+    """Run code in a process of its own; return its errors, then what heavy modules it imported."""
+    heavy = "{'wandb', 'tensorboard', 'accelerate', 'torch', 'mlflow', 'trackio'}"
+    return subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; sys.exit(str({heavy} & {{*sys.modules}}))"],
+        cwd=folder,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stderr
 
 
 @pytest.mark.parametrize(
@@ -144,13 +172,5 @@ def test_an_absent_package_is_refused_before_anything_is_loaded(
     ],
 )
 def test_neither_the_import_nor_a_refusal_loads_a_tracker(code: str, tmp_path: Path) -> None:
-    heavy = "{'wandb', 'tensorboard', 'accelerate', 'torch', 'mlflow', 'trackio'}"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; import sys; sys.exit(str({heavy} & {{*sys.modules}}))"],
-        cwd=tmp_path,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr.splitlines()[-1] == "set()", done.stderr
+    done = run_alone(code, tmp_path)
+    assert done.splitlines()[-1] == "set()", done
