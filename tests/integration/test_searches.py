@@ -72,12 +72,10 @@ def test_what_the_search_found_is_retrained_recorded_and_loaded(
     assert retrained
     assert [entry["step"] for entry in record.history] == [1, 2, 3]
     search_size = sum(t.numel() for t in load_file(searched[-1] / "adapter.safetensors").values())
-    assert (
-        f"The search trained {search_size} parameters and ended after 3 steps" in record.notes[-2]
-    )
+    assert [(phase.trainable, phase.steps) for phase in record.phases][:-1] == [(search_size, 3)]
     predictions = (path.parent / record.predictions["path"]).read_text().splitlines()
     rows = [json.loads(row) for row in predictions]
-    assert len(rows) == record.splits["test"]["rows"]
+    assert len(rows) == record.splits["test"].rows
     state = json.loads((folder / "adapter" / "state.json").read_text())
     assert build_group("method", state["method"]) == found
 
@@ -93,7 +91,7 @@ def test_a_found_structure_can_be_trained_without_a_search(
     path = only_record("ssp", data, tiny_folders, **structure)
     record = records.read(path)
     assert record.parameters["trainable"] == 64 + 3 * 32 + 3
-    assert not any("search" in note for note in record.notes)
+    assert len(record.phases) == 1
     assert not (data.parent / "outputs" / record.suite / path.stem / "phase-1").exists()
 
 

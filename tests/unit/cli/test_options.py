@@ -28,7 +28,7 @@ def folder(tmp_path):
     (place / "method").mkdir(parents=True)
     (place / "method" / "mine.yaml").write_text(RENAMED.format(name="mine", r=3))
     (place / "experiment").mkdir()
-    (place / "runs" / "small.yaml").write_text(
+    (place / "experiment" / "small.yaml").write_text(
         "# @package _global_\nsuite: small\nhydra: {sweeper: {params: {method.r: '2,5'}}}\n"
     )
     (place / "__pycache__").mkdir()

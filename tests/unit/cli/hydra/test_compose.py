@@ -103,7 +103,7 @@ def test_a_sweep_is_every_combination_in_order():
 def test_an_experiment_may_bring_its_grid_and_a_typed_value_wins(tmp_path, monkeypatch):
     conf = shutil.copytree(conf_folder(), tmp_path / "conf")
     (conf / "experiment").mkdir(exist_ok=True)
-    (conf / "runs" / "grid.yaml").write_text(
+    (conf / "experiment" / "grid.yaml").write_text(
         "# @package _global_\nsuite: grid\n"
         "hydra: {sweeper: {params: {method: 'lora,pedro', method.r: '3,6'}}}\n"
     )
