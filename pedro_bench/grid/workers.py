@@ -49,6 +49,11 @@ class _Worker:
     def name(self) -> str:
         return f"{socket.gethostname()}:{self.process.pid}"
 
+    def let_go(self) -> None:
+        """Close the pipe that says that this process lives."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
 
 def run_workers(grid: Grid, number: int, *, waits: bool = True, **variables: str | None) -> None:
     """Keep up to so many workers on this machine at work until no run of a shared grid is left.
@@ -66,6 +71,8 @@ def run_workers(grid: Grid, number: int, *, waits: bool = True, **variables: str
 
     def leave(kind: int, _: FrameType | None) -> None:
         _end(workers, kind)
+        for one in workers:
+            one.let_go()
         raise Interrupted(f"{signal.Signals(kind).name} came.", 128 + kind)
 
     with Board() as board, taken_by(leave, signal.SIGINT, *ENDING):
@@ -74,6 +81,7 @@ def run_workers(grid: Grid, number: int, *, waits: bool = True, **variables: str
                 leave(signal.SIGTERM, None)
             for one in [one for one in workers if one.process.poll() is not None]:
                 workers.remove(one)
+                one.let_go()
                 number -= _is_given_up(grid, one)
             free, holders = grid.look(number)
             for one in workers:
