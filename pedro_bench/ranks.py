@@ -198,7 +198,9 @@ def _waited_for(make: Callable[[], Any], deadline: float) -> Any:
         try:
             made, error = results.get(timeout=_PAUSE)
         except queue.Empty:
-            if time.monotonic() > deadline + 1:  # a name server or a stranger that does not answer
+            if (
+                time.monotonic() > deadline + 1
+            ):  # a name server or an unknown program that does not answer
                 raise TimeoutError from None
             continue
         if error is not None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from pedro_bench import records
 from pedro_bench.grid.due import was_done
 from pedro_bench.grid.leases import Lease, Leases
-from pedro_bench.protocols.settings import Settings, recorded_config
+from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
-from pedro_bench.records import RunRecord, record_at, status_of
+from pedro_bench.records import record_at, status_of
+from pedro_bench.runs.identity import begun
 from pedro_bench.runs.processes import agreed
 from pedro_bench.training.interruption import interruption
 from pedro_bench.training.working_folder import steps_saved, working_folder
@@ -135,19 +136,7 @@ class Claims(Iterator[tuple[int, Path]]):
         settings, now = self.settings, datetime.now(UTC).isoformat(timespec="seconds")
         known = record_at(path)
         if known is None or known.status != "running":
-            known = RunRecord(
-                key=path.stem.split("--")[3],
-                status="running",
-                method=settings.method.name,
-                task=settings.task.name,
-                backbone=settings.backbone.name,
-                data=settings.data.name,
-                suite=settings.suite,
-                seed=seed,
-                config=recorded_config(settings.resolved_config),
-                main_metric=settings.task.main_metric,
-                started=now,
-            )
+            known = begun(settings, seed, path, now)
         error = (
             f"a run must leave its process alive, got {MOST_CRASHES} workers that died in this one, as "
             "where memory runs out: set workers=1 or a smaller trainer.micro_batch_size, and retry=true."

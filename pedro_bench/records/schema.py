@@ -51,7 +51,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
         trainable: Parameters that it trained; None where an older record does not say.
         steps: Optimiser steps taken.
         best_step: Step of the checkpoint that was kept; None where an older record does not say.
-        stopped_early: Whether it ended for want of a lower dev loss.
+        stopped_early: Whether it ended because the dev loss fell no more.
     """
 
     trainable: int | None

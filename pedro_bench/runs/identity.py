@@ -24,7 +24,8 @@ from pedro_bench import records
 from pedro_bench.checks import NEUTRAL
 from pedro_bench.data import encoding, splits
 from pedro_bench.errors import ConfigError
-from pedro_bench.protocols.settings import Settings
+from pedro_bench.protocols.settings import Settings, recorded_config
+from pedro_bench.records import RunRecord
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -43,6 +44,30 @@ def run_key(settings: Settings) -> str:
         PedroBenchError: If the data or the backbone cannot be found.
     """
     return records.run_key(key_parts(settings))
+
+
+def begun(settings: Settings, seed: int, path: Path, started: str) -> RunRecord:
+    """Return the record of a run that has begun: what its settings say of it, and nothing that is loaded.
+
+    Args:
+        settings: Its configuration.
+        seed: Its seed.
+        path: Where its record lies; the name holds its key.
+        started: When it began, ISO 8601.
+    """
+    return RunRecord(
+        key=path.stem.split("--")[3],
+        status="running",
+        method=settings.method.name,
+        task=settings.task.name,
+        backbone=settings.backbone.name,
+        data=settings.data.name,
+        suite=settings.suite,
+        seed=seed,
+        config=recorded_config(settings.resolved_config),
+        main_metric=settings.task.main_metric,
+        started=started,
+    )
 
 
 def key_parts(settings: Settings) -> dict[str, Any]:

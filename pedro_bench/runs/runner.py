@@ -26,11 +26,11 @@ from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.sharding import shard
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
-from pedro_bench.protocols.settings import Settings, recorded_config
+from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
 from pedro_bench.runs.environment import describe_environment, fit_threads, now, peak_bytes
-from pedro_bench.runs.identity import resolve_device, versions
+from pedro_bench.runs.identity import begun, resolve_device, versions
 from pedro_bench.runs.phases import Run, Trained, train_phases
 from pedro_bench.runs.predictions import prediction_lines
 from pedro_bench.runs.processes import num_shares
@@ -215,17 +215,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
 def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
     """Return the record of a run that is about to begin."""
     settings = prepared.settings
-    return RunRecord(
-        key=path.stem.split("--")[3],
-        status="running",
-        method=settings.method.name,
-        task=settings.task.name,
-        backbone=settings.backbone.name,
-        data=settings.data.name,
-        suite=settings.suite,
-        seed=seed,
-        config=recorded_config(settings.resolved_config),
-        main_metric=settings.task.main_metric,
+    return begun(settings, seed, path, now()).changed(
         parameters=_parameters(settings.method, prepared.backbone),
         versions=versions(settings),
         weights=prepared.backbone.revision,
@@ -234,7 +224,6 @@ def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         shares=num_shares(),
         notes=_notes(prepared),
         environment=describe_environment(prepared.device),
-        started=now(),
     )
 
 
