@@ -23,6 +23,9 @@ REFUSALS = (
 )
 """What Transformers raises for a folder or a configuration that it cannot use."""
 
+_LACKS = ("can't start new thread", "can't allocate memory", "Cannot allocate memory")
+"""What Python, PyTorch and the system say where the machine, not the folder, is at fault."""
+
 
 def unsuitable(source: str, error: Exception) -> BackboneError:
     """Say in one sentence why Transformers refused."""
@@ -32,6 +35,11 @@ def unsuitable(source: str, error: Exception) -> BackboneError:
             "backbone.dtype=bfloat16 or choose a smaller backbone."
         )
     text = in_one_line(error)
+    if any(lack in text for lack in _LACKS):
+        return BackboneError(
+            f"{source} must fit into this machine's memory and threads, got {text!r}: set "
+            "backbone.dtype=bfloat16, choose a smaller backbone or raise the process's limits."
+        )
     if any(word in text.lower() for word in ("attn_implementation", "attention implem", "flash")):
         return BackboneError(
             f"backbone.attn_implementation must be one that {source} supports, got a refusal "

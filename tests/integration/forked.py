@@ -35,7 +35,8 @@ def perform(
         overrides: Its arguments.
         environment: Its environment.
         tmpfs: Options of a tmpfs to be mounted at `small` in the folder, or None.
-        mebibytes: How much memory it may take beyond what it has, or None.
+        mebibytes: How much memory it may write beyond what it has, or None. Address space is not
+            bounded: each thread reserves 64 MiB of it, so the machine's number of cores would count.
     """
     os.chdir(folder)
     for stream, kind in ((1, "out"), (2, "err")):
@@ -46,9 +47,9 @@ def perform(
     if tmpfs is not None:
         mount(tmpfs)
     if mebibytes is not None:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
         limit = pages * resource.getpagesize() + mebibytes * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     sys.exit(main(list(overrides)))
 
 

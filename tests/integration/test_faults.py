@@ -178,21 +178,21 @@ def test_read_only_results(overrides: list[str], small: Path, tmp_path: Path) ->
 
 @pytest.mark.fault(
     what="Out of memory in earnest",
-    how="RLIMIT_AS 150 MiB above what the imports took, 256 long rows in one pass",
+    how="RLIMIT_DATA 500 MiB above what the imports took, 512 long rows in one pass",
     lost="the run fails and its record names the setting to change",
 )
 def test_real_memory_runs_out(overrides: list[str], tmp_path: Path) -> None:
     path = tmp_path / "data" / "sst2" / "train.jsonl"
     words = ["good film bad film " * 58, "bad film good film " * 58]
-    rows = [{"sentence": f"{words[i % 2]} {i}", "label": i % 2} for i in range(300)]
+    rows = [{"sentence": f"{words[i % 2]} {i}", "label": i % 2} for i in range(600)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    large = [*overrides, "trainer.batch_size=256"]
-    code, output, errors = finish(Forked(tmp_path, *large, mebibytes=150))
+    large = [*overrides, "trainer.batch_size=512"]
+    code, output, errors = finish(Forked(tmp_path, *large, mebibytes=500))
     assert code == 1, errors
     [run] = json.loads(output)["runs"]
     assert run["status"] == "failed"
     assert "training must fit into memory, got out of memory at step 1" in run["error"]
-    assert "set trainer.micro_batch_size=128" in run["error"]
+    assert "set trainer.micro_batch_size=256" in run["error"]
 
 
 @pytest.mark.fault(

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.refusals import unsuitable
 from pedro_bench.errors import BackboneError, InjectionError
 
 SIZES: dict[str, Any] = {
@@ -314,3 +315,20 @@ def test_loading_writes_nothing_to_the_terminal(
 ) -> None:
     make(folder).load(device="cpu")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("can't start new thread"),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"
+        ),
+    ],
+)
+def test_a_machine_without_memory_or_threads_is_not_told_as_a_bad_folder(error: Exception) -> None:
+    message = str(unsuitable("models/seven", error))
+    assert message.startswith("models/seven must fit into this machine's memory and threads, got ")
+    assert "set backbone.dtype=bfloat16, choose a smaller backbone" in message
+    assert "causal language model" not in message
