@@ -33,6 +33,8 @@ EARLIER: Mapping[str, Mapping[str, Any]] = {
         "micro_batch_tokens": None,
         "lr_scheduler_type": "linear",
         "label_smoothing_factor": 0.0,
+        "warmup_steps": None,
+        "eval_every_epochs": None,
     },
     "pedro_bench.evaluation.config.EvaluationConfig": {"no_repeat_ngram_size": 0},
     "pedro_bench.evaluation.config.BothConfig": {"no_repeat_ngram_size": 0},

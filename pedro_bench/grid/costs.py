@@ -93,7 +93,8 @@ def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
     trainer, sizes, steps = settings.trainer, _sizes(settings), most_steps(settings)
     length = min(sizes.tokens, int(trainer.max_length))
     training = steps * _batch(settings) * length * (6 if is_full else 4)
-    dev = steps // int(trainer.eval_every_steps) * sizes.dev * length * 2
+    interval = trainer.evaluation_interval(math.ceil(sizes.train / _batch(settings)))
+    dev = steps // interval * sizes.dev * length * 2
     return float(size * (training + dev + sizes.test * _answering(settings, length) * 2))
 
 

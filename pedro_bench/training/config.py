@@ -35,6 +35,7 @@ class TrainerConfig:
         eps: AdamW's denominator offset. Above 0.
         lr_scheduler_type: One of LR_SCHEDULER_TYPES, as in Transformers; `constant` has no warm-up.
         warmup_ratio: Part of all steps in which the learning rate rises from 0, in [0, 1].
+        warmup_steps: Steps in which it rises, in place of `warmup_ratio`; null: the ratio counts.
         label_smoothing_factor: Part of the loss that is the mean of -log p over the vocabulary, in
             [0, 1); in the dev loss too, as in Transformers.
         num_epochs: Most passes over the training rows.
@@ -48,7 +49,10 @@ class TrainerConfig:
         eval_batch_size: Examples per forward pass of the dev loss, or null for `micro_batch_size`.
         max_length: Longest prompt and answer together, in tokens; read where examples are encoded.
         eval_every_steps: Optimiser steps between two dev losses.
-        patience: Evaluations without a lower dev loss after which training stops.
+        eval_every_epochs: Passes over the training rows between two dev losses, in place of
+            `eval_every_steps`; null: the steps count.
+        patience: Evaluations without a lower dev loss after which training stops, or null to train to
+            the end.
         max_grad_norm: Gradients are scaled down to this norm. Above 0.
         precision: One of PRECISIONS.
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
@@ -69,6 +73,7 @@ class TrainerConfig:
     eps: float = 1e-8
     lr_scheduler_type: str = checks.later("linear", neutral="linear")
     warmup_ratio: float = 0.06
+    warmup_steps: int | None = checks.later(None, neutral=None)
     label_smoothing_factor: float = checks.later(0.0, neutral=0.0)
     num_epochs: int = 10
     max_steps: int | None = None
@@ -79,7 +84,8 @@ class TrainerConfig:
     eval_batch_size: int | None = None
     max_length: int = 2048
     eval_every_steps: int = 200
-    patience: int = 10
+    eval_every_epochs: int | None = checks.later(None, neutral=None)
+    patience: int | None = 10
     max_grad_norm: float = 1.0
     precision: str = "auto"
     gradient_checkpointing: bool = False
@@ -99,7 +105,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         checks.text("trainer.name", self.name)
         checks.text("trainer.label", self.label)
-        for key in ("num_epochs", "max_length", "eval_every_steps", "patience"):
+        for key in ("num_epochs", "max_length", "eval_every_steps"):
             checks.integer(f"trainer.{key}", getattr(self, key))
         for key in (
             "max_steps",
@@ -107,9 +113,12 @@ class TrainerConfig:
             "micro_batch_size",
             "micro_batch_tokens",
             "eval_batch_size",
+            "eval_every_epochs",
+            "patience",
             "checkpoint_every_steps",
         ):
             checks.integer(f"trainer.{key}", getattr(self, key), optional=True)
+        checks.integer("trainer.warmup_steps", self.warmup_steps, least=0, optional=True)
         self._check_numbers()
         checks.choice("trainer.precision", self.precision, PRECISIONS)
         checks.choice("trainer.lr_scheduler_type", self.lr_scheduler_type, LR_SCHEDULER_TYPES)
@@ -140,6 +149,16 @@ class TrainerConfig:
         if self.batch_size is not None:
             return self.batch_size
         return 16 if official_train_rows < SMALL_TASK_ROWS else 128
+
+    def evaluation_interval(self, steps_per_epoch: int) -> int:
+        """Return the optimiser steps between two dev losses.
+
+        Args:
+            steps_per_epoch: Optimiser steps of one pass over the training rows.
+        """
+        if self.eval_every_epochs is None:
+            return self.eval_every_steps
+        return self.eval_every_epochs * steps_per_epoch
 
     def resolved_lr(self, method: Method) -> float:
         """Return the rate in force: `method.lr`, else `lr`, else the method's `micro_lr` or ours."""

@@ -8,13 +8,14 @@ class EarlyStopping:
     """The lowest dev loss so far and how long ago it was.
 
     Attributes:
-        patience: Evaluations without a strictly lower dev loss after which `is_over` holds.
+        patience: Evaluations without a strictly lower dev loss after which `is_over` holds, or None if it
+            never does.
         best_step: Step of the lowest dev loss, or 0 before the first evaluation.
         best_dev_loss: The lowest dev loss, or None before the first evaluation.
         num_waited: Evaluations since then.
     """
 
-    patience: int
+    patience: int | None
     best_step: int = 0
     best_dev_loss: float | None = None
     num_waited: int = 0
@@ -30,4 +31,4 @@ class EarlyStopping:
     @property
     def is_over(self) -> bool:
         """Whether the patience is used up."""
-        return self.num_waited >= self.patience
+        return self.patience is not None and self.num_waited >= self.patience

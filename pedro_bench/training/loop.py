@@ -80,7 +80,8 @@ class TrainingLoop:
         self.steps_per_epoch = self.learners[-1].order.steps_per_epoch
         epochs_steps = self.steps_per_epoch * config.num_epochs
         self.total_steps = min(epochs_steps, config.max_steps or epochs_steps)
-        self.num_warmup = warmup_steps(self.total_steps, config.warmup_ratio)
+        self.num_warmup = warmup_steps(self.total_steps, config.warmup_ratio, config.warmup_steps)
+        self.evaluation_interval = config.evaluation_interval(self.steps_per_epoch)
         self.state = LoopState()
         self.stopping = EarlyStopping(config.patience)
         self.store = CheckpointStore(
@@ -139,7 +140,7 @@ class TrainingLoop:
         rate = state.tokens_per_second
         progress.step(state.step, state.last_loss, rate)
         is_last = state.step == self.total_steps
-        is_evaluated = is_last or state.step % config.eval_every_steps == 0
+        is_evaluated = is_last or state.step % self.evaluation_interval == 0
         if is_evaluated:
             is_best = self._evaluate()
             progress.evaluation(state.history[-1], rate, is_best=is_best)

@@ -27,9 +27,9 @@ _TIMESCALE = 10_000
 """Transformers' timescale of `inverse_sqrt` without warm-up."""
 
 
-def warmup_steps(total_steps: int, warmup_ratio: float) -> int:
-    """Return the number of steps in which the learning rate rises."""
-    return math.ceil(total_steps * warmup_ratio)
+def warmup_steps(total_steps: int, warmup_ratio: float, number: int | None = None) -> int:
+    """Return the number of steps in which the learning rate rises: the number that is set, else by the ratio."""
+    return math.ceil(total_steps * warmup_ratio) if number is None else number
 
 
 def schedule_factor(

@@ -242,6 +242,7 @@ TRAINER: dict[str, list[Any]] = {
     "eps": [1e-3],
     "lr_scheduler_type": list(LR_SCHEDULER_TYPES[1:]),
     "warmup_ratio": [0.5],
+    "warmup_steps": [3],
     "label_smoothing_factor": [0.1, 0.5],
     "num_epochs": [1],
     "max_steps": [3],
@@ -257,6 +258,7 @@ TRAINER_ELSEWHERE = {
     "architecture_lr",  # of bilevel methods alone
     "architecture_weight_decay",
     "eval_every_steps",  # which adapter is the best, and when training ends
+    "eval_every_epochs",
     "patience",
     "micro_batch_size",  # rounding of sums
     "micro_batch_tokens",

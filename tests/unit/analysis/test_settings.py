@@ -34,6 +34,9 @@ BEFORE = {
 }
 """What records had that lack these settings."""
 
+BEFORE_NULL = {"trainer.warmup_steps": None, "trainer.eval_every_epochs": None}
+"""The same of settings that were not in force."""
+
 
 def test_what_the_key_leaves_out_makes_no_row():
     own = {group: set(identity.NOT_IN_KEY[group]) for group in ("method", "evaluation")}
@@ -88,6 +91,7 @@ def test_what_is_null_is_told_and_makes_no_row():
     told = known_settings({"trainer": {"max_steps": None, "lr": 0.1}})
     assert told == {
         **BEFORE,
+        **BEFORE_NULL,
         "trainer.micro_batch_tokens": None,
         "trainer.max_steps": None,
         RATE: 0.1,

@@ -25,3 +25,10 @@ def test_it_stops_after_patience_evaluations_without_a_lower_loss() -> None:
 
 def test_it_never_stops_before_the_first_evaluation() -> None:
     assert not EarlyStopping(patience=1).is_over
+
+
+def test_without_patience_it_never_stops() -> None:
+    stopping = EarlyStopping(patience=None)
+    for step in range(1, 100):
+        stopping.update(step, float(step))
+    assert (stopping.best_step, stopping.num_waited, stopping.is_over) == (1, 98, False)

@@ -18,6 +18,8 @@ from pedro_bench.training.optimiser import (
 
 def test_schedule_by_hand() -> None:
     assert [warmup_steps(total, 0.06) for total in (10, 50, 51, 250)] == [1, 3, 4, 15]
+    assert [warmup_steps(total, 0.06, 7) for total in (10, 250)] == [7, 7]
+    assert warmup_steps(250, 0.06, 0) == 0
     factors = [schedule_factor(step, 10, 4) for step in range(11)]
     assert factors == pytest.approx(
         [0, 0.25, 0.5, 0.75, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0], abs=1e-12

@@ -50,6 +50,20 @@ def test_history_by_hand(
     assert [entry["lr"] for entry in result.history] == pytest.approx([0.01, 0.01 / 3])
 
 
+def test_evaluations_come_with_the_epochs_and_none_ends_training(
+    run_training, short, lora, train_rows
+):
+    steps = -(-len(train_rows) // 4)
+    config = short(
+        max_steps=None, num_epochs=4, batch_size=4, eval_every_steps=1, eval_every_epochs=2, lr=30.0,
+        patience=None, warmup_steps=1,
+    )  # fmt: skip
+    _, result = run_training(lora, config)
+    assert [one["step"] for one in result.history] == [2 * steps, 4 * steps]
+    assert [one["epoch"] for one in result.history] == [2.0, 4.0]
+    assert not result.stopped_early
+
+
 def test_methods_own_rate_is_used(
     run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
 ) -> None:
