@@ -61,8 +61,8 @@ _PROTOCOL = {
 
 _OWN = {
     "RED": ("evaluation", "trainer.num_epochs", "trainer.batch_size", "trainer.warmup_ratio",
-            "trainer.weight_decay", "trainer.max_length", "trainer.eval_every_steps", "trainer.eval_every_epochs",
-            "trainer.patience", "trainer.warmup_steps",
+            "trainer.weight_decay", "trainer.max_length", "trainer.eval_every_steps",
+            "trainer.eval_every_epochs", "trainer.patience", "trainer.warmup_steps",
             "trainer.lr_scheduler_type", "trainer.label_smoothing_factor"),
 }  # fmt: skip
 """Paper -> beginnings of the settings for which it has a protocol of its own."""

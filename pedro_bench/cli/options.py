@@ -16,6 +16,8 @@ import pedro_bench
 from pedro_bench.errors import ConfigError, near_match
 
 CONFIG_DIR = "--config-dir"
+RATES = "rates"
+"""Folder of the tables that `trainer.rates` names; no group of its own."""
 
 _outside: ContextVar[tuple[Path, ...]] = ContextVar("outside", default=())
 
@@ -80,7 +82,8 @@ def make_importable(folder: Path) -> bool:
 def groups() -> tuple[str, ...]:
     """Return the groups that have a folder of options, in order of their names."""
     own = {path.name for path in conf_folder().iterdir() if path.is_dir()}
-    return tuple(sorted(own.union(*(_groups_in(folder) for folder in _outside.get()))))
+    found = own.union(*(_groups_in(folder) for folder in _outside.get()))
+    return tuple(sorted(found - {RATES}))
 
 
 def options(group: str) -> tuple[str, ...]:

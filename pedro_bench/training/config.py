@@ -58,6 +58,8 @@ class TrainerConfig:
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
         checkpoint_every_steps: Optimiser steps between two checkpoints, or null for at evaluations
             only.
+        rates: Name of a file of conf/rates that has chosen rates and other settings by backbone, method
+            and task, or null; its choices stand in their own settings.
         architecture_lr: Learning rate of the `architecture` group under bilevel training, or null
             for that of the weights.
         architecture_weight_decay: AdamW's decay of the `architecture` group under bilevel training.
@@ -90,6 +92,7 @@ class TrainerConfig:
     precision: str = "auto"
     gradient_checkpointing: bool = False
     checkpoint_every_steps: int | None = 50
+    rates: str | None = None
     architecture_lr: float | None = None
     architecture_weight_decay: float = 0.0
 
@@ -97,7 +100,15 @@ class TrainerConfig:
     """Raised whenever the same settings train other numbers: steps, random streams, loss, bilevel turns,
     phases; enters the key of a run."""
     moves_no_number: ClassVar[frozenset[str]] = frozenset(
-        {"name", "label", "lr", "untuned_lr", "checkpoint_every_steps", "gradient_checkpointing"}
+        {
+            "name",
+            "label",
+            "rates",
+            "lr",
+            "untuned_lr",
+            "checkpoint_every_steps",
+            "gradient_checkpointing",
+        }
     )
     """Settings that are no part of a run's key: names, exact ones, and `lr`, which stands there as the rate
     in force. Portion sizes are part of it: they change the rounding of sums."""
@@ -105,6 +116,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         checks.text("trainer.name", self.name)
         checks.text("trainer.label", self.label)
+        checks.text("trainer.rates", self.rates, optional=True)
         for key in ("num_epochs", "max_length", "eval_every_steps"):
             checks.integer(f"trainer.{key}", getattr(self, key))
         for key in (

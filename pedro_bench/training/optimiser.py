@@ -28,7 +28,7 @@ _TIMESCALE = 10_000
 
 
 def warmup_steps(total_steps: int, warmup_ratio: float, number: int | None = None) -> int:
-    """Return the number of steps in which the learning rate rises: the number that is set, else by the ratio."""
+    """Return the number of steps in which the learning rate rises: `number`, or by the ratio."""
     return math.ceil(total_steps * warmup_ratio) if number is None else number
 
 

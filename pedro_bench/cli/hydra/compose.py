@@ -18,6 +18,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pedro_bench.cli.budget import settings_from
 from pedro_bench.cli.hydra.overrides import GRID, normal, parse, parse_single, told
+from pedro_bench.cli.hydra.rates import rated
 from pedro_bench.cli.options import conf_folder, conf_folders
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import Settings
@@ -31,7 +32,8 @@ def settings_of(arguments: Sequence[str]) -> Settings:
     Raises:
         ConfigError: If anything about the overrides is wrong.
     """
-    return settings_from(configuration_of(arguments), keys_of(arguments))
+    typed = keys_of(arguments)
+    return settings_from(rated(configuration_of(arguments), typed), typed)
 
 
 def keys_of(arguments: Sequence[str]) -> frozenset[str]:

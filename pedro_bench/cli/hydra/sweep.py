@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from pedro_bench.cli.budget import settings_from
 from pedro_bench.cli.hydra.compose import compose, composer, keys_of, plain_of, stripped
 from pedro_bench.cli.hydra.overrides import normal, parse, told
+from pedro_bench.cli.hydra.rates import rated
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import GROUPS, Settings
 
@@ -135,7 +136,9 @@ def _is_value(line: str) -> bool:
 def _combination(overrides: Sequence[str], several: set[str], assembler: Assembler) -> Combination:
     shown = tuple(one.lstrip("+") for one in overrides if one.partition("=")[0] in several)
     try:
-        return Combination(shown, settings_from(assembler.assembled(overrides), keys_of(overrides)))
+        typed = keys_of(overrides)
+        config = rated(assembler.assembled(overrides), typed)
+        return Combination(shown, settings_from(config, typed))
     except ConfigError as error:
         place = f" (in the combination {' '.join(shown)})" if shown else ""
         raise ConfigError(f"{error}{place}") from error

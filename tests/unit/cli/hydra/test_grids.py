@@ -7,7 +7,7 @@ import pytest
 
 from pedro_bench.analysis.layouts import layouts
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.hydra.compose import configuration_of, grid_of
+from pedro_bench.cli.hydra.compose import configuration_of
 from pedro_bench.cli.hydra.grids import _chosen, afterwards, combinations_of, refuse_grid
 from pedro_bench.cli.options import conf_folder, options
 from pedro_bench.cli.run import run
@@ -81,7 +81,9 @@ def test_parts_have_settings_of_their_own():
 
 @pytest.mark.parametrize("name", ["red_table1", "red_table3"])
 def test_reds_glue_is_split_by_reds_rule(name):
-    sweep = combinations_of([f"+experiment={name}", "backbone=llama2_7b", "method=red"])
+    sweep = combinations_of(
+        [f"+experiment={name}", "backbone=llama2_7b", "method=red", "trainer.rates=null"]
+    )
     rules = {one.settings.task.name: one.settings.task.split_rule for one in sweep}
     glue = ("mnli", "sst2", "mrpc", "cola", "qnli", "qqp", "rte", "stsb")
     assert rules == dict.fromkeys(glue, "from_validation")
@@ -117,7 +119,13 @@ def test_loras_scale_is_the_same_at_every_rank_of_figure_3(name):
 def methods_of(experiment: str, task: str) -> dict[str, Any]:
     """The methods of a grid of the RED paper, by name."""
     sweeps = combinations_of(
-        [f"+experiment={experiment}", "backbone=micro", "data=micro", f"task={task}"]
+        [
+            f"+experiment={experiment}",
+            "backbone=micro",
+            "data=micro",
+            f"task={task}",
+            "trainer.rates=null",
+        ]
     )
     return {one.settings.method.name: one.settings.method for one in sweeps}
 
@@ -142,22 +150,113 @@ def test_reds_grids_have_reds_sizes():
     assert smallest["lora_red_gpt2"].alpha / smallest["lora_red_gpt2"].r == 32 / 8
 
 
-def test_loras_alpha_follows_the_backbone_as_in_reds_tables_9_and_10():
-    parts = grid_of(["+experiment=red_table1"])["parts"]
-    loras = [part for part in parts if part["method"] == "lora_red_roberta"]
-    assert [(part["backbone"], part.get("method.alpha")) for part in loras] == [
-        ("roberta_base", None),
-        ("roberta_large", "16"),
+def reds(experiment: str, *typed: str) -> dict[tuple[str, str, str], Any]:
+    """(backbone, method, task) -> settings of a grid of the RED paper, its backbones of stand-in weights."""
+    shown = {}
+    for one in combinations_of([f"+experiment={experiment}", *typed]):
+        settings = one.settings
+        shown[settings.backbone.name, settings.method.name, settings.task.name] = settings
+    return shown
+
+
+@pytest.fixture
+def reds_backbones(tmp_path, monkeypatch):
+    """Options of the names of the RED paper's backbones, where this version has none."""
+    from pedro_bench.cli import options
+
+    folder = tmp_path / "conf" / "backbone"
+    folder.mkdir(parents=True)
+    for name in ("roberta_base", "roberta_large", "gpt2_medium", "gpt2_large", "t5_base"):
+        if name not in options.options("backbone"):
+            (folder / f"{name}.yaml").write_text(
+                "_target_: pedro_bench.backbones.llama.Llama\n"
+                f"name: {name}\nlabel: {name}\npath: package:micro_weights\n"
+            )
+    with options.outside_options(["--config-dir", str(folder.parent)] * any(folder.iterdir())):
+        yield
+
+
+@pytest.mark.usefixtures("reds_backbones")
+def test_reds_grids_train_by_reds_tables():
+    """Cells of its Tables 9 to 12, read from the paper one by one."""
+    glue, wide = reds("red_table1", "task=mnli,mrpc,qqp,rte"), reds("red_table6")
+    trainers = {key: one.trainer for key, one in glue.items()}
+    rates = {key: one.method.lr for key, one in glue.items()}
+    assert len(glue) == 4 * (6 + 5)
+    assert rates["roberta_base", "red", "rte"] == 8e-3
+    assert rates["roberta_base", "lora_red_roberta", "mrpc"] == 4e-4
+    assert rates["roberta_base", "bitfit", "qqp"] == 1e-4
+    assert rates["roberta_large", "full_ft", "qqp"] == 1e-5
+    assert rates["roberta_large", "houlsby_adapter", "mnli"] == 3e-4
+    assert ("roberta_large", "bitfit", "rte") not in glue
+    alphas = [
+        glue[name, "lora_red_roberta", "rte"].method.alpha
+        for name in ("roberta_base", "roberta_large")
     ]
-    here = ["+experiment=red_table1", "backbone=micro", "data=micro", "task=rte"]
-    sweep = combinations_of([*here, "method=lora_red_roberta"])
-    assert [one.settings.method.alpha for one in sweep] == [8]
-    sweep = combinations_of([*here, "method=ia3"])
-    assert [one.settings.method.name for one in sweep] == ["ia3"]
+    assert alphas == [8, 16]
+    assert {
+        one.num_epochs
+        for key, one in trainers.items()
+        if key[0] == "roberta_base" and key[2] == "mrpc"
+    } == {40}
+    assert trainers["roberta_base", "full_ft", "rte"].weight_decay == 1e-4
+    assert trainers["roberta_large", "full_ft", "rte"].weight_decay == 0.1
+    assert trainers["roberta_large", "full_ft", "rte"].batch_size == 16
+    assert trainers["roberta_large", "full_ft", "mrpc"].batch_size == 32
+    own = trainers["roberta_large", "red", "rte"]
+    assert (own.weight_decay, own.warmup_ratio, own.num_epochs, own.batch_size) == (
+        1e-4,
+        0.01,
+        20,
+        32,
+    )
+    assert trainers["roberta_large", "red", "mrpc"].warmup_ratio == 0.0
+    assert wide["roberta_large", "red_no_bias", "mrpc"].method.lr == 2e-3
+    for one in trainers.values():
+        assert (one.eval_every_epochs, one.patience, one.max_length, one.rates) == (
+            1,
+            None,
+            256,
+            "red",
+        )
+
+
+@pytest.mark.usefixtures("reds_backbones")
+def test_reds_grids_of_e2e_and_t5_train_by_reds_tables():
+    e2e, t5 = reds("red_table2"), reds("red_table3", "task=cola,qnli")
+    lora = e2e["gpt2_large", "lora_red_gpt2", "e2e"]
+    assert (lora.method.lr, lora.trainer.weight_decay, lora.trainer.label_smoothing_factor) == (
+        2e-4,
+        0.01,
+        0.1,
+    )
+    medium, large = (e2e[f"gpt2_{size}", "red", "e2e"] for size in ("medium", "large"))
+    assert (medium.method.lr, medium.trainer.weight_decay, medium.trainer.num_epochs) == (
+        6e-2,
+        1e-4,
+        5,
+    )
+    assert (large.method.lr, large.trainer.weight_decay, large.trainer.num_epochs) == (
+        5e-5,
+        0.0,
+        10,
+    )
+    for one in e2e.values():
+        trainer = one.trainer
+        assert (trainer.batch_size, trainer.warmup_steps, trainer.eval_every_steps) == (
+            10,
+            500,
+            500,
+        )
+        assert trainer.eval_every_epochs is None
+        assert one.seeds == (0, 1, 2)
+    assert [t5["t5_base", "red", task].method.lr for task in ("cola", "qnli")] == [4e-2, 2e-2]
+    assert [t5["t5_base", "red", task].trainer.num_epochs for task in ("cola", "qnli")] == [60, 10]
+    assert t5["t5_base", "red", "qnli"].trainer.warmup_ratio == 0.0
 
 
 def test_reds_grids_decode_and_schedule_as_its_tables_11_and_13_say():
-    here = ["backbone=micro", "data=micro", "task=rte"]
+    here = ["backbone=micro", "data=micro", "task=rte", "trainer.rates=null"]
     own = ["trainer.label_smoothing_factor=0.1", "trainer.weight_decay=0.01"]
     for name, method in (("red_table2", "lora_red_gpt2"), ("red_table5", "red")):
         sweep = combinations_of([f"+experiment={name}", f"method={method}", *here, *own])
@@ -175,7 +274,13 @@ def test_reds_grids_decode_and_schedule_as_its_tables_11_and_13_say():
 
 def test_reds_code_splits_glue_by_size():
     sweep = combinations_of(
-        ["+experiment=red_table3", "backbone=llama2_7b", "method=red", "task.split_rule=by_size"]
+        [
+            "+experiment=red_table3",
+            "backbone=llama2_7b",
+            "method=red",
+            "task.split_rule=by_size",
+            "trainer.rates=null",
+        ]
     )
     rules = {one.settings.task.name: one.settings.task.division for one in sweep}
     large = dict.fromkeys(("mnli", "sst2", "qnli", "qqp"), "holdout")
@@ -190,7 +295,13 @@ def test_what_does_not_exist_here_is_named_in_one_sentence():
 
 def test_a_typed_option_stands_in_for_one_that_does_not_exist():
     sweeps = combinations_of(
-        ["+experiment=red_table1", "backbone=micro", "data=micro", "task=rte,sst2"]
+        [
+            "+experiment=red_table1",
+            "backbone=micro",
+            "data=micro",
+            "task=rte,sst2",
+            "trainer.rates=null",
+        ]
     )
     chosen = [(one.settings.task.name, one.settings.method.name) for one in sweeps]
     assert chosen[0] == ("rte", "red")

@@ -1,0 +1,123 @@
+"""Rates: training settings by backbone, method and task; `trainer.rates=NAME` reads `conf/rates/NAME.yaml`.
+
+    - for: {backbone: roberta_base, method: red}
+      set:
+        method.lr: {mnli: 1.0e-3, rte: 8.0e-3}       # one for each task
+        trainer.batch_size: 32                       # the same for all
+
+Rules hold in their order and a later one wins; `for` may name one backbone, method or task or a list, and
+what it leaves out holds for all. A typed setting wins over the file. What was chosen is recorded as if it
+had been typed, so a run has the key of the run that names the same settings itself.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pedro_bench.cli.options import RATES, check_option, conf_folders
+from pedro_bench.errors import ConfigError, near_match
+
+CONDITIONS = ("backbone", "method", "task")
+TARGETS = ("method", "trainer", "evaluation")
+"""Groups whose settings a rule may set."""
+
+RATE = "method.lr"
+
+
+def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str, Any]:
+    """Return a composed configuration with the settings that `trainer.rates` names for it.
+
+    Args:
+        config: As for `build_settings`; left as it is.
+        typed: Keys that were typed, such as `trainer.num_epochs`; they keep their values.
+
+    Raises:
+        ConfigError: If there is no such file, a rule is malformed, or none gives this method a rate.
+    """
+    name = (config.get("trainer") or {}).get("rates")
+    if name is None:
+        return config
+    check_option(RATES, name)
+    own = {group: str(config[group]["name"]) for group in CONDITIONS}
+    chosen = {
+        key: value
+        for rule in _rules(_file(name))
+        if _holds(rule["for"], own)
+        for key, value in _values(rule["set"], own["task"])
+    }
+    chosen = {key: value for key, value in chosen.items() if key not in typed}
+    if RATE not in chosen and RATE not in typed:
+        raise ConfigError(
+            f"trainer.rates={name} must have a rate for method={own['method']} task={own['task']} "
+            f"backbone={own['backbone']}, got none: set {RATE}=…, or trainer.rates=null for the trainer's "
+            "own."
+        )
+    result = {group: dict(value) if group in TARGETS else value for group, value in config.items()}
+    for key, value in chosen.items():
+        group, _, setting = key.partition(".")
+        result[group][setting] = value
+    return result
+
+
+def _file(name: str) -> Path:
+    places = (folder / RATES / f"{name}.yaml" for folder in conf_folders())
+    return next(path for path in places if path.is_file())
+
+
+@lru_cache
+def _rules(path: Path) -> Sequence[Mapping[str, Any]]:
+    """Read the rules of a file.
+
+    Raises:
+        ConfigError: If it is no list of rules that each say `for` and `set`.
+    """
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (YAMLError, OmegaConfBaseException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{path} must be a YAML list of rules, got: {reason}.") from error
+    if not isinstance(found, list) or not found:
+        raise ConfigError(f"{path} must be a YAML list of rules, got {type(found).__name__}.")
+    for number, rule in enumerate(found, 1):
+        _check(rule, f"rule {number} of {path}")
+    return found
+
+
+def _check(rule: Any, place: str) -> None:
+    if not isinstance(rule, Mapping) or set(rule) != {"for", "set"}:
+        raise ConfigError(f"{place} must have the keys for and set, got {rule!r}.")
+    if not isinstance(rule["for"], Mapping) or not isinstance(rule["set"], Mapping):
+        raise ConfigError(f"{place} must have mappings under for and set, got {rule!r}.")
+    for key in rule["for"]:
+        if key not in CONDITIONS:
+            raise ConfigError(
+                f"for in {place} must name {', '.join(CONDITIONS)}, got {key!r}."
+                + near_match(str(key), CONDITIONS)
+            )
+    for key in rule["set"]:
+        group, dot, _ = str(key).partition(".")
+        if not dot or group not in TARGETS:
+            raise ConfigError(
+                f"set in {place} must name settings such as {RATE} of {', '.join(TARGETS)}, got {key!r}."
+            )
+
+
+def _holds(conditions: Mapping[str, Any], own: Mapping[str, str]) -> bool:
+    return all(
+        own[group] in (wanted if isinstance(wanted, list) else [wanted])
+        for group, wanted in conditions.items()
+    )
+
+
+def _values(settings: Mapping[str, Any], task: str) -> Iterator[tuple[str, Any]]:
+    """Yield (key, value) of a rule's settings; those that are given by task only where this one is named."""
+    for key, value in settings.items():
+        if not isinstance(value, Mapping):
+            yield key, value
+        elif task in value:
+            yield key, value[task]

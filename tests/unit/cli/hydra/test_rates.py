@@ -1,0 +1,113 @@
+"""Tables of rates: which rule holds, what wins over it, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.sweep import sweep_of
+from pedro_bench.cli.options import groups, outside_options
+from pedro_bench.errors import ConfigError
+from pedro_bench.runs.identity import key_parts
+
+BASE = ["backbone=micro", "data=micro", "trainer=micro", "trainer.rates=mine"]
+
+RULES = """
+- for: {backbone: micro}
+  set: {trainer.max_steps: 7, method.lr: {rte: 0.5, sst2: 0.25}}
+- for: {method: [lora, ia3], task: rte}
+  set: {method.lr: 0.125}
+- for: {method: lora}
+  set: {method.r: {sst2: 6}, evaluation.num_beams: 2}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path):
+    """Writes conf/rates/mine.yaml into a folder beside the package's options, in use for the test."""
+    folder = tmp_path / "conf"
+    (folder / "rates").mkdir(parents=True)
+
+    def write(text: str) -> None:
+        (folder / "rates" / "mine.yaml").write_text(text)
+
+    write(RULES)
+    with outside_options(["--config-dir", str(folder)]):
+        yield write
+
+
+@pytest.mark.usefixtures("mine")
+def test_rules_hold_in_their_order_and_a_typed_setting_wins():
+    lora = settings_of([*BASE, "method=lora", "task=rte"])
+    assert (lora.method.lr, lora.trainer.max_steps, lora.evaluation.num_beams) == (0.125, 7, 2)
+    assert lora.method.r == 4
+    assert lora.trainer.rates == "mine"
+    pedro = settings_of([*BASE, "method=pedro", "task=rte"])
+    assert (pedro.method.lr, pedro.evaluation.num_beams == 2) == (0.5, False)
+    other = settings_of([*BASE, "method=lora", "task=sst2", "trainer.max_steps=9"])
+    assert (other.method.lr, other.method.r, other.trainer.max_steps) == (0.25, 6, 9)
+    assert settings_of([*BASE, "method=lora", "task=rte", "method.lr=0.75"]).method.lr == 0.75
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_sweep_reads_the_rules_for_each_of_its_combinations():
+    sweep = sweep_of([*BASE, "method=lora,pedro", "task=rte,sst2"])
+    found = {
+        (one.settings.method.name, one.settings.task.name): one.settings.method.lr for one in sweep
+    }
+    assert found == {
+        ("lora", "rte"): 0.125, ("lora", "sst2"): 0.25, ("pedro", "rte"): 0.5, ("pedro", "sst2"): 0.25,
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("mine")
+def test_the_key_is_that_of_the_run_that_names_the_settings_itself():
+    chosen = settings_of([*BASE, "method=pedro", "task=rte"])
+    typed = settings_of(
+        [*BASE[:3], "method=pedro", "task=rte", "method.lr=0.5", "trainer.max_steps=7"]
+    )
+    assert typed.trainer.rates is None
+    assert key_parts(chosen) == key_parts(typed)
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_method_without_a_rate_is_refused():
+    with pytest.raises(
+        ConfigError,
+        match=r"^trainer\.rates=mine must have a rate for method=lora task=boolq backbone=micro, got "
+        r"none: set method\.lr=…, or trainer\.rates=null",
+    ):
+        settings_of([*BASE, "method=lora", "task=boolq"])
+    assert settings_of([*BASE, "method=lora", "task=boolq", "method.lr=0.1"]).trainer.max_steps == 7
+
+
+@pytest.mark.usefixtures("mine")
+def test_an_unknown_table_is_refused_with_the_near_match():
+    with pytest.raises(
+        ConfigError, match=r"rates must be one of the known .*'mien'.*Did you mean 'mine'"
+    ):
+        settings_of([*BASE[:3], "method=lora", "task=rte", "trainer.rates=mien"])
+    assert "rates" not in groups()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: b", r"must be a YAML list of rules, got dict"),
+        ("[", r"must be a YAML list of rules, got: "),
+        ("- {for: {}}", r"rule 1 of .* must have the keys for and set"),
+        ("- {for: [], set: {}}", r"rule 1 of .* must have mappings under for and set"),
+        ("- {for: {metod: x}, set: {}}", r"for in rule 1 .*got 'metod'.*Did you mean 'method'"),
+        ("- {for: {}, set: {lr: 1}}", r"set in rule 1 .* such as method\.lr .*got 'lr'"),
+        ("- {for: {}, set: {task.seed: 1}}", r"set in rule 1 .*got 'task\.seed'"),
+        (
+            "- {for: {}, set: {method.lr: 0.1, trainer.epochs: 1}}",
+            r"trainer\.epochs must be a known",
+        ),
+        ("- {for: {}, set: {method.lr: -1}}", r"method\.lr must be a number above 0"),
+    ],
+)
+def test_a_malformed_rule_is_refused(mine, text: str, message: str):
+    mine(text)
+    with pytest.raises(ConfigError, match=message):
+        settings_of([*BASE, "method=lora", "task=rte"])
