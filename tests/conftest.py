@@ -42,14 +42,22 @@ def _without_meteor_15(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pedro_bench.metrics.caption_programs.PACKAGE", "not-installed")
 
 
+class TinyFolders(dict[str, Path]):
+    """Name in `tiny.CONFIGS` -> folder of that tiny checkpoint, saved when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self._root = root
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = save_tiny(self._root / name, name)
+        return self[name]
+
+
 @pytest.fixture(scope="session")
 def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of tiny checkpoints: `llama` (grouped-query attention) and `gemma` (wide heads)."""
-    root = tmp_path_factory.mktemp("backbones")
-    return {
-        "llama": save_tiny(root / "llama"),
-        "gemma": save_tiny(root / "gemma", "gemma", head_dim=16, num_key_value_heads=1),
-    }
+    """Folders of tiny checkpoints: `llama` (grouped-query attention), `gemma` (wide heads) and so on."""
+    return TinyFolders(tmp_path_factory.mktemp("backbones"))
 
 
 @pytest.fixture

@@ -58,15 +58,50 @@ SIZES: dict[str, Any] = {
 """A model with grouped-query attention, in the words of its `config.json`."""
 
 
-def save_tiny(folder: Path, family: str = "llama", **sizes: Any) -> Path:
-    """Save a tiny random model with grouped-query attention and its tokenizer; return the folder."""
+def _decoder(**changes: Any) -> dict[str, Any]:
+    return {**SIZES, "max_position_embeddings": 256, "initializer_range": 0.2, **changes}
+
+
+def _falcon(**changes: Any) -> dict[str, Any]:
+    own = {k: v for k, v in _decoder().items() if k not in ("head_dim", "num_key_value_heads")}
+    return {**own, "model_type": "falcon", "ffn_hidden_size": 48, **changes}
+
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "llama": _decoder(model_type="llama"),
+    "gemma": _decoder(model_type="gemma", head_dim=16, num_key_value_heads=1),
+    "phi3": _decoder(model_type="phi3", sliding_window=None),
+    "gpt2": {
+        **{name: SIZES[name] for name in ("vocab_size", "bos_token_id", "eos_token_id")},
+        "model_type": "gpt2",
+        "n_embd": 32,
+        "n_inner": 48,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 256,
+        "initializer_range": 0.2,
+    },
+    "gpt_neox": _decoder(model_type="gpt_neox", use_parallel_residual=True),
+    "falcon": _falcon(multi_query=True, parallel_attn=True, bias=False),
+    "falcon_grouped": _falcon(new_decoder_architecture=True, num_kv_heads=2),
+    "falcon_alibi": _falcon(multi_query=False, parallel_attn=False, alibi=True, bias=True),
+}
+"""Tiny models: one of every layout of the families, in the words of its `config.json`."""
+
+
+def save_tiny(folder: Path, name: str = "llama", **changes: Any) -> Path:
+    """Save a tiny random model and its tokenizer in the real format; return the folder."""
     import torch
-    from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    options = {**SIZES, "max_position_embeddings": 256, "initializer_range": 0.2, **sizes}
-    make = {"llama": LlamaConfig, "gemma": GemmaConfig}[family]
-    model = AutoModelForCausalLM.from_config(make(**options))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**{**CONFIGS[name], **changes}))
+    with torch.no_grad():
+        for path, parameter in model.named_parameters():
+            if path.endswith(
+                "bias"
+            ):  # Transformers starts them at zero, where no one sees a mistake
+                parameter.normal_(std=0.1)
     model.save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
-from pedro_bench.backbones import folders, hub, shapes
+from pedro_bench.backbones import folders, hub
+from pedro_bench.backbones.family import family_of
 from pedro_bench.errors import BackboneError, ConfigError
 from pedro_bench.protocols.backbone import Backbone, BackboneShape
 
@@ -94,18 +95,29 @@ class Llama(Backbone):
         """Read the sizes from the configuration alone.
 
         A local folder's `config.json` comes first, then the YAML's mapping, then the Hub's file.
-        Torch is imported only for an architecture that `shapes.CONVENTIONS` does not know, which is
+        Torch is imported only for an architecture whose family cannot read its sizes, which is
         built without memory on the meta device and measured.
 
         Raises:
             BackboneError: If no configuration can be found, or it is not of this family.
         """
         mapping, source = self.configuration()
-        if shapes.is_readable(mapping):
-            return shapes.read_shape(mapping, source)
+        known = family_of(str(mapping.get("model_type"))).read_shape(mapping, source)
+        if known is not None:
+            return known
         from pedro_bench.backbones.loading import measure_config
 
         return measure_config(mapping, source)
+
+    def family_version(self) -> tuple[str, int]:
+        """Return name and version of the family that takes the configuration's `model_type`.
+
+        Raises:
+            BackboneError: If no configuration can be found.
+        """
+        mapping, _ = self.configuration()
+        family = family_of(str(mapping.get("model_type")))
+        return family.name, family.version
 
     def configuration(self) -> tuple[dict[str, Any], str]:
         """Return the configuration mapping in use, and where it comes from.

@@ -1,4 +1,4 @@
-"""A loaded Llama-family model seen by role: sites, head, fingerprint and measured sizes.
+"""A loaded model seen by role: sites, head, fingerprint and measured sizes.
 
 Legend: N positions, D hidden, V vocabulary.
 """
@@ -12,8 +12,16 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from pedro_bench.backbones import folders
+from pedro_bench.backbones.family import (
+    Family,
+    MissingModulesError,
+    Projection,
+    child,
+    family_of,
+    not_of_family,
+)
 from pedro_bench.backbones.shapes import position_limit
-from pedro_bench.errors import BackboneError, InjectionError, near_match
+from pedro_bench.errors import InjectionError, near_match
 from pedro_bench.protocols.backbone import (
     LINEAR_ROLES,
     ROLES,
@@ -23,18 +31,9 @@ from pedro_bench.protocols.backbone import (
     Width,
 )
 
-MODULE_NAMES = dict(
-    zip(
-        LINEAR_ROLES,
-        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-        strict=True,
-    )
-)
-"""Role -> last part of the module's path within a layer."""
 
-
-class LoadedLlama(LoadedBackbone):
-    """A Llama-family model in memory; frozen and in evaluation mode."""
+class LoadedModel(LoadedBackbone):
+    """A model of one of the families in memory; frozen and in evaluation mode."""
 
     def __init__(
         self,
@@ -50,6 +49,7 @@ class LoadedLlama(LoadedBackbone):
         self.tokenizer = tokenizer
         self.shape = shape
         self.revision = revision
+        self.family = family_of(model.config.model_type)
         self._folder = folder
         self._sites = find_sites(model, name)
 
@@ -58,8 +58,13 @@ class LoadedLlama(LoadedBackbone):
         """The stack of layers without the language-modelling head."""
         return find_decoder(self.model, self.name)
 
+    @property
+    def positions(self) -> str:
+        """How the model knows where a token stands."""
+        return self.family.positions(text_config(self.model))
+
     def sites(self, role: str) -> tuple[Site, ...]:
-        """Return every place of a role, in layer order.
+        """Return every place of a role, in layer order; none where the family lacks the role.
 
         Raises:
             InjectionError: If the role is unknown.
@@ -74,21 +79,10 @@ class LoadedLlama(LoadedBackbone):
     def head(self, hidden_ND: Tensor) -> Tensor:
         """Turn hidden states (N, D) into float32 logits (N, V).
 
-        Whatever the family does after the matrix product is done here in float32: a factor
-        (Cohere), a divisor (Granite), soft-capping (Gemma 2 and 3).
+        Whatever the family does after the matrix product is done here in float32.
         """
         logits_NV: Tensor = self.model.get_output_embeddings()(hidden_ND).float()
-        config = self.model.config.get_text_config(decoder=True)
-        scale = getattr(config, "logit_scale", None)
-        if scale is not None:
-            logits_NV = logits_NV * scale
-        divisor = getattr(config, "logits_scaling", None)
-        if divisor is not None:
-            logits_NV = logits_NV / divisor
-        cap = getattr(config, "final_logit_softcapping", None)
-        if cap is not None:
-            logits_NV = torch.tanh(logits_NV / cap) * cap
-        return logits_NV
+        return self.family.logits(logits_NV, text_config(self.model))
 
     def content(self) -> str:
         """Return the identity that the files would have in a local folder.
@@ -118,55 +112,93 @@ class LoadedLlama(LoadedBackbone):
         return digest.hexdigest()
 
 
+def text_config(model: Any) -> Any:
+    """Return the configuration of a model's language part."""
+    return model.config.get_text_config(decoder=True)
+
+
 def find_decoder(model: Any, source: str) -> nn.Module:
     """Return the stack of layers of a causal language model.
 
     Raises:
-        BackboneError: If the model has none with Llama's names; the message says what is missing.
+        BackboneError: If the model has none with its family's names; the message says what is missing.
     """
+    family = family_of(model.config.model_type)
     decoder = model.get_decoder()
-    missing = [name for name in ("layers", "embed_tokens", "norm") if not hasattr(decoder, name)]
+    expected = (family.layers, family.embedding, family.last_norm)
+    missing = [path for path in expected if child(decoder, path) is None]
     if decoder is model or missing:
-        raise _not_of_family(model, source, missing or ["a decoder"])
+        raise not_of_family(model, family, source, missing or ["a decoder"])
     assert isinstance(decoder, nn.Module)
     return decoder
 
 
 def find_sites(model: Any, source: str) -> dict[str, tuple[Site, ...]]:
-    """Find every role of a model of this family by the names of its modules.
+    """Find every role of a model by the names that its family gives to modules.
 
     Raises:
         BackboneError: If a layer lacks one of the projections or has it more than once.
     """
+    family, config = family_of(model.config.model_type), text_config(model)
     decoder = find_decoder(model, source)
     paths = {id(module): path for path, module in model.named_modules()}
-    hidden = _hidden_size(decoder)
+    embedding: Any = child(decoder, family.embedding)
+    hidden = int(embedding.weight.shape[1])
     sites: dict[str, list[Site]] = {role: [] for role in ROLES}
 
-    def add(role: str, layer: int | None, module: nn.Module, inputs: int, outputs: int) -> None:
-        sites[role].append(Site(role, layer, paths[id(module)], module, inputs, outputs))
+    def add(role: str, layer: int | None, module: nn.Module | None, outputs: int) -> None:
+        if module is not None:
+            sites[role].append(Site(role, layer, paths[id(module)], module, 0, outputs))
 
-    add("embedding", None, decoder.embed_tokens, 0, hidden)  # type: ignore[arg-type]
-    for layer, block in enumerate(decoder.layers):  # type: ignore[arg-type]
-        add("block", layer, block, 0, hidden)
-        projections = _projections(model, block, layer, source)
-        for role, module in projections.items():
-            add(role, layer, module, module.in_features, module.out_features)
-        add("attention", layer, _parent(block, projections["query"]), hidden, hidden)
-        for name, child in block.named_children():
-            if name.endswith("norm"):
-                add("norm", layer, child, 0, hidden)
-    add("norm", None, decoder.norm, 0, hidden)  # type: ignore[arg-type]
-    if hasattr(decoder, "rotary_emb"):
-        add("rotary", None, decoder.rotary_emb, 0, 0)  # type: ignore[arg-type]
+    add("embedding", None, embedding, hidden)
+    blocks: Any = child(decoder, family.layers)
+    for layer, block in enumerate(blocks):
+        add("block", layer, block, hidden)
+        projections = _projections(model, family, block, layer, source)
+        for role, place in projections.items():
+            sites[role].append(_site(role, layer, place, paths))
+        attention, _, _ = paths[id(projections["query"].module)].rpartition(".")
+        add("attention", layer, model.get_submodule(attention), hidden)
+        for norm in family.norms(block):
+            add("norm", layer, norm, hidden)
+    add("norm", None, child(decoder, family.last_norm), hidden)
+    if family.positions(config) != "bias":
+        add("positions", None, child(decoder, family.position_module), 0)
     return {role: tuple(found) for role, found in sites.items()}
+
+
+def _projections(
+    model: Any, family: Family, block: nn.Module, layer: int, source: str
+) -> dict[str, Projection]:
+    """Return role -> place of one layer.
+
+    Raises:
+        BackboneError: If the layer lacks a module of its family.
+    """
+    try:
+        return dict(family.projections(block, text_config(model)))
+    except MissingModulesError as error:
+        names = [f"{error} (exactly one each in layer {layer})"]
+        raise not_of_family(model, family, source, names) from error
+
+
+def _site(role: str, layer: int, place: Projection, paths: dict[int, str]) -> Site:
+    """Return the site of a projection with its in- and out-features."""
+    module: Any = place.module
+    is_transposed = not isinstance(module, nn.Linear)  # Transformers' Conv1D
+    inputs, outputs = (
+        module.weight.shape if is_transposed else (module.in_features, module.out_features)
+    )
+    width = outputs if place.columns is None else place.columns.outputs
+    path = paths[id(module)]
+    return Site(role, layer, path, module, inputs, width, place.columns, is_transposed)
 
 
 def measure_shape(model: Any, source: str) -> BackboneShape:
     """Read all sizes from the modules of a model (which may live on the meta device).
 
     Raises:
-        BackboneError: If the model is not of this family.
+        BackboneError: If the model is of no family that works.
     """
     sites = find_sites(model, source)
     layers = len(sites["block"])
@@ -176,7 +208,7 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
             has_bias = getattr(site.module, "bias", None) is not None
             widths[site.layer or 0][role] = Width(site.inputs, site.outputs, has_bias)
     embedding: Any = sites["embedding"][0].module
-    config = model.config.get_text_config(decoder=True)
+    config = text_config(model)
     return BackboneShape(
         family=str(model.config.model_type),
         num_layers=layers,
@@ -194,43 +226,4 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
             getattr(config, "max_position_embeddings", None),
             getattr(config, "rope_parameters", None),
         ),
-    )
-
-
-def _projections(model: Any, block: nn.Module, layer: int, source: str) -> dict[str, nn.Linear]:
-    """Return role -> linear module of one layer."""
-    found: dict[str, nn.Linear] = {}
-    missing = []
-    for role, name in MODULE_NAMES.items():
-        matches = [
-            module
-            for path, module in block.named_modules()
-            if path.rpartition(".")[2] == name and isinstance(module, nn.Linear)
-        ]
-        if len(matches) == 1:
-            found[role] = matches[0]
-        else:
-            missing.append(name)
-    if missing:
-        names = [f"{', '.join(missing)} (exactly one each in layer {layer})"]
-        raise _not_of_family(model, source, names)
-    return found
-
-
-def _parent(block: nn.Module, child: nn.Module) -> nn.Module:
-    """Return the module within a layer that a projection belongs to."""
-    path = next(path for path, module in block.named_modules() if module is child)
-    return block.get_submodule(path.rpartition(".")[0])
-
-
-def _hidden_size(decoder: nn.Module) -> int:
-    weight: Any = decoder.embed_tokens.weight  # type: ignore[union-attr]
-    return int(weight.shape[1])
-
-
-def _not_of_family(model: Any, source: str, missing: list[str]) -> BackboneError:
-    return BackboneError(
-        f"backbone {source} must have the modules of the Llama family, got "
-        f"{type(model).__name__}, which lacks {', '.join(missing)}: choose a backbone whose "
-        "layers carry Llama's names."
     )

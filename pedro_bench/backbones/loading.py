@@ -1,4 +1,4 @@
-"""Load a Llama-family model with its tokenizer, and prove that it is what was announced.
+"""Load a model with its tokenizer, and prove that it is what was announced.
 
 Padding token: a tokenizer without one pads with its unknown token, or else with its end-of-sequence
 token; attention masks and labels make padding harmless either way.
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from pedro_bench.backbones.loaded import LoadedLlama, measure_shape
+from pedro_bench.backbones.family import family_of
+from pedro_bench.backbones.loaded import LoadedModel, measure_shape, text_config
 from pedro_bench.backbones.proofs import prove_finite, prove_head, prove_shape, prove_weights
 from pedro_bench.backbones.refusals import REFUSALS, in_one_line, quiet, unsuitable
 from pedro_bench.errors import BackboneError
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from pedro_bench.backbones.llama import Llama
 
 
-def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> LoadedLlama:
+def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> LoadedModel:
     """Load a checked folder.
 
     Raises:
         BackboneError: If Transformers cannot build a causal language model from it, weights are
-            missing, or the model is not of this family.
+            missing, or the model is not of a family that works.
     """
     dtype = _dtype(settings, device)
     try:
@@ -50,11 +51,11 @@ def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> 
 
 def build_random(
     settings: "Llama", mapping: Mapping[str, Any], source: str, device: str
-) -> LoadedLlama:
+) -> LoadedModel:
     """Build the true shape with seeded random weights, directly on the device.
 
     Raises:
-        BackboneError: If the mapping describes no causal language model of this family.
+        BackboneError: If the mapping describes no causal language model of a family that works.
     """
     config = _config(mapping, source)
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
@@ -77,7 +78,7 @@ def measure_config(mapping: Mapping[str, Any], source: str) -> BackboneShape:
     """Measure the sizes of an architecture by building it on the meta device, without memory.
 
     Raises:
-        BackboneError: If the mapping describes no causal language model of this family.
+        BackboneError: If the mapping describes no causal language model of a family that works.
     """
     config = _config(mapping, source)
     try:
@@ -105,38 +106,23 @@ def _finish(
     revision: str,
     device: str,
     folder: Path | None = None,
-) -> LoadedLlama:
+) -> LoadedModel:
     """Freeze the model, add the tokenizer, and prove shape and head."""
     try:
         model = model.to(device).eval()
     except torch.OutOfMemoryError as error:
         raise unsuitable(settings.name, error) from error
-    _refuse_dropped_capping(settings, model)
+    family = family_of(model.config.model_type)
+    family.check(text_config(model), settings.attn_implementation, settings.name)
     prove_finite(model, settings.name)
     model.requires_grad_(False)
     model.config.use_cache = True
     shape = measure_shape(model, settings.name)
     prove_shape(settings, shape)
     tokenizer = load_tokenizer(tokenizer_folder, shape)
-    loaded = LoadedLlama(settings.name, model, tokenizer, shape, revision, folder)
+    loaded = LoadedModel(settings.name, model, tokenizer, shape, revision, folder)
     prove_head(loaded)
     return loaded
-
-
-def _refuse_dropped_capping(settings: "Llama", model: Any) -> None:
-    """Refuse PyTorch's fused attention for a model that caps its attention scores.
-
-    Some versions of Transformers run Gemma 2 with it and silently leave the capping out.
-
-    Raises:
-        BackboneError: If the scores are to be capped and `sdpa` is set.
-    """
-    cap = getattr(model.config.get_text_config(decoder=True), "attn_logit_softcapping", None)
-    if cap is not None and settings.attn_implementation == "sdpa":
-        raise BackboneError(
-            f"backbone.attn_implementation must be one that {settings.name} supports, got 'sdpa', "
-            f"which cannot cap attention scores at {cap:g}: set backbone.attn_implementation=eager."
-        )
 
 
 def load_tokenizer(folder: Path, shape: BackboneShape) -> Any:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pedro_bench.backbones import folders
 from pedro_bench.backbones.checkpoint import Entry, entries, some_of
-from pedro_bench.backbones.loaded import LoadedLlama
-from pedro_bench.backbones.shapes import is_readable, read_shape
+from pedro_bench.backbones.family import family_of
+from pedro_bench.backbones.loaded import LoadedModel
 from pedro_bench.errors import BackboneError
 from pedro_bench.protocols.backbone import BackboneShape
 
@@ -106,9 +106,9 @@ def prove_shape(settings: "Llama", measured: BackboneShape) -> None:
         BackboneError: If they differ: parameter tables made from the configuration would be wrong.
     """
     mapping, source = settings.configuration()
-    if not is_readable(mapping):
+    promised = family_of(str(mapping.get("model_type"))).read_shape(mapping, source)
+    if promised is None:
         return  # the announced shape is itself measured
-    promised = read_shape(mapping, source)
     if replace(promised, max_positions=measured.max_positions) != measured:
         raise BackboneError(
             f"the loaded weights must have the shape that {source} promises "
@@ -123,7 +123,7 @@ def prove_shape(settings: "Llama", measured: BackboneShape) -> None:
 
 
 @torch.no_grad()
-def prove_head(loaded: LoadedLlama) -> None:
+def prove_head(loaded: LoadedModel) -> None:
     """Check on a few tokens that `head` gives the logits of the model's own forward.
 
     Raises:
@@ -145,7 +145,7 @@ def prove_head(loaded: LoadedLlama) -> None:
     bound = _HEAD_TOLERANCE[loaded.model.dtype] * max(1.0, float(expected_TV.abs().max()))
     if not float(error) <= bound:
         raise BackboneError(
-            f"backbone {loaded.name} must compute its logits as the Llama family does, got a "
+            f"backbone {loaded.name} must compute its logits as the {loaded.family.name} family does, got a "
             f"difference of {float(error):.3g}: the architecture {loaded.shape.family!r} is not "
             "supported."
         )

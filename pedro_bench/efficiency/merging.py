@@ -36,8 +36,8 @@ def merged(backbone: LoadedBackbone, method: Lora | AdaLora, seed: int) -> Itera
         with bare(backbone) as generate:
             yield generate
     finally:
-        for rows_OI, before_OI in kept:
-            rows_OI.copy_(before_OI)
+        for rows, before in kept:
+            rows.copy_(before)
 
 
 def _merge(
@@ -56,11 +56,10 @@ def _merge(
             model.remove()
     for role in method.roles:
         for site in backbone.sites(role):
-            weight_OI: Tensor = site.module.weight  # type: ignore[assignment]  # a projection has weights
-            rows_OI = weight_OI.detach()[site.columns or slice(None)]
-            kept.append((rows_OI, rows_OI.to("cpu", copy=True)))
+            rows = site.weight()
+            kept.append((rows, rows.to("cpu", copy=True)))
             block = model.adapter.get_submodule(f"layers.{site.layer}.{site.role}")
-            rows_OI += update_of(block, site, rows_OI.device).to(rows_OI.dtype)
+            rows += update_of(block, site, rows.device).to(rows.dtype).view(rows.shape)
 
 
 @torch.no_grad()

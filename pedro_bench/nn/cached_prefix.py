@@ -8,6 +8,7 @@ Legend: B examples, H key/value heads, P tokens beside, T tokens of this forward
 (those in the cache and its own), W width of a head.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ class GivenBeside:
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> Pair:
         """Put new keys and values into the cache; return all that is seen, those beside first."""
         first, second = (
-            flat.to(own.dtype).unflatten(2, (own.shape[1], own.shape[3])).transpose(1, 2)
+            _as_heads(flat.to(own.dtype), own)
             for flat, own in zip(self._beside, (keys, values), strict=True)
         )
         if self._cache is not None:
@@ -74,6 +75,22 @@ class FreshBeside:
 
 def _parted(own: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return own[:, :, :count], own[:, :, count:]
+
+
+def _as_heads(flat: Tensor, own: Tensor) -> Tensor:
+    """Turn (B, P, O) into the layout of keys or values (B, H, T, W) that a layer made.
+
+    Falcon repeats each key for the queries of its group before it is cached; so are those beside.
+    """
+    heads: Tensor = flat.unflatten(2, (-1, own.shape[3])).transpose(1, 2)
+    repeats = own.shape[1] // heads.shape[1]
+    return heads if repeats == 1 else heads.repeat_interleave(repeats, dim=1)
+
+
+def cache_argument(site: Site) -> str:
+    """Return the name under which an attention module takes the generation's cache."""
+    names = inspect.signature(site.module.forward).parameters
+    return "past_key_values" if "past_key_values" in names else "layer_past"
 
 
 def _flat(own: Tensor) -> Tensor:

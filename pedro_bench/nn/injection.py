@@ -9,11 +9,12 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pedro_bench.errors import InjectionError
 from pedro_bench.nn.sharding import is_sharded
-from pedro_bench.protocols.backbone import BackboneShape, LoadedBackbone, Site
+from pedro_bench.protocols.backbone import BackboneShape, LoadedBackbone, Site, present
 
 
 class BackboneInjection:
@@ -38,8 +39,15 @@ class BackboneInjection:
         """Sizes of the backbone."""
         return self._backbone.shape
 
+    @property
+    def positions(self) -> str:
+        """How the backbone knows where a token stands, one of `protocols.backbone.POSITIONS`."""
+        return self._backbone.positions
+
     def sites(self, roles: Sequence[str]) -> list[Site]:
         """Return every place of the roles: layer by layer, within a layer in the order asked.
+
+        A feed-forward network without a gate has none to adapt: `ffn_gate` is then left out of several roles.
 
         Raises:
             InjectionError: If no role is asked for, or one matches nothing in the backbone.
@@ -48,7 +56,8 @@ class BackboneInjection:
             raise InjectionError(
                 f"method {self._method_name!r} must adapt at least one role, got none."
             )
-        found = [(site, order) for order, role in enumerate(roles) for site in self._find(role)]
+        asked = present(roles, self.shape.widths[0])
+        found = [(site, order) for order, role in enumerate(asked) for site in self._find(role)]
         found.sort(key=lambda pair: (-1 if pair[0].layer is None else pair[0].layer, pair[1]))
         return [site for site, _ in found]
 
@@ -80,7 +89,16 @@ class BackboneInjection:
         return added
 
     def on_input(self, site: Site, change: Callable[[Tensor], Tensor | None]) -> None:
-        """Call `change` on the first input of the site's module; a returned tensor replaces it."""
+        """Call `change` on the first input of the site's module; a returned tensor replaces it.
+
+        Raises:
+            InjectionError: If the module is a fused projection, whose input is several roles'.
+        """
+        if site.columns is not None:
+            raise InjectionError(
+                f"method {self._method_name!r} must change inputs of modules that are one role alone, got "
+                f"{site.role!r}, a part of the fused {site.path!r}."
+            )
 
         def hook(
             module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -114,8 +132,27 @@ class BackboneInjection:
         handle = site.module.register_forward_pre_hook(hook, with_kwargs=True)
         self._undo.append(handle.remove)
 
+    def on_positions(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Call `change` on the positions (B or 1, T) before they become embeddings; its result replaces them.
+
+        Raises:
+            InjectionError: If the backbone has no embeddings of positions.
+        """
+        sites = self._backbone.sites("positions")
+        if not sites:
+            raise InjectionError(
+                f"method {self._method_name!r} must move positions on, which a bias of the attention scores "
+                f"(ALiBi, relative positions) does not allow, got backbone {self._backbone.name!r}."
+            )
+        (site,) = sites
+        is_rotary = "position_ids" in inspect.signature(site.module.forward).parameters
+        name = (
+            "position_ids" if is_rotary else "input"
+        )  # a table of learned ones is an nn.Embedding
+        self.on_arguments(site, lambda arguments: {name: change(arguments[name])})
+
     def on_output(self, site: Site, change: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Replace the site's output by `change(input, output)`; of a fused projection, only its slice."""
+        """Replace the site's output by `change(input, output)`; of a fused projection, only its columns."""
 
         def hook(
             module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -125,8 +162,8 @@ class BackboneInjection:
                 return (change(given, output[0]), *output[1:])
             if site.columns is None:
                 return change(given, output)
-            whole = output.clone()
-            whole[..., site.columns] = change(given, output[..., site.columns])
+            whole: Tensor = output.clone() if torch.is_grad_enabled() else output
+            site.columns.put(whole, change(given, site.columns.take(output)))
             return whole
 
         handle = site.module.register_forward_hook(hook, with_kwargs=True)

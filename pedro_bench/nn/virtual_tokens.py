@@ -19,11 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pedro_bench.nn.cached_prefix import (
     FreshBeside,
     GivenBeside,
     Pair,
+    cache_argument,
     check_attention,
     like,
     seen_by_all,
@@ -32,6 +34,8 @@ from pedro_bench.nn.cached_prefix import (
 from pedro_bench.protocols.backbone import Site
 from pedro_bench.protocols.context import PromptContext, current_context
 from pedro_bench.protocols.method import Injection
+
+_POSITIONS = "positions of virtual tokens"
 
 
 class VirtualTokens:
@@ -56,6 +60,7 @@ class VirtualTokens:
         self._first_layer = first_layer
         self._after_prompt = after_prompt
         self._make = make
+        self._position_table: Tensor | None = None
 
     def wire(self, injection: Injection, method_name: str) -> None:
         """Let the tokens pass through the backbone.
@@ -65,7 +70,7 @@ class VirtualTokens:
         """
         attentions = injection.sites(("attention",))
         check_attention(attentions, method_name)
-        injection.on_arguments(injection.sites(("rotary",))[0], self._place)
+        self._wire_positions(injection)
         injection.on_input(injection.sites(("block",))[self._first_layer], self._put_in)
         for layer, site in enumerate(attentions):
             self._wire_attention(injection, site, layer)
@@ -73,10 +78,10 @@ class VirtualTokens:
         injection.on_input(last_norm, self._take_out)
 
     def _wire_attention(self, injection: Injection, site: Site, layer: int) -> None:
-        key = f"virtual tokens/{layer}"
+        key, cache = f"virtual tokens/{layer}", cache_argument(site)
 
         def attend(arguments: Mapping[str, Any]) -> dict[str, Any]:
-            return self._attend(key, arguments)
+            return self._attend(key, cache, arguments)
 
         injection.on_arguments(site, attend if layer >= self._first_layer else self._ignore)
 
@@ -84,29 +89,54 @@ class VirtualTokens:
         """Whether the tokens pass through in the forward that runs now."""
         return context.reads_prompt_end if self._after_prompt else context.stage == "prompt"
 
-    def _place(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _wire_positions(self, injection: Injection) -> None:
+        """Let the tokens have positions of their own, and the others the positions that are left.
+
+        Learned positions are added to the input, so tokens that join later have none and move none.
+        """
+        if injection.positions != "learned":
+            injection.on_positions(self._place)
+        elif self._first_layer == 0:
+            table: Any = injection.sites(("positions",))[0].module
+            self._position_table = table.weight
+            injection.on_positions(self._place_learned)
+
+    def _place(self, positions_BT: Tensor) -> Tensor:
         """Make room for P positions, and give the virtual tokens theirs, in front."""
-        positions_BT: Tensor = arguments["position_ids"]
+        if not self._is_inserting(current_context()):
+            return positions_BT + self._num_tokens
+        return torch.cat(self._split_positions(positions_BT), dim=1)
+
+    def _place_learned(self, positions_BT: Tensor) -> Tensor:
+        """Make room for P positions; the virtual tokens' own are looked up where they are put in."""
+        if not self._is_inserting(current_context()):
+            return positions_BT + self._num_tokens
+        virtual_BP, own_BT = self._split_positions(positions_BT)
+        current_context().once(_POSITIONS, None, lambda: virtual_BP)
+        return own_BT
+
+    def _split_positions(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the positions of the virtual tokens (B or 1, P) and of the others (B or 1, T)."""
         context = current_context()
-        if not self._is_inserting(context):
-            return {"position_ids": positions_BT + self._num_tokens}
         steps_P = torch.arange(self._num_tokens, device=positions_BT.device)
-        if self._after_prompt:
-            positions_BT = positions_BT.expand(context.num_examples, -1)
-            last_B1 = _last_prompt_column(context)[:, None]
-            virtual_BP = positions_BT.gather(1, last_B1) + 1 + steps_P
-            columns_T = torch.arange(positions_BT.shape[1], device=positions_BT.device)
-            own_BT = positions_BT + self._num_tokens * (columns_T > last_B1)
-        else:
+        if not self._after_prompt:
             virtual_BP = steps_P.expand(positions_BT.shape[0], -1)
-            own_BT = positions_BT + self._num_tokens
-        return {"position_ids": torch.cat([virtual_BP, own_BT], dim=1)}
+            return virtual_BP, positions_BT + self._num_tokens
+        positions_BT = positions_BT.expand(context.num_examples, -1)
+        last_B1 = _last_prompt_column(context)[:, None]
+        columns_T = torch.arange(positions_BT.shape[1], device=positions_BT.device)
+        own_BT = positions_BT + self._num_tokens * (columns_T > last_B1)
+        return positions_BT.gather(1, last_B1) + 1 + steps_P, own_BT
 
     def _put_in(self, hidden_BTD: Tensor) -> Tensor | None:
         context = current_context()
         if not self._is_inserting(context):
             return None
-        virtual_BPD = self._make(hidden_BTD, context).to(hidden_BTD.dtype)
+        virtual_BPD = self._make(hidden_BTD, context)
+        if self._position_table is not None:
+            positions_BP: Tensor = context.once(_POSITIONS, None, lambda: None)
+            virtual_BPD = virtual_BPD + functional.embedding(positions_BP, self._position_table)
+        virtual_BPD = virtual_BPD.to(hidden_BTD.dtype)
         return torch.cat([virtual_BPD, hidden_BTD], dim=1)
 
     def _take_out(self, hidden_BTD: Tensor) -> Tensor | None:
@@ -124,19 +154,20 @@ class VirtualTokens:
 
     def _ignore(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Below the first layer, leave the virtual tokens' positions out."""
-        if not self._is_inserting(current_context()):
+        rotary = arguments.get("position_embeddings")
+        if rotary is None or not self._is_inserting(current_context()):
             return {}
         cos, sin = arguments["position_embeddings"]
         return {"position_embeddings": (cos[:, self._num_tokens :], sin[:, self._num_tokens :])}
 
-    def _attend(self, key: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _attend(self, key: str, cache_name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Let a layer's tokens and the virtual tokens see each other as their places say."""
         context = current_context()
-        mask, cache = arguments["attention_mask"], arguments["past_key_values"]
+        mask, cache = arguments["attention_mask"], arguments.get(cache_name)
         hidden_BTD: Tensor = arguments["hidden_states"]
         if not self._is_inserting(context):
             return {
-                "past_key_values": GivenBeside(cache, context.state[key]),
+                cache_name: GivenBeside(cache, context.state[key]),
                 "attention_mask": seen_by_all(mask, hidden_BTD, self._num_tokens),
             }
 
@@ -144,7 +175,7 @@ class VirtualTokens:
             context.state[key] = pair
 
         return {
-            "past_key_values": FreshBeside(cache, self._num_tokens, keep),
+            cache_name: FreshBeside(cache, self._num_tokens, keep),
             "attention_mask": self._mask(mask, hidden_BTD, context),
         }
 

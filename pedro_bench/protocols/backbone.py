@@ -1,14 +1,14 @@
 """Backbone: a pretrained model that methods address by role, never by module name.
 
 Read this first, then `method.py`, `context.py` and `task.py`. A family of architectures (one file in
-`backbones/`) maps each role to its modules; a method asks for roles and so works on every family.
+`backbones/families/`) maps each role to its modules; a method asks for roles and so works on every family.
 Configuration objects here are cheap: nothing in this module imports torch at run time.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pedro_bench.errors import InjectionError, near_match
 
@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 LINEAR_ROLES = ("query", "key", "value", "attn_out", "ffn_gate", "ffn_up", "ffn_down")
 """Roles that are linear projections, in the order they act within a layer."""
 
-ROLES = (*LINEAR_ROLES, "block", "attention", "embedding", "norm", "rotary")
-"""All roles. `block` is a whole decoder layer, `attention` its attention module with the projections,
-`norm` the normalisations (two and more a layer, and the last one, whose layer is None), `rotary` the
-module that turns positions into rotary embeddings."""
+GATE = "ffn_gate"
+"""The one projection that a family may lack."""
+
+ROLES = (*LINEAR_ROLES, "block", "attention", "embedding", "norm", "positions")
+"""All roles. `block` is a whole layer, `attention` its attention module with the projections, `norm` the
+normalisations of the residual stream (one and more a layer, and the one outside the layers, whose layer is
+None), `positions` the module that turns positions into embeddings. A family may lack `ffn_gate` and
+`positions`; a method that names several projections then adapts the others."""
+
+POSITIONS = ("rotary", "learned", "bias")
+"""How a family knows where a token stands: rotary embeddings of queries and keys in every layer, learned
+embeddings added to the input, or a bias of the attention scores (ALiBi, relative positions)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,47 @@ class Width:
     inputs: int
     outputs: int
     bias: bool = False
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a fused projection's output are one role.
+
+    The output consists of `groups` equal parts side by side; of each, `width` columns from `start` on are
+    the role's. One group is a plain slice; one for each head is how GPT-NeoX lays out query, key and value.
+
+    Attributes:
+        start: First column within a group, from 0.
+        width: Columns in each group, at least 1.
+        groups: Groups, at least 1.
+    """
+
+    start: int
+    width: int
+    groups: int = 1
+
+    @property
+    def outputs(self) -> int:
+        """Out-features of the role."""
+        return self.groups * self.width
+
+    def take(self, whole: "Tensor", dim: int = -1) -> "Tensor":
+        """Return the role's columns, (..., groups * width)."""
+        return self.view(whole, dim).flatten(dim - 1, dim)
+
+    def put(self, whole: "Tensor", part: "Tensor", dim: int = -1) -> None:
+        """Write the role's columns (..., groups * width) into the whole output, in place."""
+        self.view(whole, dim).copy_(part.unflatten(dim, (self.groups, self.width)))
+
+    def view(self, whole: "Tensor", dim: int = -1) -> "Tensor":
+        """Return the role's columns (..., groups, width) in the memory of the whole output.
+
+        Args:
+            whole: The fused projection's output, or its weights.
+            dim: The dimension of the out-features, counted from the end (negative).
+        """
+        parts: Tensor = whole.unflatten(dim, (self.groups, -1))  # type: ignore[no-untyped-call]
+        return parts.narrow(dim, self.start, self.width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +115,25 @@ class BackboneShape:
     def each(self, roles: Sequence[str]) -> Iterator[tuple[int, str, Width]]:
         """Yield (layer, role, width) for every layer and each asked role, layer by layer.
 
+        A feed-forward network without a gate has none to adapt: `ffn_gate` is then left out of several roles.
+
         Raises:
-            InjectionError: If the family lacks one of the roles.
+            InjectionError: If the family lacks one of the roles, or the only one is a gate it lacks.
         """
         for layer, widths in enumerate(self.widths):
-            for role in roles:
+            for role in present(roles, widths):
                 if role not in widths:
                     raise InjectionError(
                         f"role must be one that the family {self.family!r} has, got {role!r}."
                         + near_match(role, widths)
                     )
                 yield layer, role, widths[role]
+
+
+def present(roles: Sequence[str], widths: Collection[str]) -> list[str]:
+    """Return the roles without `ffn_gate` where the layers have no gate and other roles remain."""
+    has_gate = GATE in widths or not set(roles) - {GATE}
+    return [role for role in roles if role != GATE or has_gate]
 
 
 @dataclass(frozen=True)
@@ -90,7 +147,8 @@ class Site:
         module: The module itself.
         inputs: In-features (0 for roles that are not linear projections).
         outputs: Out-features of this role (of the slice, where projections are fused).
-        columns: For a fused projection, the slice of the module's output that is this role; else None.
+        columns: For a fused projection, the columns of the module's output that are this role; else None.
+        is_transposed: Whether the module keeps its weights as (in, out), as GPT-2's Conv1D does.
     """
 
     role: str
@@ -99,7 +157,14 @@ class Site:
     module: "nn.Module"
     inputs: int = 0
     outputs: int = 0
-    columns: slice | None = None
+    columns: Columns | None = None
+    is_transposed: bool = False
+
+    def weight(self) -> "Tensor":
+        """Return the role's weights in the module's own memory: (groups, width, in), or (1, out, in)."""
+        weight: Tensor = self.module.weight  # type: ignore[assignment]  # a projection has weights
+        weight_OI = weight.detach().mT if self.is_transposed else weight.detach()
+        return (self.columns or Columns(0, self.outputs)).view(weight_OI, -2)
 
 
 class LoadedBackbone(ABC):
@@ -124,9 +189,14 @@ class LoadedBackbone(ABC):
     def decoder(self) -> "nn.Module":
         """The stack of layers without the language-modelling head."""
 
+    @property
+    @abstractmethod
+    def positions(self) -> str:
+        """How the model knows where a token stands, one of POSITIONS."""
+
     @abstractmethod
     def sites(self, role: str) -> tuple[Site, ...]:
-        """Return every place of a role, in layer order.
+        """Return every place of a role, in layer order; none where the family lacks the role.
 
         Raises:
             InjectionError: If the role matches nothing in this backbone.
@@ -159,15 +229,20 @@ class Backbone(ABC):
         label: Name as printed in tables.
     """
 
-    version: ClassVar[int] = 1
-    """Raised whenever a family moves numbers, such as a role or a mask; enters the key of a run."""
-
     name: str
     label: str
 
     @abstractmethod
     def shape(self) -> BackboneShape:
         """Read the sizes from the configuration alone, without weights.
+
+        Raises:
+            BackboneError: If the configuration cannot be found; one sentence with the remedy.
+        """
+
+    @abstractmethod
+    def family_version(self) -> tuple[str, int]:
+        """Return the family of architectures and the version of its code, which enter the key of a run.
 
         Raises:
             BackboneError: If the configuration cannot be found; one sentence with the remedy.

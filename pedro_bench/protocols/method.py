@@ -46,8 +46,15 @@ class Injection(Protocol):
     def shape(self) -> BackboneShape:
         """Sizes of the backbone."""
 
+    @property
+    def positions(self) -> str:
+        """How the backbone knows where a token stands, one of `protocols.backbone.POSITIONS`."""
+
     def sites(self, roles: Sequence[str]) -> "list[Site]":
-        """Every place of the roles, layer by layer; a role that matches nothing raises InjectionError."""
+        """Every place of the roles, layer by layer; a role that matches nothing raises InjectionError.
+
+        Where the backbone has no gate, `ffn_gate` is left out of several roles.
+        """
 
     def add(self, name: str, module: "nn.Module") -> Any:
         """Register a module with trainable parameters under a path such as `layers.3.query`; return it.
@@ -64,8 +71,11 @@ class Injection(Protocol):
     ) -> None:
         """Call `change(arguments by name)` before the site's module; what it returns replaces them."""
 
+    def on_positions(self, change: "Callable[[Tensor], Tensor]") -> None:
+        """Replace the positions (B or 1, T) by `change(positions)` before they become embeddings."""
+
     def on_output(self, site: Site, change: "Callable[[Tensor, Tensor], Tensor]") -> None:
-        """Replace the site's output (its slice, where fused) by `change(input, output)`."""
+        """Replace the site's output (its columns, where fused) by `change(input, output)`."""
 
     def train_backbone(self, selects: Callable[[str], bool]) -> None:
         """Let the backbone's own parameters whose path `selects` be trained; undoing restores their bits."""

@@ -101,11 +101,12 @@ def key_parts(settings: Settings) -> dict[str, Any]:
 def versions(settings: Settings) -> dict[str, int]:
     """Return the version of every component that a configuration uses: `method.Pedro` -> 1."""
     metrics = {f"metric.{one.__name__}": one.version for one in settings.task.metric_functions}
+    family, family_version = settings.backbone.family_version()
     return {
         f"method.{type(settings.method).__name__}": settings.method.version,
         f"task.{type(settings.task).__name__}": settings.task.family_version,
         f"data.{type(settings.data).__name__}": settings.data.version,
-        f"family.{type(settings.backbone).__name__}": settings.backbone.version,
+        f"family.{family}": family_version,
         f"evaluation.{type(settings.evaluation).__name__}": settings.evaluation.version,
         "trainer": settings.trainer.version,
         "encoding": encoding.VERSION,

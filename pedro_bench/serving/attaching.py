@@ -69,6 +69,11 @@ class _TenantInjection:
         """Sizes of the backbone."""
         return self._injection.shape
 
+    @property
+    def positions(self) -> str:
+        """How the backbone knows where a token stands."""
+        return self._injection.positions
+
     def sites(self, roles: Sequence[str]) -> list[Site]:
         """Every place of the roles."""
         return self._injection.sites(roles)
@@ -98,6 +103,10 @@ class _TenantInjection:
     ) -> None:
         """As for one adapter."""
         self._injection.on_arguments(site, change)
+
+    def on_positions(self, change: Callable[[Tensor], Tensor]) -> None:
+        """As for one adapter."""
+        self._injection.on_positions(change)
 
     def on_output(self, site: Site, change: Callable[[Tensor, Tensor], Tensor]) -> None:
         """As for one adapter."""

@@ -90,23 +90,22 @@ class PrefixTuning(Method):
             if context.stage == "prompt":
                 context.state[_KEY] = prefix(hidden_BTD.shape[0], hidden_BTD.dtype)
 
-        def move_on(arguments: Mapping[str, Any]) -> dict[str, Any]:
-            return {"position_ids": arguments["position_ids"] + self.num_virtual_tokens}
-
         injection.on_input(injection.sites(("block",))[0], make_prefix)
-        injection.on_arguments(injection.sites(("rotary",))[0], move_on)
+        injection.on_positions(lambda positions: positions + self.num_virtual_tokens)
         for order, site in enumerate(attentions):
             _wire(injection, site, order, self.num_virtual_tokens)
 
 
 def _wire(injection: Injection, site: Site, order: int, num_virtual_tokens: int) -> None:
     """Let an attention module see its part of the prefix."""
-    from pedro_bench.nn.cached_prefix import GivenBeside, seen_by_all
+    from pedro_bench.nn.cached_prefix import GivenBeside, cache_argument, seen_by_all
+
+    cache = cache_argument(site)
 
     def give_prefix(arguments: Mapping[str, Any]) -> dict[str, Any]:
         keys_BPO, values_BPO = current_context().state[_KEY][2 * order : 2 * order + 2]
         return {
-            "past_key_values": GivenBeside(arguments["past_key_values"], (keys_BPO, values_BPO)),
+            cache: GivenBeside(arguments.get(cache), (keys_BPO, values_BPO)),
             "attention_mask": seen_by_all(
                 arguments["attention_mask"], arguments["hidden_states"], num_virtual_tokens
             ),

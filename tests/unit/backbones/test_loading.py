@@ -152,17 +152,15 @@ def test_other_architectures_are_refused(folder: Path, changes: Any, message: st
     ("config", "missing"),
     [
         (
-            transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64),
+            transformers.BloomConfig(hidden_size=32, n_layer=1, n_head=2, vocab_size=64),
             "layers, embed_tokens, norm",
         ),
         (
-            transformers.Phi3Config(
-                **{**SIZES, "model_type": "phi3"}, pad_token_id=0, eos_token_id=2, bos_token_id=1
-            ),
-            r"q_proj, k_proj, v_proj, gate_proj, up_proj \(exactly one each in layer 0\)",
+            transformers.Starcoder2Config(**{**SIZES, "model_type": "starcoder2"}),
+            r"gate_proj, up_proj, down_proj \(exactly one each in layer 0\)",
         ),
     ],
-    ids=["gpt2", "phi3"],
+    ids=["bloom", "starcoder2"],
 )
 def test_a_model_without_the_names_says_which(config: Any, missing: str) -> None:
     backbone = make(architecture=config.to_dict())

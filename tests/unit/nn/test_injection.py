@@ -39,6 +39,6 @@ def test_the_attention_and_the_rotary_module_are_roles(tiny_backbone: Any) -> No
     assert [site.module for site in injection.sites(("attention",))] == [
         layer.self_attn for layer in layers
     ]
-    (rotary,) = injection.sites(("rotary",))
+    (rotary,) = injection.sites(("positions",))
     cos, _ = rotary.module(torch.zeros(1), position_ids=torch.arange(3)[None])
     assert cos.shape == (1, 3, 8)

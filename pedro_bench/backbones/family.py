@@ -1,0 +1,177 @@
+"""A family of architectures: where its models keep what methods ask for by role.
+
+Methods and the trainer ask for roles and never for a model's name; what is particular to an architecture
+stands in its family, one module in `families/`. A family is chosen by the `model_type` of the
+configuration. The Llama family takes every other decoder whose modules carry Llama's names, and refuses
+the rest by name.
+
+Modules of families import without torch, so that a run's key can name the family and its version.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pedro_bench.backbones import families as package
+from pedro_bench.errors import BackboneError
+from pedro_bench.protocols.backbone import BackboneShape, Columns
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Where one role of a layer is computed.
+
+    Attributes:
+        module: The linear module: its output has the role's columns.
+        columns: Which of its output's columns are the role's; None: all.
+    """
+
+    module: "nn.Module"
+    columns: Columns | None = None
+
+
+class Family(ABC):
+    """What is particular to one family of architectures.
+
+    Attributes:
+        name: Name of the family, in keys and messages.
+        version: Raised whenever the family moves numbers, such as a role or a mask; enters the key of a run.
+        model_types: `model_type` of the configurations it takes, as Transformers writes it; empty: every
+            decoder that no other family takes, if its modules have the names that the family expects.
+        embedding: Path of the token embedding within the decoder.
+        layers: Path of the list of layers within the decoder.
+        last_norm: Path of the normalisation after the layers, within the decoder.
+        position_module: Path of the module that turns positions into embeddings, within the decoder.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    model_types: ClassVar[tuple[str, ...]] = ()
+    embedding: ClassVar[str] = "embed_tokens"
+    layers: ClassVar[str] = "layers"
+    last_norm: ClassVar[str] = "norm"
+    position_module: ClassVar[str] = "rotary_emb"
+
+    @abstractmethod
+    def projections(self, block: "nn.Module", config: Any) -> Mapping[str, Projection]:
+        """Return role -> place of every linear role that a layer has, in the order of LINEAR_ROLES.
+
+        Args:
+            block: One layer.
+            config: The model's configuration (Transformers').
+
+        Raises:
+            MissingModulesError: If the layer lacks one.
+        """
+
+    @abstractmethod
+    def norms(self, block: "nn.Module") -> "list[nn.Module]":
+        """Return the normalisations of the residual stream in one layer, in their order there."""
+
+    def positions(self, config: Any) -> str:
+        """Return how a model knows where a token stands, one of `protocols.backbone.POSITIONS`."""
+        return "rotary"
+
+    def read_shape(self, mapping: Mapping[str, Any], source: str) -> BackboneShape | None:
+        """Return all sizes from a configuration mapping alone, without torch; None: they are measured.
+
+        Args:
+            mapping: The content of a `config.json`.
+            source: Where it comes from, for messages.
+
+        Raises:
+            BackboneError: If a size in it is impossible.
+        """
+        return None
+
+    def check(self, config: Any, attn_implementation: str, source: str) -> None:
+        """Refuse settings under which a model of this family would compute something else.
+
+        Args:
+            config: The model's configuration (Transformers').
+            attn_implementation: As in `backbone.attn_implementation`.
+            source: Name of the backbone, for messages.
+
+        Raises:
+            BackboneError: If they do; with the remedy.
+        """
+
+    def logits(self, logits_NV: "Tensor", config: Any) -> "Tensor":
+        """Return what the model makes of the head's float32 product (N, V), such as a soft cap."""
+        return logits_NV
+
+
+class MissingModulesError(Exception):
+    """A model lacks modules of its family.
+
+    Args:
+        names: What is missing.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
+
+
+@cache
+def families() -> Mapping[str, Family]:
+    """Return all families by name, found by listing the folder `families`."""
+    found: dict[str, Family] = {}
+    for entry in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{entry.name}")
+        for value in vars(module).values():
+            is_own = isinstance(value, type) and value.__module__ == module.__name__
+            if is_own and issubclass(value, Family):
+                family = value()
+                found[family.name] = family
+    return found
+
+
+def family_of(model_type: str) -> Family:
+    """Return the family of a `model_type`: the one that names it, or else the open one."""
+    named = [one for one in families().values() if model_type in one.model_types]
+    if named:
+        return named[0]
+    return next(one for one in families().values() if not one.model_types)
+
+
+def not_of_family(model: Any, family: Family, source: str, missing: list[str]) -> BackboneError:
+    """Say that a model is of no family that works, what it lacks, and which families there are."""
+    known = sorted({kind for one in families().values() for kind in one.model_types})
+    others = f"one of {', '.join(known)}, or " if known else ""
+    return BackboneError(
+        f"backbone {source} must have the modules of the {family.name} family, got "
+        f"{type(model).__name__}, which lacks {', '.join(missing)}: choose a backbone whose "
+        f"model_type is {others}whose layers carry Llama's names."
+    )
+
+
+def child(parent: "nn.Module", path: str) -> "nn.Module | None":
+    """Return a module by its path within another, or None."""
+    module: Any = parent
+    for name in path.split("."):
+        module = getattr(module, name, None)
+    return module  # type: ignore[no-any-return]  # what lies at a path is a module
+
+
+def fused(
+    module: "nn.Module", parts: Mapping[str, tuple[int, int]], groups: int = 1
+) -> dict[str, Projection]:
+    """Return the places of roles that one fused module computes.
+
+    Args:
+        module: The linear module.
+        parts: Role -> (first column, number of columns) within each group.
+        groups: Equal parts of the output, side by side, that each hold all roles.
+    """
+    return {
+        role: Projection(module, Columns(start, width, groups))
+        for role, (start, width) in parts.items()
+    }
