@@ -12,9 +12,13 @@ from torch.nn import functional as F
 from pedro_bench.errors import ContextError, InjectionError
 from pedro_bench.nn import gradient_checkpointing
 from pedro_bench.nn.adapted_model import AdaptedModel
-from tests.tiny import METHOD_NAMES, build_method, pad_left
+from tests.tiny import CONFIGS, METHOD_NAMES, build_method, pad_left
 
-FAMILIES = ("llama", "gemma")
+FAMILIES = [
+    name if name in ("llama", "gemma") else pytest.param(name, marks=pytest.mark.slow)
+    for name in CONFIGS
+]
+"""All methods on all families: those with Llama's layers always, the others in the slow run."""
 
 FOUND = " found"
 """Stands behind the name of a method that searches: what it found, as it is retrained."""
