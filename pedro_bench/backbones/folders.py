@@ -159,10 +159,14 @@ def folder_hash(folder: Path, *, with_weights: bool = True) -> str:
         files.extend(weight_files(folder))
     digest = hashlib.sha256()
     for file in files:
-        stat = file.stat()
-        content = _file_hash(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
-        digest.update(f"{file.name} {content}\n".encode())
+        digest.update(f"{file.name} {file_hash(file)}\n".encode())
     return digest.hexdigest()
+
+
+def file_hash(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes; the same unchanged file is read once per process."""
+    stat = file.stat()
+    return _file_hash(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)

@@ -15,7 +15,7 @@ def is_file_name(path: str) -> bool:
 
 
 def refuse_other_kinds(folder: Path) -> None:
-    """Refuse GGUF files, single files, and folders that hold an adapter.
+    """Refuse folders of GGUF files, single files, and folders that hold an adapter.
 
     Transformers adds a peft adapter that lies beside whole weights while it loads them, where peft
     is installed; the backbone's identity is that of the weights alone.
@@ -49,7 +49,7 @@ def refuse_other_kinds(folder: Path) -> None:
         )
     quantised = sorted(file.name for file in folder.glob("*.gguf"))
     if quantised and not has_weights:
-        raise BackboneError(_gguf(folder / quantised[0]))
+        raise BackboneError(_gguf(folder, quantised))
 
 
 def peft_files(folder: Path) -> list[str]:
@@ -63,23 +63,19 @@ def peft_files(folder: Path) -> list[str]:
 
 
 def _file(file: Path) -> str:
-    """Say what a single file is, and what to give."""
-    with file.open("rb") as stream:
-        is_gguf = stream.read(4) == b"GGUF"
-    if is_gguf or file.suffix.lower() == ".gguf":
-        return _gguf(file)
+    """Say what to give for a single file."""
     return (
         f"backbone.path must be a folder with config.json and weights, got the file {str(file)!r}: "
         "give the folder it lies in."
     )
 
 
-def _gguf(file: Path) -> str:
-    """Say that GGUF weights are not read yet."""
+def _gguf(folder: Path, names: list[str]) -> str:
+    """Say that a GGUF file is given by its own path."""
     return (
-        f"backbone.path must be a folder with safetensors weights, got {str(file)!r}, a GGUF file, "
-        "which is not read yet: give the folder of the same model that save_pretrained or a Hub "
-        "download has written."
+        f"backbone.path must be a GGUF file itself or a folder of safetensors weights, got "
+        f"{str(folder)!r}, a folder of GGUF files: give backbone.path={folder / names[0]}"
+        f"{', or another of them' if len(names) > 1 else ''}."
     )
 
 

@@ -12,13 +12,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
-from pedro_bench.backbones import folders, hub
+from pedro_bench.backbones import folders, wheels
 from pedro_bench.backbones.family import family_of
+from pedro_bench.backbones.source import Source
 from pedro_bench.errors import BackboneError, ConfigError
 from pedro_bench.protocols.backbone import Backbone, BackboneShape
 
@@ -39,8 +40,8 @@ class Llama(Backbone):
     """Configuration of a Llama-family backbone.
 
     Attributes:
-        path: Local folder, `package:<folder>` for weights installed with this package, or Hub id
-            (`owner/name`). None is allowed until the backbone is used, or with random weights.
+        path: Local folder, `package:<folder>` for weights installed with this package, GGUF file, or
+            Hub id (`owner/name`). None is allowed until the backbone is used, or with random weights.
         revision: Commit of the Hub repository, 40 hexadecimal digits; it does not apply to local
             folders, whose content is hashed instead.
         dtype: One of DTYPES; None: float32 on the CPU, bfloat16 on a GPU.
@@ -51,6 +52,9 @@ class Llama(Backbone):
             the repository's own configuration, and for random weights.
         tokenizer_path: Local folder of another tokenizer; None: the backbone's own. With random
             weights and no folder, the micro backbone's tokenizer stands in.
+        hub_id: Hub id of the same model at `revision`, where `path` is local: what
+            `scripts/prefetch.py from=hub` downloads.
+        wheel: The wheel of the package index that brings `path`, see `wheels.KEYS`.
     """
 
     path: str | None = None
@@ -59,14 +63,19 @@ class Llama(Backbone):
     attn_implementation: str = "sdpa"
     random_weights: bool = False
     random_seed: int = 0
-    architecture: Mapping[str, Any] | None = None
+    architecture: Mapping[str, Any] | None = field(default=None, hash=False)
     tokenizer_path: str | None = None
+    hub_id: str | None = None
+    wheel: Mapping[str, str] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         checks.text("backbone.name", self.name)
         checks.text("backbone.label", self.label)
         checks.text("backbone.path", self.path, optional=True)
         checks.text("backbone.tokenizer_path", self.tokenizer_path, optional=True)
+        checks.text("backbone.hub_id", self.hub_id, optional=True)
+        if self.wheel is not None:
+            object.__setattr__(self, "wheel", wheels.check(_plain(self.wheel)))
         if self.dtype is not None:
             checks.choice("backbone.dtype", self.dtype, DTYPES)
         checks.choice(
@@ -94,7 +103,7 @@ class Llama(Backbone):
     def shape(self) -> BackboneShape:
         """Read the sizes from the configuration alone.
 
-        A local folder's `config.json` comes first, then the YAML's mapping, then the Hub's file.
+        What lies on this machine comes first, then the YAML's mapping, then the Hub's file.
         Torch is imported only for an architecture whose family cannot read its sizes, which is
         built without memory on the meta device and measured.
 
@@ -125,21 +134,13 @@ class Llama(Backbone):
         Raises:
             BackboneError: If no configuration can be found; with the remedy.
         """
-        folder = folders.local_folder(self.path) if self.path is not None else None
-        if folder is not None:
-            return folders.read_config(folder), str(folder / "config.json")
-        if self.architecture is not None:
-            return dict(self.architecture), "backbone.architecture"
-        repository, revision = self._pinned()
-        return folders.read_config(
-            hub.fetch_config(repository, revision)
-        ), f"{repository}/config.json"
+        return self.source.configuration(self.architecture)
 
     def identity(self) -> str:
         """Return what decides weights and tokenizer.
 
-        A local folder: SHA-256 over every byte of configuration, tokenizer and weights. A Hub id:
-        path and commit. Random weights: the configuration and the seed.
+        A local folder: SHA-256 over every byte of configuration, tokenizer and weights. A GGUF file:
+        that of the file. A Hub id: path and commit. Random weights: the configuration and the seed.
 
         Raises:
             BackboneError: If the folder is missing or not whole, or a Hub id has no pinned commit.
@@ -148,12 +149,7 @@ class Llama(Backbone):
             mapping, _ = self.configuration()
             weights = f"random:{self.random_seed}:{_canonical(mapping)}"
         else:
-            folder = folders.local_folder(self._required_path())
-            if folder is not None:
-                folders.check_folder(folder)
-                weights = f"{folders.HASHED}{folders.folder_hash(folder)}"
-            else:
-                weights = "@".join(self._pinned())
+            weights = self.source.identity()
         other = self.tokenizer_folder()
         if other is None:
             return weights
@@ -167,7 +163,7 @@ class Llama(Backbone):
         """
         chosen = self.tokenizer_path
         if chosen is None and self.random_weights:
-            own = folders.local_folder(self.path) if self.path is not None else None
+            own = self.source.local()
             chosen = (
                 str(own) if own is not None and folders.has_tokenizer(own) else STAND_IN_TOKENIZER
             )
@@ -189,9 +185,7 @@ class Llama(Backbone):
         """
         from pedro_bench.backbones.loading import load_tokenizer
 
-        folder = self.tokenizer_folder() or folders.local_folder(self._required_path())
-        if folder is None:
-            folder = hub.fetch_tokenizer(*self._pinned())
+        folder = self.tokenizer_folder() or self.source.tokenizer_folder()
         return load_tokenizer(folder, self.shape())
 
     def load(self, *, device: str) -> "LoadedBackbone":
@@ -211,36 +205,12 @@ class Llama(Backbone):
         if self.random_weights:
             mapping, source = self.configuration()
             return build_random(self, mapping, source, device)
-        folder = folders.local_folder(self._required_path())
-        if folder is None:
-            folder = hub.fetch_snapshot(*self._pinned())
-        folders.check_folder(folder)
-        return load_folder(self, folder, self.identity(), device)
+        return load_folder(self, self.source.weights_folder(), self.identity(), device)
 
-    def _required_path(self) -> str:
-        if self.path is None:
-            raise BackboneError(
-                f"backbone.path must be a local folder or a Hub id for backbone={self.name}, got "
-                "None: set backbone.path=<folder>, or backbone.path=<owner/name> with "
-                "backbone.revision=<commit>."
-            )
-        return self.path
-
-    def _pinned(self) -> tuple[str, str]:
-        """Return Hub id and commit.
-
-        Raises:
-            BackboneError: If no commit is pinned.
-        """
-        repository = self._required_path()
-        if self.revision is None:
-            raise BackboneError(
-                f"backbone.revision must be set to a commit for the Hub id {repository!r}, got "
-                "None: set backbone.revision=<40 hexadecimal digits>, or give "
-                "backbone.path=<folder> if a local folder was meant (there is none of that "
-                "name)."
-            )
-        return repository, self.revision
+    @property
+    def source(self) -> Source:
+        """Where the weights come from."""
+        return Source(self.name, self.path, self.revision, self.wheel)
 
 
 def _plain(value: Any) -> Any:

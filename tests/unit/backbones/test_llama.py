@@ -9,6 +9,7 @@ import pytest
 
 from pedro_bench.backbones.llama import Llama
 from pedro_bench.errors import BackboneError, ConfigError
+from tests.tiny import build_backbone
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40
@@ -36,6 +37,15 @@ def make(**options: Any) -> Llama:
 def test_bad_settings_are_refused_on_construction(options: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(**options)
+
+
+@pytest.mark.parametrize("name", ["micro", "llama2_7b", "smollm2_135m"])
+def test_every_configuration_can_be_remembered(name: str) -> None:
+    """A process loads a backbone once for all runs that share it, and finds it by its configuration."""
+    first, again = build_backbone(name), build_backbone(name)
+    assert first == again
+    assert hash(first) == hash(again)
+    assert build_backbone("gemma_2b") not in {first}
 
 
 def load(backbone: Llama) -> object:
