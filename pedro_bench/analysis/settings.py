@@ -21,7 +21,7 @@ RATE = "trainer.lr"
 """Name of the learning rate in force, whichever setting it follows from."""
 
 NOT_IN_KEY: Mapping[str, frozenset[str]] = {
-    "method": frozenset({"name", "label", "lr", "micro_lr"}),
+    "method": frozenset({"name", "label", "lr", "micro_lr", "tuned"}),
     "trainer": TrainerConfig.moves_no_number - {"lr"},
     "evaluation": frozenset({"name", "batch_size"}),
 }

@@ -16,6 +16,7 @@ from pedro_bench.cli.folders import check_folders
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.grids import combinations_of, refuse_grid
 from pedro_bench.cli.hydra.launch import Launcher
+from pedro_bench.cli.hydra.sweep import Combination
 from pedro_bench.cli.options import conf_folders
 from pedro_bench.cli.show import runs_as_json, show_jobs, show_runs
 from pedro_bench.errors import ConfigError
@@ -67,17 +68,35 @@ def multirun(arguments: Sequence[str]) -> int:
             "accelerate launch for each configuration, without -m."
         )
     combinations = combinations_of(arguments)
-    for one in combinations:
-        check_folders(one.settings)
-    launcher = Launcher(arguments)
-    grid = Grid.planned([(one.overrides, one.settings) for one in combinations])
-    jobs = _done(grid, launcher, is_multirun=True)
+    jobs = worked_off(combinations, arguments)
     failed = sum(one["status"] != "finished" for one in jobs)
     if combinations[0].settings.output == "json":
         print_json({"jobs": jobs, "finished": len(jobs) - failed, "failed": failed})
     else:
         show_jobs(jobs)
     return RUN_FAILED if failed else DONE
+
+
+def worked_off(
+    combinations: Sequence[Combination], arguments: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Have combinations run until nothing of them is due; return what became of each, in their order.
+
+    Args:
+        combinations: All of them are checked before the first run starts.
+        arguments: Overrides as typed; those of a launcher count.
+
+    Returns:
+        For each: `overrides`, `status` (finished or failed), `errors`, `runs` (records) and `median`.
+
+    Raises:
+        PedroBenchError: If a folder cannot be written, or a launcher is not installed.
+    """
+    for one in combinations:
+        check_folders(one.settings)
+    launcher = Launcher(arguments)
+    grid = Grid.planned([(one.overrides, one.settings) for one in combinations])
+    return _done(grid, launcher, is_multirun=True)
 
 
 def _done(grid: Grid, launcher: Launcher, *, is_multirun: bool = False) -> list[dict[str, Any]]:

@@ -11,11 +11,11 @@ import torch on top still works; its wrong settings are merely answered later.)
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pedro_bench import checks
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, near_match
 from pedro_bench.protocols.backbone import BackboneShape, Site
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ class Method(ABC):
         bilevel: Where batches for the `architecture` parameter group come from; see BILEVEL_CHOICES.
         architecture_lr: Learning rate of the `architecture` group under bilevel training, or None for
             the trainer's `architecture_lr` (and where that is null too, the weights' rate). Above 0.
+        tuned: One more setting that `cli.tune` tries along with the rate, and its values, such as
+            `{alpha: [8, 16]}`; None where the rate alone is tried. It moves no number.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Method(ABC):
     micro_lr: float | None = None
     bilevel: str = "none"
     architecture_lr: float | None = None
+    tuned: Mapping[str, Sequence[Any]] | None = None
 
     version: ClassVar[int] = 1
     """Raised whenever the method's numbers move (blocks, initialisation, loss); enters the key of a run."""
@@ -132,6 +135,23 @@ class Method(ABC):
             raise ConfigError(
                 "method.architecture_lr must be null with method.bilevel=none, got "
                 f"{self.architecture_lr!r}: all parameters then have the learning rate of the weights."
+            )
+        if self.tuned is not None:
+            self._check_tuned(self.tuned)
+
+    def _check_tuned(self, tuned: Any) -> None:
+        own = [
+            part.name for part in fields(self) if part.name not in ("name", "label", "lr", "tuned")
+        ]
+        values = list(tuned.values()) if isinstance(tuned, Mapping) else []
+        if len(values) != 1 or not isinstance(values[0], list | tuple) or not values[0]:
+            raise ConfigError(
+                f"method.tuned must name one setting and a list of its values, got {tuned!r}."
+            )
+        [name] = tuned
+        if name not in own:
+            raise ConfigError(
+                f"method.tuned must name a setting of {self.name}, got {name!r}.{near_match(name, own)}"
             )
 
     @property

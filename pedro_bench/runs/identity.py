@@ -30,7 +30,7 @@ from pedro_bench.records import RunRecord
 PACKAGE = Path(__file__).parent.parent
 
 NOT_IN_KEY: Mapping[str, tuple[str, ...]] = {
-    "method": ("name", "label", "lr", "micro_lr"),
+    "method": ("name", "label", "lr", "micro_lr", "tuned"),
     "task": ("name", "label", "hub_id", "hub_config", "hub_revision", "official_rows"),
     "evaluation": ("name", "batch_size"),
 }

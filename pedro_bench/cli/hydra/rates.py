@@ -6,10 +6,12 @@
         trainer.batch_size: 32                       # the same for all
 
 Rules hold in their order and a later one wins; `for` may name one backbone, method or task or a list, and
-what it leaves out holds for all. A typed setting wins over the file. What was chosen is recorded as if it
+what it leaves out holds for all. A third key, `tried`, tells how a rule was found (`cli.tune`); nothing
+reads it but people. A typed setting wins over the file. What was chosen is recorded as if it
 had been typed, so a run has the key of the run that names the same settings itself.
 """
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pedro_bench import files
 from pedro_bench.cli.options import RATES, check_option, conf_folders
 from pedro_bench.errors import ConfigError, near_match
 
@@ -64,6 +67,27 @@ def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str
     return result
 
 
+def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) -> None:
+    """Write a table of rates; rules of the file for other conditions stay, before the new ones.
+
+    Args:
+        path: The file, made or replaced.
+        rules: As in a file.
+        command: What found them, for the file's head.
+
+    Raises:
+        ConfigError: If the file is there and no table of rates.
+    """
+    known = _rules(path) if path.is_file() else []
+    new = [rule["for"] for rule in rules]
+    lines = [f"# Found on dev data by\n#   {command}\n"]
+    for rule in (*(one for one in known if one["for"] not in new), *rules):
+        inner = ",\n   ".join(f"{key}: {json.dumps(value)}" for key, value in rule.items())
+        lines.append(f"- {{{inner}}}\n")
+    files.write_text(path, "".join(lines))
+    _rules.cache_clear()
+
+
 def _file(name: str) -> Path:
     places = (folder / RATES / f"{name}.yaml" for folder in conf_folders())
     return next(path for path in places if path.is_file())
@@ -89,7 +113,7 @@ def _rules(path: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _check(rule: Any, place: str) -> None:
-    if not isinstance(rule, Mapping) or set(rule) != {"for", "set"}:
+    if not isinstance(rule, Mapping) or set(rule) - {"tried"} != {"for", "set"}:
         raise ConfigError(f"{place} must have the keys for and set, got {rule!r}.")
     if not isinstance(rule["for"], Mapping) or not isinstance(rule["set"], Mapping):
         raise ConfigError(f"{place} must have mappings under for and set, got {rule!r}.")

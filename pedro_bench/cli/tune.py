@@ -1,0 +1,240 @@
+"""`python -m pedro_bench.cli.tune +experiment=table1 rates=NAME`: each method's rate, by dev data alone.
+
+It takes what `python -m pedro_bench -m` takes (an experiment, or methods and tasks), and
+
+    trials=7                   trials of each method, the same rates for all
+    lr=[1e-4,1e-1]             the lowest and the highest rate
+    seeds=[0,1,2]              after the first seed the better half goes on, the last two have every seed
+    halving=true               false runs every trial with every seed
+    per=method                 one rate a method for all tasks, or `task`: one for each task
+    rates=NAME                 writes conf/rates/NAME.yaml, which trainer.rates=NAME reads
+    rates_dir=conf/rates       the folder of that file
+    output=text|json
+
+A method whose YAML names `tuned: {alpha: [8, 16]}` has these values tried along with its rates, in the same
+number of trials. Trials are ordinary records in the suite tune_NAME: what is finished is not run again, and
+workers share them. The dev split that chooses a rate also stops training early, as in the papers; no choice
+reads the test split (its scores stand in the records).
+"""
+
+import math
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pedro_bench import checks
+from pedro_bench.cli.command import DONE, RUN_FAILED, check_output, guarded, print_json, split_flags
+from pedro_bench.cli.hydra.grids import combinations_of
+from pedro_bench.cli.hydra.overrides import split_extra
+from pedro_bench.cli.hydra.rates import write_rates
+from pedro_bench.cli.hydra.sweep import Combination
+from pedro_bench.cli.run import worked_off
+from pedro_bench.errors import ConfigError
+from pedro_bench.grid.tuning import Losses, Trial, points, search
+from pedro_bench.protocols.settings import Settings, build_settings
+from pedro_bench.records import check_name
+
+DEFAULTS: Mapping[str, Any] = {
+    "trials": 7,
+    "lr": [1e-4, 1e-1],
+    "halving": True,
+    "per": "method",
+    "rates": None,
+    "rates_dir": "conf/rates",
+}
+"""The command's own keys."""
+
+
+def tune(arguments: Sequence[str]) -> int:
+    """Search each method's rate and write the table of rates; return the exit code.
+
+    Raises:
+        PedroBenchError: If the input is bad; nothing is run or written then.
+    """
+    given, overrides = split_extra(split_flags(arguments, ("-m", "--multirun")), DEFAULTS)
+    _check(given)
+    overrides = [
+        *(one for one in overrides if not one.startswith("trainer.rates=")),
+        "trainer.rates=null",
+    ]
+    combinations = combinations_of([*overrides, f"suite=tune_{given['rates']}"])
+    settings = combinations[0].settings
+    check_output(settings.output)
+    search_of = _Search(combinations, overrides)
+    trials = {name: _trials(own, given) for name, own in search_of.methods.items()}
+    groups = [search_of.tasks] if given["per"] == "method" else [[one] for one in search_of.tasks]
+    rules, outcome, is_whole = [], [], True
+    for tasks in groups:
+        own = {name: [Trial(one.values) for one in these] for name, these in trials.items()}
+        chosen = search(
+            own, tasks, settings.seeds, search_of.run_on(tasks), is_halved=given["halving"]
+        )
+        for name, best in chosen.items():
+            outcome.append({"method": name, "tasks": tasks, **_told(own[name], best, tasks)})
+            is_whole &= best is not None
+            if best is not None:
+                where: dict[str, Any] = {"backbone": settings.backbone.name, "method": name}
+                where |= {"task": tasks[0]} if given["per"] == "task" else {}
+                rules.append(
+                    {
+                        "for": where,
+                        "set": dict(best.values),
+                        "tried": _tried(given, settings, tasks),
+                    }
+                )
+    path = Path(given["rates_dir"]) / f"{given['rates']}.yaml"
+    command = shlex.join(["python", "-m", "pedro_bench.cli.tune", *arguments])
+    if rules:
+        write_rates(path, rules, command)
+    if settings.output == "json":
+        print_json({"methods": outcome, "path": str(path) if rules else None})
+    else:
+        _show(outcome, path if rules else None)
+    return DONE if is_whole else RUN_FAILED
+
+
+class _Search:
+    """Runs trials on an experiment's combinations.
+
+    Args:
+        combinations: One for each method and task.
+        overrides: As typed; what speaks to a launcher is passed on.
+
+    Raises:
+        ConfigError: If a method and task come with several sizes or backbones.
+    """
+
+    def __init__(self, combinations: Sequence[Combination], overrides: Sequence[str]) -> None:
+        self._overrides = overrides
+        self._settings: dict[tuple[str, str], Settings] = {}
+        for one in combinations:
+            place = (one.settings.method.name, one.settings.task.name)
+            if place in self._settings:
+                raise ConfigError(
+                    f"method={place[0]} task={place[1]} must stand once in what is tuned, got it again "
+                    f"({' '.join(one.overrides)}): choose one size and one backbone."
+                )
+            self._settings[place] = one.settings
+        self.tasks = list(dict.fromkeys(task for _, task in self._settings))
+        self.methods = {name: own.method for (name, _), own in self._settings.items()}
+
+    def run_on(self, tasks: Sequence[str]) -> Any:
+        """Return what runs (method, trial) pairs with some seeds on these tasks, all in one grid."""
+
+        def run(pairs: Sequence[tuple[str, Trial]], seeds: Sequence[int]) -> list[Losses]:
+            places = [(number, task) for number in range(len(pairs)) for task in tasks]
+            due = [
+                Combination(*self._with(pairs[number][0], task, pairs[number][1], seeds))
+                for number, task in places
+            ]
+            found: list[dict[tuple[str, int], float]] = [{} for _ in pairs]
+            for (number, task), job in zip(places, worked_off(due, self._overrides), strict=True):
+                found[number].update({(task, seed): math.inf for seed in seeds})
+                found[number].update({(task, run["seed"]): _loss(run) for run in job["runs"]})
+            return list(found)
+
+        return run
+
+    def _with(
+        self, method: str, task: str, trial: Trial, seeds: Sequence[int]
+    ) -> tuple[tuple[str, ...], Settings]:
+        settings = self._settings[method, task]
+        config = dict(settings.resolved_config)
+        for key, value in trial.values.items():
+            group, _, name = key.partition(".")
+            config[group] = {**config[group], name: value}
+        work = {"lease_seconds": settings.lease_seconds, "workers": settings.workers}
+        shown = (f"method={method}", f"task={task}", *(f"{k}={v}" for k, v in trial.values.items()))
+        return shown, build_settings({**config, **work, "seeds": list(seeds)})
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    if given["rates"] is None:
+        raise ConfigError(
+            "rates must name the table to write, got nothing: add rates=NAME to the command."
+        )
+    check_name("rates", given["rates"])
+    checks.text("rates_dir", given["rates_dir"])
+    checks.integer("trials", given["trials"], least=2)
+    checks.flag("halving", given["halving"])
+    checks.choice("per", given["per"], ("method", "task"))
+    lr = given["lr"]
+    if not isinstance(lr, list) or len(lr) != 2:
+        raise ConfigError(f"lr must be two rates, such as lr=[1e-4,1e-1], got {lr!r}.")
+    for one in lr:
+        checks.number("lr", one, above=0)
+    points(given["trials"], lr[0], lr[1])
+
+
+def _trials(method: Any, given: Mapping[str, Any]) -> list[Trial]:
+    """Return a method's trials; with a knob of its own, its values in turn."""
+    knob = next(
+        ((f"method.{name}", tuple(own)) for name, own in (method.tuned or {}).items()), None
+    )
+    return [Trial(values) for values in points(given["trials"], given["lr"][0], given["lr"][1], knob)]
+
+
+def _loss(run: Mapping[str, Any]) -> float:
+    """Return the best dev loss of a finished run, else infinity."""
+    return float(run["metrics"]["dev"]["loss"]) if run["status"] == "finished" else math.inf
+
+
+def _tried(given: Mapping[str, Any], settings: Settings, tasks: Sequence[str]) -> dict[str, Any]:
+    return {
+        "trials": given["trials"],
+        "lr": [float(one) for one in given["lr"]],
+        "seeds": list(settings.seeds),
+        "halving": given["halving"],
+        "tasks": list(tasks),
+        "trainer": settings.trainer.name,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _told(trials: Sequence[Trial], best: Trial | None, tasks: Sequence[str]) -> dict[str, Any]:
+    shown = []
+    for one in trials:
+        losses = {
+            task: {str(seed): None if math.isinf(loss) else loss
+                   for (name, seed), loss in one.losses.items() if name == task}
+            for task in tasks
+        }  # fmt: skip
+        merit = one.merit(tasks)
+        shown.append(
+            {
+                "values": dict(one.values),
+                "dev_losses": losses,
+                "merit": None if math.isinf(merit) else merit,
+            }
+        )
+    return {"chosen": dict(best.values) if best else None, "trials": shown}
+
+
+def _show(outcome: Sequence[Mapping[str, Any]], path: Path | None) -> None:
+    table = Table(
+        "method", "tasks", "settings", "seeds", "dev loss (geometric mean of medians)", "chosen"
+    )
+    for one in outcome:
+        for trial in one["trials"]:
+            seeds = {seed for losses in trial["dev_losses"].values() for seed in losses}
+            merit = "failed" if trial["merit"] is None else f"{trial['merit']:.4f}"
+            settings = " ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+                                for key, value in trial["values"].items())  # fmt: skip
+            mark = "yes" if trial["values"] == one["chosen"] else ""
+            table.add_row(
+                one["method"], " ".join(one["tasks"]), settings, str(len(seeds)), merit, mark
+            )
+    Console().print(table)
+    print(
+        f"rates in {path}" if path else "no method has a rate whose runs ended: nothing was written"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(tune, sys.argv[1:], __doc__))

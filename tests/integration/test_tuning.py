@@ -1,0 +1,87 @@
+"""`cli.tune` on a tiny backbone: trials are records, its table of rates is read, nothing is run twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pedro_bench import records
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.options import outside_options
+from pedro_bench.cli.tune import tune
+from pedro_bench.errors import ConfigError
+from tests.integration.grids import arguments, write_sst2
+
+
+@pytest.fixture
+def given(
+    tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    own = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"), "workers=1")
+    own = [one for one in own if not one.startswith(("method=", "seeds=", "trainer.lr="))]
+    search = ["trials=3", "lr=[1e-4,1e-1]", "seeds=[0,1]", "rates=mine", "rates_dir=own/rates"]
+    return [*own, "method=lora,bitfit", *search]
+
+
+@pytest.mark.timeout(600)
+def test_rates_are_found_recorded_and_used(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune(given) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one["method"] for one in told["methods"]] == ["lora", "bitfit"]
+    paths = records.find("results")
+    assert len(paths) == 2 * (3 + 2)
+    assert {path.parent.name for path in paths} == {"tune_mine"}
+    known = [records.read(path) for path in paths]
+    for one in told["methods"]:
+        own = [run for run in known if run.method == one["method"]]
+        assert [trial["values"]["method.lr"] for trial in one["trials"]] == [1e-4, 3.2e-3, 1e-1]
+        for trial in one["trials"]:
+            losses = {
+                str(run.seed): run.metrics["dev"]["loss"]
+                for run in own
+                if run.config["method"]["lr"] == trial["values"]["method.lr"]
+            }
+            assert trial["dev_losses"] == {"sst2": losses}
+        whole = [trial for trial in one["trials"] if len(trial["dev_losses"]["sst2"]) == 2]
+        assert one["chosen"] == min(whole, key=lambda trial: trial["merit"])["values"]
+    with outside_options(["--config-dir", "own"]):
+        plain = [
+            one
+            for one in given
+            if one.partition("=")[0] not in ("trials", "lr", "rates", "rates_dir")
+        ]
+        plain[plain.index("method=lora,bitfit")] = "method=bitfit"
+        settings = settings_of([*plain, "trainer.rates=mine"])
+    assert settings.method.lr == told["methods"][1]["chosen"]["method.lr"]
+    text = Path("own/rates/mine.yaml").read_text()
+    assert "# Found on dev data by\n#   python -m pedro_bench.cli.tune task=sst2" in text
+    assert '"trials": 3' in text
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    assert tune([*given, "per=task"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in records.find("results")} == before
+    assert '"task": "sst2"' in Path("own/rates/mine.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("rates=null", r"rates must name the table to write, got nothing"),
+        ("trials=1", r"trials must be a whole number of at least 2, got 1\."),
+        ("lr=[1e-4]", r"lr must be two rates, such as"),
+        ("lr=[1e-1,1e-4]", r"lr must be two rates above 0, the lower one first"),
+        ("per=seed", r"per must be one of the known words, got 'seed'"),
+        ("method.r=4,8", r"method=lora task=sst2 must stand once in what is tuned"),
+    ],
+)
+def test_bad_input_runs_and_writes_nothing(given: list[str], change: str, message: str) -> None:
+    key = change.partition("=")[0]
+    kept = [one for one in given if one.partition("=")[0] != key]
+    if key == "method.r":
+        kept[kept.index("method=lora,bitfit")] = "method=lora"
+    with pytest.raises(ConfigError, match=message):
+        tune([*kept, change])
+    assert not Path("results").exists()
+    assert not Path("own").exists()
