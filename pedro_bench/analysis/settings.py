@@ -23,7 +23,7 @@ RATE = "trainer.lr"
 NOT_IN_KEY: Mapping[str, frozenset[str]] = {
     "method": frozenset({"name", "label", "lr", "micro_lr", "tuned"}),
     "trainer": TrainerConfig.moves_no_number - {"lr"},
-    "evaluation": frozenset({"name", "batch_size"}),
+    "evaluation": frozenset({"name", "batch_size", "forgetting"}),
 }
 """Group -> settings that are no part of a run's key."""
 

@@ -177,7 +177,9 @@ def _trials(method: Any, given: Mapping[str, Any]) -> list[Trial]:
     knob = next(
         ((f"method.{name}", tuple(own)) for name, own in (method.tuned or {}).items()), None
     )
-    return [Trial(values) for values in points(given["trials"], given["lr"][0], given["lr"][1], knob)]
+    return [
+        Trial(values) for values in points(given["trials"], given["lr"][0], given["lr"][1], knob)
+    ]
 
 
 def _loss(run: Mapping[str, Any]) -> float:

@@ -18,6 +18,8 @@ class EvaluationConfig:
             long answers over the plain sum (Transformers' default: 1).
         no_repeat_ngram_size: Length of token sequences of which none comes twice in prompt and answer
             together, as in Transformers; 0: any may.
+        forgetting: Path of a UTF-8 text on which the rise of the bare language-modelling loss is measured
+            (`runs/forgetting.py`), or null for none. Its content enters the key of a run, its path does not.
     """
 
     name: str
@@ -25,6 +27,7 @@ class EvaluationConfig:
     batch_size: int = 32
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = checks.later(0, neutral=0)
+    forgetting: str | None = None
 
     version: ClassVar[int] = 1
     """Raised whenever the same settings give other answers; enters the key of a run."""
@@ -37,6 +40,7 @@ class EvaluationConfig:
         checks.integer("evaluation.batch_size", self.batch_size)
         checks.number("evaluation.length_penalty", self.length_penalty)
         checks.integer("evaluation.no_repeat_ngram_size", self.no_repeat_ngram_size, least=0)
+        checks.text("evaluation.forgetting", self.forgetting, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +53,13 @@ class LikelihoodConfig:
             result.
         length_normalised: Whether a log-likelihood is divided by the candidate's tokens, the
             end-of-sequence token included.
+        forgetting: As in `EvaluationConfig`.
     """
 
     name: str
     batch_size: int = 64
     length_normalised: bool = False
+    forgetting: str | None = None
 
     version: ClassVar[int] = 1
     """As in `EvaluationConfig`."""
@@ -63,6 +69,7 @@ class LikelihoodConfig:
         checks.text("evaluation.name", self.name)
         checks.integer("evaluation.batch_size", self.batch_size)
         checks.flag("evaluation.length_normalised", self.length_normalised)
+        checks.text("evaluation.forgetting", self.forgetting, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)

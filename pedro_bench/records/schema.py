@@ -81,6 +81,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         phases: The phases of training, the scored one last.
         best_step: Optimiser step of the checkpoint that was scored.
         metrics: Split name -> metric name -> value.
+        forgetting: Loss on plain text in nats a token, `before` on the bare backbone and `after` with the
+            adapter, their difference `rise`, and the number of `tokens`; None where it was not asked for.
         predictions: `path` relative to the record's folder, and the file's `sha256`.
         shares: Processes that the backbone's layers were split over.
         timing: Seconds and tokens per second.
@@ -111,6 +113,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     phases: list[Phase] = []
     best_step: int | None = None
     metrics: dict[str, dict[str, float]] = {}
+    forgetting: dict[str, float] | None = None
     predictions: dict[str, str] | None = None
     shares: int = 1
     timing: dict[str, Any] = {}

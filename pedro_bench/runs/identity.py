@@ -23,16 +23,19 @@ from typing import Any
 from pedro_bench import records
 from pedro_bench.checks import NEUTRAL
 from pedro_bench.data import encoding, splits
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.protocols.settings import Settings, recorded_config
 from pedro_bench.records import RunRecord
 
 PACKAGE = Path(__file__).parent.parent
 
+FORGETTING = 1
+"""Version of what `evaluation.forgetting` measures; enters the key of a run that asks for it."""
+
 NOT_IN_KEY: Mapping[str, tuple[str, ...]] = {
     "method": ("name", "label", "lr", "micro_lr", "tuned"),
     "task": ("name", "label", "hub_id", "hub_config", "hub_revision", "official_rows"),
-    "evaluation": ("name", "batch_size"),
+    "evaluation": ("name", "batch_size", "forgetting"),
 }
 """Group -> settings that move no number, or whose effect stands in the key otherwise."""
 
@@ -77,6 +80,10 @@ def key_parts(settings: Settings) -> dict[str, Any]:
         PedroBenchError: If the data or the backbone cannot be found.
     """
     trainer, backbone = settings.trainer, settings.backbone
+    text = settings.evaluation.forgetting
+    measured = (
+        {} if text is None else {"forgetting": {"sha256": text_digest(text), "version": FORGETTING}}
+    )
     return {
         "method": _described(settings.method, NOT_IN_KEY["method"]),
         "task": _described(settings.task, NOT_IN_KEY["task"]),
@@ -95,7 +102,23 @@ def key_parts(settings: Settings) -> dict[str, Any]:
         },
         "device": resolve_device(settings.device).partition(":")[0],
         "versions": versions(settings),
+        **measured,
     }
+
+
+def text_digest(path: str) -> str:
+    """Return the SHA-256 of the text that `evaluation.forgetting` names.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"evaluation.forgetting must be a text file, got {path!r} ({error.strerror}): give its path, or "
+            "null."
+        ) from error
 
 
 def versions(settings: Settings) -> dict[str, int]:

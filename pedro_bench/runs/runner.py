@@ -30,6 +30,7 @@ from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
 from pedro_bench.runs.environment import describe_environment, fit_threads, now, peak_bytes
+from pedro_bench.runs.forgetting import PlainText
 from pedro_bench.runs.identity import begun, resolve_device, versions
 from pedro_bench.runs.phases import Run, Trained, train_phases
 from pedro_bench.runs.predictions import prediction_lines
@@ -52,6 +53,7 @@ class _Prepared:
     encodings: Mapping[str, Encoding]
     device: str
     check: Callable[[], None]
+    text: PlainText | None
 
 
 def run_seeds(
@@ -97,7 +99,13 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
             )
         except PedroBenchError as error:
             raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
-    return _Prepared(settings, backbone, fingerprint, splits, scoring, encodings, device, check)
+    text = None
+    if settings.evaluation.forgetting is not None:
+        size = settings.evaluation.batch_size
+        text = PlainText(settings.evaluation.forgetting, backbone, settings.max_tokens, size)
+    return _Prepared(
+        settings, backbone, fingerprint, splits, scoring, encodings, device, check, text
+    )
 
 
 def _room(settings: Settings, backbone: LoadedBackbone, splits: Splits) -> int:
@@ -196,6 +204,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
         history=[dict(entry) for entry in result.history],
         best_step=result.best_step,
         metrics={"dev": {"loss": result.best_dev_loss}, "test": dict(found.scores)},
+        forgetting=prepared.text.measured(adapted) if prepared.text is not None else None,
         parameters=_parameters(adapted.method, prepared.backbone),
         predictions={
             "path": predictions.relative_to(path.parent).as_posix(),
