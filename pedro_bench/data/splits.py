@@ -21,7 +21,7 @@ the order of a file nor the run's seed matters. Within a split the official orde
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pedro_bench.data.duplicates import draw, without_duplicates
 from pedro_bench.errors import DataError
@@ -138,6 +138,22 @@ def make_splits(
     )
     check_disjoint(splits)
     return splits
+
+
+def with_fewer_test_rows(splits: Splits, task: Task, most: int | None) -> Splits:
+    """Return the splits with at most so many test rows, drawn once for all runs of a task.
+
+    Args:
+        splits: The splits.
+        task: Their task, which says which rows are scored together.
+        most: Most rows of the test split; None: all.
+    """
+    examples = splits.test.examples
+    if most is None or most >= len(examples):
+        return splits
+    drawn, _ = draw(examples, most, SPLIT_SEED, "test rows")
+    note = f"{len(drawn)} of {len(examples)} test rows are answered, the same ones by every run."
+    return replace(splits, test=_split(task, "test", drawn), notes=(*splits.notes, note))
 
 
 def check_disjoint(splits: Splits) -> None:

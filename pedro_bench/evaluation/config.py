@@ -20,6 +20,8 @@ class EvaluationConfig:
             together, as in Transformers; 0: any may.
         forgetting: Path of a UTF-8 text on which the rise of the bare language-modelling loss is measured
             (`runs/forgetting.py`), or null for none. Its content enters the key of a run, its path does not.
+        test_rows: Most rows of the test split that are answered, the same for every run of a task; null:
+            all.
     """
 
     name: str
@@ -28,6 +30,7 @@ class EvaluationConfig:
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = checks.later(0, neutral=0)
     forgetting: str | None = None
+    test_rows: int | None = checks.later(None, neutral=None)
 
     version: ClassVar[int] = 1
     """Raised whenever the same settings give other answers; enters the key of a run."""
@@ -41,6 +44,7 @@ class EvaluationConfig:
         checks.number("evaluation.length_penalty", self.length_penalty)
         checks.integer("evaluation.no_repeat_ngram_size", self.no_repeat_ngram_size, least=0)
         checks.text("evaluation.forgetting", self.forgetting, optional=True)
+        checks.integer("evaluation.test_rows", self.test_rows, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +58,14 @@ class LikelihoodConfig:
         length_normalised: Whether a log-likelihood is divided by the candidate's tokens, the
             end-of-sequence token included.
         forgetting: As in `EvaluationConfig`.
+        test_rows: As in `EvaluationConfig`.
     """
 
     name: str
     batch_size: int = 64
     length_normalised: bool = False
     forgetting: str | None = None
+    test_rows: int | None = checks.later(None, neutral=None)
 
     version: ClassVar[int] = 1
     """As in `EvaluationConfig`."""
@@ -70,6 +76,7 @@ class LikelihoodConfig:
         checks.integer("evaluation.batch_size", self.batch_size)
         checks.flag("evaluation.length_normalised", self.length_normalised)
         checks.text("evaluation.forgetting", self.forgetting, optional=True)
+        checks.integer("evaluation.test_rows", self.test_rows, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)

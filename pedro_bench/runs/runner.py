@@ -19,7 +19,7 @@ import torch
 from pedro_bench import files, records
 from pedro_bench.data.encoding import Encoding, continuation_ids
 from pedro_bench.data.encoding_cache import Limits, encode_cached
-from pedro_bench.data.splits import Splits, load_splits
+from pedro_bench.data.splits import Splits, load_splits, with_fewer_test_rows
 from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -84,7 +84,9 @@ def run_seeds(
 
 def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     """Load and divide the data, load the backbone, encode the splits."""
-    splits = load_splits(settings.task, settings.data)
+    splits = with_fewer_test_rows(
+        load_splits(settings.task, settings.data), settings.task, settings.evaluation.test_rows
+    )
     scoring = settings.task.scoring_notes(splits["test"].examples)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)

@@ -46,6 +46,8 @@ class TrainerConfig:
         micro_batch_size: Examples per forward pass, or null for the whole batch.
         micro_batch_tokens: Positions per forward pass on each device, padding included, in training and
             for the dev loss, or null for no bound.
+        eval_rows: Most dev rows of the dev loss, the same for every run of a task, or null for all; bilevel
+            training on the dev split takes all.
         eval_batch_size: Examples per forward pass of the dev loss, or null for `micro_batch_size`.
         max_length: Longest prompt and answer together, in tokens; read where examples are encoded.
         eval_every_steps: Optimiser steps between two dev losses.
@@ -83,6 +85,7 @@ class TrainerConfig:
     group_by_length: bool = False
     micro_batch_size: int | None = None
     micro_batch_tokens: int | None = 8192
+    eval_rows: int | None = checks.later(None, neutral=None)
     eval_batch_size: int | None = None
     max_length: int = 2048
     eval_every_steps: int = 200
@@ -125,6 +128,7 @@ class TrainerConfig:
             "micro_batch_size",
             "micro_batch_tokens",
             "eval_batch_size",
+            "eval_rows",
             "eval_every_epochs",
             "patience",
             "checkpoint_every_steps",

@@ -1,6 +1,11 @@
 """Early stopping: remember the lowest dev loss, and stop when it has not fallen for a while."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+_Row = TypeVar("_Row")
 
 
 @dataclass
@@ -32,3 +37,13 @@ class EarlyStopping:
     def is_over(self) -> bool:
         """Whether the patience is used up."""
         return self.patience is not None and self.num_waited >= self.patience
+
+
+def stopping_rows(rows: Sequence[_Row], most: int | None) -> Sequence[_Row]:
+    """Return the dev rows whose loss decides: all, or `most` of them in their order.
+
+    The draw depends on the number of rows alone, so every method and seed is stopped by the same rows.
+    """
+    if most is None or most >= len(rows):
+        return rows
+    return [rows[index] for index in sorted(random.Random(0).sample(range(len(rows)), most))]

@@ -17,7 +17,7 @@ from pedro_bench.training import machine
 from pedro_bench.training.bilevel import ARCHITECTURE, WEIGHTS, levels
 from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identity
 from pedro_bench.training.config import TrainerConfig
-from pedro_bench.training.early_stopping import EarlyStopping
+from pedro_bench.training.early_stopping import EarlyStopping, stopping_rows
 from pedro_bench.training.failures import is_out_of_memory, out_of_memory, require_finite
 from pedro_bench.training.interruption import interruption
 from pedro_bench.training.learner import Learner
@@ -53,7 +53,8 @@ class TrainingLoop:
         tracker: "Tracker | None",
     ) -> None:
         self.adapted, self.config, self.tracker = adapted, config, tracker
-        train_rows, self.dev = rows
+        train_rows, dev_rows = rows
+        self.dev = stopping_rows(dev_rows, config.eval_rows)
         key, self.seed, self.phase = identity
         self.accelerator = ranks.accelerator()
         micro = min(config.micro_batch_size or batch_size, batch_size)
@@ -67,7 +68,7 @@ class TrainingLoop:
             config.label_smoothing_factor,
         )
         chosen = levels(
-            adapted.parameter_groups(), adapted.method.bilevel, train_rows, self.dev, self.seed
+            adapted.parameter_groups(), adapted.method.bilevel, train_rows, dev_rows, self.seed
         )
         rates = {
             WEIGHTS: config.resolved_lr(adapted.method),

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from pedro_bench.data.splits import check_disjoint, make_splits
+from pedro_bench.data.splits import check_disjoint, make_splits, with_fewer_test_rows
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.data import Located
 
@@ -223,3 +223,20 @@ def test_unknown_split_name(make_task):
     splits = make_splits(make_task("sst2"), raw, holdout=None)
     with pytest.raises(DataError, match=r"split must be one of train, dev, test, got 'validation'"):
         splits["validation"]
+
+
+def test_fewer_test_rows_are_drawn_once_and_told(make_task):
+    raw = {"train": numbered("t", 100), "validation": numbered("v", 50)}
+    task = make_task("sst2", dev_rows=20)
+    splits = make_splits(task, raw, holdout=None)
+    assert with_fewer_test_rows(splits, task, None) is splits
+    assert with_fewer_test_rows(splits, task, 50) is splits
+    few = with_fewer_test_rows(splits, task, 10)
+    assert few.test.rows == 10
+    assert few == with_fewer_test_rows(splits, task, 10)
+    assert few.train == splits.train
+    assert few.dev == splits.dev
+    assert few.test.fingerprint != splits.test.fingerprint
+    kept = [splits.test.examples.index(example) for example in few.test.examples]
+    assert kept == sorted(kept) != list(range(10))
+    assert few.notes[-1] == "10 of 50 test rows are answered, the same ones by every run."

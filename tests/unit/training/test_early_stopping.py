@@ -1,6 +1,6 @@
 """Early stopping, worked by hand."""
 
-from pedro_bench.training.early_stopping import EarlyStopping
+from pedro_bench.training.early_stopping import EarlyStopping, stopping_rows
 
 
 def test_it_stops_after_patience_evaluations_without_a_lower_loss() -> None:
@@ -32,3 +32,13 @@ def test_without_patience_it_never_stops() -> None:
     for step in range(1, 100):
         stopping.update(step, float(step))
     assert (stopping.best_step, stopping.num_waited, stopping.is_over) == (1, 98, False)
+
+
+def test_few_dev_rows_are_the_same_for_every_run() -> None:
+    rows = [f"row {number}" for number in range(1000)]
+    assert stopping_rows(rows, None) == stopping_rows(rows, 1000) == rows
+    drawn = list(stopping_rows(rows, 400))
+    assert drawn == list(stopping_rows(rows, 400))
+    assert len(set(drawn)) == 400
+    assert drawn == sorted(drawn, key=rows.index)
+    assert 400 < sum(map(rows.index, drawn)) / 400 < 600, "they come from everywhere"
