@@ -314,7 +314,12 @@ def test_another_value_of_the_evaluation_gives_other_answers(
 
 
 def test_every_setting_of_generation_is_tried_or_moves_nothing() -> None:
-    others = {"name", "batch_size", "test_rows", "forgetting"}  # the last one comes after the answers
+    others = {
+        "name",
+        "batch_size",
+        "test_rows",
+        "forgetting",
+    }  # the last one comes after the answers
     assert {*GENERATION, *others} == {one.name for one in fields(EvaluationConfig)}
 
 
