@@ -83,10 +83,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         metrics: Split name -> metric name -> value.
         forgetting: Loss on plain text in nats a token, `before` on the bare backbone and `after` with the
             adapter, their difference `rise`, and the number of `tokens`; None where it was not asked for.
+        operations: Floating-point operations of a pass over a prompt of `tokens` tokens: those of the bare
+            `backbone`, and what the `method` adds; None where they were not counted.
         predictions: `path` relative to the record's folder, and the file's `sha256`.
         shares: Processes that the backbone's layers were split over.
         timing: Seconds and tokens per second.
-        memory: Peak bytes.
+        memory: Peak bytes, and those of the saved adapter.
         environment: Versions of libraries, device, threads, hash of the code, commit, state of the tree.
         notes: Sentences for people.
         started: Time in ISO 8601 with its zone; `finished` likewise, None while running.
@@ -114,6 +116,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     best_step: int | None = None
     metrics: dict[str, dict[str, float]] = {}
     forgetting: dict[str, float] | None = None
+    operations: dict[str, int] | None = None
     predictions: dict[str, str] | None = None
     shares: int = 1
     timing: dict[str, Any] = {}

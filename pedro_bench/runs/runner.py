@@ -29,8 +29,9 @@ from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
+from pedro_bench.runs import costs
 from pedro_bench.runs.environment import describe_environment, fit_threads, now, peak_bytes
-from pedro_bench.runs.forgetting import PlainText
+from pedro_bench.runs.forgetting import PlainText, Unchanged
 from pedro_bench.runs.identity import begun, resolve_device, versions
 from pedro_bench.runs.phases import Run, Trained, train_phases
 from pedro_bench.runs.predictions import prediction_lines
@@ -54,6 +55,7 @@ class _Prepared:
     device: str
     check: Callable[[], None]
     text: PlainText | None
+    bare: tuple[int, int] | None
 
 
 def run_seeds(
@@ -105,9 +107,20 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     if settings.evaluation.forgetting is not None:
         size = settings.evaluation.batch_size
         text = PlainText(settings.evaluation.forgetting, backbone, settings.max_tokens, size)
+    bare = _bare_operations(backbone, settings.max_tokens) if num_shares() == 1 else None
     return _Prepared(
-        settings, backbone, fingerprint, splits, scoring, encodings, device, check, text
+        settings, backbone, fingerprint, splits, scoring, encodings, device, check, text, bare
     )
+
+
+def _bare_operations(backbone: LoadedBackbone, max_tokens: int) -> tuple[int, int]:
+    """Return the tokens of a prompt, and the operations of the bare backbone's pass over it."""
+    tokens = max(1, min(costs.TOKENS, max_tokens - 1))
+    bare = AdaptedModel(backbone, Unchanged(name="none", label="none"))
+    try:
+        return tokens, costs.operations(bare, tokens)
+    finally:
+        bare.remove()
 
 
 def _room(settings: Settings, backbone: LoadedBackbone, splits: Splits) -> int:
@@ -167,6 +180,8 @@ def _trained(prepared: _Prepared, run: Run, record: RunRecord, path: Path) -> Ru
         record = _score(prepared, trained, record, path)
         if is_main():
             save_adapter(run.folder, adapted, record)
+        size = costs.adapter_bytes(adapted)
+        record = record.changed(memory={**record.memory, "adapter_bytes": size})
     except Exception as error:  # told in the record; the next seed goes on
         prepared.check()
         if not isinstance(error, PedroBenchError):
@@ -207,6 +222,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
         best_step=result.best_step,
         metrics={"dev": {"loss": result.best_dev_loss}, "test": dict(found.scores)},
         forgetting=prepared.text.measured(adapted) if prepared.text is not None else None,
+        operations=_operations(prepared, adapted),
         parameters=_parameters(adapted.method, prepared.backbone),
         predictions={
             "path": predictions.relative_to(path.parent).as_posix(),
@@ -221,6 +237,19 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
         memory=peak_bytes(result.peak_memory_bytes),
         finished=now(),
     )
+
+
+def _operations(prepared: _Prepared, adapted: AdaptedModel) -> dict[str, int] | None:
+    """Return the record's count of operations; None where layers are split over processes."""
+    if prepared.bare is None:
+        return None
+    tokens, bare = prepared.bare
+    adapted.eval()
+    return {
+        "tokens": tokens,
+        "backbone": bare,
+        "method": costs.operations(adapted, tokens) - bare,
+    }
 
 
 def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
