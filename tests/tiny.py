@@ -21,8 +21,11 @@ WORDS = (
 ).split()
 
 
-def make_tokenizer() -> Any:
-    """Make a whole-word tokenizer with `<s> </s> <pad>`, in the real file format."""
+def make_tokenizer(*, pairs: bool = False) -> Any:
+    """Make a whole-word tokenizer with `<s> </s> <pad>`, in the real file format.
+
+    With `pairs` it puts `</s>` behind each text, as encoders' tokenizers do.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -32,14 +35,18 @@ def make_tokenizer() -> Any:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 1)]
+        single="<s> $A </s>" if pairs else "<s> $A",
+        pair="<s> $A </s> $B </s>" if pairs else None,
+        special_tokens=[("<s>", 1), ("</s>", 2)],
     )
+    encoder = {"cls_token": "<s>", "sep_token": "</s>"} if pairs else {}
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
         eos_token="</s>",
         unk_token="<unk>",
         pad_token="<pad>",
+        **encoder,
     )
 
 
@@ -67,6 +74,11 @@ def _falcon(**changes: Any) -> dict[str, Any]:
     return {**own, "model_type": "falcon", "ffn_hidden_size": 48, **changes}
 
 
+def _encoder(**changes: Any) -> dict[str, Any]:
+    own = {k: v for k, v in _decoder().items() if k not in ("head_dim", "num_key_value_heads")}
+    return {**own, **changes}
+
+
 CONFIGS: dict[str, dict[str, Any]] = {
     "llama": _decoder(model_type="llama"),
     "gemma": _decoder(model_type="gemma", head_dim=16, num_key_value_heads=1),
@@ -82,6 +94,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "initializer_range": 0.2,
     },
     "gpt_neox": _decoder(model_type="gpt_neox", use_parallel_residual=True),
+    "bert": _encoder(model_type="bert", max_position_embeddings=256),
+    "roberta": _encoder(model_type="roberta", max_position_embeddings=257, type_vocab_size=1),
     "falcon": _falcon(multi_query=True, parallel_attn=True, bias=False),
     "falcon_grouped": _falcon(new_decoder_architecture=True, num_kv_heads=2),
     "falcon_alibi": _falcon(multi_query=False, parallel_attn=False, alibi=True, bias=True),
@@ -89,13 +103,19 @@ CONFIGS: dict[str, dict[str, Any]] = {
 """Tiny models: one of every layout of the families, in the words of its `config.json`."""
 
 
+ENCODERS = {"bert": "AutoModelForPreTraining", "roberta": "AutoModelForMaskedLM"}
+"""Tiny encoders, and Transformers' class that saves them with the heads they were pretrained with."""
+
+
 def save_tiny(folder: Path, name: str = "llama", **changes: Any) -> Path:
     """Save a tiny random model and its tokenizer in the real format; return the folder."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
+    from transformers import AutoConfig
 
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**{**CONFIGS[name], **changes}))
+    model_class = getattr(transformers, ENCODERS.get(name, "AutoModelForCausalLM"))
+    model = model_class.from_config(AutoConfig.for_model(**{**CONFIGS[name], **changes}))
     with torch.no_grad():
         for path, parameter in model.named_parameters():
             if path.endswith(
@@ -103,7 +123,7 @@ def save_tiny(folder: Path, name: str = "llama", **changes: Any) -> Path:
             ):  # Transformers starts them at zero, where no one sees a mistake
                 parameter.normal_(std=0.1)
     model.save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
+    make_tokenizer(pairs=name in ENCODERS).save_pretrained(folder)
     return folder
 
 

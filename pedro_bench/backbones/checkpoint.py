@@ -4,6 +4,7 @@ A header lists the name, type, shape and place of every tensor of its file.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from pedro_bench.errors import BackboneError
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Types, as safetensors writes them, that weights may have without a quantisation configuration."""
+
+CONSTANTS = re.compile(r"(attn|attention)\.(masked_)?bias$|(^|\.)position_ids$")
+"""Names under which old checkpoints hold masks and positions: the same in all of a kind, and no weights."""
 
 WRAPPERS: Mapping[str, tuple[str, str]] = {
     "_orig_mod": ("torch.compile", "save the module inside, model._orig_mod"),
@@ -56,7 +60,11 @@ def check_files(files: Iterable[Path], *, is_quantised: bool) -> None:
     """
     found = entries(files)
     _refuse_wrappers(found)
-    odd = {name: entry for name, entry in found.items() if entry.dtype not in FLOATS}
+    odd = {
+        name: entry
+        for name, entry in found.items()
+        if entry.dtype not in FLOATS and not CONSTANTS.search(name)
+    }
     if odd and not is_quantised:
         name, entry = next(iter(odd.items()))
         raise BackboneError(

@@ -17,11 +17,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pedro_bench.backbones import families as package
+from pedro_bench.backbones.shapes import position_limit
 from pedro_bench.errors import BackboneError
 from pedro_bench.protocols.backbone import BackboneShape, Columns
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from pedro_bench.protocols.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Family(ABC):
         layers: Path of the list of layers within the decoder.
         last_norm: Path of the normalisation after the layers, within the decoder.
         position_module: Path of the module that turns positions into embeddings, within the decoder.
+        kind: One of `protocols.backbone.KINDS`.
+        unused: Patterns of tensors in checkpoints that belong to heads which are not used.
     """
 
     name: ClassVar[str]
@@ -58,6 +63,18 @@ class Family(ABC):
     layers: ClassVar[str] = "layers"
     last_norm: ClassVar[str] = "norm"
     position_module: ClassVar[str] = "rotary_emb"
+    kind: ClassVar[str] = "decoder"
+    unused: ClassVar[tuple[str, ...]] = ()
+
+    def model_class(self) -> tuple[Any, dict[str, Any]]:
+        """Return Transformers' class that builds the model, and further arguments for it."""
+        import transformers
+
+        return transformers.AutoModelForCausalLM, {}
+
+    def stack(self, model: Any) -> "nn.Module":
+        """Return the part of a model that holds embedding and layers."""
+        return model.get_decoder()  # type: ignore[no-any-return]
 
     @abstractmethod
     def projections(self, block: "nn.Module", config: Any) -> Mapping[str, Projection]:
@@ -78,6 +95,41 @@ class Family(ABC):
     def positions(self, config: Any) -> str:
         """Return how a model knows where a token stands, one of `protocols.backbone.POSITIONS`."""
         return "rotary"
+
+    def max_positions(self, config: Any) -> int | None:
+        """Return the longest sequence a model was made for; None: its configuration names no limit."""
+        return position_limit(
+            getattr(config, "max_position_embeddings", None),
+            getattr(config, "rope_parameters", None),
+        )
+
+    def inputs(self, batch: "Batch", config: Any, tokenizer: Any) -> dict[str, Any]:
+        """Return the arguments with which the stack reads a batch of whole examples, without a cache.
+
+        Causal attention never looks at padding on the right, so the mask can be left out there, which
+        lets the attention kernel take its faster causal path.
+        """
+        mask = None if batch.is_right_padded else batch.attention_mask_BT.long()
+        position_ids = None if mask is None else (mask.cumsum(1) - 1).clamp(min=0)
+        return {
+            "input_ids": batch.input_ids_BT,
+            "attention_mask": mask,
+            "position_ids": position_ids,
+            "use_cache": False,
+        }
+
+    def placed(self, model: Any, tokens_BPD: "Tensor", positions_BP: "Tensor") -> "Tensor":
+        """Return embeddings of virtual tokens as the first layer gets them, of learned positions.
+
+        Args:
+            model: The model.
+            tokens_BPD: Their embeddings (B, P, D).
+            positions_BP: Their positions (B or 1, P).
+        """
+        from torch.nn import functional
+
+        table: Any = child(self.stack(model), self.position_module)
+        return tokens_BPD + functional.embedding(positions_BP, table.weight)
 
     def read_shape(self, mapping: Mapping[str, Any], source: str) -> BackboneShape | None:
         """Return all sizes from a configuration mapping alone, without torch; None: they are measured.

@@ -20,7 +20,6 @@ from pedro_bench.backbones.family import (
     family_of,
     not_of_family,
 )
-from pedro_bench.backbones.shapes import position_limit
 from pedro_bench.errors import InjectionError, near_match
 from pedro_bench.protocols.backbone import (
     LINEAR_ROLES,
@@ -30,6 +29,7 @@ from pedro_bench.protocols.backbone import (
     Site,
     Width,
 )
+from pedro_bench.protocols.batch import Batch
 
 
 class LoadedModel(LoadedBackbone):
@@ -55,8 +55,21 @@ class LoadedModel(LoadedBackbone):
 
     @property
     def decoder(self) -> nn.Module:
-        """The stack of layers without the language-modelling head."""
+        """The stack of layers with their embedding, without a head."""
         return find_decoder(self.model, self.name)
+
+    @property
+    def kind(self) -> str:
+        """What the model reads and writes."""
+        return self.family.kind
+
+    def inputs(self, batch: Batch) -> dict[str, Any]:
+        """Return the arguments with which `decoder` reads a batch of whole examples."""
+        return self.family.inputs(batch, text_config(self.model), self.tokenizer)
+
+    def placed(self, tokens_BPD: Tensor, positions_BP: Tensor) -> Tensor:
+        """Return embeddings of virtual tokens as the first layer gets them, of learned positions."""
+        return self.family.placed(self.model, tokens_BPD, positions_BP)
 
     @property
     def positions(self) -> str:
@@ -124,10 +137,10 @@ def find_decoder(model: Any, source: str) -> nn.Module:
         BackboneError: If the model has none with its family's names; the message says what is missing.
     """
     family = family_of(model.config.model_type)
-    decoder = model.get_decoder()
+    decoder = family.stack(model)
     expected = (family.layers, family.embedding, family.last_norm)
     missing = [path for path in expected if child(decoder, path) is None]
-    if decoder is model or missing:
+    if (decoder is model and family.kind != "encoder") or missing:
         raise not_of_family(model, family, source, missing or ["a decoder"])
     assert isinstance(decoder, nn.Module)
     return decoder
@@ -208,7 +221,6 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
             has_bias = getattr(site.module, "bias", None) is not None
             widths[site.layer or 0][role] = Width(site.inputs, site.outputs, has_bias)
     embedding: Any = sites["embedding"][0].module
-    config = text_config(model)
     return BackboneShape(
         family=str(model.config.model_type),
         num_layers=layers,
@@ -222,8 +234,5 @@ def measure_shape(model: Any, source: str) -> BackboneShape:
             sum(parameter.numel() for parameter in site.module.parameters())
             for site in sites["block"]
         ),
-        max_positions=position_limit(
-            getattr(config, "max_position_embeddings", None),
-            getattr(config, "rope_parameters", None),
-        ),
+        max_positions=family_of(model.config.model_type).max_positions(text_config(model)),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
+from pedro_bench.backbones import folders
 from pedro_bench.backbones.family import family_of
 from pedro_bench.backbones.loaded import LoadedModel, measure_shape, text_config
 from pedro_bench.backbones.proofs import prove_finite, prove_head, prove_shape, prove_weights
@@ -26,14 +27,17 @@ def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> 
     """Load a checked folder.
 
     Raises:
-        BackboneError: If Transformers cannot build a causal language model from it, weights are
+        BackboneError: If Transformers cannot build a model from it, weights are
             missing, or the model is not of a family that works.
     """
     dtype = _dtype(settings, device)
+    family = family_of(str(folders.read_config(folder).get("model_type")))
+    model_class, options = family.model_class()
     try:
         with quiet():
-            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            model, info = model_class.from_pretrained(
                 folder,
+                **options,
                 dtype=dtype,
                 attn_implementation=settings.attn_implementation,
                 use_safetensors=True,
@@ -55,15 +59,17 @@ def build_random(
     """Build the true shape with seeded random weights, directly on the device.
 
     Raises:
-        BackboneError: If the mapping describes no causal language model of a family that works.
+        BackboneError: If the mapping describes no model of a family that works.
     """
     config = _config(mapping, source)
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), torch.device(device), quiet():
             torch.manual_seed(settings.random_seed)
-            model = transformers.AutoModelForCausalLM.from_config(
+            model_class, options = family_of(config.model_type).model_class()
+            model = model_class.from_config(
                 config,
+                **options,
                 dtype=_dtype(settings, device),
                 attn_implementation=settings.attn_implementation,
             )
@@ -78,12 +84,13 @@ def measure_config(mapping: Mapping[str, Any], source: str) -> BackboneShape:
     """Measure the sizes of an architecture by building it on the meta device, without memory.
 
     Raises:
-        BackboneError: If the mapping describes no causal language model of a family that works.
+        BackboneError: If the mapping describes no model of a family that works.
     """
     config = _config(mapping, source)
     try:
         with torch.device("meta"), quiet():
-            model = transformers.AutoModelForCausalLM.from_config(config)
+            model_class, options = family_of(config.model_type).model_class()
+            model = model_class.from_config(config, **options)
     except REFUSALS as error:
         raise unsuitable(source, error) from error
     return measure_shape(model, source)
@@ -141,7 +148,7 @@ def load_tokenizer(folder: Path, shape: BackboneShape) -> Any:
             f"{folder} must hold a tokenizer that Transformers can load, got: "
             f"{in_one_line(error)}; set backbone.tokenizer_path=<folder>."
         ) from error
-    if tokenizer.eos_token_id is None:
+    if family_of(shape.family).kind == "decoder" and tokenizer.eos_token_id is None:
         raise BackboneError(
             f"the tokenizer in {folder} must have an end-of-sequence token, got none: every "
             "answer ends with it."

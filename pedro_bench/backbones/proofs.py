@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pedro_bench.backbones import folders
-from pedro_bench.backbones.checkpoint import Entry, entries, some_of
+from pedro_bench.backbones.checkpoint import CONSTANTS, Entry, entries, some_of
 from pedro_bench.backbones.family import family_of
 from pedro_bench.backbones.loaded import LoadedModel
 from pedro_bench.errors import BackboneError
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _PROBE_TOKENS = 3
 _HEAD_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+_MINUS_INFINITY = -1e4
+"""Highest number that old checkpoints hold as `masked_bias`."""
 
 _FREQUENCIES = "rotary_emb.inv_freq"
 """Buffer that old checkpoints hold for each layer, though the configuration decides it."""
@@ -48,16 +51,28 @@ def prove_weights(model: Any, info: Mapping[str, Any], folder: Path) -> None:
     Raises:
         BackboneError: If a tensor is missing, unused, of another size, or contradicts another.
     """
-    found = entries(folders.weight_files(folder))
+    family = family_of(model.config.model_type)
+    found = {
+        name: entry
+        for name, entry in entries(folders.weight_files(folder)).items()
+        if not any(re.search(pattern, name) for pattern in family.unused)
+    }
     _refuse_sizes(model, info["mismatched_keys"], folder)
-    missing, unused = set(info["missing_keys"]), set(info["unexpected_keys"])
+    missing = set(info["missing_keys"])
+    unused = {
+        name
+        for name in set(info["unexpected_keys"]) & found.keys()
+        if not _is_constant(name, found)
+    }
     own = model.state_dict(keep_vars=True)
     of_parameter: dict[int, list[str]] = {}
     for name in found.keys() - unused:
         parameter = _parameter(own, name, f"{model.base_model_prefix}.")
         if parameter is not None:
             of_parameter.setdefault(id(parameter), []).append(name)
-        elif _is_left_out(model, name) and not _is_same_rotary(model, _read(found, name)):
+        elif _is_left_out(model, name) and not (
+            _is_constant(name, found) or _is_same_rotary(model, _read(found, name))
+        ):
             unused.add(name)
     kind = type(model).__name__
     if missing:
@@ -133,13 +148,11 @@ def prove_head(loaded: LoadedModel) -> None:
     ids_BT = torch.arange(_PROBE_TOKENS, device=loaded.device).remainder(loaded.shape.vocab_size)[
         None
     ]
+    if loaded.kind == "encoder":
+        _refuse_infinite(loaded, loaded.model(input_ids=ids_BT).last_hidden_state, "hidden states")
+        return
     expected_TV = loaded.model(input_ids=ids_BT, use_cache=False).logits[0].float()
-    if not expected_TV.isfinite().all():
-        raise BackboneError(
-            f"backbone {loaded.name} must give finite logits, got NaN or infinite ones in "
-            f"{str(loaded.model.dtype).removeprefix('torch.')}: its weights are finite, so set "
-            "backbone.dtype=bfloat16 or float32, or download or save the weights again."
-        )
+    _refuse_infinite(loaded, expected_TV, "logits")
     hidden_TD = loaded.decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
     error = (loaded.head(hidden_TD) - expected_TV).abs().max()
     bound = _HEAD_TOLERANCE[loaded.model.dtype] * max(1.0, float(expected_TV.abs().max()))
@@ -148,6 +161,15 @@ def prove_head(loaded: LoadedModel) -> None:
             f"backbone {loaded.name} must compute its logits as the {loaded.family.name} family does, got a "
             f"difference of {float(error):.3g}: the architecture {loaded.shape.family!r} is not "
             "supported."
+        )
+
+
+def _refuse_infinite(loaded: LoadedModel, given: Tensor, what: str) -> None:
+    if not given.isfinite().all():
+        raise BackboneError(
+            f"backbone {loaded.name} must give finite {what}, got NaN or infinite ones in "
+            f"{str(loaded.model.dtype).removeprefix('torch.')}: its weights are finite, so set "
+            "backbone.dtype=bfloat16 or float32, or download or save the weights again."
         )
 
 
@@ -193,6 +215,23 @@ def _is_left_out(model: Any, name: str) -> bool:
     )
 
 
+def _is_constant(name: str, found: Mapping[str, Entry]) -> bool:
+    """Whether a tensor is one that old checkpoints hold though it is the same in all of a kind.
+
+    These are a causal mask of ones, the number that stood for minus infinity, and positions from 0 on.
+    """
+    if not CONSTANTS.search(name):
+        return False
+    last = name.rpartition(".")[2]
+    stored = _read(found, name)
+    if last == "masked_bias":
+        return stored.numel() == 1 and float(stored) <= _MINUS_INFINITY
+    if last == "position_ids":
+        return torch.equal(stored.flatten(), torch.arange(stored.numel()))
+    is_square = stored.ndim == 4 and stored.shape[-1] == stored.shape[-2]
+    return is_square and torch.equal(stored.float(), torch.ones_like(stored).float().tril())
+
+
 def _is_same_rotary(model: Any, stored: Tensor) -> bool:
     """Whether stored rotary frequencies are those that the configuration gives."""
     own = [buffer for path, buffer in model.named_buffers() if path.endswith(_FREQUENCIES)]
@@ -224,7 +263,8 @@ def _refuse_untied(model: Any, folder: Path) -> None:
         getattr(module, "weight", None)
         for module in (model.get_output_embeddings(), model.get_input_embeddings())
     )
-    if getattr(config, "tie_word_embeddings", False) and head is not embedding:
+    is_tied = getattr(config, "tie_word_embeddings", False)
+    if head is not None and is_tied and head is not embedding:
         raise BackboneError(
             f"embedding and head in {folder} must be equal where config.json has "
             "tie_word_embeddings, got two that differ: set it to false there, or save the model "

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pedro_bench.errors import DataError, TrainingError
+from pedro_bench.errors import BackboneError, DataError, TrainingError
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Batch
 from pedro_bench.protocols.context import PromptContext
@@ -57,6 +57,19 @@ def check_positions(adapted: Adapted, tokens: int) -> None:
             f"a sequence must fit into the {positions} positions of backbone "
             f"{adapted.backbone.name!r}, got {tokens} tokens of prompt and answer{virtual}: shorten "
             "the text or generate fewer tokens."
+        )
+
+
+def require_decoder(backbone: LoadedBackbone) -> None:
+    """Require a backbone that writes text.
+
+    Raises:
+        BackboneError: If it is an encoder.
+    """
+    if backbone.kind != "decoder":
+        raise BackboneError(
+            f"backbone must be a decoder where text is written or ranked, got the {backbone.kind} "
+            f"{backbone.name!r}, which only labels texts."
         )
 
 

@@ -31,6 +31,7 @@ from pedro_bench.evaluation.batches import (
     check_positions,
     evaluating,
     padded,
+    require_decoder,
 )
 from pedro_bench.evaluation.stopping import StopTexts, cut_at_stop
 from pedro_bench.protocols.batch import Encoded
@@ -70,6 +71,7 @@ def generate(
         DataError: If a prompt and its new tokens exceed the backbone's positions.
         TrainingError: If the device runs out of memory.
     """
+    require_decoder(adapted.backbone)
     longest = max((len(prompt.prompt_ids) for prompt in prompts), default=0)
     check_positions(adapted, longest + max_new_tokens)
     tokenizer = adapted.backbone.tokenizer

@@ -1,5 +1,6 @@
 """Predict a split: generate or rank answers, score them with the task's metric.
 
+An encoder labels with its head, whatever the evaluation is.
 With ranking alone the likeliest candidates are the answers. With both, the generated answers are,
 and what the ranked ones score stands beside as `likelihood_<metric>`.
 """
@@ -7,7 +8,7 @@ and what the ranked ones score stands beside as `likelihood_<metric>`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pedro_bench.evaluation.batches import Adapted, Progress
+from pedro_bench.evaluation.batches import Progress
 from pedro_bench.evaluation.config import (
     AnyEvaluation,
     BothConfig,
@@ -15,6 +16,7 @@ from pedro_bench.evaluation.config import (
     LikelihoodConfig,
 )
 from pedro_bench.evaluation.decoding import generate
+from pedro_bench.evaluation.labelling import Labeller, label
 from pedro_bench.evaluation.ranking import Continue, rank
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example, Task
@@ -38,7 +40,7 @@ class Prediction:
 
 
 def predict(
-    adapted: Adapted,
+    adapted: Labeller,
     task: Task,
     examples: Sequence[Example],
     prompts: Sequence[Encoded],
@@ -62,6 +64,10 @@ def predict(
         DataError: If an example has no candidates to rank.
         TrainingError: If the device runs out of memory.
     """
+    if adapted.backbone.kind == "encoder" and task.head is not None:
+        labels = label(adapted, task.head, prompts, batch_size=config.batch_size, progress=progress)
+        said = [task.extract(text, one) for text, one in zip(labels, examples, strict=True)]
+        return Prediction(tuple(labels), tuple(said), task.score(said, examples))
     ranked = None
     if isinstance(config, LikelihoodConfig | BothConfig):
         if continued is None:

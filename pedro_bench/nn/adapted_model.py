@@ -16,10 +16,13 @@ from torch.nn import functional as F
 from pedro_bench.errors import ConfigError, InjectionError
 from pedro_bench.nn import gradient_checkpointing
 from pedro_bench.nn.injection import BackboneInjection
+from pedro_bench.nn.task_head import TaskHead
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import IGNORED, Batch
 from pedro_bench.protocols.context import PromptContext, current_context
+from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Method
+from pedro_bench.protocols.task import Task
 
 _MARK = "_pedro_bench_method"
 
@@ -32,17 +35,18 @@ class AdaptedModel(nn.Module):
     Args:
         backbone: The loaded, frozen backbone. It carries one method at a time.
         method: What to attach.
+        head: What an encoder says of a text; trained with the method and part of the adapter.
 
     Attributes:
         backbone: As given.
         method: As given.
-        adapter: Every trainable parameter and buffer of the method.
+        adapter: Every trainable parameter and buffer of the method, and the head's under `head`.
 
     Raises:
         InjectionError: If the backbone already carries a method, or lacks what this one needs.
     """
 
-    def __init__(self, backbone: LoadedBackbone, method: Method) -> None:
+    def __init__(self, backbone: LoadedBackbone, method: Method, head: Head | None = None) -> None:
         super().__init__()
         carried = getattr(backbone.model, _MARK, None)
         if carried is not None:
@@ -61,11 +65,32 @@ class AdaptedModel(nn.Module):
             backbone.decoder.register_forward_hook(_bind_cache),
         ]
         try:
+            self._head = self._add_head(head)
             method.attach(self._injection)
         except BaseException:
             self.remove()
             raise
         self.adapter = self._injection.adapter
+
+    def _add_head(self, head: Head | None) -> TaskHead | None:
+        if head is None:
+            return None
+        config: Any = self.model.config
+        own: TaskHead = self._injection.add(
+            "head",
+            TaskHead(
+                head,
+                self.backbone.shape.hidden_size,
+                deviation=config.initializer_range,
+                dropout=config.hidden_dropout_prob,
+            ),
+        )
+        return own
+
+    @property
+    def num_head_parameters(self) -> int:
+        """Parameters of the head, which no method counts."""
+        return sum(p.numel() for p in self._head.parameters()) if self._head is not None else 0
 
     def forward(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """Return the summed loss over answer tokens and their number.
@@ -76,12 +101,31 @@ class AdaptedModel(nn.Module):
 
         Returns:
             Sum of the cross-entropy over the answer tokens (float32 scalar, nats) and N (int64 scalar).
+            With a head, the sum over the examples of its loss, and their number.
         """
+        if self._head is not None:
+            codes_B = batch.labels_BT[batch.labels_BT != IGNORED]
+            total = self._head.loss(self.outputs(batch), codes_B, label_smoothing)
+            return total, torch.tensor(len(codes_B), device=total.device)
         logits_NV, labels_N = self.answer_logits(batch)
         loss = F.cross_entropy(
             logits_NV, labels_N, reduction="sum", label_smoothing=label_smoothing
         )
         return loss, torch.tensor(labels_N.numel(), device=loss.device)
+
+    def outputs(self, batch: Batch) -> Tensor:
+        """Return what the head says of each example, (B, C) in float32.
+
+        Raises:
+            InjectionError: If there is no head.
+        """
+        if self._head is None:
+            raise InjectionError(
+                f"backbone {self.backbone.name!r} must have a head to label texts, got none: give "
+                "AdaptedModel the task's head."
+            )
+        outputs_BC: Tensor = self._head(self._hidden(batch))
+        return outputs_BC
 
     def answer_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits that predict each answer token, and these tokens.
@@ -95,18 +139,9 @@ class AdaptedModel(nn.Module):
         return self.backbone.head(hidden_ND), batch.labels_BT[:, 1:][is_answer_BT]
 
     def _hidden(self, batch: Batch) -> Tensor:
-        """Return the decoder's last hidden states (B, T, D) of whole examples, without a cache."""
-        # Causal attention never looks at padding on the right, so the mask can be left out there,
-        # which lets the attention kernel take its faster causal path.
-        mask = None if batch.is_right_padded else batch.attention_mask_BT.long()
-        position_ids = None if mask is None else (mask.cumsum(1) - 1).clamp(min=0)
+        """Return the last hidden states (B, T, D) of whole examples, without a cache."""
         with self.context(batch.prompt_mask_BT).active():
-            output = self.backbone.decoder(
-                input_ids=batch.input_ids_BT,
-                attention_mask=mask,
-                position_ids=position_ids,
-                use_cache=False,
-            )
+            output = self.backbone.decoder(**self.backbone.inputs(batch))
         hidden_BTD: Tensor = output.last_hidden_state
         return hidden_BTD
 
@@ -179,6 +214,22 @@ class AdaptedModel(nn.Module):
         gradient_checkpointing.disable(self.model)
         self.model.eval()
         delattr(self.backbone.model, _MARK)
+
+
+def head_for(backbone: LoadedBackbone, task: Task) -> Head | None:
+    """Return the head that a backbone needs for a task: an encoder one, a decoder none.
+
+    Raises:
+        ConfigError: If an encoder has no head for the task, whose answers are to be written.
+    """
+    if backbone.kind != "encoder":
+        return None
+    if task.head is None:
+        raise ConfigError(
+            f"task must be classification or regression with the encoder backbone={backbone.name}, got "
+            f"{task.name!r}, whose answers are to be written: choose a decoder."
+        )
+    return task.head
 
 
 def _enter_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -87,6 +87,11 @@ def _as_heads(flat: Tensor, own: Tensor) -> Tensor:
     return heads if repeats == 1 else heads.repeat_interleave(repeats, dim=1)
 
 
+def is_causal(site: Site) -> bool:
+    """Return whether an attention module lets no token see those behind it."""
+    return bool(getattr(site.module, "is_causal", True))
+
+
 def cache_argument(site: Site) -> str:
     """Return the name under which an attention module takes the generation's cache."""
     names = inspect.signature(site.module.forward).parameters
@@ -121,16 +126,19 @@ def like(seen: Tensor, mask: Tensor | None) -> Tensor:
     return torch.zeros(seen.shape, dtype=mask.dtype, device=seen.device).masked_fill(~seen, lowest)
 
 
-def seen_by_all(mask: Tensor | None, hidden_BTD: Tensor, num_beside: int) -> Tensor | None:
+def seen_by_all(
+    mask: Tensor | None, hidden_BTD: Tensor, num_beside: int, *, causal: bool = True
+) -> Tensor | None:
     """Return a layer's mask with P columns in front that every token sees.
 
     Args:
         mask: As a layer gets it.
         hidden_BTD: The layer's input, for its length and device.
         num_beside: P.
+        causal: Whether a token sees none behind it; else no mask means that all see all.
     """
     num_tokens = hidden_BTD.shape[1]
-    if mask is None and num_tokens == 1:
+    if mask is None and (num_tokens == 1 or not causal):
         return None
 
     def extend() -> Tensor:

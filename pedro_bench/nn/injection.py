@@ -132,6 +132,10 @@ class BackboneInjection:
         handle = site.module.register_forward_pre_hook(hook, with_kwargs=True)
         self._undo.append(handle.remove)
 
+    def placed(self, tokens_BPD: Tensor, positions_BP: Tensor) -> Tensor:
+        """Return embeddings of virtual tokens as the first layer gets them, of learned positions."""
+        return self._backbone.placed(tokens_BPD, positions_BP)
+
     def on_positions(self, change: Callable[[Tensor], Tensor]) -> None:
         """Call `change` on the positions (B or 1, T) before they become embeddings; its result replaces them.
 

@@ -1,6 +1,6 @@
 """Virtual tokens that pass through the layers from one on, together with the tokens of the batch.
 
-They are put in before a layer and taken out before the last normalisation, so that whoever calls the
+They are put in before a layer and taken out behind the last one, so that whoever calls the
 backbone sees the tokens it passed and no others. In a layer they stand in front in memory, wherever
 their place in the sequence is: positions and masks say that. Their keys and values stand beside the
 cache (`nn/cached_prefix.py`) in the prompt's context.
@@ -19,14 +19,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from pedro_bench.errors import InjectionError
 from pedro_bench.nn.cached_prefix import (
     FreshBeside,
     GivenBeside,
     Pair,
     cache_argument,
     check_attention,
+    is_causal,
     like,
     seen_by_all,
     visible,
@@ -60,7 +61,8 @@ class VirtualTokens:
         self._first_layer = first_layer
         self._after_prompt = after_prompt
         self._make = make
-        self._position_table: Tensor | None = None
+        self._placed: Callable[[Tensor, Tensor], Tensor] | None = None
+        self._is_causal = True
 
     def wire(self, injection: Injection, method_name: str) -> None:
         """Let the tokens pass through the backbone.
@@ -70,12 +72,17 @@ class VirtualTokens:
         """
         attentions = injection.sites(("attention",))
         check_attention(attentions, method_name)
+        self._is_causal = is_causal(attentions[0])
+        if self._after_prompt and not self._is_causal:
+            raise InjectionError(
+                f"method {method_name!r} must put its tokens between prompt and answer, got a backbone that "
+                "reads both directions, whose whole input is the prompt."
+            )
         self._wire_positions(injection)
         injection.on_input(injection.sites(("block",))[self._first_layer], self._put_in)
         for layer, site in enumerate(attentions):
             self._wire_attention(injection, site, layer)
-        last_norm = next(site for site in injection.sites(("norm",)) if site.layer is None)
-        injection.on_input(last_norm, self._take_out)
+        injection.on_output(injection.sites(("block",))[-1], self._take_out)
 
     def _wire_attention(self, injection: Injection, site: Site, layer: int) -> None:
         key, cache = f"virtual tokens/{layer}", cache_argument(site)
@@ -97,8 +104,7 @@ class VirtualTokens:
         if injection.positions != "learned":
             injection.on_positions(self._place)
         elif self._first_layer == 0:
-            table: Any = injection.sites(("positions",))[0].module
-            self._position_table = table.weight
+            self._placed = injection.placed
             injection.on_positions(self._place_learned)
 
     def _place(self, positions_BT: Tensor) -> Tensor:
@@ -133,17 +139,17 @@ class VirtualTokens:
         if not self._is_inserting(context):
             return None
         virtual_BPD = self._make(hidden_BTD, context)
-        if self._position_table is not None:
+        if self._placed is not None:
             positions_BP: Tensor = context.once(_POSITIONS, None, lambda: None)
-            virtual_BPD = virtual_BPD + functional.embedding(positions_BP, self._position_table)
+            virtual_BPD = self._placed(virtual_BPD, positions_BP)
         virtual_BPD = virtual_BPD.to(hidden_BTD.dtype)
         return torch.cat([virtual_BPD, hidden_BTD], dim=1)
 
-    def _take_out(self, hidden_BTD: Tensor) -> Tensor | None:
+    def _take_out(self, _: Tensor, hidden_BTD: Tensor) -> Tensor:
         """Drop the virtual tokens; after the prompt, their last one stands for the last prompt token."""
         context = current_context()
         if not self._is_inserting(context):
-            return None
+            return hidden_BTD
         own_BTD = hidden_BTD[:, self._num_tokens :]
         if not self._after_prompt:
             return own_BTD
@@ -168,7 +174,9 @@ class VirtualTokens:
         if not self._is_inserting(context):
             return {
                 cache_name: GivenBeside(cache, context.state[key]),
-                "attention_mask": seen_by_all(mask, hidden_BTD, self._num_tokens),
+                "attention_mask": seen_by_all(
+                    mask, hidden_BTD, self._num_tokens, causal=self._is_causal
+                ),
             }
 
         def keep(pair: Pair) -> None:
@@ -184,7 +192,10 @@ class VirtualTokens:
     ) -> Tensor | None:
         """Return the mask (B or 1, 1, P + T, P + S) of a forward that the virtual tokens pass with."""
         if mask is None and not self._after_prompt:
-            return None  # memory order is sequence order: plain causal attention still
+            return None  # memory order is sequence order: causal, or everything is seen
+        if not self._is_causal:  # all rows are alike: they leave padding out
+            row = None if mask is None else mask[:, :, :1]
+            return seen_by_all(row, hidden_BTD, self._num_tokens, causal=False)
         num_tokens = hidden_BTD.shape[1] - self._num_tokens
 
         def extend() -> Tensor:

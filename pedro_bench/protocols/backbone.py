@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from pedro_bench.protocols.batch import Batch
+
 LINEAR_ROLES = ("query", "key", "value", "attn_out", "ffn_gate", "ffn_up", "ffn_down")
 """Roles that are linear projections, in the order they act within a layer."""
 
@@ -27,6 +29,9 @@ ROLES = (*LINEAR_ROLES, "block", "attention", "embedding", "norm", "positions")
 normalisations of the residual stream (one and more a layer, and the one outside the layers, whose layer is
 None), `positions` the module that turns positions into embeddings. A family may lack `ffn_gate` and
 `positions`; a method that names several projections then adapts the others."""
+
+KINDS = ("decoder", "encoder")
+"""A decoder writes its answer behind the prompt; an encoder reads a whole text and labels it with a head."""
 
 POSITIONS = ("rotary", "learned", "bias")
 """How a family knows where a token stands: rotary embeddings of queries and keys in every layer, learned
@@ -172,7 +177,7 @@ class LoadedBackbone(ABC):
 
     Attributes:
         name: Name used in records and tables (the YAML's name).
-        model: The Hugging Face causal language model.
+        model: The Hugging Face model.
         tokenizer: Its tokenizer.
         shape: Sizes, as known from the configuration.
         revision: What exactly was loaded (commit of the Hub repository, or a hash of a local folder).
@@ -187,12 +192,25 @@ class LoadedBackbone(ABC):
     @property
     @abstractmethod
     def decoder(self) -> "nn.Module":
-        """The stack of layers without the language-modelling head."""
+        """The stack of layers with their embedding, without a head."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What the model reads and writes, one of KINDS."""
 
     @property
     @abstractmethod
     def positions(self) -> str:
         """How the model knows where a token stands, one of POSITIONS."""
+
+    @abstractmethod
+    def inputs(self, batch: "Batch") -> dict[str, Any]:
+        """Return the arguments with which `decoder` reads a batch of whole examples, without a cache."""
+
+    @abstractmethod
+    def placed(self, tokens_BPD: "Tensor", positions_BP: "Tensor") -> "Tensor":
+        """Return embeddings (B, P, D) of virtual tokens, with learned positions, for the first layer."""
 
     @abstractmethod
     def sites(self, role: str) -> tuple[Site, ...]:

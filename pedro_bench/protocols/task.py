@@ -1,16 +1,20 @@
 """Task: prompt template, answer and metric of one data set; rows in, text out.
 
 A task turns a raw row of the official release into an `Example` (prompt and answer as text), and turns
-generated text back into predictions and scores. Nobody adds a classification head: the answer is text
-produced by the language-modelling head. Nothing here imports torch.
+generated text back into predictions and scores. A decoder has no classification head: the answer is text
+produced by the language-modelling head. Of an encoder, a head gives it (`head.py`).
+Nothing here imports torch.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pedro_bench import checks
+
+if TYPE_CHECKING:
+    from pedro_bench.protocols.head import Head
 
 Row = Mapping[str, Any]
 """One row of a data set, with the official release's field names."""
@@ -177,6 +181,11 @@ class Task(ABC):
     def answers(self) -> tuple[str, ...]:
         """The closed set of answers that all rows share; empty where there is none."""
         return ()
+
+    @property
+    def head(self) -> "Head | None":
+        """What an encoder's head says in this task, or None where the answer is to be written."""
+        return None
 
     def scored_examples(self, examples: Sequence[Example]) -> list[Example]:
         """Return the test split's examples as the official script scores them (as they are)."""

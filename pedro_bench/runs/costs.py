@@ -26,7 +26,7 @@ def adapter_bytes(adapted: AdaptedModel) -> int:
 
 
 def operations(adapted: AdaptedModel, tokens: int = TOKENS) -> int:
-    """Return the operations of a forward pass over a prompt and one answer token, and of that token's logits.
+    """Return the operations of a forward pass over a prompt and one answer token, and of its logits or the head.
 
     Args:
         adapted: The adapted model, in evaluation mode.
@@ -38,7 +38,7 @@ def operations(adapted: AdaptedModel, tokens: int = TOKENS) -> int:
     labels_BT = ids_BT.masked_fill(prompt_BT, IGNORED)
     batch = Batch(ids_BT, torch.ones_like(prompt_BT), prompt_BT, labels_BT, (0,))
     with torch.no_grad(), _Counter() as counter:
-        adapted.answer_logits(batch)
+        adapted(batch)
     total: int = counter.total
     return total
 

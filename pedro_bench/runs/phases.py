@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pedro_bench.data.encoding import Encoding
-from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.adapted_model import AdaptedModel, head_for
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import Phase
@@ -74,11 +74,12 @@ def train_phases(run: Run) -> Trained:
 
     The backbone is left with the last phase's method in it; if training fails, with none.
     """
+    head = head_for(run.backbone, run.settings.task)
     method, results, phases = run.settings.method, list[TrainResult](), list[Phase]()
     while True:
         number = len(results)
         seed_torch(run.seed, "init", number)
-        adapted = AdaptedModel(run.backbone, method)
+        adapted = AdaptedModel(run.backbone, method, head)
         try:
             first_step = sum(result.steps for result in results)
             tracker = _Continued(run.tracker, first_step)

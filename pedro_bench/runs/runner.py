@@ -20,11 +20,13 @@ from pedro_bench import files, records
 from pedro_bench.data.encoding import Encoding, continuation_ids
 from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import Splits, load_splits, with_fewer_test_rows
+from pedro_bench.data.text_pairs import encode_pairs
 from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError
 from pedro_bench.evaluation.prediction import predict
-from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.adapted_model import AdaptedModel, head_for
 from pedro_bench.nn.sharding import shard
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
+from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
@@ -74,7 +76,10 @@ def run_seeds(
             several processes, also if a run failed in a way that the others may not have met.
     """
     prepared = _prepare(settings, check)
-    AdaptedModel(prepared.backbone, settings.method).remove()  # what cannot be attached raises here
+    head = head_for(prepared.backbone, settings.task)
+    AdaptedModel(
+        prepared.backbone, settings.method, head
+    ).remove()  # what cannot be attached raises
     for seed, path in due:
         yield _run_seed(prepared, seed, path).as_dict()
         if prepared.backbone.fingerprint() != prepared.fingerprint:
@@ -92,10 +97,16 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     scoring = settings.task.scoring_notes(splits["test"].examples)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
+    head = head_for(backbone, settings.task)
     cache = Path(settings.output_dir) / "cache" / "encodings"
     encodings = {}
     for name in ("train", "dev", "test"):
         try:
+            if head is not None:
+                encodings[name] = encode_pairs(
+                    backbone.tokenizer, splits[name].examples, head, max_length=settings.max_tokens
+                )
+                continue
             room = _room(settings, backbone, splits) if name == "test" else 0
             limits = Limits(settings.max_tokens, name != "test", room)
             encodings[name] = encode_cached(
@@ -107,16 +118,18 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     if settings.evaluation.forgetting is not None:
         size = settings.evaluation.batch_size
         text = PlainText(settings.evaluation.forgetting, backbone, settings.max_tokens, size)
-    bare = _bare_operations(backbone, settings.max_tokens) if num_shares() == 1 else None
+    bare = _bare_operations(backbone, head, settings.max_tokens) if num_shares() == 1 else None
     return _Prepared(
         settings, backbone, fingerprint, splits, scoring, encodings, device, check, text, bare
     )
 
 
-def _bare_operations(backbone: LoadedBackbone, max_tokens: int) -> tuple[int, int]:
+def _bare_operations(
+    backbone: LoadedBackbone, head: Head | None, max_tokens: int
+) -> tuple[int, int]:
     """Return the tokens of a prompt, and the operations of the bare backbone's pass over it."""
     tokens = max(1, min(costs.TOKENS, max_tokens - 1))
-    bare = AdaptedModel(backbone, Unchanged(name="none", label="none"))
+    bare = AdaptedModel(backbone, Unchanged(name="none", label="none"), head)
     try:
         return tokens, costs.operations(bare, tokens)
     finally:
@@ -223,7 +236,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
         metrics={"dev": {"loss": result.best_dev_loss}, "test": dict(found.scores)},
         forgetting=prepared.text.measured(adapted) if prepared.text is not None else None,
         operations=_operations(prepared, adapted),
-        parameters=_parameters(adapted.method, prepared.backbone),
+        parameters=_parameters(adapted.method, prepared.backbone, adapted.num_head_parameters),
         predictions={
             "path": predictions.relative_to(path.parent).as_posix(),
             "sha256": hashlib.sha256(content.encode()).hexdigest(),
@@ -267,13 +280,20 @@ def _running(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
     )
 
 
-def _parameters(method: Method, backbone: LoadedBackbone) -> dict[str, int]:
-    """Return a record's ledger of one method: after a search, that of the method it found."""
+def _parameters(
+    method: Method, backbone: LoadedBackbone, num_head_parameters: int = 0
+) -> dict[str, int]:
+    """Return a record's ledger of one method: after a search, that of the method it found.
+
+    The trained head of an encoder, which the papers do not count, stands apart.
+    """
     count = method.count(backbone.shape)
+    head = {"head": num_head_parameters} if num_head_parameters else {}
     return {
         "matrices": count.matrices,
         "trainable": count.trainable,
         "total": backbone.shape.num_parameters,
+        **head,
     }
 
 

@@ -16,7 +16,7 @@ from pedro_bench.data.prompt import example_of, templates_of
 from pedro_bench.errors import BackboneError, RecordError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
-from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.adapted_model import AdaptedModel, head_for
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.records import RunRecord
@@ -161,7 +161,8 @@ def load_run(
     saved = read_saved(path)
     config = dict(saved.state["config"])
     method = build_group("method", saved.state["method"])
-    adapted = AdaptedModel(load_backbone(saved, device, backbone), method)
+    loaded = load_backbone(saved, device, backbone)
+    adapted = AdaptedModel(loaded, method, head_for(loaded, build_group("task", config["task"])))
     adapted.load_adapter_state(saved.tensors["adapter"])
     adapted.eval()
     return SavedRun(adapted, config, decoding)

@@ -104,6 +104,10 @@ class _TenantInjection:
         """As for one adapter."""
         self._injection.on_arguments(site, change)
 
+    def placed(self, tokens_BPD: Tensor, positions_BP: Tensor) -> Tensor:
+        """As for one adapter."""
+        return self._injection.placed(tokens_BPD, positions_BP)
+
     def on_positions(self, change: Callable[[Tensor], Tensor]) -> None:
         """As for one adapter."""
         self._injection.on_positions(change)

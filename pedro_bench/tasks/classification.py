@@ -17,6 +17,7 @@ from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError
 from pedro_bench.metrics.classification import accuracy, check_lengths, f1, invalid
 from pedro_bench.metrics.correlation import matthews
+from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.task import Example, Metric, Row
 
 METRICS: Mapping[str, Metric] = {"acc": accuracy, "f1": f1, "matthews": matthews}
@@ -105,6 +106,11 @@ class Classification(PromptedTask):
     def answers(self) -> tuple[str, ...]:
         """The label words."""
         return self.label_words
+
+    @property
+    def head(self) -> Head:
+        """One output for each label word."""
+        return Head(labels=self.label_words)
 
     def _label_word(self, row: Row) -> str:
         value, text = label_of(row, self.label_field, self.aliases)

@@ -22,6 +22,7 @@ from pedro_bench.data.prompted import PromptedTask
 from pedro_bench.errors import ConfigError
 from pedro_bench.metrics.classification import check_lengths
 from pedro_bench.metrics.correlation import pearson, spearman
+from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.task import Example, Metric, Row
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -90,6 +91,11 @@ class Regression(PromptedTask):
     def answers(self) -> tuple[str, ...]:
         """The numbers of the grid."""
         return self.grid
+
+    @property
+    def head(self) -> Head:
+        """One output, the number itself."""
+        return Head(least=self.least, most=self.most)
 
     def example(self, row: Row) -> Example:
         """Fill in the prompt; the answer is rounded, the gold is the official value."""

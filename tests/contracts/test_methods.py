@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from pedro_bench.errors import ContextError, InjectionError
 from pedro_bench.nn import gradient_checkpointing
 from pedro_bench.nn.adapted_model import AdaptedModel
-from tests.tiny import CONFIGS, METHOD_NAMES, build_method, pad_left
+from tests.tiny import CONFIGS, ENCODERS, METHOD_NAMES, build_method, pad_left
 
 FAMILIES = [
     name if name in ("llama", "gemma") else pytest.param(name, marks=pytest.mark.slow)
     for name in CONFIGS
+    if name not in ENCODERS
 ]
 """All methods on all families: those with Llama's layers always, the others in the slow run."""
 
@@ -42,6 +43,10 @@ def adapt(backbone: Any, name: str, seed: int = 1) -> AdaptedModel:
         searched.remove()
         method = method.following(searched.adapter)
         torch.manual_seed(seed)
+    if not backbone.sites("positions") and method.num_positions:
+        with pytest.raises(InjectionError, match="must move positions on, which a bias of the"):
+            AdaptedModel(backbone, method)
+        pytest.skip("the backbone knows positions by a bias of the scores alone")
     return AdaptedModel(backbone, method)
 
 

@@ -98,16 +98,19 @@ class PrefixTuning(Method):
 
 def _wire(injection: Injection, site: Site, order: int, num_virtual_tokens: int) -> None:
     """Let an attention module see its part of the prefix."""
-    from pedro_bench.nn.cached_prefix import GivenBeside, cache_argument, seen_by_all
+    from pedro_bench.nn.cached_prefix import GivenBeside, cache_argument, is_causal, seen_by_all
 
-    cache = cache_argument(site)
+    cache, causal = cache_argument(site), is_causal(site)
 
     def give_prefix(arguments: Mapping[str, Any]) -> dict[str, Any]:
         keys_BPO, values_BPO = current_context().state[_KEY][2 * order : 2 * order + 2]
         return {
             cache: GivenBeside(arguments.get(cache), (keys_BPO, values_BPO)),
             "attention_mask": seen_by_all(
-                arguments["attention_mask"], arguments["hidden_states"], num_virtual_tokens
+                arguments["attention_mask"],
+                arguments["hidden_states"],
+                num_virtual_tokens,
+                causal=causal,
             ),
         }
 

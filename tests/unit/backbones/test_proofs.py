@@ -263,3 +263,19 @@ def test_a_tokenizer_with_ids_beyond_the_embedding_is_refused(
         BackboneError, match=rf"at most .*64 tokens, .* got {token_id + 1}: .*added"
     ):
         load(folder)
+
+
+def test_old_constant_buffers_are_accepted_and_others_refused(tmp_path: Path) -> None:
+    """GPT-2's causal mask and the number for minus infinity, which old checkpoints hold for each layer."""
+    from safetensors.torch import load_file, save_file
+
+    folder = save_tiny(tmp_path / "gpt2", "gpt2")
+    file = folder / "model.safetensors"
+    mask, lowest = "transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias"
+    before, state = load(folder).fingerprint(), load_file(file)
+    whole = torch.ones(1, 1, 256, 256, dtype=torch.uint8).tril()
+    save_file({**state, mask: whole, lowest: torch.tensor(-1e4)}, file, {"format": "pt"})
+    assert load(folder).fingerprint() == before
+    save_file({**state, mask: torch.ones_like(whole)}, file, {"format": "pt"})
+    with pytest.raises(BackboneError, match=rf"must be used .*got {mask} \(1 unused\)"):
+        load(folder)
