@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def sample(paths: Sequence[Path], number: int) -> list[Path]:
     return spread[:number]
 
 
-def verify(paths: Sequence[Path], log: Path, reference: Path | None) -> Iterator[dict[str, Any]]:
+def verify(
+    paths: Sequence[Path], log: Path, reference: Path | None, workers: int = 1
+) -> Iterator[dict[str, Any]]:
     """Run each record's configuration anew and yield what agreed; what the log proves is not run again.
 
     Args:
@@ -96,23 +99,27 @@ def verify(paths: Sequence[Path], log: Path, reference: Path | None) -> Iterator
         log: JSON lines, one a record; a later one counts.
         reference: A checkout of the code that made the records. Where this kind of processor gives other
             numbers than the record's, its numbers here are what the present code must give.
+        workers: How many records are verified side by side, at least 1.
     """
     known = _logged(log)
-    for path in paths:
+    log.parent.mkdir(parents=True, exist_ok=True)
+
+    def verified(path: Path) -> dict[str, Any]:
         name = f"{path.parent.name}/{path.stem}"
         if name in known and (agrees(known[name]) or reference is None):
-            yield known[name]
-            continue
+            return known[name]
         old = records.read(path)
         new = _run(path, REPOSITORY)
         found = {"record": name, "against": "record", **_compared(new, old.as_dict())}
         if not agrees(found) and reference is not None:
             theirs = _run(path, reference)
             found = {"record": name, "against": "reference", **_compared(new, theirs)}
-        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(found) + "\n")
-        yield found
+        return found
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(verified, paths)
 
 
 def agrees(found: Mapping[str, Any]) -> bool:
@@ -191,6 +198,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--log", type=Path, default=Path("outputs/verified.jsonl"))
     parser.add_argument("--verify", type=int, default=0, metavar="RUNS")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--made-with", nargs="*", default=[], metavar="COMPONENT=VERSION")
     parser.add_argument("--reference", type=Path, metavar="CHECKOUT")
@@ -200,7 +208,7 @@ def main() -> int:
     paths = [
         path for path in records.find(given.results) if records.read(path).status == "finished"
     ]
-    for found in verify(sample(paths, given.verify), given.log, given.reference):
+    for found in verify(sample(paths, given.verify), given.log, given.reference, given.workers):
         print(json.dumps(found), flush=True)
     logged = _logged(given.log)
     wrong = [name for name, one in logged.items() if not agrees(one)]

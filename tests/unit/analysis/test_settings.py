@@ -1,6 +1,5 @@
 """What tells rows apart, against what the key of a run holds."""
 
-import json
 from dataclasses import fields
 from itertools import product
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.utils import get_class
 
+from pedro_bench import records
 from pedro_bench.analysis.settings import (
     EARLIER,
     NOT_IN_KEY,
@@ -77,8 +77,10 @@ def test_settings_are_flat_and_in_one_spelling():
 
 def test_of_settings_that_committed_records_lack_it_is_known_what_was_in_force():
     lacking: dict[str, set[str]] = {}
-    for path in sorted(RECORDS.glob("*/*--seed0.json")):
-        config = json.loads(path.read_text())["config"]
+    paths = [path for path in records.find(RECORDS.parent) if path.stem.endswith("--seed0")]
+    assert len(paths) >= 130
+    for path in paths:
+        config = records.read(path).config
         lacking.setdefault("trainer", set()).update(TRAINER - set(config["trainer"]))
         for group in (config["method"], config["evaluation"]):
             now = {part.name for part in fields(get_class(group["_target_"]))}
