@@ -175,10 +175,10 @@ def rekey(path: Path, results: Path, made_with: Mapping[str, int]) -> str | None
     )
     predictions = None
     if old.predictions is not None:
-        content = records.read_predictions(path)
         target = records.predictions_path(place)
-        files.write_bytes(target, content)
         predictions = {**old.predictions, "path": target.relative_to(place.parent).as_posix()}
+        if records.predictions_path(path).is_file():  # of trials they are not kept
+            files.write_bytes(target, records.read_predictions(path))
     new = old.changed(
         key=key,
         versions=used,
