@@ -41,11 +41,13 @@ _COUNTS: Mapping[str, Callable[[Run], Any]] = {
     "trainable": lambda run: run.parameters.get("trainable"),
     "peak_bytes": attrgetter("memory.peak_bytes"),
     "adapter_bytes": attrgetter("memory.adapter_bytes"),
+    "method_operations": attrgetter("method_operations"),
 }
 _NUMBERS: Mapping[str, Callable[[Run], Any]] = {
     "train_seconds": attrgetter("timing.train_seconds"),
     "test_seconds": attrgetter("timing.test_seconds"),
     "train_tokens_per_second": attrgetter("timing.tokens_per_second"),
+    "forgotten": attrgetter("forgotten"),
 }
 _PLACES = ("environment.device", "environment.device_name", "key", "path", "environment.commit",
            "started", "error", "shown")  # fmt: skip
@@ -75,6 +77,8 @@ def results(folder: str | Path = "results", suites: Sequence[str] = ()) -> pd.Da
         acc, f1, …: Every metric of the test split; one with the name of another column is `test_<name>`.
         matrices, trainable: Entries that the papers count as parameters; all that the optimiser updates.
         train_seconds, test_seconds, train_tokens_per_second, peak_bytes, adapter_bytes: What it cost.
+        method_operations: Floating-point operations that the method adds to a pass over a prompt.
+        forgotten: Rise of the loss on plain text, in nats a token.
         device, device_name, key, path, commit, dirty, started: Where it comes from.
         shown: Whether tables show it: it finished, and no newer run replaces it. Medians over
             `frame[frame.shown]` are those of the tables.

@@ -85,6 +85,8 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
     history: msgspec.Raw = msgspec.Raw()
     best_step: int | None = None
     metrics: dict[str, dict[str, float]] = {}
+    forgetting: dict[str, float] | None = None
+    operations: dict[str, int] | None = None
     predictions: dict[str, str] | None = None
     timing: Timing = Timing()
     memory: Memory = Memory()
@@ -114,6 +116,16 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
     def score(self) -> float | None:
         """The main metric on the test split, None where the run is not finished."""
         return self.scores.get(self.main_metric)
+
+    @property
+    def forgotten(self) -> float | None:
+        """Rise of the loss on plain text in nats a token, None where it was not measured."""
+        return (self.forgetting or {}).get("rise")
+
+    @property
+    def method_operations(self) -> int | None:
+        """Operations that the method adds to a pass over a prompt, None where they were not counted."""
+        return (self.operations or {}).get("method")
 
     @property
     def stem(self) -> str:

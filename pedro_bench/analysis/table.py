@@ -29,13 +29,15 @@ COSTS: Mapping[str, tuple[Callable[[Run], Any], Callable[[Sequence[float]], floa
     "train_tokens_per_second": (attrgetter("timing.tokens_per_second"), median),
     "peak_bytes": (attrgetter("memory.peak_bytes"), max),
     "adapter_bytes": (attrgetter("memory.adapter_bytes"), max),
+    "method_operations": (attrgetter("method_operations"), max),
+    "forgotten": (attrgetter("forgotten"), median),
 }
 """What runs cost -> where it is in a run, and what is shown of several runs."""
 
 _COMMIT = attrgetter("environment.commit")
 _COUNTS = frozenset({
     "matrices", "trainable", "interval_examples", "place", "examples_from_best", "peak_bytes",
-    "adapter_bytes",
+    "adapter_bytes", "method_operations",
 })  # fmt: skip
 
 

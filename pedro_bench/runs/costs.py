@@ -26,7 +26,7 @@ def adapter_bytes(adapted: AdaptedModel) -> int:
 
 
 def operations(adapted: AdaptedModel, tokens: int = TOKENS) -> int:
-    """Return the operations of a forward pass over a prompt and one answer token, and of its logits or the head.
+    """Return the operations of a forward pass over a prompt and one answer token, the head's included.
 
     Args:
         adapted: The adapted model, in evaluation mode.
