@@ -261,10 +261,11 @@ def _published(table: Table, of: str) -> Grid:
 
 def cost_grid(table: Table, of: str) -> Grid:
     """Return what a run of each row costs."""
-    header = ("Method", "Train time", "Tokens/s", "Peak memory", "Adapter size")
+    header = ("Method", *COST_HEADINGS)
     note = (
-        f"Median over the row's tasks and {table.over}; of memory and size the greatest. Times depend on the "
-        "device and on what else it did."
+        f"Median over the row's tasks and {table.over}; of memory, size and operations the greatest. Times "
+        "depend on the device and on what else it did. Operations are what the method adds to a pass over a "
+        "prompt; forgotten is the rise of the loss on plain text in nats a token."
     )
     return Grid(
         f"What a run costs, {of}.",
@@ -274,9 +275,12 @@ def cost_grid(table: Table, of: str) -> Grid:
     )
 
 
-def cost_texts(costs: dict[str, float | None]) -> tuple[str, str, str, str]:
-    """Return train time, tokens a second, peak memory and adapter size for people."""
-    seconds, speed, peak, size = costs.values()
+COST_HEADINGS = ("Train time", "Tokens/s", "Peak memory", "Adapter size", "Operations", "Forgotten")
+
+
+def cost_texts(costs: dict[str, float | None]) -> tuple[str, ...]:
+    """Return what stands under COST_HEADINGS, for people."""
+    seconds, speed, peak, size, operations, forgotten = costs.values()
     time = (
         MISSING
         if seconds is None
@@ -284,7 +288,14 @@ def cost_texts(costs: dict[str, float | None]) -> tuple[str, str, str, str]:
         if seconds < 600
         else f"{seconds / 60:.0f} min"
     )
-    return time, MISSING if speed is None else f"{speed:,.0f}", size_text(peak), size_text(size)
+    return (
+        time,
+        MISSING if speed is None else f"{speed:,.0f}",
+        size_text(peak),
+        size_text(size),
+        MISSING if operations is None else f"{operations:.3g}",
+        MISSING if forgotten is None else f"{forgotten:+.3f}",
+    )
 
 
 def size_text(size: float | None) -> str:

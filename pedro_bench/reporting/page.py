@@ -22,7 +22,15 @@ from pedro_bench.analysis.series import PARAMETERS, SPEED, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
 from pedro_bench.reporting.drawing import inline, swatch
 from pedro_bench.reporting.figures import draw_curves, draw_points
-from pedro_bench.reporting.grids import LEGEND, amount, cost_texts, differs, grids, label_of
+from pedro_bench.reporting.grids import (
+    COST_HEADINGS,
+    LEGEND,
+    amount,
+    cost_texts,
+    differs,
+    grids,
+    label_of,
+)
 from pedro_bench.reporting.notes import caption, device_of, missing, notes
 
 FOLDER = Path(__file__).parent / "page_files"
@@ -65,6 +73,7 @@ def page(tables: Sequence[Table], command: Command) -> str:
         grids=lambda table: grids(table)[1:],
         trace=partial(_trace, command),
         **{one.__name__: one for one in (amount, caption, cost_texts, differs, missing, notes)},
+        COST_HEADINGS=COST_HEADINGS,
         label_of=lambda line: label_of(line).plain,
         words=_words,
         legend=LEGEND,
@@ -125,12 +134,11 @@ def _trace(command: Command, line: Line, cell: Cell) -> dict[str, Any] | None:
     runs = cell.scored
     if not runs:
         return None
-    names = ("Train time", "Tokens/s", "Peak memory", "Adapter size")
     facts = [
         ("Key", runs[0].key),
         ("Commit", ", ".join(dict.fromkeys(run.environment.commit or "not known" for run in runs))),
         ("Device", ", ".join(dict.fromkeys(map(device_of, runs)))),
-        *zip(names, cost_texts(costs_of(runs)), strict=True),
+        *zip(COST_HEADINGS, cost_texts(costs_of(runs)), strict=True),
     ]
     if cell.interval:
         interval = f"{cell.interval.low:.2f} to {cell.interval.high:.2f}"
