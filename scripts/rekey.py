@@ -187,6 +187,10 @@ def rekey(path: Path, results: Path, made_with: Mapping[str, int]) -> str | None
         notes=[*old.notes, NOTE.format(old=old.key)],
     )
     records.write(new, results)
+    for own in path.parent.glob(
+        f"*/{path.stem}.json"
+    ):  # what else is kept of a run, such as activations
+        own.rename(own.with_stem(place.stem))
     for stale in (path, records.predictions_path(path)):
         stale.unlink(missing_ok=True)
     return key

@@ -38,8 +38,12 @@ EARLIER: Mapping[str, Mapping[str, Any]] = {
         "eval_rows": None,
     },
     "evaluation": {"test_rows": None},
-    "pedro_bench.evaluation.config.EvaluationConfig": {"no_repeat_ngram_size": 0},
-    "pedro_bench.evaluation.config.BothConfig": {"no_repeat_ngram_size": 0},
+    "pedro_bench.evaluation.config.EvaluationConfig": {
+        "no_repeat_ngram_size": 0,
+        "test_rows": None,
+    },
+    "pedro_bench.evaluation.config.BothConfig": {"no_repeat_ngram_size": 0, "test_rows": None},
+    "pedro_bench.evaluation.config.LikelihoodConfig": {"test_rows": None},
     "pedro_bench.methods.ssp.Ssp": {"alpha": 1.0},
 }
 """Group or class -> settings that came after the first records -> what was in force before them."""

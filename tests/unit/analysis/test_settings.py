@@ -34,7 +34,9 @@ BEFORE = {
 }
 """What records had that lack these settings."""
 
-BEFORE_NULL = {"trainer.warmup_steps": None, "trainer.eval_every_epochs": None}
+BEFORE_NULL = dict.fromkeys(
+    ("trainer.warmup_steps", "trainer.eval_every_epochs", "trainer.eval_rows")
+)
 """The same of settings that were not in force."""
 
 
