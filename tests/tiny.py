@@ -79,6 +79,19 @@ def _encoder(**changes: Any) -> dict[str, Any]:
     return {**own, **changes}
 
 
+def _t5(**changes: Any) -> dict[str, Any]:
+    sizes = {
+        "vocab_size": 64,
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 48,
+        "num_layers": 2,
+        "num_heads": 4,
+    }
+    tokens = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0}
+    return {"model_type": "t5", **sizes, **tokens, **changes}
+
+
 CONFIGS: dict[str, dict[str, Any]] = {
     "llama": _decoder(model_type="llama"),
     "gemma": _decoder(model_type="gemma", head_dim=16, num_key_value_heads=1),
@@ -96,6 +109,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gpt_neox": _decoder(model_type="gpt_neox", use_parallel_residual=True),
     "bert": _encoder(model_type="bert", max_position_embeddings=256),
     "roberta": _encoder(model_type="roberta", max_position_embeddings=257, type_vocab_size=1),
+    "t5": _t5(feed_forward_proj="relu", tie_word_embeddings=True),
+    "t5_gated": _t5(feed_forward_proj="gated-gelu", tie_word_embeddings=False),
     "falcon": _falcon(multi_query=True, parallel_attn=True, bias=False),
     "falcon_grouped": _falcon(new_decoder_architecture=True, num_kv_heads=2),
     "falcon_alibi": _falcon(multi_query=False, parallel_attn=False, alibi=True, bias=True),
@@ -107,6 +122,10 @@ ENCODERS = {"bert": "AutoModelForPreTraining", "roberta": "AutoModelForMaskedLM"
 """Tiny encoders, and Transformers' class that saves them with the heads they were pretrained with."""
 
 
+SEQ2SEQ = ("t5", "t5_gated")
+"""Tiny encoder-decoders."""
+
+
 def save_tiny(folder: Path, name: str = "llama", **changes: Any) -> Path:
     """Save a tiny random model and its tokenizer in the real format; return the folder."""
     import torch
@@ -114,7 +133,8 @@ def save_tiny(folder: Path, name: str = "llama", **changes: Any) -> Path:
     from transformers import AutoConfig
 
     torch.manual_seed(0)
-    model_class = getattr(transformers, ENCODERS.get(name, "AutoModelForCausalLM"))
+    seq2seq = dict.fromkeys(SEQ2SEQ, "AutoModelForSeq2SeqLM")
+    model_class = getattr(transformers, (ENCODERS | seq2seq).get(name, "AutoModelForCausalLM"))
     model = model_class.from_config(AutoConfig.for_model(**{**CONFIGS[name], **changes}))
     with torch.no_grad():
         for path, parameter in model.named_parameters():

@@ -103,6 +103,22 @@ class Family(ABC):
             getattr(config, "rope_parameters", None),
         )
 
+    def stacks(self, model: Any) -> "tuple[nn.Module, ...]":
+        """Return all stacks of layers; an encoder-decoder has a second, which writes the answer."""
+        return (self.stack(model),)
+
+    def prompt(
+        self, ids_BT: "Tensor", mask_BT: "Tensor", tokenizer: Any
+    ) -> "tuple[Tensor, Tensor]":
+        """Return prompts (ids and mask, both (B, T)) as the first stack reads them."""
+        return ids_BT, mask_BT
+
+    def states(self, model: Any, batch: "Batch", tokenizer: Any) -> "Tensor":
+        """Return the last hidden states (B, T, D) of whole examples; position t - 1 predicts label t."""
+        inputs = self.inputs(batch, model.config.get_text_config(decoder=True), tokenizer)
+        hidden_BTD: Tensor = self.stack(model)(**inputs).last_hidden_state
+        return hidden_BTD
+
     def inputs(self, batch: "Batch", config: Any, tokenizer: Any) -> dict[str, Any]:
         """Return the arguments with which the stack reads a batch of whole examples, without a cache.
 

@@ -63,9 +63,18 @@ class LoadedModel(LoadedBackbone):
         """What the model reads and writes."""
         return self.family.kind
 
-    def inputs(self, batch: Batch) -> dict[str, Any]:
-        """Return the arguments with which `decoder` reads a batch of whole examples."""
-        return self.family.inputs(batch, text_config(self.model), self.tokenizer)
+    @property
+    def stacks(self) -> tuple[nn.Module, ...]:
+        """All stacks of layers, the one that reads the prompt first."""
+        return self.family.stacks(self.model)
+
+    def prompt(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return prompts (ids and mask, both (B, T)) as the first stack reads them."""
+        return self.family.prompt(ids_BT, mask_BT, self.tokenizer)
+
+    def states(self, batch: Batch) -> Tensor:
+        """Return the last hidden states (B, T, D) of whole examples; position t - 1 predicts label t."""
+        return self.family.states(self.model, batch, self.tokenizer)
 
     def placed(self, tokens_BPD: Tensor, positions_BP: Tensor) -> Tensor:
         """Return embeddings of virtual tokens as the first layer gets them, of learned positions."""
@@ -164,8 +173,8 @@ def find_sites(model: Any, source: str) -> dict[str, tuple[Site, ...]]:
             sites[role].append(Site(role, layer, paths[id(module)], module, 0, outputs))
 
     add("embedding", None, embedding, hidden)
-    blocks: Any = child(decoder, family.layers)
-    for layer, block in enumerate(blocks):
+    stacks: Any = [child(stack, family.layers) for stack in family.stacks(model)]
+    for layer, block in enumerate(block for stack in stacks for block in stack):
         add("block", layer, block, hidden)
         projections = _projections(model, family, block, layer, source)
         for role, place in projections.items():

@@ -148,7 +148,7 @@ def load_tokenizer(folder: Path, shape: BackboneShape) -> Any:
             f"{folder} must hold a tokenizer that Transformers can load, got: "
             f"{in_one_line(error)}; set backbone.tokenizer_path=<folder>."
         ) from error
-    if family_of(shape.family).kind == "decoder" and tokenizer.eos_token_id is None:
+    if family_of(shape.family).kind != "encoder" and tokenizer.eos_token_id is None:
         raise BackboneError(
             f"the tokenizer in {folder} must have an end-of-sequence token, got none: every "
             "answer ends with it."

@@ -151,9 +151,14 @@ def prove_head(loaded: LoadedModel) -> None:
     if loaded.kind == "encoder":
         _refuse_infinite(loaded, loaded.model(input_ids=ids_BT).last_hidden_state, "hidden states")
         return
-    expected_TV = loaded.model(input_ids=ids_BT, use_cache=False).logits[0].float()
+    given: dict[str, Any] = {"input_ids": ids_BT, "use_cache": False}
+    written = dict(given)
+    if loaded.kind == "encoder_decoder":
+        written |= {"encoder_hidden_states": loaded.stacks[0](input_ids=ids_BT)[0]}
+        given |= {"decoder_input_ids": ids_BT}
+    expected_TV = loaded.model(**given).logits[0].float()
     _refuse_infinite(loaded, expected_TV, "logits")
-    hidden_TD = loaded.decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
+    hidden_TD = loaded.decoder(**written).last_hidden_state[0]
     error = (loaded.head(hidden_TD) - expected_TV).abs().max()
     bound = _HEAD_TOLERANCE[loaded.model.dtype] * max(1.0, float(expected_TV.abs().max()))
     if not float(error) <= bound:

@@ -66,9 +66,9 @@ def require_decoder(backbone: LoadedBackbone) -> None:
     Raises:
         BackboneError: If it is an encoder.
     """
-    if backbone.kind != "decoder":
+    if backbone.kind == "encoder":
         raise BackboneError(
-            f"backbone must be a decoder where text is written or ranked, got the {backbone.kind} "
+            "backbone must be a decoder or an encoder-decoder where text is written, got the encoder "
             f"{backbone.name!r}, which only labels texts."
         )
 

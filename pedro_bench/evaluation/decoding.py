@@ -76,6 +76,9 @@ def generate(
     check_positions(adapted, longest + max_new_tokens)
     tokenizer = adapted.backbone.tokenizer
     settings = _settings(tokenizer, num_beams, max_new_tokens, length_penalty)
+    settings.decoder_start_token_id = getattr(
+        adapted.backbone.model.config, "decoder_start_token_id", None
+    )
     texts = [""] * len(prompts)
     done = 0
     with evaluating(adapted, batch_size), _without_own_settings(adapted.backbone.model):
@@ -104,6 +107,8 @@ def _generate_batch(
 ) -> list[list[int]]:
     """Return the new tokens of each prompt, end-of-sequence and padding included."""
     backbone = adapted.backbone
+    if backbone.kind == "encoder_decoder":
+        return _answer_batch(adapted, prompts, settings, stop, no_repeat_ngram_size)
     ids_BT, mask_BT = padded(prompts, int(settings.pad_token_id), left=True, device=backbone.device)
     positions_BT = (mask_BT.long().cumsum(1) - 1).clamp(min=0)
     with adapted.context(mask_BT).active() as context:
@@ -127,6 +132,36 @@ def _generate_batch(
             input_ids=ids_BT, position_ids=positions_BT, generation_config=settings, **given
         )
     return output_BT[:, ids_BT.shape[1] :].tolist()  # type: ignore[no-any-return]
+
+
+def _answer_batch(
+    adapted: Adapted,
+    prompts: Sequence[Sequence[int]],
+    settings: GenerationConfig,
+    stop: Sequence[str],
+    no_repeat_ngram_size: int,
+) -> list[list[int]]:
+    """As `_generate_batch`, of an encoder-decoder: the encoder reads each prompt once, whatever the beams."""
+    backbone = adapted.backbone
+    rows = padded(prompts, int(settings.pad_token_id), left=False, device=backbone.device)
+    ids_BT, mask_BT = backbone.prompt(*rows)
+    rules: list[LogitsProcessor] = []
+    if no_repeat_ngram_size:
+        rules.append(NoRepeatNGramLogitsProcessor(no_repeat_ngram_size))
+    given: dict[str, Any] = {"logits_processor": LogitsProcessorList(rules)}
+    if stop and settings.num_beams == 1:
+        given["stopping_criteria"] = StoppingCriteriaList([StopTexts(backbone.tokenizer, 1, stop)])
+    with adapted.context(mask_BT).active() as context:
+        encoded = backbone.stacks[0](input_ids=ids_BT, attention_mask=mask_BT.long())
+        if settings.num_beams > 1:
+            context.expand(settings.num_beams)
+        output_BT = backbone.model.generate(
+            encoder_outputs=encoded,
+            attention_mask=mask_BT.long(),
+            generation_config=settings,
+            **given,
+        )
+    return output_BT[:, 1:].tolist()  # type: ignore[no-any-return]
 
 
 class NoRepeatNGrams(LogitsProcessor):  # type: ignore[misc]  # the base class is Any to the checker

@@ -132,11 +132,10 @@ def _wire(injection: Injection, block: Site, sites: list[Site], generator: "nn.M
 
     def make_vectors(hidden_BTD: "Tensor") -> None:
         context = current_context()
-        if context.stage == "prompt":
-            vectors = generator(hidden_BTD, context)
-            context.state[key] = tuple(vector_BO.unsqueeze(1) for vector_BO in vectors)
+        vectors = generator(hidden_BTD, context)
+        context.state[key] = tuple(vector_BO.unsqueeze(1) for vector_BO in vectors)
 
-    injection.on_input(block, make_vectors)
+    injection.on_prompt(block, make_vectors)
     for position, site in enumerate(sites):
 
         def modify(_: "Tensor", output_BTO: "Tensor", position: int = position) -> "Tensor":

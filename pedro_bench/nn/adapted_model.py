@@ -60,10 +60,14 @@ class AdaptedModel(nn.Module):
         self._injection = BackboneInjection(backbone, method.name)
         self._removed = False
         setattr(backbone.model, _MARK, method.name)
+        reader, *writers = backbone.stacks
         self._handles = [
-            backbone.decoder.register_forward_pre_hook(_enter_forward, with_kwargs=True),
-            backbone.decoder.register_forward_hook(_bind_cache),
+            reader.register_forward_pre_hook(_enter_forward, with_kwargs=True),
+            reader.register_forward_hook(_bind_cache),
         ]
+        for writer in writers:
+            self._handles.append(writer.register_forward_pre_hook(_enter_answer, with_kwargs=True))
+            self._handles.append(writer.register_forward_hook(_bind_cache))
         try:
             self._head = self._add_head(head)
             method.attach(self._injection)
@@ -140,10 +144,9 @@ class AdaptedModel(nn.Module):
 
     def _hidden(self, batch: Batch) -> Tensor:
         """Return the last hidden states (B, T, D) of whole examples, without a cache."""
-        with self.context(batch.prompt_mask_BT).active():
-            output = self.backbone.decoder(**self.backbone.inputs(batch))
-        hidden_BTD: Tensor = output.last_hidden_state
-        return hidden_BTD
+        _, mask_BT = self.backbone.prompt(batch.input_ids_BT, batch.prompt_mask_BT)
+        with self.context(mask_BT).active():
+            return self.backbone.states(batch)
 
     def context(self, prompt_mask_BT: Tensor) -> PromptContext:
         """Make the context for one forward or one generation; use as `with model.context(m).active():`.
@@ -240,11 +243,17 @@ def _enter_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
     current_context().enter_forward(tokens.shape[0], tokens.shape[1], kwargs.get("past_key_values"))
 
 
+def _enter_answer(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Let the active context check the forward of an answer that is about to begin."""
+    tokens = args[0] if args else kwargs["input_ids"]
+    current_context().enter_answer(len(tokens), kwargs.get("past_key_values"))
+
+
 def _bind_cache(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
     """Tie a cache that the decoder made itself to the context."""
     context = current_context()
     cache = getattr(output, "past_key_values", None)
-    if context.stage == "prompt" and cache is not None:
+    if cache is not None and context.num_cached == 0:
         context.bind(cache)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pedro_bench.errors import InjectionError
 from pedro_bench.nn.sharding import is_sharded
 from pedro_bench.protocols.backbone import BackboneShape, LoadedBackbone, Site, present
+from pedro_bench.protocols.context import current_context
 
 
 class BackboneInjection:
@@ -110,6 +111,23 @@ class BackboneInjection:
             if args:
                 return (changed, *args[1:]), kwargs
             return args, {**kwargs, "hidden_states": changed}
+
+        handle = site.module.register_forward_pre_hook(hook, with_kwargs=True)
+        self._undo.append(handle.remove)
+
+    def on_prompt(self, site: Site, see: Callable[[Tensor], None]) -> None:
+        """Call `see` with the layer's input as prompts pass, or the encoder's output as answers begin."""
+        names = list(inspect.signature(site.module.forward).parameters)
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            context = current_context()
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            encoded = given.get("encoder_hidden_states")
+            if encoded is None:
+                if context.stage == "prompt":
+                    see(given["hidden_states"])
+            elif context.num_cached == 0:
+                see(encoded)
 
         handle = site.module.register_forward_pre_hook(hook, with_kwargs=True)
         self._undo.append(handle.remove)

@@ -30,8 +30,9 @@ normalisations of the residual stream (one and more a layer, and the one outside
 None), `positions` the module that turns positions into embeddings. A family may lack `ffn_gate` and
 `positions`; a method that names several projections then adapts the others."""
 
-KINDS = ("decoder", "encoder")
-"""A decoder writes its answer behind the prompt; an encoder reads a whole text and labels it with a head."""
+KINDS = ("decoder", "encoder", "encoder_decoder")
+"""A decoder writes its answer behind the prompt; an encoder reads a whole text and labels it with a head; an
+encoder-decoder reads the prompt in one stack of layers and writes the answer in another."""
 
 POSITIONS = ("rotary", "learned", "bias")
 """How a family knows where a token stands: rotary embeddings of queries and keys in every layer, learned
@@ -196,6 +197,11 @@ class LoadedBackbone(ABC):
 
     @property
     @abstractmethod
+    def stacks(self) -> "tuple[nn.Module, ...]":
+        """Stacks of layers: the one that reads the prompt; of an encoder-decoder also the one that writes."""
+
+    @property
+    @abstractmethod
     def kind(self) -> str:
         """What the model reads and writes, one of KINDS."""
 
@@ -205,8 +211,12 @@ class LoadedBackbone(ABC):
         """How the model knows where a token stands, one of POSITIONS."""
 
     @abstractmethod
-    def inputs(self, batch: "Batch") -> dict[str, Any]:
-        """Return the arguments with which `decoder` reads a batch of whole examples, without a cache."""
+    def prompt(self, ids_BT: "Tensor", mask_BT: "Tensor") -> "tuple[Tensor, Tensor]":
+        """Return prompts (ids and mask, both (B, T)) as the first stack reads them."""
+
+    @abstractmethod
+    def states(self, batch: "Batch") -> "Tensor":
+        """Return the last hidden states (B, T, D) of whole examples; position t - 1 predicts label t."""
 
     @abstractmethod
     def placed(self, tokens_BPD: "Tensor", positions_BP: "Tensor") -> "Tensor":

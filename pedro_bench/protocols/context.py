@@ -140,6 +140,29 @@ class PromptContext:
             )
         self.stage = "step"
 
+    def enter_answer(self, num_examples: int, cache: Any) -> None:
+        """Check that a forward of an encoder-decoder's second stack fits this context, and set `stage`.
+
+        Args:
+            num_examples: Rows of the forward's input.
+            cache: The key/value cache passed to it, or None.
+
+        Raises:
+            ContextError: If it would answer other prompts than those that were read.
+        """
+        cached = int(cache.get_seq_length()) if cache is not None else 0
+        if self.stage == "new" or num_examples != self.num_examples:
+            read = 0 if self.stage == "new" else self.num_examples
+            raise ContextError(
+                f"an answer must follow the prompts that its context has read, got {num_examples} rows "
+                f"behind {read} prompts."
+            )
+        if cached and (self._cache is None or self._cache() is not cache):
+            raise ContextError(
+                "a cache must be continued in the context it was made in, got another generation's cache."
+            )
+        self.stage, self.num_cached, self._made = "step", cached, {}
+
     def once(self, name: str, given: Any, make: Callable[[], Any]) -> Any:
         """Return `make()`, which runs once in a forward for each name and object `given`.
 

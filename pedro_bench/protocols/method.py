@@ -66,6 +66,13 @@ class Injection(Protocol):
     def on_input(self, site: Site, change: "Callable[[Tensor], Tensor | None]") -> None:
         """Call `change(input)` before the site's module; what it returns (unless None) replaces the input."""
 
+    def on_prompt(self, site: Site, see: "Callable[[Tensor], None]") -> None:
+        """Call `see(hidden states)` with what a layer (`block`) reads of the prompt, once for each prompt.
+
+        In a layer that writes an encoder-decoder's answer it is what the encoder made of the prompt. The
+        context's prompt mask says which positions are the prompt's.
+        """
+
     def on_arguments(
         self, site: Site, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     ) -> None:

@@ -98,6 +98,10 @@ class _TenantInjection:
         """As for one adapter."""
         self._injection.on_input(site, change)
 
+    def on_prompt(self, site: Site, see: Callable[[Tensor], None]) -> None:
+        """As for one adapter."""
+        self._injection.on_prompt(site, see)
+
     def on_arguments(
         self, site: Site, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     ) -> None:

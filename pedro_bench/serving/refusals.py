@@ -17,6 +17,11 @@ def check_steps(backbone: LoadedBackbone, decoding: str) -> None:
         ConfigError: If its attention takes no mask of scores, or its rotary embeddings depend on the
             longest sequence.
     """
+    if backbone.kind != "decoder":
+        raise ConfigError(
+            f"decoding must be plain with backbone {backbone.name!r}, which is no decoder alone, got "
+            f"{decoding!r}."
+        )
     attention = _config(backbone)._attn_implementation
     if attention not in _ATTENTIONS:
         raise ConfigError(
@@ -46,11 +51,16 @@ def check_window(backbone: LoadedBackbone, decoding: str, num_slots: int) -> Non
 
 
 def check_mixing(backbone: LoadedBackbone) -> None:
-    """Require a backbone on which a sequence is the same whatever stands beside it.
+    """Require a decoder on which a sequence is the same whatever stands beside it.
 
     Raises:
-        BackboneError: If its rotary embeddings depend on the longest sequence of a batch.
+        BackboneError: If it is no decoder, or the longest sequence of a batch decides its embeddings.
     """
+    if backbone.kind != "decoder":
+        raise BackboneError(
+            f"backbone {backbone.name!r} must be a decoder to serve many tenants, got an "
+            f"{backbone.kind.replace('_', '-')}: load each run by itself."
+        )
     for kind in _moving_rope(backbone):
         raise BackboneError(
             f"backbone {backbone.name!r} must give a sequence the same rotary embeddings in every "

@@ -203,5 +203,5 @@ def test_what_an_encoder_cannot_do_is_refused(load_tiny: Callable[..., Any]) -> 
     adapted = AdaptedModel(backbone, build_method("lora"))
     with pytest.raises(InjectionError, match="must have a head to label texts, got none"):
         adapted.outputs(make(LABELS, [0], (5,)))
-    with pytest.raises(BackboneError, match="must be a decoder where text is written"):
+    with pytest.raises(BackboneError, match="must be a decoder or an encoder-decoder where text"):
         generate(adapted, [], num_beams=1, max_new_tokens=2, batch_size=1)

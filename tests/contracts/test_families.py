@@ -12,9 +12,9 @@ import torch
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.injection import BackboneInjection
 from pedro_bench.protocols.backbone import GATE, LINEAR_ROLES
-from tests.tiny import CONFIGS, ENCODERS, build_method, pad_left
+from tests.tiny import CONFIGS, ENCODERS, SEQ2SEQ, build_method, pad_left
 
-LAYOUTS = [name for name in CONFIGS if name not in ("llama", "gemma")]
+LAYOUTS = [name for name in CONFIGS if name not in ("llama", "gemma", *SEQ2SEQ)]
 METHODS = ("pedro", "lora", "ia3", "red", "prefix_tuning", "prompt_tuning", "infix_tuning", "lpt")
 IDS = torch.tensor([[1, 5, 9, 12, 40, 7], [1, 7, 33, 2, 6, 8]])
 

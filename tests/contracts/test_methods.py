@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from pedro_bench.errors import ContextError, InjectionError
 from pedro_bench.nn import gradient_checkpointing
 from pedro_bench.nn.adapted_model import AdaptedModel
-from tests.tiny import CONFIGS, ENCODERS, METHOD_NAMES, build_method, pad_left
+from tests.tiny import CONFIGS, ENCODERS, METHOD_NAMES, SEQ2SEQ, build_method, pad_left
 
 FAMILIES = [
     name if name in ("llama", "gemma") else pytest.param(name, marks=pytest.mark.slow)
     for name in CONFIGS
-    if name not in ENCODERS
+    if name not in (*ENCODERS, *SEQ2SEQ)
 ]
 """All methods on all families: those with Llama's layers always, the others in the slow run."""
 
