@@ -67,7 +67,7 @@ class AdaptedModel(nn.Module):
         ]
         for writer in writers:
             self._handles.append(writer.register_forward_pre_hook(_enter_answer, with_kwargs=True))
-            self._handles.append(writer.register_forward_hook(_bind_cache))
+            self._handles.append(writer.register_forward_hook(_bind_answer_cache))
         try:
             self._head = self._add_head(head)
             method.attach(self._injection)
@@ -253,8 +253,15 @@ def _bind_cache(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
     """Tie a cache that the decoder made itself to the context."""
     context = current_context()
     cache = getattr(output, "past_key_values", None)
-    if cache is not None and context.num_cached == 0:
+    if context.stage == "prompt" and cache is not None:
         context.bind(cache)
+
+
+def _bind_answer_cache(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    """Tie a cache that the stack which writes has made at an answer's beginning to the context."""
+    context = current_context()
+    if context.num_cached == 0:
+        context.bind(getattr(output, "past_key_values", None))
 
 
 def _own_copies(adapter: nn.Module, kept: Mapping[str, Tensor]) -> None:
