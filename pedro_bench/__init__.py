@@ -24,5 +24,5 @@ def __getattr__(name: str) -> Any:
     if name in ("results", "predictions"):
         return getattr(import_module("pedro_bench.analysis.frame"), name)
     if name == "metric":
-        return import_module("pedro_bench.cli.metric").metric
+        return import_module("pedro_bench.cli.score").metric
     raise AttributeError(f"module 'pedro_bench' has no attribute {name!r}")

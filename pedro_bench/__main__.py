@@ -1,6 +1,6 @@
 """`python -m pedro_bench method=pedro task=boolq`: one configuration, all its seeds.
 
-With `-m` every combination of comma-separated values. Anything wrong with the input is told in
+With `-m` every combination of comma-separated values. Anything wrong with the input becomes
 one sentence, with exit code 2, before torch is imported or a file is written.
 """
 
@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import pedro_bench
 from pedro_bench.cli.command import DONE, guarded
-from pedro_bench.cli.help import help_text
-from pedro_bench.cli.options import CONFIG_DIR
+from pedro_bench.cli.options import CONFIG_DIR, help_text
 from pedro_bench.errors import ConfigError, near_match
 
 FLAGS = ("-h", "--help", "--version", "-m", "--multirun", "--cfg", CONFIG_DIR)

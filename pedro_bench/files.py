@@ -24,7 +24,7 @@ _Result = TypeVar("_Result")
 
 
 def boot() -> str:
-    """Return what tells this start of this machine, and this container, from all others, if it is known."""
+    """Return what identifies this start of this machine, and this container, if it is known."""
     try:
         word = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{word} {Path('/proc/self/ns/pid').readlink()}"
@@ -113,7 +113,7 @@ def _machine() -> str:
 @cache
 def _tidy(folder: Path, _process: int) -> None:
     """Remove the half files of this machine's dead processes; once for each process."""
-    if not Path("/proc/self").exists():  # it cannot be told who is dead
+    if not Path("/proc/self").exists():  # nobody knows who is dead
         return
     for left in folder.glob(f".*{_BY}{glob.escape(_machine())}.*{_PART}"):
         process = left.name.removesuffix(_PART).rpartition(".")[2]

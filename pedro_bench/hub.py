@@ -33,15 +33,15 @@ def asked_first(
     Yields:
         Why the Hub is not asked again, a few words; None if it answers, be it with a refusal.
     """
-    silence = _silence(kind, repository, revision)
-    if silence is None:
+    no_answer = _no_answer(kind, repository, revision)
+    if no_answer is None:
         yield None
         return
     with _offline():
-        yield silence
+        yield no_answer
 
 
-def _silence(kind: Literal["model", "dataset"], repository: str, revision: str) -> str | None:
+def _no_answer(kind: Literal["model", "dataset"], repository: str, revision: str) -> str | None:
     """Return why the Hub did not answer, or None if it did."""
     from huggingface_hub import HfApi, constants, errors, is_offline_mode
 

@@ -20,7 +20,7 @@ SET = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher gives every process."""
 
 MEETING_SECONDS = 60
-"""How long ranks wait for each other at the start, unless told otherwise."""
+"""How long ranks wait for each other at the start, by default."""
 
 _REMEDY = "start with accelerate launch or torchrun, or unset WORLD_SIZE for one process."
 _OF_MPI = ("PMI_", "OMPI_", "MV2_", "MPI_LOCAL")
@@ -154,11 +154,7 @@ def partial_state() -> Any:
 
 
 def accelerator() -> Any:
-    """Return accelerate's `Accelerator` for plain loops: nothing of the environment scales or accumulates.
-
-    Raises:
-        ConfigError: As `partial_state`.
-    """
+    """Return accelerate's `Accelerator` for plain loops: nothing of the environment scales or accumulates."""
     from accelerate import Accelerator
 
     partial_state()

@@ -4,12 +4,7 @@ import hashlib
 
 
 def derive(seed: int, *names: str | int) -> int:
-    """Return a 63-bit seed for a named stream, the same on every machine and Python version.
-
-    Args:
-        seed: The run's seed.
-        names: What the stream is for, such as `"init"` or `"order", epoch`.
-    """
+    """Return a 63-bit seed for a named stream (`"order", epoch`), the same on every machine and Python."""
     text = "/".join([str(seed), *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

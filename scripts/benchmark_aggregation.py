@@ -20,8 +20,7 @@ import msgspec
 from pedro_bench import records
 from pedro_bench.analysis.frame import results
 from pedro_bench.analysis.tables import tables
-from pedro_bench.reporting.latex import latex
-from pedro_bench.reporting.text import comma_separated, markdown
+from pedro_bench.reporting.text import comma_separated, latex, markdown
 
 METHODS, TASKS, SEEDS = 40, 20, 5
 

@@ -19,9 +19,8 @@ from typing import Any
 
 from pedro_bench.cli.command import logs_to_stderr
 from pedro_bench.cli.hydra.compose import side_by_side
-from pedro_bench.efficiency.compare import Comparison, compare
+from pedro_bench.efficiency.compare import Comparison, compare, ratio
 from pedro_bench.efficiency.request import DEFAULTS, request_of
-from pedro_bench.efficiency.rows import ratio
 from pedro_bench.protocols.settings import build_group
 
 SHAPE = {
@@ -120,7 +119,7 @@ def measure(arguments: Sequence[str], **own: Any) -> dict[str, Any]:
         rerun=True,
     )
     with logs_to_stderr():
-        return compare(comparison, tell=show)
+        return compare(comparison, report=show)
 
 
 def _row(rows: Sequence[dict[str, Any]], fields: dict[str, Any]) -> dict[str, Any] | None:

@@ -31,9 +31,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pedro_bench.efficiency.compare import ratio, rows_since
 from pedro_bench.efficiency.request import DEFAULTS
-from pedro_bench.efficiency.rows import ratio, rows_since
-from pedro_bench.runs.environment import now
+from pedro_bench.runs.identity import now
 
 LIMITS = {"table3": 110, "tenants": 220, "training": 70, "compiled": 130}
 """Seconds of each part, its start and the loading of the backbone included."""

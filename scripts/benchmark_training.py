@@ -32,7 +32,7 @@ from benchmark_generation import SHAPE, backbone_arguments, show
 from benchmark_training_sides import Measured, make_rows, ours, theirs
 
 from pedro_bench.cli.hydra.compose import side_by_side
-from pedro_bench.efficiency.key import environment
+from pedro_bench.efficiency.recording import environment
 from pedro_bench.protocols.settings import build_group
 from pedro_bench.runs.identity import resolve_device
 

@@ -17,12 +17,12 @@ from unittest.mock import patch
 import torch
 
 from pedro_bench.efficiency import meter
-from pedro_bench.efficiency.workload import spread
+from pedro_bench.efficiency.request import spread
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import IGNORED, Encoded
 from pedro_bench.training.config import TrainerConfig
-from pedro_bench.training.tracker import Tracker
+from pedro_bench.training.tracking import Tracker
 from pedro_bench.training.trainer import train
 
 _PROMPT_TOKENS = 150

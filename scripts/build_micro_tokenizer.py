@@ -15,11 +15,12 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from micro_pretraining import pretraining_text
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from pedro_bench.data import micro
-from pedro_bench.data.micro import lexicon, lists, pretraining_text
+from pedro_bench.data.micro import exercises, lexicon
 
 BOS: Final = "<|begin|>"
 EOS: Final = "<|end|>"
@@ -129,7 +130,7 @@ def build() -> PreTrainedTokenizerFast:
     learner.pre_tokenizer = split
     english = (_COMMON + _ENDINGS).split()
     corpus = [f" {w} {w} {w.capitalize()}\n{w}" for w in english]
-    corpus += [f" {w}" for w in (*lexicon.NAMES, *lists.words_of_lists())]
+    corpus += [f" {w}" for w in (*lexicon.NAMES, *exercises.words_of_lists())]
     learner.train_from_iterator(
         corpus,
         trainers.BpeTrainer(

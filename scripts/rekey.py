@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import files, records
-from pedro_bench.analysis.settings import with_earlier
+from pedro_bench.analysis.rows import with_earlier
 from pedro_bench.protocols.settings import Settings, build_settings
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.identity import key_parts
@@ -38,7 +38,7 @@ _ANEW = """
 import json, sys
 from pathlib import Path
 try:
-    from pedro_bench.analysis.settings import with_earlier
+    from pedro_bench.analysis.rows import with_earlier
     from pedro_bench.grid import run
 except ImportError:  # a checkout from before these modules
     from pedro_bench.experiment import run

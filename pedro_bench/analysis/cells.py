@@ -25,12 +25,16 @@ from pedro_bench.analysis.comparison import (
     holm,
 )
 from pedro_bench.analysis.frame import runs_of
-from pedro_bench.analysis.intervals import Interval, example_intervals, seed_interval
-from pedro_bench.analysis.layouts import label_of
-from pedro_bench.analysis.published import PublishedScore
+from pedro_bench.analysis.papers import PublishedScore, label_of
 from pedro_bench.analysis.reading import Run, example_scores
 from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED
-from pedro_bench.analysis.statistics import Spread, spread
+from pedro_bench.analysis.statistics import (
+    Interval,
+    Spread,
+    example_intervals,
+    seed_interval,
+    spread,
+)
 
 FULL_SEEDS = 5
 """Seeds that a cell should have."""
@@ -44,13 +48,7 @@ EXACT = frozenset({"memory_mib"})
 
 @dataclass(frozen=True)
 class Column:
-    """One column: a task and one of its metrics.
-
-    Attributes:
-        task: The task's name.
-        label: Its printed name.
-        metric: The metric's key, None where neither a record nor the layout names one.
-    """
+    """One column: a task with its printed name, and one of its metrics (None where nothing names one)."""
 
     task: str
     label: str
@@ -168,13 +166,10 @@ def cell_of(
     is_planned: bool = True,
     is_measured: bool = False,
 ) -> Cell:
-    """Return a cell with its scores.
+    """Return a cell with its scores; shown runs without the column's metric have no part in them.
 
-    Args:
-        column: Its column; shown runs without the metric have no part in the scores.
-        runs: Role -> runs.
-        is_planned: Whether the layout or the records of this backbone have the column.
-        is_measured: Whether they are repeats of a measurement of the device.
+    `is_planned`: the layout or the records of this backbone have the column. `is_measured`: runs are repeats
+    of a measurement of the device.
     """
     cell = Cell(column, runs, is_planned)
     scored = cell.scored

@@ -1,16 +1,37 @@
-"""Claims that the papers make about their methods (`claims.toml`), and what scores meet them.
+"""Claims of the papers (`claims.toml`) and verdicts: what the records say of them.
 
-Only the standard library and the project's errors are imported here: the claims are data. The functions
-say which differences of scores a claim allows; `verdicts` tests them on records.
+`above` is supported where the method's scores are better and the test separates them, contradicted where
+they are worse and it does, else not separable. A claim with a margin is supported where the 95% interval
+of the difference lies within what the claim allows, contradicted where it lies outside, else not
+separable. The p values of all `above` comparisons of one section are corrected together, after Holm; those
+of the others answer another question than the verdict, and are not shown.
+
+An average over columns is compared over seeds: the first seed's mean over all columns, the second's, and
+so on, of either method.
 """
 
+import math
 import tomllib
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from math import inf
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from pedro_bench.analysis.cells import Column, Tested, compare
+from pedro_bench.analysis.comparability import reason_against
+from pedro_bench.analysis.comparison import LEVEL, Comparison, compare_seeds, holm
+from pedro_bench.analysis.papers import label_of, layouts
+from pedro_bench.analysis.table import (
+    CONTRADICTED,
+    NOT_SEPARABLE,
+    NOT_TESTABLE,
+    SUPPORTED,
+    Line,
+    Verdict,
+)
 from pedro_bench.errors import DataError
 
 FILE = Path(__file__).parent / "claims.toml"
@@ -80,13 +101,9 @@ class Claim:
         )
 
     def bounds(self, other: float, sign: int = 1) -> tuple[float, float]:
-        """Return the least and the greatest difference of scores that meet the claim.
+        """Return the least and the greatest difference (own less `other`) that meet the claim.
 
-        The difference is the method's score less the other's. For ABOVE the bound 0 does not meet it.
-
-        Args:
-            other: The other method's score.
-            sign: 1 where the greater score is the better one, -1 where the lesser is.
+        For ABOVE the bound 0 does not meet it. `sign` is -1 where the lesser score is the better one.
         """
         margin = self.margin * abs(other) / 100 if self.unit == PERCENT else self.margin
         least, most = -margin, margin if self.kind == COMPARABLE else inf
@@ -112,11 +129,7 @@ def scaled(values: tuple[float, ...], claim: Claim, other: float) -> tuple[float
 
 @lru_cache(maxsize=1)
 def claims() -> tuple[Claim, ...]:
-    """Return all claims, in the order of the file.
-
-    Raises:
-        DataError: If an entry lacks a key or has an unknown one, or a value is none of those allowed.
-    """
+    """Return all claims, in the order of the file."""
     return tuple(map(_claim, tomllib.loads(FILE.read_text(encoding="utf-8"))["claim"]))
 
 
@@ -131,3 +144,183 @@ def _claim(entry: dict[str, Any]) -> Claim:
         raise DataError(
             f"a claim in {FILE.name} must have source, table, kind, method and others, got {entry}."
         ) from error
+
+
+@dataclass(frozen=True)
+class _Section:
+    """What claims are tested on: rows with their cells, and columns."""
+
+    lines: Sequence[Line]
+    columns: Sequence[Column]
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One comparison that a claim asks for: two rows (None if the table lacks one), columns to mean."""
+
+    claim: Claim
+    other: str
+    pair: tuple[int | None, int | None]
+    columns: tuple[int, ...]
+
+
+def verdicts(table: str, lines: Sequence[Line], columns: Sequence[Column]) -> tuple[Verdict, ...]:
+    """One comparison that a claim asks for: two rows (None where the table lacks one), and columns."""
+    section = _Section(lines, columns)
+    return _corrected(
+        [
+            _verdict(section, _Test(claim, other, pair, places))
+            for claim in claims()
+            if claim.table == table
+            for other in claim.others
+            for pair in _pairs(section, claim.method, other)
+            for places in _places(claim, columns)
+        ]
+    )
+
+
+def _places(claim: Claim, columns: Sequence[Column]) -> list[tuple[int, ...]]:
+    """Return the numbers of the columns of each comparison: one, or all of the table that it averages."""
+    own = [n for n, column in enumerate(columns) if claim.covers(column.task, column.metric)]
+    if not claim.average:
+        return [(number,) for number in own]
+    of_paper = {task for task, _ in layouts()[claim.table].columns}
+    return [tuple(number for number in own if columns[number].task in of_paper)]
+
+
+def _pairs(section: _Section, method: str, other: str) -> list[tuple[int | None, int | None]]:
+    """Return the numbers of the lines to compare: each of the method's with the other's nearest."""
+    lines = section.lines
+    own, others = _numbers(section, method), _numbers(section, other)
+    if not own or not others:
+        return [(own[0] if own else None, others[0] if others else None)]
+    return [
+        (number, min(others, key=lambda one: (_distance(lines[number], lines[one]), one)))
+        for number in own
+    ]
+
+
+def _numbers(section: _Section, method: str) -> list[int]:
+    """Return the numbers of a method's rows: of those with runs, where there are any."""
+    found = [number for number, line in enumerate(section.lines) if line.method == method]
+    having = [n for n in found if any(cell.shown for cell in section.lines[n].cells)]
+    return having or found[:1]
+
+
+def _distance(one: Line, other: Line) -> float:
+    if not one.matrices or not other.matrices:
+        return 0.0
+    return abs(math.log(one.matrices / other.matrices))
+
+
+def _verdict(section: _Section, test: _Test) -> Verdict:
+    claim, (own, other) = test.claim, test.pair
+    base = Verdict(
+        source=claim.source,
+        kind=claim.kind,
+        method=_shown(section.lines, own, claim.method),
+        other=_shown(section.lines, other, test.other),
+        task=_heading(section, test),
+        verdict=NOT_TESTABLE,
+        tested=None,
+        margin=claim.allowed,
+        sign=1 if claim.average else section.columns[test.columns[0]].sign,
+    )
+    for line, name in ((own, claim.method), (other, test.other)):
+        if reason := _missing(section, line, name, test.columns):
+            return replace(base, reason=reason)
+    assert own is not None
+    assert other is not None
+    compared = _averaged if claim.average else _compared
+    found, score = compared(section, claim, (own, other), test.columns)
+    if isinstance(found, str):
+        return replace(base, reason=found)
+    if claim.kind == ABOVE:
+        return replace(base, verdict=NOT_SEPARABLE, tested=Tested(found, found.p, separates=False))
+    bounds = claim.bounds(score, base.sign)
+    return replace(
+        base, verdict=_within(found, bounds), tested=Tested(found, found.p, found.p < LEVEL)
+    )
+
+
+def _missing(section: _Section, line: int | None, name: str, columns: tuple[int, ...]) -> str:
+    """Return which run is missing for a comparison, empty where none is."""
+    for number in columns:
+        if line is None or not section.lines[line].cells[number].values:
+            column = section.columns[number]
+            has_runs = line is not None and section.lines[line].cells[number].shown
+            metric = f" has {column.metric}" if has_runs else ""
+            return f"no finished run of {name} on {column.task}{metric}"
+    return ""
+
+
+def _compared(
+    section: _Section, claim: Claim, pair: tuple[int, int], columns: tuple[int, ...]
+) -> tuple[Comparison | str, float]:
+    """Compare two cells; the number is the other method's mean score."""
+    own, other = (section.lines[line].cells[columns[0]] for line in pair)
+    return compare(own, other), fmean(other.values)
+
+
+def _averaged(
+    section: _Section, claim: Claim, pair: tuple[int, int], columns: tuple[int, ...]
+) -> tuple[Comparison | str, float]:
+    """Compare two rows' averages over columns; the number is the other method's average."""
+    scores: list[list[tuple[float, ...]]] = [[], []]
+    for number in columns:
+        own, other = (section.lines[line].cells[number] for line in pair)
+        if reason := reason_against(own.conditions, other.conditions):
+            return reason, 0.0
+        sign, mean = section.columns[number].sign, fmean(other.values)
+        if claim.unit == PERCENT and mean == 0:
+            return f"nothing is a percentage of the score 0 on {section.columns[number].task}", 0.0
+        for values, kept in zip((own.values, other.values), scores, strict=True):
+            kept.append(tuple(sign * one for one in scaled(values, claim, mean)))
+    for kept in scores:
+        if len({len(values) for values in kept}) > 1 or len(kept[0]) < 2:
+            return "an average needs the same number of seeds on every task, two at least", 0.0
+    first, second = (tuple(map(fmean, zip(*kept, strict=True))) for kept in scores)
+    return compare_seeds(first, second), fmean(second)
+
+
+def _corrected(found: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """Correct the p values of all claims of the kind `above` together, and decide them."""
+    above = [one for one in found if one.kind == ABOVE and one.tested is not None]
+    p_values = iter(holm([one.tested.comparison.p for one in above if one.tested is not None]))
+    decided = []
+    for one in found:
+        if one.kind == ABOVE and one.tested is not None:
+            p, comparison = next(p_values), one.tested.comparison
+            separates = p < LEVEL
+            word = SUPPORTED if one.sign * comparison.difference > 0 else CONTRADICTED
+            one = replace(
+                one,
+                verdict=word if separates else NOT_SEPARABLE,
+                tested=Tested(comparison, p, separates),
+            )
+        decided.append(one)
+    return tuple(decided)
+
+
+def _within(found: Comparison, bounds: tuple[float, float]) -> str:
+    """Return whether an interval lies within bounds, outside them, or across one."""
+    least, most = bounds
+    if least <= found.low and found.high <= most:
+        return SUPPORTED
+    return CONTRADICTED if found.low > most or found.high < least else NOT_SEPARABLE
+
+
+def _heading(section: _Section, test: _Test) -> str:
+    """Return the column's printed name, with its metric where several columns share the name."""
+    if test.claim.average:
+        return AVERAGE
+    column = section.columns[test.columns[0]]
+    is_shared = [one.label for one in section.columns].count(column.label) > 1
+    return column.heading if is_shared else column.label
+
+
+def _shown(lines: Sequence[Line], number: int | None, method: str) -> str:
+    if number is None:
+        return label_of("methods", method)
+    settings = f" ({lines[number].settings})" if lines[number].settings else ""
+    return lines[number].label + settings

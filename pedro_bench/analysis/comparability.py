@@ -22,7 +22,7 @@ from itertools import combinations
 from typing import Any
 
 from pedro_bench.analysis.reading import Run
-from pedro_bench.analysis.settings import NOT_IN_KEY, RATE, normalised
+from pedro_bench.analysis.rows import NOT_IN_KEY, RATE, normalised
 from pedro_bench.evaluation.config import EvaluationConfig
 from pedro_bench.training.config import TrainerConfig
 
@@ -91,9 +91,7 @@ class Conditions:
 def conditions_of(runs: Sequence[Run], *, is_measured: bool = False) -> Conditions | None:
     """Collect the conditions of a cell's finished runs, which share a key; None where there is none.
 
-    Args:
-        runs: The runs.
-        is_measured: Whether they are repeats of a measurement of the device.
+    `is_measured`: they are repeats of a measurement of the device.
     """
     if not runs:
         return None
@@ -201,12 +199,7 @@ def _parts(run: Run) -> dict[str, tuple[str, ...]]:
 
 
 def departures(runs: Sequence[Run], paper: str) -> list[str]:
-    """Return `name=value` of everything in which runs of one cell are not made as the paper's were.
-
-    Args:
-        runs: Finished runs of one cell, which share a key.
-        paper: Short name of the paper.
-    """
+    """Return `name=value` of all in which a cell's runs are not made as those of a paper (its short name)."""
     made = conditions_of(runs)
     if made is None:
         return []
@@ -254,11 +247,7 @@ def differing(cells: Mapping[str, Sequence[Run]], full_seeds: int) -> dict[str, 
 
 
 def settings_by_task(cells: Mapping[str, Sequence[Run]]) -> dict[str, Sides]:
-    """Return the trainer's settings that a row has by task: name -> value -> tasks.
-
-    Args:
-        cells: Task -> the row's runs that are shown.
-    """
+    """Return a row's settings of the trainer that differ by task: name -> value -> tasks."""
     trained = {
         task: runs[0].known for task, runs in cells.items() if runs and not runs[0].evaluates
     }

@@ -36,7 +36,9 @@ from scipy import special, stats
 LEVEL = 0.05
 """A difference counts below this p, corrected for the number of comparisons."""
 
-NO_SPREAD = "all scores of either method are the same, and no example has one to tell chance by"
+NO_SPREAD = (
+    "all scores of either method are the same, and no example has one to estimate chance from"
+)
 """Why seeds alone may be too little; coarse scores agree by accident."""
 
 
@@ -45,9 +47,7 @@ class Comparison:
     """One method's scores less another's.
 
     Attributes:
-        difference: Difference of the means over seeds (and examples).
-        low: Lower end of its 95% interval.
-        high: Upper end of it.
+        difference: Of the means over seeds (and examples), with its 95% interval from `low` to `high`.
         p: Two-sided p, not corrected.
         seeds: Number of seeds of either method.
         examples: Number of paired test examples, 0 where seeds alone could be compared.
@@ -62,12 +62,7 @@ class Comparison:
 
 
 def compare_examples(a: NDArray[np.float64], b: NDArray[np.float64]) -> Comparison:
-    """Compare two methods over seeds and examples.
-
-    Args:
-        a: Scores (seeds, examples) of one method; at least two seeds and two examples.
-        b: Scores (seeds, examples) of the other, of the same examples in the same order.
-    """
+    """Compare scores (seeds, examples) of two methods on the same examples; two of each at least."""
     paired = a.mean(axis=0) - b.mean(axis=0)
     terms = [
         (_variance_of_mean(a.mean(axis=1)), len(a) - 1),
@@ -153,14 +148,10 @@ def _comparison(
 
 @dataclass(frozen=True)
 class Ranks:
-    """Average ranks over tasks.
+    """Average ranks over tasks: method -> mean rank, in the order given.
 
-    Attributes:
-        average: Method -> mean rank over the tasks, in the order given.
-        tasks: Tasks that took part.
-        statistic: Friedman's chi-squared, None under three methods or two tasks.
-        p: Its p value, likewise.
-        critical_difference: Average ranks further apart than this differ at 5% (Nemenyi), likewise.
+    Under three methods or two tasks there is no test: `statistic` (Friedman's chi-squared), its `p` and
+    `critical_difference` (average ranks further apart differ at 5%, Nemenyi) are None.
     """
 
     average: Mapping[str, float]
@@ -171,14 +162,9 @@ class Ranks:
 
 
 def ranks(medians: Mapping[str, Mapping[str, float]]) -> Ranks | None:
-    """Rank methods across tasks.
+    """Rank methods across tasks, from method -> task -> median; None below two methods or without a task.
 
-    Args:
-        medians: Method -> task -> median. Methods without any number are left out; then tasks that
-            one of the others lacks.
-
-    Returns:
-        The ranks, or None where fewer than two methods or no task is left.
+    Methods without any number are left out; then tasks that one of the others lacks.
     """
     methods = [name for name, found in medians.items() if found]
     if len(methods) < 2:

@@ -21,9 +21,9 @@ from typing import Any
 import msgspec
 
 from pedro_bench import records
-from pedro_bench.analysis.settings import known_settings
+from pedro_bench.analysis.rows import known_settings
 from pedro_bench.errors import RecordError
-from pedro_bench.records.older import evaluation_of_schema_1
+from pedro_bench.records.schema import evaluation_of_schema_1
 
 FOLDERS = frozenset({"predictions", "judgements"})
 """Folders next to a record that may hold one line for each of its test rows."""
@@ -241,14 +241,9 @@ class _Evaluation(msgspec.Struct, frozen=True):
 
 
 def read_evaluations(results_dir: str | Path, runs: Sequence[Run]) -> list[Run]:
-    """Return the evaluations of some runs, each as a run of the task that its suite is.
+    """Return the evaluations of some runs in order of their files, each as a run of its suite's task.
 
-    Args:
-        results_dir: Folder of `runs` and `instruct`.
-        runs: Runs whose evaluations are wanted.
-
-    Returns:
-        The evaluations in order of their files; its run's configuration and seed are each one's own.
+    Its run's configuration and seed are its own.
 
     Raises:
         RecordError: If a file is no evaluation, or belongs to no record of a suite that is there.
@@ -317,11 +312,7 @@ def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
 
 
 def history_of(run: Run) -> Sequence[Mapping[str, Any]]:
-    """Return what a run's record holds of its training, one mapping for each evaluation.
-
-    Raises:
-        RecordError: If the record cannot be read any more.
-    """
+    """Return what a run's record holds of its training, one mapping for each evaluation."""
     return records.read(run.path).history
 
 

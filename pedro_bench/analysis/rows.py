@@ -1,21 +1,133 @@
-"""Rows: which runs share a row of a table, and which of them are shown; nothing is merged silently.
+"""Rows of a table: which runs are seeds of one result, and the settings that separate rows.
 
-Two finished runs of one seed in one cell have different keys: either their settings differ (then they are
-two rows, named by the settings), or only code or data moved (then the newer group of seeds replaces the
-older, provided that it is newer as a whole; otherwise the cell is ambiguous). Settings of the trainer that
-differ between tasks and never within one, such as a rate for each task, make no rows. An evaluation is
-shown where its run is; of several of one run with the same settings, the newest.
+Two runs share a row where all settings agree that can move a number. What a run's key leaves out makes no
+row (`runs/identity.py` decides; a test keeps both equal): names and labels, portion sizes of scoring, how
+often a checkpoint is written. Of several configured learning rates the one in force counts. `1` and `1.0`
+are one value, and so are null and an absent setting.
+
+A record that is older than a setting lacks it. EARLIER says what was in force then, so that old and new
+records of one protocol share a row; a test checks it for every setting that a committed record lacks.
 """
+
+from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pedro_bench.analysis.reading import Run
-from pedro_bench.analysis.settings import normalised, row_settings
+from pedro_bench.training.config import TrainerConfig
+
+if TYPE_CHECKING:
+    from pedro_bench.analysis.reading import Run
+
+    Groups = dict[str, list[Run]]
+
+ROW_GROUPS = ("method", "trainer", "evaluation")
+"""Groups of the configuration whose settings separate rows."""
+
+RATE = "trainer.lr"
+"""Name of the learning rate in force, whichever setting it follows from."""
+
+NOT_IN_KEY: Mapping[str, frozenset[str]] = {
+    "method": frozenset({"name", "label", "lr", "micro_lr", "tuned"}),
+    "trainer": TrainerConfig.moves_no_number - {"lr"},
+    "evaluation": frozenset({"name", "batch_size", "forgetting"}),
+}
+"""Group -> settings that are no part of a run's key."""
+
+EARLIER: Mapping[str, Mapping[str, Any]] = {
+    "trainer": {
+        "group_by_length": True,
+        "micro_batch_tokens": None,
+        "lr_scheduler_type": "linear",
+        "label_smoothing_factor": 0.0,
+        "warmup_steps": None,
+        "eval_every_epochs": None,
+        "eval_rows": None,
+    },
+    "evaluation": {"test_rows": None},
+    "pedro_bench.evaluation.config.EvaluationConfig": {
+        "no_repeat_ngram_size": 0,
+        "test_rows": None,
+    },
+    "pedro_bench.evaluation.config.BothConfig": {"no_repeat_ngram_size": 0, "test_rows": None},
+    "pedro_bench.evaluation.config.LikelihoodConfig": {"test_rows": None},
+    "pedro_bench.methods.ssp.Ssp": {"alpha": 1.0},
+}
+"""Group or class -> settings that came after the first records -> what was in force before them."""
+
+CHANGED: Mapping[str, tuple[str, str]] = {
+    "pedro_bench.methods.ssp.Ssp": (
+        "alpha",
+        "Made before SSP's LoRA modules were scaled by 16 as in the authors' code, and not by 1",
+    ),
+}
+"""Class of a method -> the setting that records from before a change of its default lack, and the change."""
+
+_NO_ROW = {
+    group: left_out | {"_target_", "name", "label", "lr", "micro_lr", "untuned_lr"}
+    for group, left_out in NOT_IN_KEY.items()
+}
+"""The same with all names, and the rates that RATE stands for."""
+
+
+_WHOLE = frozenset({str, int, bool, type(None)})
+"""Types of values that are in one spelling already."""
+
+
+def with_earlier(group: str, own: Any) -> Any:
+    """Return a group's settings; what is older than a setting has what was in force then."""
+    if not own:
+        return own
+    later = {**EARLIER.get(group, {}), **EARLIER.get(str(own.get("_target_")), {})}
+    return {**later, **own}
+
+
+def known_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every setting that a record's configuration names and its key holds: `method.r` -> 12.
+
+    What is absent there is not known, unless EARLIER has it.
+    """
+    groups = {group: with_earlier(group, config.get(group)) or {} for group in ROW_GROUPS}
+    found = {
+        f"{group}.{name}": value
+        for group, own in groups.items()
+        for name, value in own.items()
+        if name not in _NO_ROW[group]
+    }
+    if groups["trainer"]:
+        found[RATE] = rate_in_force(groups["method"], groups["trainer"])
+    return {
+        name: value if type(value) in _WHOLE else normalised(value) for name, value in found.items()
+    }
+
+
+def row_settings(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide a run's row: of what `known_settings` gives, what is not null."""
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def rate_in_force(method: Mapping[str, Any], trainer: Mapping[str, Any]) -> Any:
+    """Return the learning rate that `TrainerConfig.resolved_lr` gives, None where none is named."""
+    rates = (method.get("lr"), trainer.get("lr"), method.get("micro_lr"), trainer.get("untuned_lr"))
+    return next((rate for rate in rates if rate is not None), None)
+
+
+def normalised(value: Any) -> Any:
+    """Return a JSON value with whole numbers as integers and without nulls in its objects."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {name: normalised(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [normalised(one) for one in value]
+    return value
+
 
 SHOWN, FAILED, UNFINISHED = "shown", "failed", "unfinished"
 OVERTAKING, SUPERSEDED, REPLACED = "overtaking", "superseded", "replaced"
@@ -31,8 +143,6 @@ SUPERSEDED   finished, of an older key than those shown
 REPLACED     finished, and another one of its key and seed is newer: an evaluation made again
 OUTDATED     an evaluation of a run that is not shown
 """
-
-_Groups = dict[str, list[Run]]
 
 
 def name_rows(runs: Sequence[Run]) -> None:
@@ -53,10 +163,10 @@ def name_rows(runs: Sequence[Run]) -> None:
                 run.settings, run.row = name, row
 
 
-def _by_settings(runs: Sequence[Run]) -> _Groups:
+def _by_settings(runs: Sequence[Run]) -> Groups:
     """Return settings in JSON -> the runs that have them."""
     texts: dict[tuple[str, str], str] = {}
-    groups: _Groups = {}
+    groups: Groups = {}
     for run in runs:
         place = (run.task, run.key)
         if place not in texts:  # one key is one row, whatever its seeds
@@ -66,7 +176,7 @@ def _by_settings(runs: Sequence[Run]) -> _Groups:
     return groups
 
 
-def _without_settings_of_tasks(groups: _Groups) -> _Groups:
+def _without_settings_of_tasks(groups: Groups) -> Groups:
     """Join groups that differ only in settings of the trainer that follow from the task."""
     if len(groups) == 1:
         return groups
@@ -84,7 +194,7 @@ def _without_settings_of_tasks(groups: _Groups) -> _Groups:
         if all(len(found) == 1 for found in by_task.values())
         and len({value for found in by_task.values() for value in found}) > 1
     }
-    joined: _Groups = {}
+    joined: Groups = {}
     for text, runs in groups.items():
         kept = {name: value for name, value in settings[text].items() if name not in of_tasks}
         joined.setdefault(_text(kept), []).extend(runs)

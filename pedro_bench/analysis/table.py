@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from pedro_bench.analysis.cells import Cell, Column, Tested
 from pedro_bench.analysis.comparison import Ranks
-from pedro_bench.analysis.layouts import SEEDS, Layout, plain
-from pedro_bench.analysis.published import PublishedScore
+from pedro_bench.analysis.papers import SEEDS, Layout, PublishedScore, plain
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import FAILED
-from pedro_bench.analysis.statistics import median
 
 COSTS: Mapping[str, tuple[Callable[[Run], Any], Callable[[Sequence[float]], float]]] = {
     "train_seconds": (attrgetter("timing.train_seconds"), median),
@@ -88,11 +87,9 @@ class Verdict:
         source: Section or table that makes the claim.
         kind: `above`, `comparable` or `not_below`.
         method: Printed name of the method that the claim is about; `other` is the one it names.
-        other: Printed name of the other method.
         task: Printed name of the task, `average` where the claim is about the mean over columns.
-        verdict: SUPPORTED, CONTRADICTED, NOT_SEPARABLE or NOT_TESTABLE.
+        verdict: SUPPORTED, CONTRADICTED, NOT_SEPARABLE or NOT_TESTABLE, with the `reason` of the last.
         tested: The comparison, None where not testable.
-        reason: Why it is not testable, else empty.
         margin: What two methods may differ by, such as `1 point`; empty for `above`.
         sign: 1 where the greater score is the better one, -1 where the lesser is.
     """

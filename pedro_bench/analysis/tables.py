@@ -8,16 +8,23 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from pedro_bench.analysis.cells import Column, cell_of, judge
+from pedro_bench.analysis.claims import verdicts
 from pedro_bench.analysis.comparability import are_shared, departures, text_of
 from pedro_bench.analysis.comparison import Ranks, ranks
 from pedro_bench.analysis.frame import runs_of
-from pedro_bench.analysis.layouts import MICRO, STAND_INS, Layout, label_of, layout_of, plain
-from pedro_bench.analysis.published import paper_score, published_of
+from pedro_bench.analysis.papers import (
+    MICRO,
+    STAND_INS,
+    Layout,
+    label_of,
+    layout_of,
+    paper_score,
+    plain,
+    published_of,
+)
 from pedro_bench.analysis.reading import Run, no_collection
-from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, roles
-from pedro_bench.analysis.settings import normalised
+from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, normalised, roles
 from pedro_bench.analysis.table import Line, Section, Table, most_parameters
-from pedro_bench.analysis.verdicts import verdicts
 from pedro_bench.errors import RecordError
 
 _SETTING = re.compile(r", (?=[\w.]+=)")

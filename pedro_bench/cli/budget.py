@@ -29,14 +29,7 @@ FARTHEST = 2
 
 @dataclass(frozen=True)
 class Sized:
-    """A method brought to a size.
-
-    Attributes:
-        method: The method with its size set.
-        field: Name of the field that was set.
-        value: What it was set to.
-        count: What the method then trains.
-    """
+    """A method with the `field` of its size set to `value`, and the `count` that it then trains."""
 
     method: Method
     field: str
@@ -128,10 +121,6 @@ def resolve_method(
 ) -> tuple[Any, dict[str, Any] | None]:
     """Return the method's configuration with its size in place of a budget, and how it was chosen.
 
-    Returns:
-        The configuration for `build_group`, and `{asked, field, value, matrices}`, or None where no
-        budget was given.
-
     Raises:
         ConfigError: If both budget and size were typed, the method has no size, or even its nearest
             size is far from the budget.
@@ -183,7 +172,7 @@ def _first(entries: Callable[[int], float], least: float, top: int) -> int:
 
 
 def _class_of(given: Any) -> type[Method] | None:
-    """Return the class of a method's configuration, or None: what is wrong is told when it is built."""
+    """Return the class of a method's configuration, or None: what is wrong is reported when it is built."""
     if not isinstance(given, Mapping):
         return None
     module, _, name = str(given.get("_target_")).rpartition(".")

@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, one-sentence errors, clean standard output."""
+"""What commands share: exit codes, one-sentence errors, clean standard output, checks of folders."""
 
 import contextlib
 import json
@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from pedro_bench.cli.options import outside_options
 from pedro_bench.errors import ConfigError, PedroBenchError, near_match
+from pedro_bench.protocols.settings import Settings
 from pedro_bench.training.interruption import ENDING, Interrupted, taken_by
 
 DONE, RUN_FAILED, BAD_INPUT = 0, 1, 2
@@ -98,3 +100,29 @@ def check_output(value: Any) -> None:
     """
     if value not in ("text", "json"):
         raise ConfigError(f"output must be text or json, got {value!r}.")
+
+
+def check_folders(settings: Settings) -> None:
+    """Require that the folders of results and working files can be written or created."""
+    check_folder("results_dir", settings.results_dir)
+    check_folder("output_dir", settings.output_dir)
+
+
+def check_folder(key: str, folder: str | Path) -> None:
+    """Require a folder that can be written, or created.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    nearest = Path(folder).absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise ConfigError(
+            f"{key} must be a folder, got {str(folder)!r}, where {str(nearest)!r} is a file."
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{key} must be a folder that can be written, got {str(folder)!r}: {str(nearest)!r} is "
+            "read-only for you."
+        )

@@ -24,18 +24,23 @@ from rich.console import Console
 from rich.table import Table
 
 from pedro_bench import checks
-from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
-from pedro_bench.cli.folders import check_folder
+from pedro_bench.cli.command import (
+    DONE,
+    check_folder,
+    check_output,
+    guarded,
+    logs_to_stderr,
+    print_json,
+)
 from pedro_bench.cli.hydra.compose import configuration_of, side_by_side
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.options import check_option
 from pedro_bench.efficiency.request import BARE, DEFAULTS, Request, check_merged, request_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.backbone import LoadedBackbone
-from pedro_bench.protocols.data import DataSource
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import build_group, check_device, describe
-from pedro_bench.protocols.task import Task
+from pedro_bench.protocols.task import DataSource, Task
 
 _MEBIBYTE = 2**20
 _WIDE = 140
@@ -57,7 +62,7 @@ def efficiency(arguments: Sequence[str]) -> int:
     results_dir = checks.path("results_dir", config["results_dir"])
     check_folder("results_dir", results_dir)
     backbone = build_group("backbone", config["backbone"])
-    backbone.identity()  # what cannot be found is told before torch is imported
+    backbone.identity()  # what cannot be found is refused before torch is imported
     items, data = _workload(request, config)
     from pedro_bench.efficiency.compare import Comparison, compare  # imports torch
 
@@ -72,7 +77,7 @@ def efficiency(arguments: Sequence[str]) -> int:
         config["rerun"],
     )
     with logs_to_stderr():
-        found = compare(comparison, tell=lambda line: print(line, file=sys.stderr, flush=True))
+        found = compare(comparison, report=lambda line: print(line, file=sys.stderr, flush=True))
     if config["output"] == "json":
         print_json(found)
     else:
@@ -114,7 +119,7 @@ def _workload(
     max_length = int(config["trainer"]["max_length"])
 
     def items(backbone: LoadedBackbone) -> list[Any]:
-        from pedro_bench.efficiency.from_task import items_of
+        from pedro_bench.efficiency.request import items_of
 
         return items_of(backbone, task, source, request, max_length)
 

@@ -15,38 +15,45 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pedro_bench.analysis.activations import Activations, read_activations, write_activations
 from pedro_bench.analysis.frame import runs_of
 from pedro_bench.analysis.reading import Run, read_runs
-from pedro_bench.analysis.series import curve_data, curves, has_several_sizes, point_data
+from pedro_bench.analysis.series import (
+    Activations,
+    Coefficients,
+    curve_data,
+    curves,
+    has_several_sizes,
+    point_data,
+    read_activations,
+    write_activations,
+)
 from pedro_bench.analysis.table import Table
 from pedro_bench.analysis.tables import tables
-from pedro_bench.cli.command import DONE, check_output, guarded, print_json
-from pedro_bench.cli.folders import check_folder
+from pedro_bench.cli.command import DONE, check_folder, check_output, guarded, print_json
 from pedro_bench.cli.hydra.overrides import only_extra
-from pedro_bench.cli.recorded import RECORDED, recorded
+from pedro_bench.cli.tables import RECORDED, recorded
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.files import write_bytes
-from pedro_bench.reporting.drawing import rendered
-from pedro_bench.reporting.figures import activation_figure, budget_figure, curve_figure
+from pedro_bench.reporting.figures import activation_figure, budget_figure, curve_figure, rendered
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEFAULTS = {**RECORDED, "figures_dir": None, "run": None, "output": "text"}
 """The command's keys."""
 
 _LEARNABLE = "rational"
+_NUMERATOR, _DENOMINATOR = ".activation.numerator", ".activation.denominator"
 
 Files = Mapping[str, bytes]
 
 
 def figures(arguments: Sequence[str]) -> int:
-    """Write the figures; return the exit code.
-
-    Raises:
-        PedroBenchError: If the input is bad, there are no records, or a record is damaged.
-    """
+    """Write the figures; return the exit code."""
     own = only_extra(arguments, DEFAULTS)
     check_output(own["output"])
     folder = Path(str(own["figures_dir"] or Path(str(own["results_dir"])) / "figures"))
@@ -134,8 +141,6 @@ def _learned(record: Path) -> Activations:
     """Return a run's activations; where they are not beside the record yet, copy them there."""
     found = read_activations(record)
     if found is None:
-        from pedro_bench.cli.learned import learned_activations
-
         found = learned_activations(record)
         write_activations(record, found)
     return found
@@ -148,6 +153,37 @@ def _write(folder: Path, name: str, files: Files) -> list[Path]:
         write_bytes(path, content)
         paths.append(path)
     return paths
+
+
+def learned_activations(record: Path) -> Activations:
+    """Read the coefficients from the adapter of the run that a record describes.
+
+    Raises:
+        RecordError: If the run is not finished, its adapter is gone or damaged, or it learned no
+            rational function.
+    """
+    from pedro_bench.nn.vector_generator import GELU_DENOMINATOR, GELU_NUMERATOR
+    from pedro_bench.runs.saved import read_saved
+
+    tensors = read_saved(record).tensors["adapter"]
+    layers = {
+        1 + int(name.split(".")[1]): Coefficients(
+            _plain(tensor), _plain(tensors[name.removesuffix(_NUMERATOR) + _DENOMINATOR])
+        )
+        for name, tensor in tensors.items()
+        if name.startswith("layers.") and name.endswith(_NUMERATOR)
+    }
+    if not layers:
+        raise RecordError(
+            f"record {record} must be of a run with method.activation=rational, got one that learned "
+            "no activation."
+        )
+    initial = Coefficients(GELU_NUMERATOR, GELU_DENOMINATOR)
+    return Activations(initial, dict(sorted(layers.items())))
+
+
+def _plain(tensor: "Tensor") -> tuple[float, ...]:
+    return tuple(tensor.double().tolist())
 
 
 if __name__ == "__main__":

@@ -28,8 +28,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
-from pedro_bench.cli.folders import check_folder
+from pedro_bench.cli.command import (
+    DONE,
+    check_folder,
+    check_output,
+    guarded,
+    logs_to_stderr,
+    print_json,
+)
 from pedro_bench.cli.hydra.overrides import only_extra
 from pedro_bench.instruct.evaluate import evaluate
 from pedro_bench.instruct.request import DEFAULTS, request_of
@@ -37,18 +43,14 @@ from pedro_bench.records import EvaluationRecord
 
 
 def instruct(arguments: Sequence[str]) -> int:
-    """Evaluate one run on one suite; return the exit code.
-
-    Raises:
-        PedroBenchError: If the input is bad, or the evaluation broke down.
-    """
+    """Evaluate one run on one suite; return the exit code."""
     values = only_extra(arguments, DEFAULTS)
     check_output(values["output"])
     request = request_of(values)
     check_folder("results_dir", request.results_dir)
     check_folder("output_dir", request.output_dir)
     with logs_to_stderr():
-        record, path = evaluate(request, tell=lambda line: _tell(request.suite, line))
+        record, path = evaluate(request, report=lambda line: _report(request.suite, line))
     if values["output"] == "json":
         print_json(_as_json(record, path))
     else:
@@ -56,7 +58,7 @@ def instruct(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def _tell(suite: str, line: str) -> None:
+def _report(suite: str, line: str) -> None:
     sys.stderr.write(f"{suite}: {line}\n")
     sys.stderr.flush()
 

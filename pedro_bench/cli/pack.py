@@ -37,7 +37,7 @@ def pack(arguments: Sequence[str]) -> int:
     act = packing.unpack if own["unpack"] else packing.pack
     done = {str(suite): act(own["results_dir"], suite) for suite in suites}
     if own["output"] == "json":
-        told = {
+        counts = {
             name: {
                 "folder": str(one.folder),
                 "records": one.records,
@@ -45,7 +45,7 @@ def pack(arguments: Sequence[str]) -> int:
             }
             for name, one in done.items()
         }
-        print_json({"suites": told})
+        print_json({"suites": counts})
     else:
         word = "unpacked into" if own["unpack"] else "packed in"
         for one in done.values():

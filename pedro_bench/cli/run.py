@@ -7,24 +7,94 @@ the same command may be started on several machines that share the results folde
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from pedro_bench.cli.command import DONE, RUN_FAILED, logs_to_stderr, print_json
-from pedro_bench.cli.folders import check_folders
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pedro_bench.cli.command import DONE, RUN_FAILED, check_folders, logs_to_stderr, print_json
 from pedro_bench.cli.hydra.compose import settings_of
-from pedro_bench.cli.hydra.grids import combinations_of, refuse_grid
 from pedro_bench.cli.hydra.launch import Launcher
-from pedro_bench.cli.hydra.sweep import Combination
+from pedro_bench.cli.hydra.sweep import Combination, combinations_of, refuse_grid
 from pedro_bench.cli.options import conf_folders
-from pedro_bench.cli.show import runs_as_json, show_jobs, show_runs
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.grid import Grid, sentence
-from pedro_bench.grid.worker import work, work_on
-from pedro_bench.grid.workers import number_of_workers, run_workers
+from pedro_bench.grid.workers import number_of_workers, run_workers, work, work_on
+from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several, launch
 from pedro_bench.records import status_of
+
+Record = Mapping[str, Any]
+
+
+def medians(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return metric -> median over seeds, for the metrics that every seed has."""
+    if not scores:
+        return {}
+    shared = [name for name in scores[0] if all(name in one for one in scores)]
+    return {name: float(median([one[name] for one in scores])) for name in shared}
+
+
+def runs_as_json(records: Sequence[Record]) -> dict[str, Any]:
+    """Return `{"runs": [record…], "median": {metric: value}}` of one configuration."""
+    return {"runs": list(records), "median": medians(_test_metrics(records))}
+
+
+def show_runs(settings: Settings, records: Sequence[Record]) -> None:
+    """Print a table of seeds and their median."""
+    middle = medians(_test_metrics(records))
+    place = f"backbone {settings.backbone.name}, data {settings.data.name}"
+    title = f"{settings.method.name} on {settings.task.name} ({place})"
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("seed", justify="right")
+    for metric in middle:
+        table.add_column(escape(metric), justify="right")
+    table.add_column("best step", justify="right")
+    table.add_column("status")
+    for record in records:
+        scores = record.get("metrics", {}).get("test", {})
+        shown = [f"{scores[metric]:.2f}" if metric in scores else "--" for metric in middle]
+        step = record.get("best_step")
+        table.add_row(
+            str(record["seed"]), *shown, "--" if step is None else str(step), _status(record)
+        )
+    table.add_section()
+    table.add_row("median", *(f"{value:.2f}" for value in middle.values()), "", "", style="bold")
+    console = Console()
+    console.print(table)
+    console.print(f"records: {settings.results_dir}/runs/{settings.suite}", markup=False)
+
+
+def show_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
+    """Print the closing summary of a multirun: every job, and the reason of every failure."""
+    table = Table(title="jobs", title_justify="left")
+    for column in ("job", "seeds", "median", "status"):
+        table.add_column(column, overflow="fold")
+    for job in jobs:
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in job["median"].items())
+        table.add_row(
+            escape(" ".join(job["overrides"])), str(len(job["runs"])), scores or "--", job["status"]
+        )
+    console = Console()
+    console.print(table)
+    failures = [(job, reason) for job in jobs for reason in job["errors"]]
+    for job, reason in failures:
+        line = f"failed: {' '.join(job['overrides'])}: {reason}"
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"{len(jobs)} jobs, {sum(job['status'] != 'finished' for job in jobs)} failed.")
+
+
+def _test_metrics(records: Sequence[Record]) -> list[Mapping[str, float]]:
+    return [one["metrics"]["test"] for one in records if one["status"] == "finished"]
+
+
+def _status(record: Record) -> str:
+    reason = record.get("error")
+    return escape(f"{record['status']}: {reason}" if reason else str(record["status"]))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -121,7 +191,7 @@ def _done(grid: Grid, launcher: Launcher, *, is_multirun: bool = False) -> list[
                 if not is_main():  # the records may not be written yet
                     failed = any(record["status"] == "failed" for record in made)
                     return [{"status": "failed" if failed else "finished"}]
-            grid.clear_leftovers()
+            grid.clear_stale_files()
         return [
             _outcome(grid, number, [path for _, path in (one.runs if is_multirun else one.due)])
             for number, one in enumerate(grid.configurations)
@@ -143,7 +213,7 @@ def _share(grid: Grid, launcher: Launcher) -> None:
 
 
 def _outcome(grid: Grid, number: int, wanted: Sequence[Path]) -> dict[str, Any]:
-    """Return what became of one configuration, from its records and what the workers told."""
+    """Return what became of one configuration, from its records and what the workers reported."""
     runs = grid.records(number)
     errors = [f"seed {run['seed']}: {run['error']}" for run in runs if run["status"] == "failed"]
     error = grid.error(number)

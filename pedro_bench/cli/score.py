@@ -13,18 +13,21 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
 from pedro_bench.cli.hydra.compose import configuration_of
 from pedro_bench.cli.hydra.overrides import split_extra
+from pedro_bench.data.formats import numbered_lines
 from pedro_bench.data.splits import load_splits
-from pedro_bench.data.tables import numbered_lines
 from pedro_bench.errors import ConfigError, DataError
-from pedro_bench.protocols.data import DataSource
 from pedro_bench.protocols.settings import build_group
-from pedro_bench.protocols.task import Task
+from pedro_bench.protocols.task import DataSource, Task
+
+if TYPE_CHECKING:
+    from pedro_bench.runs.task_metric import TaskMetric
+
 
 DEFAULTS = {"split": "test", "predictions": None, "output": "text"}
 """The command's own keys."""
@@ -98,6 +101,27 @@ def _row(place: str, line: str, num_rows: int) -> tuple[int, str]:
         raise DataError(f"{place}: prediction must be a text, got {text!r}.")
     checks.encodable_text(f"{place}: prediction", text, DataError)
     return index, text
+
+
+def metric(task: str, *overrides: str, **options: Any) -> "TaskMetric":
+    """Return the metric of a task.
+
+    Args:
+        task: Name of the task, as in `task=…`.
+        overrides: Settings as on the command line, such as `task.entities_field=null`.
+        options: Passed on to `evaluate.Metric`, such as `keep_in_memory` or `experiment_id`.
+
+    Raises:
+        ConfigError: If there is no such task, or a setting is wrong.
+    """
+    checks.text("task", task)
+    for override in overrides:
+        checks.text("an override", override)
+    config = configuration_of([f"task={task}", *overrides])
+    built: Task = build_group("task", config["task"])
+    from pedro_bench.runs.task_metric import TaskMetric
+
+    return TaskMetric(built, **options)
 
 
 if __name__ == "__main__":

@@ -11,24 +11,30 @@ One table for each suite, backbone and data source, a table of a paper with all 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from pedro_bench.analysis.frame import results
+from pedro_bench.analysis.reading import find
 from pedro_bench.analysis.table import Table
 from pedro_bench.analysis.tables import tables as tables_of
-from pedro_bench.cli.command import DONE, check_output, guarded, print_json
-from pedro_bench.cli.folders import check_folder
+from pedro_bench.cli.command import DONE, check_folder, check_output, guarded, print_json
 from pedro_bench.cli.hydra.overrides import only_extra
 from pedro_bench.cli.hydra.rerun import command_of
-from pedro_bench.cli.recorded import RECORDED, recorded
+from pedro_bench.cli.options import options
 from pedro_bench.errors import ConfigError
 from pedro_bench.files import write_text
-from pedro_bench.reporting.latex import latex
+from pedro_bench.records import check_name
 from pedro_bench.reporting.notes import missing
 from pedro_bench.reporting.page import page
-from pedro_bench.reporting.text import comma_separated, markdown
+from pedro_bench.reporting.text import comma_separated, latex, markdown
 
+RECORDED = {"results_dir": "results", "table": None, "suite": None}
+"""The keys that choose records, with their defaults."""
 DEFAULTS = {**RECORDED, "tables_dir": None, "costs": False, "output": "text"}
 """The command's keys."""
 PAGE = "report.html"
@@ -67,6 +73,39 @@ def tables(arguments: Sequence[str]) -> int:
 def _show(made: Sequence[Table], written: Sequence[Path], *, costs: bool) -> None:
     show = partial(markdown, costs=costs)
     print("\n".join([*map(show, made), *(f"written: {path}" for path in written)]))
+
+
+def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the records of the suites that `table` and `suite` name, of all where they name none.
+
+    Raises:
+        ConfigError: If there is none.
+        RecordError: If a record is damaged, or a name could leave the folder.
+    """
+    named = (*_names("table", own["table"]), *_names("suite", own["suite"]))
+    chosen = list(dict.fromkeys(named))
+    results_dir = Path(str(own["results_dir"]))
+    if not find(results_dir, chosen):
+        wanted = f" of suite {', '.join(chosen)}" if chosen else ""
+        raise ConfigError(
+            f"results_dir must hold records{wanted}, got none in {str(results_dir / 'runs')!r}: "
+            f"make one with python -m pedro_bench {_making(chosen)}."
+        )
+    return results(results_dir, chosen)
+
+
+def _names(key: str, given: Any) -> list[str]:
+    """Return the suites that a key asks for."""
+    names = [name for name in (given if isinstance(given, list) else [given]) if name is not None]
+    for name in names:
+        check_name(key, name)
+    return names
+
+
+def _making(chosen: Sequence[str]) -> str:
+    if chosen and chosen[0] in options("experiment"):
+        return f"-m +experiment={chosen[0]}"
+    return "method=pedro task=boolq"
 
 
 if __name__ == "__main__":

@@ -30,10 +30,9 @@ from rich.table import Table
 
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, RUN_FAILED, check_output, guarded, print_json, split_flags
-from pedro_bench.cli.hydra.grids import combinations_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.rates import write_rates
-from pedro_bench.cli.hydra.sweep import Combination
+from pedro_bench.cli.hydra.sweep import Combination, combinations_of
 from pedro_bench.cli.run import worked_off
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.tuning import Losses, Trial, points, search

@@ -75,11 +75,7 @@ class PassLimit:
 
 
 def portions(lengths: Sequence[int], limit: PassLimit) -> list[list[int]]:
-    """Divide a step's examples into passes: as they stand where one will do, else longest first.
-
-    Returns:
-        Portions of indices into `lengths`, each example once.
-    """
+    """Divide a step's examples into passes: as they stand where one will do, else longest first."""
     if len(lengths) <= limit.count(max(lengths, default=1)):
         return [list(range(len(lengths)))] if lengths else []
     return evaluation_batches(lengths, limit)

@@ -1,16 +1,73 @@
-"""Coder: a tokenizer's ids of prompts and of the answers behind them, as arrays; see `encoding`."""
+"""Coder: token ids of prompts and of the answers behind them, in arrays of two or four bytes a token."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from pedro_bench.data.encoded_rows import Ids
 from pedro_bench.data.text_tokens import TextTokens
 from pedro_bench.errors import DataError
+from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example
 
+if TYPE_CHECKING:
+    Ids = array[int]
+else:
+    Ids = array  # not subscriptable before Python 3.12
+
+
+class Packed:
+    """Lists of token ids behind each other in one array of two or four bytes a token, with their lengths."""
+
+    def __init__(self, ids: Ids, lengths: Ids) -> None:
+        self.ids = ids
+        self.lengths = lengths
+        self._ends = array("q", accumulate(lengths, initial=0))
+
+    def __getitem__(self, row: int) -> tuple[int, ...]:
+        return tuple(self.ids[self._ends[row] : self._ends[row + 1]])
+
+    @classmethod
+    def of(cls, rows: list[Ids]) -> "Packed":
+        """Pack lists, which are emptied on the way, so that they never lie in memory twice."""
+        lengths = array("i", map(len, rows))
+        ids = array(rows[0].typecode if rows else "i")
+        nothing = array(ids.typecode)
+        for place, row in enumerate(rows):
+            ids.extend(row)
+            rows[place] = nothing
+        return cls(ids, lengths)
+
+
+class EncodedRows(Sequence[Encoded]):
+    """Encoded examples, held packed (answers may be empty); an `Encoded` is made when asked for."""
+
+    def __init__(self, prompts: Packed, answers: Packed) -> None:
+        self.prompts = prompts
+        self.answers = answers
+
+    def __len__(self) -> int:
+        return len(self.prompts.lengths)
+
+    @overload
+    def __getitem__(self, place: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Encoded]: ...
+    def __getitem__(self, place: int | slice) -> Encoded | list[Encoded]:
+        rows = range(len(self))[place]
+        return self._row(rows) if isinstance(rows, int) else [self._row(row) for row in rows]
+
+    def _row(self, row: int) -> Encoded:
+        return Encoded(self.prompts[row], self.answers[row], row)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as for lists
+
+
 _MOST_OF_TWO_BYTES = 2**16
-"""Tokens that two bytes tell apart; Llama-2's 32,000 are fewer, Gemma's 256,000 are more."""
+"""Tokens that two bytes can number; Llama-2's 32,000 are fewer, Gemma's 256,000 are more."""
 
 _CHUNK = 512
 """Examples tokenised at once; bounds the memory that the tokenizer's own records take."""

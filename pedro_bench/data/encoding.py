@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pedro_bench.data.coder import Coder
-from pedro_bench.data.encoded_rows import EncodedRows, Ids, Packed
+from pedro_bench.data.coder import Coder, EncodedRows, Ids, Packed
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example
@@ -158,15 +157,7 @@ def encode_whole(
 
 
 def continuation_ids(tokenizer: Any, pairs: Sequence[tuple[Example, str]]) -> list[Ids]:
-    """Return the ids that each answer adds to its prompt, as `encode` makes them.
-
-    Args:
-        tokenizer: A Hugging Face tokenizer.
-        pairs: Examples, whose prompts are not cut, and the answer to each.
-
-    Raises:
-        DataError: If the tokenizer has no end-of-sequence token.
-    """
+    """Return the ids that each answer adds to its prompt, which is not cut, as `encode` makes them."""
     return Coder(tokenizer).answer_ids(pairs)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench.data import coder, encoding, text_tokens
-from pedro_bench.data.encoded_rows import EncodedRows, Ids, Packed
+from pedro_bench.data.coder import EncodedRows, Ids, Packed
 from pedro_bench.data.encoding import Encoding, encode
 from pedro_bench.errors import RecordError
 from pedro_bench.files import write_whole
@@ -48,9 +48,6 @@ def encode_cached(
         examples: The examples of a split, in order.
         limits: Lengths and whether answers are appended.
         folder: Folder of entries; a read-only or full one only means that nothing is kept.
-
-    Raises:
-        DataError: If an example cannot fit, or the tokenizer has no end-of-sequence token.
     """
     if not tokenizer.is_fast:
         return _encode(tokenizer, examples, limits)
@@ -140,7 +137,7 @@ def _write(path: Path, found: Encoding) -> None:
         tensors = {name: _tensor(table) for name, table in tables.items()}
         try:
             save_file(tensors, place, metadata={"facts": json.dumps(facts)})
-        except SafetensorError as error:  # a full disk is told in the library's own words
+        except SafetensorError as error:  # a full disk is reported in the library's own words
             raise OSError(str(error)) from error
 
     with contextlib.suppress(RecordError):

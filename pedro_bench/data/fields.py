@@ -1,14 +1,109 @@
-"""Fields of a raw row, read under the names and in the shapes that official releases use."""
+"""Fields of a raw row, read under the names and in the shapes that official releases use.
 
+Lists and objects may be written out as text: as JSON, as Python prints them, and as NumPy does. `pandas`
+and `datasets` write a list into a CSV as NumPy prints it: `['a' 'b']`, with white space instead of commas,
+over several lines where it is long, and as `array(['a', 'b'], dtype=object)` within an object.
+"""
+
+import ast
 import difflib
+import io
+import json
 import re
+import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pedro_bench import checks
-from pedro_bench.data.printed import read_printed
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.protocols.task import Row
+
+_NO_TEXTS = ("nan", "inf", "null", "true", "false")
+_CALLS = re.compile(r"list|tuple|(?:np\.|numpy\.)?(?:array|str_|bool_?|u?int\d+|float\d+)")
+_VALUES = (tokenize.STRING, tokenize.NUMBER, tokenize.NAME)
+
+
+def read_printed(text: str) -> Any:
+    """Return the list, object or value that a text writes out; numbers and names come as None or float.
+
+    Raises:
+        ValueError: If it is no such text, or values were left out when it was written; the message is
+            the reason, or empty.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return _value(ast.parse(_with_commas(text.strip()), mode="eval").body)
+    except (SyntaxError, tokenize.TokenError, OverflowError, RecursionError, MemoryError):
+        raise ValueError from None
+
+
+def _with_commas(text: str) -> str:
+    """Return Python's tokens of a text, with commas between items of lists that white space parts."""
+    found: list[str] = []
+    lists: list[tuple[str, set[str]]] = []  # opening mark, and what parts the items so far
+    before: tokenize.TokenInfo | None = None
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        mark = token.string
+        if not mark.strip():
+            continue
+        if token.type == tokenize.ERRORTOKEN:
+            raise ValueError
+        if mark == "...":
+            raise ValueError("values are left out at '...', as NumPy prints long lists")
+        parting = "," if mark == "," else " " if before and _are_two(before, token) else ""
+        if parting:
+            if not lists or (parting == " " and lists[-1][0] != "["):
+                raise ValueError
+            lists[-1][1].add(parting)
+            if len(lists[-1][1]) > 1:
+                raise ValueError("some items have a comma between them and some have none")
+        found += [",", mark] if parting == " " else [mark]
+        if mark in "[({":
+            lists.append((mark, set()))
+        elif mark in "])}" and lists:
+            lists.pop()
+        before = token
+    return " ".join(found)
+
+
+def _are_two(one: tokenize.TokenInfo, next_one: tokenize.TokenInfo) -> bool:
+    """Whether the first token ends a value, and the second begins another behind white space."""
+    after = next_one.line[next_one.end[1] : next_one.end[1] + 1]
+    begins = next_one.type in _VALUES or next_one.string in "[({"
+    begins |= next_one.string in "+-" and not after.isspace()
+    if not begins or (one.type not in _VALUES and one.string not in "])}"):
+        return False
+    if one.end == next_one.start and next_one.type == tokenize.STRING:
+        raise ValueError
+    return one.end != next_one.start
+
+
+def _value(node: ast.expr) -> Any:
+    """Return what a literal holds, and what is in a call such as `array([…], dtype=object)`."""
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.Constant(value=bool() | None):
+            return None
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=int() | float())):
+            return float(ast.literal_eval(node))
+        case ast.Name(id=name) if name in _NO_TEXTS:
+            return None
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_value(item) for item in items]
+        case ast.Dict(keys=keys, values=values):
+            names = [key.value for key in keys if isinstance(key, ast.Constant)]
+            if len(names) == len(keys) and all(isinstance(name, str) for name in names):
+                return dict(zip(names, map(_value, values), strict=True))
+        case ast.Call(func=function, args=[held]) if _CALLS.fullmatch(ast.unparse(function)):
+            return _value(held)
+    raise ValueError
+
 
 Aliases = Mapping[str, Sequence[str]]
 """Field -> other names of it in other releases of the same data set."""
@@ -68,13 +163,7 @@ def text_of(row: Row, field: str, aliases: Aliases, *, may_be_empty: bool = Fals
 
 
 def optional_text_of(row: Row, field: str, aliases: Aliases, others: Iterable[str]) -> str:
-    """Return a field's text, empty where the row lacks it.
-
-    Args:
-        row: The row.
-        field: Its field.
-        aliases: Other names of it.
-        others: The fields that the task reads besides.
+    """Return a field's text, empty where the row lacks it; `others` are the other fields that the task reads.
 
     Raises:
         DataError: As `text_of`, and where a field that nothing reads has a name like this one.
@@ -93,16 +182,10 @@ def optional_text_of(row: Row, field: str, aliases: Aliases, others: Iterable[st
 
 
 def texts_of(row: Row, field: str, aliases: Aliases, *, if_none: str = "") -> tuple[str, ...]:
-    """Return a field that holds several texts, in order, each once.
+    """Return a field that holds several texts, in order, each once; `if_none` completes the message.
 
     Understood are a list of texts, a list of `{"text": …}`, an object whose `text` is a list (the
     Hub's SQuAD), and each of these written out as one text (`read_printed`).
-
-    Args:
-        row: The row.
-        field: Its field.
-        aliases: Other names of it.
-        if_none: What to add to the message where the list is empty.
 
     Raises:
         DataError: If the field is absent, holds something else, or no text at all.
@@ -131,9 +214,6 @@ def label_of(row: Row, field: str, aliases: Aliases) -> tuple[Any, str]:
     """Return a label's value, and its text: of a whole number written with decimals, the number.
 
     `pandas` turns whole numbers into such as `1.0` where a column lacks a value.
-
-    Raises:
-        DataError: As `value_of`.
     """
     value = value_of(row, field, aliases)
     text = str(value).strip()

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pedro_bench import checks
-from pedro_bench.data.formats import SUFFIXES, read_rows
-from pedro_bench.data.tables import Layout
+from pedro_bench.data.formats import SUFFIXES, Layout, read_rows
 from pedro_bench.errors import ConfigError, DataError, near_match
-from pedro_bench.protocols.data import DataSource, Located
-from pedro_bench.protocols.task import Task
+from pedro_bench.protocols.task import DataSource, Located, Task
 
 _PREFIXES = {
     "train": ("train",),

@@ -15,11 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.data.tables import wrong_encoding
+from pedro_bench.data.formats import wrong_encoding
 from pedro_bench.errors import DataError
 from pedro_bench.hub import asked_first
-from pedro_bench.protocols.data import DataSource, Located
-from pedro_bench.protocols.task import Task
+from pedro_bench.protocols.task import DataSource, Located, Task
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _OFFLINE = "use data=files data.root=DIR, or a machine whose HF_HOME holds a cached copy"
@@ -94,14 +93,7 @@ def pinned(task: Task) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class PinnedDataset:
-    """A data set at one revision.
-
-    Attributes:
-        hub_id: Data set of the Hub, or a folder of this machine in its layout.
-        revision: Commit, 40 hexadecimal digits.
-        revision_key: Setting that gives the revision, for messages.
-        config_key: Setting that gives a configuration, for messages.
-    """
+    """A data set of the Hub (or a folder in its layout) at one commit; messages name the settings by keys."""
 
     hub_id: str
     revision: str
@@ -115,17 +107,17 @@ class PinnedDataset:
             DataError: If one is neither reachable nor cached at this revision; one sentence with the
                 remedy.
         """
-        with _asked(self.hub_id, self.revision) as silence:
-            return [self._load(config, silence) for config in configs]
+        with _asked(self.hub_id, self.revision) as no_answer:
+            return [self._load(config, no_answer) for config in configs]
 
-    def _load(self, config: str | None, silence: str | None) -> Mapping[str, Any]:
+    def _load(self, config: str | None, no_answer: str | None) -> Mapping[str, Any]:
         from datasets import load_dataset
 
         place = f"{self.hub_id} ({config or 'default'}) at revision {self.revision}"
         try:
             loaded: Mapping[str, Any] = load_dataset(self.hub_id, config, revision=self.revision)
         except Exception as error:
-            raise DataError(self._explain(place, error, silence)) from error
+            raise DataError(self._explain(place, error, no_answer)) from error
         self._refuse_another_revision(place, loaded)
         return loaded
 
@@ -144,15 +136,15 @@ class PinnedDataset:
                         f"{_OFFLINE}, or set {self.revision_key}={commit} if that is what you want."
                     )
 
-    def _explain(self, place: str, error: Exception, silence: str | None) -> str:
+    def _explain(self, place: str, error: Exception, no_answer: str | None) -> str:
         """Turn an error of the Hub's libraries into one sentence."""
-        if silence is not None:
-            return f"{place} must be reachable or cached, got {silence}: {_OFFLINE}."
+        if no_answer is not None:
+            return f"{place} must be reachable or cached, got {no_answer}: {_OFFLINE}."
         names = {kind.__name__ for kind in type(error).__mro__}
-        told = (
+        shown = (
             error.__cause__ if "DatasetGenerationError" in names else None
         )  # which says nothing itself
-        reason = " ".join(str(told or error).split())[:200].rstrip(".") or type(error).__name__
+        reason = " ".join(str(shown or error).split())[:200].rstrip(".") or type(error).__name__
         if "gated" in reason.lower() or "GatedRepoError" in names:
             return (
                 f"{place} must be open to you, got a gated data set ({reason}): ask for access on the "

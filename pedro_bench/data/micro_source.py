@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError, DataError, near_match
-from pedro_bench.protocols.data import DataSource, Located
-from pedro_bench.protocols.task import Task
+from pedro_bench.protocols.task import DataSource, Located, Task
 
 
 @dataclass(frozen=True, kw_only=True)

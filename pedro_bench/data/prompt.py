@@ -1,24 +1,25 @@
-"""Prompt template of a task: text with `{field}` places, one of which may shrink to fit."""
+"""Prompted tasks: a template with `{field}` places, one of which may shrink; answers read from text."""
 
 import hashlib
+import string
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from string import Formatter
 from typing import Any
 
 from pedro_bench import checks
+from pedro_bench.data.fields import plain_lists, text_of
 from pedro_bench.errors import ConfigError, DataError, near_match
-from pedro_bench.protocols.task import Example, Part
+from pedro_bench.protocols.task import Example, Part, Row, Task
 
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """A parsed template.
+    """A parsed template: (text before, field) in order, and the field that may be cut at its end, or None.
 
-    Attributes:
-        pieces: (text before, field) in order; the field of the last piece may be None.
-        shrinkable: The field whose text may be cut from its end, or None.
+    The field of the last piece may be None.
     """
 
     pieces: tuple[tuple[str, str | None], ...]
@@ -27,16 +28,16 @@ class PromptTemplate:
     @cached_property
     def fields(self) -> tuple[str, ...]:
         """Fields in the order of the template, each once."""
-        return tuple(dict.fromkeys(field for _, field in self.pieces if field is not None))
+        return tuple(dict.fromkeys(name for _, name in self.pieces if name is not None))
 
     def parts(self, values: Mapping[str, str]) -> tuple[Part, ...]:
         """Fill in the fields; each piece of the template and each value is a part."""
         parts: list[Part] = []
-        for before, field in self._own:
+        for before, name in self._own:
             if before.text:
                 parts.append(before)
-            if field is not None:
-                parts.append(Part(values[field], can_shrink=field == self.shrinkable))
+            if name is not None:
+                parts.append(Part(values[name], can_shrink=name == self.shrinkable))
         return tuple(parts)
 
     def parts_of(self, prompt: str) -> tuple[Part, ...] | None:
@@ -61,10 +62,10 @@ class PromptTemplate:
         """Each field with the text before it, and last the text behind the fields."""
         own: list[tuple[Part, str | None]] = []
         text = ""
-        for before, field in self.pieces:
+        for before, name in self.pieces:
             text += before
-            if field is not None:
-                own.append((Part(text, is_template=True), field))
+            if name is not None:
+                own.append((Part(text, is_template=True), name))
                 text = ""
         return (*own, (Part(text, is_template=True), None))
 
@@ -90,15 +91,15 @@ def parse_template(key: str, template: str, shrinkable: str | None) -> PromptTem
         parsed = list(Formatter().parse(template))
     except ValueError as error:
         raise ConfigError(f"{key} must have balanced braces, got {template!r} ({error}).") from None
-    for _, field, spec, conversion in parsed:
-        if field is not None and (not field.isidentifier() or spec or conversion):
-            raise ConfigError(f"{key} must name plain fields such as {{text}}, got {{{field}}}.")
-    pieces = tuple((before, field) for before, field, _, _ in parsed)
-    count = sum(field == shrinkable for _, field in pieces) if shrinkable is not None else 1
+    for _, name, spec, conversion in parsed:
+        if name is not None and (not name.isidentifier() or spec or conversion):
+            raise ConfigError(f"{key} must name plain fields such as {{text}}, got {{{name}}}.")
+    pieces = tuple((before, name) for before, name, _, _ in parsed)
+    count = sum(name == shrinkable for _, name in pieces) if shrinkable is not None else 1
     if count != 1:
         raise ConfigError(
             f"task.shrinkable must be a field that stands once in {key}, got {shrinkable!r}."
-            + near_match(str(shrinkable), [field for _, field in pieces if field])
+            + near_match(str(shrinkable), [name for _, name in pieces if name])
         )
     return PromptTemplate(pieces, shrinkable)
 
@@ -134,3 +135,62 @@ def identity_of(values: Mapping[str, str]) -> str:
     """Return a digest of all values, white space and case folded: equal for duplicates."""
     folded = "\x1f".join(" ".join(value.split()).casefold() for value in values.values())
     return hashlib.sha256(folded.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptedTask(Task):
+    """A prompt filled from the texts of a row, and one more field that holds what is right.
+
+    Attributes:
+        prompt: Template with a `{field}` for every text field.
+        shrinkable: The field that may be cut from its end to fit the length limit, or None.
+        aliases: Field -> other names of it in other releases.
+    """
+
+    prompt: str
+    shrinkable: str | None = None
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "aliases", plain_lists("task.aliases", self.aliases))
+        self.template  # noqa: B018 - checks the prompt
+
+    @property
+    @abstractmethod
+    def gold_field(self) -> str:
+        """The field that holds the label or the answers."""
+
+    @property
+    def template(self) -> PromptTemplate:
+        """The parsed prompt."""
+        return parse_template("task.prompt", self.prompt, self.shrinkable)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the prompt, and the one that holds what is right."""
+        return (*self.template.fields, self.gold_field)
+
+    def texts(self, row: Row) -> dict[str, str]:
+        """Return the texts that fill the prompt, field -> text."""
+        return {name: text_of(row, name, self.aliases) for name in self.template.fields}
+
+
+def first_line(text: str) -> str:
+    """Return the first line that holds anything, without white space around it."""
+    return text.strip().split("\n", 1)[0].strip()
+
+
+def fold(text: str) -> str:
+    """Return a text as closed answers are compared: case and white space folded, ends bare.
+
+    Bare means without punctuation or white space at the two ends; within the text both stay.
+    """
+    return " ".join(text.casefold().split()).strip(string.punctuation + string.whitespace)
+
+
+def match_candidate(text: str, candidates: Sequence[str]) -> str:
+    """Return the candidate that the first line is, else the line itself (an invalid answer)."""
+    line = first_line(text)
+    folded = fold(line)
+    return next((known for known in candidates if fold(known) == folded), line)

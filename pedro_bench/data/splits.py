@@ -20,13 +20,64 @@ the order of a file nor the run's seed matters. Within a split the official orde
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pedro_bench.data.duplicates import draw, without_duplicates
 from pedro_bench.errors import DataError
-from pedro_bench.protocols.data import DataSource, Located
-from pedro_bench.protocols.task import Example, Task
+from pedro_bench.protocols.task import DataSource, Example, Located, Task
+from pedro_bench.seeding import derive
+
+
+def draw(
+    examples: Sequence[Example], size: int, seed: int, purpose: str
+) -> tuple[list[Example], list[Example]]:
+    """Draw whole groups of duplicates, as near to `size` rows as they allow, never above; keep the order."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        groups[example.identity].append(index)
+    order = sorted(groups, key=lambda identity: (derive(seed, purpose, identity), identity))
+    drawn: set[int] = set()
+    for position in choose_groups([len(groups[identity]) for identity in order], size):
+        drawn.update(groups[order[position]])
+    taken = [example for index, example in enumerate(examples) if index in drawn]
+    left = [example for index, example in enumerate(examples) if index not in drawn]
+    return taken, left
+
+
+def choose_groups(sizes: Sequence[int], target: int) -> list[int]:
+    """Choose groups, early ones first, whose sizes add up as near below `target` as can be."""
+    chosen, total = [], 0
+    for position, size in enumerate(sizes):
+        if total + size <= target:
+            chosen.append(position)
+            total += size
+    return chosen if total == target else _best_groups(sizes, target)
+
+
+def _best_groups(sizes: Sequence[int], target: int) -> list[int]:
+    """Solve the subset sum exactly; bit k of a number says whether the sum k can be reached."""
+    limit = (1 << (target + 1)) - 1
+    reachable = [1]
+    for size in sizes:
+        reachable.append((reachable[-1] | reachable[-1] << size) & limit)
+    total = reachable[-1].bit_length() - 1
+    chosen = []
+    for position in range(len(sizes) - 1, -1, -1):
+        if not reachable[position] >> total & 1:
+            chosen.append(position)
+            total -= sizes[position]
+    return sorted(chosen)
+
+
+def without_duplicates(
+    examples: Sequence[Example], later: Sequence[Example]
+) -> tuple[list[Example], int]:
+    """Leave out the examples whose duplicate stands in a later split, and count them."""
+    known = {example.identity for example in later}
+    kept = [example for example in examples if example.identity not in known]
+    return kept, len(examples) - len(kept)
+
 
 VERSION = 1
 """Raised whenever the same rows are divided in another way; enters the key of a run."""
@@ -39,13 +90,7 @@ SPLIT_NAMES = ("train", "dev", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Examples of one split.
-
-    Attributes:
-        name: `train`, `dev` or `test`.
-        examples: The examples, in official order.
-        fingerprint: SHA-256 over every example's prompt and golds, in order.
-    """
+    """Examples of one split in official order; `fingerprint` is a SHA-256 over all prompts and golds."""
 
     name: str
     examples: tuple[Example, ...]
@@ -59,12 +104,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of a task.
+    """The three splits of a task; `dev` decides when to stop and which checkpoint is best.
 
     Attributes:
-        train: What is trained on.
-        dev: What decides when to stop and which checkpoint is best.
-        test: What is scored.
         duplicates_removed: Rows left out because their duplicate stands in a later split.
         notes: Whatever departs from the plain rule, one sentence each.
     """

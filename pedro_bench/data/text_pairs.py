@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from pedro_bench.data.encoded_rows import EncodedRows, Packed
+from pedro_bench.data.coder import EncodedRows, Packed
 from pedro_bench.data.encoding import Encoding
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.head import Head

@@ -26,11 +26,7 @@ _COPIES: "WeakKeyDictionary[Any, tuple[tuple[str, ...], Any]]" = WeakKeyDictiona
 
 
 class TextTokens:
-    """A tokenizer that reads texts as text.
-
-    Args:
-        tokenizer: A Hugging Face tokenizer, fast or slow.
-    """
+    """A Hugging Face tokenizer, fast or slow, that reads texts as text."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -53,12 +49,7 @@ class TextTokens:
         )
 
     def ids(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        """Return the ids of texts as `prompt_of` gives them.
-
-        Args:
-            texts: The texts.
-            special: Whether to add what the tokenizer puts around every sequence.
-        """
+        """Return the ids of texts of `prompt_of`; `special` adds what is put around every sequence."""
         if not self.tokenizer.is_fast:
             return [self._slow_ids(text, special) for text in texts]
         if any(_OPEN in text for text in texts):

@@ -8,6 +8,8 @@ are measured anew, and the first new one takes away the old ones. What does not 
 failed record and no row.
 """
 
+import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +17,113 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.efficiency import meter, systems
-from pedro_bench.efficiency.entries import Entry, entries
-from pedro_bench.efficiency.key import comparison_key, environment
 from pedro_bench.efficiency.measure import turns
-from pedro_bench.efficiency.recording import NOTE, Recorder, Setting
-from pedro_bench.efficiency.request import Request
-from pedro_bench.efficiency.rows import row_of
-from pedro_bench.efficiency.workload import Item, drawn
+from pedro_bench.efficiency.recording import NOTE, Recorder, Setting, comparison_key, environment
+from pedro_bench.efficiency.request import Item, Request, drawn
+from pedro_bench.efficiency.systems import System, systems_of
 from pedro_bench.errors import ConfigError, TrainingError
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.records import RunRecord
-from pedro_bench.runs.environment import now
-from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.identity import now, resolve_device
 from pedro_bench.serving import AdapterBank
+
+
+def row_of(found: Sequence[RunRecord]) -> dict[str, Any]:
+    """Return one system's medians over its finished records, the spread of its speed, and each repeat's."""
+    speeds = {str(one.seed): float(one.metrics["test"]["tokens_per_second"]) for one in found}
+
+    def middle(name: str) -> float:
+        return float(statistics.median(one.timing[name] for one in found))
+
+    return {
+        "method": found[0].method,
+        **found[0].config["system"],
+        "tokens_per_second": float(statistics.median(speeds.values())),
+        "slowest": min(speeds.values()),
+        "fastest": max(speeds.values()),
+        "first_token_seconds": middle("first_token_seconds"),
+        "seconds_per_token": middle("step_seconds"),
+        "bandwidth_share": middle("bandwidth_share"),
+        "peak_bytes": _bytes(found, "peak_bytes"),
+        "reserved_bytes": _bytes(found, "reserved_bytes"),
+        "bytes_per_tenant": _bytes(found, "bytes_per_tenant"),
+        "repeats": len(found),
+        "speeds": speeds,
+        "processor_seconds": {str(one.seed): one.timing["processor_seconds"] for one in found},
+    }
+
+
+def ratio(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the ratio of two rows' speeds: the median over pairs of repeats.
+
+    Turns go forwards in repeats 0, 2, … and backwards in 1, 3, …, so repeats 0 and 1, 2 and 3, … make
+    pairs. A pair's ratio is the geometric mean of the ratios within its two repeats: who is faster only
+    because its turn comes first gains in one what it loses in the other. A repeat without its other half
+    counts as it is.
+
+    Args:
+        above: The row above the line.
+        below: The row below it.
+
+    Returns:
+        `ratio`, its `lowest` and `highest` value over pairs, their number `pairs`, `interval`: where the
+        median lies with 95% confidence (None below six pairs), and `of_processor_time`: the ratio by the
+        process's processor time. None if the rows share no repeat: memory or time may end a row early.
+    """
+    shared = [repeat for repeat in above["speeds"] if repeat in below["speeds"]]
+    if not shared:
+        return None
+    ratios = _paired(
+        {repeat: above["speeds"][repeat] / below["speeds"][repeat] for repeat in shared}
+    )
+    times = _paired(
+        {
+            repeat: below["processor_seconds"][repeat] / above["processor_seconds"][repeat]
+            for repeat in shared
+        }
+    )
+    return {
+        "ratio": statistics.median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "pairs": len(ratios),
+        "interval": _interval(ratios),
+        "of_processor_time": statistics.median(times),
+    }
+
+
+def rows_since(results_dir: str, suite: str, started: str) -> list[dict[str, Any]]:
+    """Return rows of a suite's comparisons that began at a time (ISO 8601, UTC) or later, whole or not."""
+    read = [records.read(path) for path in records.find(results_dir, suite)]
+    groups: dict[tuple[str, str, str], list[RunRecord]] = {}
+    for one in read:
+        if one.status == "finished" and one.started >= started:
+            groups.setdefault((one.key, one.method, one.task), []).append(one)
+    return [row_of(group) for group in groups.values()]
+
+
+def _paired(ratios: Mapping[str, float]) -> list[float]:
+    """Return the geometric mean of each pair of neighbouring repeats, by the repeats' numbers."""
+    pairs: dict[int, list[float]] = {}
+    for repeat, one in ratios.items():
+        pairs.setdefault(int(repeat) // 2, []).append(one)
+    return [statistics.geometric_mean(pair) for _, pair in sorted(pairs.items())]
+
+
+def _interval(values: Sequence[float]) -> list[float] | None:
+    """Return the two values between which a sign test puts the median at 95%; None where there are none."""
+    ordered, count = sorted(values), len(values)
+    left_out, tail = 0, 0.0
+    while (tail := tail + math.comb(count, left_out) / 2**count) <= 0.025:
+        left_out += 1
+    return [ordered[left_out - 1], ordered[count - left_out]] if left_out else None
+
+
+def _bytes(found: Sequence[RunRecord], name: str) -> int | None:
+    """Return the median of a field of memory; None where it is not known."""
+    known = [int(one.memory[name]) for one in found if one.memory.get(name) is not None]
+    return int(statistics.median(known)) if known else None
 
 
 @dataclass(frozen=True)
@@ -56,7 +151,7 @@ class Comparison:
     rerun: bool
 
 
-def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, Any]:
+def compare(comparison: Comparison, report: Callable[[str], None]) -> dict[str, Any]:
     """Measure, or read what was measured; return rows, device, bandwidth and paths of records.
 
     `notes` says which systems did not fit into memory; `records` are those that the rows are made of;
@@ -67,8 +162,8 @@ def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, An
             is short for every system.
     """
     request = comparison.request
-    chosen = entries(comparison.methods, request)
-    if any(entry.name == systems.PEER for entry in chosen):
+    chosen = systems_of(comparison.methods, request)
+    if any(system.name == systems.PEER for system in chosen):
         systems.check_peer()
     device = resolve_device(comparison.device)
     machine = environment(device)
@@ -87,14 +182,14 @@ def compare(comparison: Comparison, tell: Callable[[str], None]) -> dict[str, An
         key=key,
     )
     paths = [
-        [recorder.path(entry, repeat) for repeat in range(request.repeats)] for entry in chosen
+        [recorder.path(system, repeat) for repeat in range(request.repeats)] for system in chosen
     ]
     every = [path for group in paths for path in group]
     if comparison.rerun or not _is_whole(every):
-        _measure(comparison, chosen, recorder, machine, device, every, tell)
+        _measure(comparison, chosen, recorder, machine, device, every, report)
     else:
         first = records.read(every[0])
-        tell(
+        report(
             f"read from records of {first.started} on {first.environment['device_name']}; rerun=true "
             "measures anew"
         )
@@ -140,12 +235,12 @@ def _bank_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _measure(
     comparison: Comparison,
-    chosen: Sequence[Entry],
+    chosen: Sequence[System],
     recorder: Recorder,
     machine: Mapping[str, Any],
     device: str,
     stale: Sequence[Path],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     """Measure, and write each record when its turn is over; the first takes away those of earlier runs."""
     request = comparison.request
@@ -184,13 +279,13 @@ def _measure(
         count=request.repeats,
         warmup=request.warmup,
         seed=request.seed,
-        tell=tell,
+        report=report,
     )
-    for number, (repeat, entry, turn) in enumerate(taken):
+    for number, (repeat, system, turn) in enumerate(taken):
         if number == 0:
             for path in stale:
                 path.unlink(missing_ok=True)
-        recorder.write(entry, repeat, turn, setting)
+        recorder.write(system, repeat, turn, setting)
 
 
 def _check_positions(

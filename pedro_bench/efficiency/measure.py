@@ -17,13 +17,12 @@ import torch
 from transformers import GenerationConfig, StoppingCriteriaList
 
 from pedro_bench.efficiency import meter
-from pedro_bench.efficiency.entries import Entry
-from pedro_bench.efficiency.systems import Generate
-from pedro_bench.efficiency.workload import Item, batch_of
+from pedro_bench.efficiency.request import Item, batch_of
+from pedro_bench.efficiency.systems import Generate, System
 from pedro_bench.evaluation.batches import padded
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.serving.fast_decoding import FastDecoder, stepping
-from pedro_bench.training.failures import is_out_of_memory
+from pedro_bench.training.machine import is_out_of_memory
 
 _WARM_TOKENS = 4
 """Tokens of a warm-up's answers, or as many as the measured ones have where that is less."""
@@ -34,14 +33,12 @@ class Sample:
     """One measurement of one system.
 
     Attributes:
-        seconds: From the first prompt to the last token.
-        first_token_seconds: Mean time from a batch's beginning to its first token.
-        step_seconds: Mean time of each further step.
+        seconds: From the first prompt to the last token; `processor_seconds` of all threads of this process.
+        first_token_seconds: Mean time to a batch's first token; `step_seconds` that of each further step.
         new_tokens: Generated tokens, of the answers alone (beams that lose do not count).
         peak_bytes: Highest memory: of the GPU's tensors, or of the process; other systems' are gone.
-        processor_seconds: Processor time of this process, of all of its threads, over `seconds`.
-        reserved_bytes: On a GPU, the highest memory that PyTorch held there: with what a CUDA graph keeps
-            to run in, which no tensor shows. None elsewhere.
+        reserved_bytes: On a GPU, the highest memory that PyTorch held there: with what a CUDA graph keeps to
+            run in, which no tensor shows. None elsewhere.
         bytes_per_tenant: What each tenant of a bank takes beside the backbone; None without a bank.
     """
 
@@ -79,53 +76,53 @@ class OutOfMemory:
 
 def turns(
     backbone: LoadedBackbone,
-    chosen: Sequence[Entry],
+    chosen: Sequence[System],
     items: Sequence[Item],
     *,
     count: int,
     warmup: int,
     seed: int,
-    tell: Callable[[str], None],
-) -> Iterator[tuple[int, Entry, Sample | OutOfMemory]]:
-    """Measure all entries in turn, `count` times; give (repeat from 0, entry, sample) after each turn.
+    report: Callable[[str], None],
+) -> Iterator[tuple[int, System, Sample | OutOfMemory]]:
+    """Measure all systems in turn, `count` times; give (repeat from 0, system, sample) after each turn.
 
-    Every other repeat goes through the entries backwards. An entry that runs out of memory is told and has
+    Every other repeat goes through the systems backwards. One that runs out of memory is reported and has
     no further turn; the others go on. Buffers of fast steps are given back after each turn, so none is
     charged with another's; what was compiled is kept.
     """
     longest = max(len(item.ids) for item in items) + max(item.new_tokens for item in items)
     decoders = [
         None
-        if entry.decoding == "plain"
-        else FastDecoder(backbone, entry.decoding, least_slots=longest)
-        for entry in chosen
+        if system.decoding == "plain"
+        else FastDecoder(backbone, system.decoding, least_slots=longest)
+        for system in chosen
     ]
     lost: dict[int, OutOfMemory] = {}
     order = list(enumerate(zip(chosen, decoders, strict=True)))
     for repeat in range(count):
-        for place, (entry, decoder) in order if repeat % 2 == 0 else reversed(order):
+        for place, (system, decoder) in order if repeat % 2 == 0 else reversed(order):
             if place in lost:
-                yield repeat, entry, lost[place]
+                yield repeat, system, lost[place]
                 continue
-            turn = _turn(backbone, entry, items, decoder, warmup=warmup, seed=seed)
+            turn = _turn(backbone, system, items, decoder, warmup=warmup, seed=seed)
             if isinstance(turn, OutOfMemory):
                 lost[place] = turn
-            tell(f"repeat {repeat + 1} of {count}: {entry}: {turn}")
-            yield repeat, entry, turn
+            report(f"repeat {repeat + 1} of {count}: {system}: {turn}")
+            yield repeat, system, turn
 
 
 def _turn(
     backbone: LoadedBackbone,
-    entry: Entry,
+    system: System,
     items: Sequence[Item],
     decoder: FastDecoder | None,
     *,
     warmup: int,
     seed: int,
 ) -> Sample | OutOfMemory:
-    """Measure one entry; leave no memory of it behind, whether it fitted or not."""
+    """Measure one system; leave no memory of it behind, whether it fitted or not."""
     try:
-        return _sample(backbone, entry, items, decoder, warmup=warmup, seed=seed)
+        return _sample(backbone, system, items, decoder, warmup=warmup, seed=seed)
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -135,8 +132,8 @@ def _turn(
     # The error is gone here; now the frames go that held the tensors.
     meter.release(backbone.device)
     return OutOfMemory(
-        f"{'merged ' if entry.is_merged else ''}{entry.name} with beams={entry.beams}, "
-        f"decoding={entry.decoding} and {entry.sequences} sequences of {entry.tenants} tenants must fit "
+        f"{'merged ' if system.is_merged else ''}{system.name} with beams={system.beams}, "
+        f"decoding={system.decoding} and {system.sequences} sequences of {system.tenants} tenants must fit "
         "into the device's memory, got an allocation that failed: set fewer beams or tenants."
     )
 
@@ -154,21 +151,21 @@ def _is_out_of_memory(error: BaseException) -> bool:
 @torch.no_grad()
 def _sample(
     backbone: LoadedBackbone,
-    entry: Entry,
+    system: System,
     items: Sequence[Item],
     decoder: FastDecoder | None,
     *,
     warmup: int,
     seed: int,
 ) -> Sample:
-    whole = entry.sequences > 1 or entry.is_mixed
-    batches = [batch_of(items, entry.sequences)] if whole else [[item] for item in items]
+    whole = system.sequences > 1 or system.is_mixed
+    batches = [batch_of(items, system.sequences)] if whole else [[item] for item in items]
     most = max(item.new_tokens for batch in batches for item in batch)
     device = backbone.device
     meter.release(device)
     with (
         _plain_settings(backbone.model),
-        entry.on(backbone, seed) as generate,
+        system.on(backbone, seed) as generate,
         stepping(decoder, generate.modules, max_new_tokens=most),
     ):
         meter.release(device)  # what was needed to put the system there is none of its memory
@@ -176,10 +173,10 @@ def _sample(
         for index in range(warmup):
             batch = batches[index % len(batches)]
             short = [Item(one.ids, min(_WARM_TOKENS, one.new_tokens)) for one in batch]
-            _timed(backbone, generate, short, entry.beams)
+            _timed(backbone, generate, short, system.beams)
         meter.reset_peak(device)
         before = time.process_time()
-        times = [_timed(backbone, generate, batch, entry.beams) for batch in batches]
+        times = [_timed(backbone, generate, batch, system.beams) for batch in batches]
         processor = time.process_time() - before
         peak, reserved = meter.peak_bytes(device), meter.reserved_bytes(device)
     seconds = sum(whole for whole, _ in times)

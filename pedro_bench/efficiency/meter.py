@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import StoppingCriteria
 
 from pedro_bench.errors import TrainingError
-from pedro_bench.training.failures import is_out_of_memory
+from pedro_bench.training.machine import is_out_of_memory
 
 _COPY_BYTES = 2**28
 """Of each of two buffers: far beyond the caches of a GPU, and little beside a backbone."""
@@ -108,11 +108,7 @@ def read_bytes(model: Any) -> int:
 
 
 class FirstToken(StoppingCriteria):  # type: ignore[misc]  # the base class is Any to the checker
-    """Notes when the first token of a generation is there; stops nothing.
-
-    Attributes:
-        at: Time in seconds, None before.
-    """
+    """Notes when (`at`, in seconds) the first token of a generation is there; stops nothing."""
 
     def __init__(self) -> None:
         self.at: float | None = None

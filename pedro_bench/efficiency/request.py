@@ -1,14 +1,22 @@
-"""What is to be measured; checks itself and imports no torch."""
+"""What is to be measured, and the workload: which prompts are read, how many tokens generated for each.
 
-from collections.abc import Iterable, Mapping
+A request checks itself; nothing here imports torch.
+"""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pedro_bench import checks
-from pedro_bench.errors import ConfigError
+from pedro_bench.data.encoding import encode
+from pedro_bench.data.splits import load_splits
+from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.methods.adalora import AdaLora
 from pedro_bench.methods.lora import Lora
+from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.method import Method
+from pedro_bench.protocols.task import DataSource, Task
 from pedro_bench.records import check_name
 
 LENGTHS = ("paper", "task")
@@ -112,12 +120,8 @@ def request_of(values: Mapping[str, Any]) -> Request:
 def check_merged(request: Request, methods: Mapping[str, Method | None]) -> None:
     """Require that something can be merged where it is asked for.
 
-    Args:
-        request: What is to be measured.
-        methods: Name -> method; None for the bare backbone.
-
     Raises:
-        ConfigError: If `merged` is set and no method's update can be added to the weights.
+        ConfigError: If nothing can.
     """
     if request.merged and not mergeable(methods.values()):
         raise ConfigError(
@@ -138,3 +142,80 @@ def _listed(value: Any) -> tuple[Any, ...]:
 def _distinct(key: str, values: tuple[Any, ...]) -> None:
     if not values or len(set(values)) != len(values):
         raise ConfigError(f"{key} must list distinct values, at least one, got {list(values)!r}.")
+
+
+_SHAPE = 4.0
+"""Shape of the gamma distribution that lengths are drawn from: standard deviation half the mean."""
+
+_FEWEST = 2
+"""Shortest prompt and answer: a first token and one more, so that both times can be measured."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One prompt: its token ids, and how many tokens to generate, no more and no fewer."""
+
+    ids: tuple[int, ...]
+    new_tokens: int
+
+
+def drawn(
+    count: int, *, prompt_tokens: float, new_tokens: float, vocab_size: int, seed: int
+) -> list[Item]:
+    """Draw prompts of random tokens; the mean lengths are the given ones, to the nearest token in all.
+
+    Args:
+        count: Prompts, at least 1.
+        prompt_tokens: Mean length of a prompt, at least 2.
+        new_tokens: Mean number of generated tokens, at least 2.
+        vocab_size: Token ids are below it.
+        seed: Same seed, same workload.
+    """
+    stream = random.Random(seed)
+    prompts = spread(count, prompt_tokens, stream)
+    answers = spread(count, new_tokens, stream)
+    return [
+        Item(tuple(stream.randrange(vocab_size) for _ in range(length)), new)
+        for length, new in zip(prompts, answers, strict=True)
+    ]
+
+
+def spread(count: int, mean: float, stream: random.Random) -> list[int]:
+    """Return lengths of at least 2 whose sum is `round(count * mean)`."""
+    total = max(round(count * mean), count * _FEWEST)
+    weights = [stream.gammavariate(_SHAPE, 1.0) for _ in range(count)]
+    room = total - count * _FEWEST
+    whole = sum(weights)
+    exact = [weight / whole * room for weight in weights]
+    lengths = [int(part) for part in exact]
+    by_rest = sorted(range(count), key=lambda index: lengths[index] - exact[index])
+    for index in by_rest[: room - sum(lengths)]:
+        lengths[index] += 1
+    return [length + _FEWEST for length in lengths]
+
+
+def batch_of(items: Sequence[Item], size: int) -> list[Item]:
+    """Return `size` items, going round, that all generate the mean number of tokens.
+
+    A batch ends together, so all of it generates as much.
+    """
+    if not items:
+        raise DataError("a workload must have at least one prompt, got none.")
+    new = max(_FEWEST, round(sum(item.new_tokens for item in items) / len(items)))
+    return [Item(items[index % len(items)].ids, new) for index in range(size)]
+
+
+def items_of(
+    backbone: LoadedBackbone, task: Task, source: DataSource, request: Request, max_length: int
+) -> list[Item]:
+    """Return the first `request.prompts` rows; each answer is at least two tokens long.
+
+    Prompts are shortened to `max_length`, or to the backbone's positions where these are fewer.
+
+    Raises:
+        DataError: If the data cannot be read.
+    """
+    examples = load_splits(task, source)["test"].examples[: request.prompts]
+    limit = min(max_length, backbone.shape.max_positions or max_length)
+    encoded = encode(backbone.tokenizer, examples, max_length=limit, with_answers=True).encoded
+    return [Item(one.prompt_ids, max(2, len(one.answer_ids))) for one in encoded]

@@ -1,12 +1,18 @@
-"""Systems: the bare backbone, an adapted one, a bank of tenants, and peft's mixed batch of LoRA.
+"""Systems: the bare backbone, an adapted or merged one, a bank of tenants, and peft's mixed batch of LoRA.
 
 Each is put on the one backbone for the time of a `with` block and gives `generate`, which passes what it
-needs to Transformers' own search. Adapters are random, far from their starts, so nothing is skipped; none of
-these is merged into the weights (`merging` does that, where it is asked for).
+needs to Transformers' own search. Adapters are random, far from their starts, so nothing is skipped.
+
+    W' = W + update(I)^T        merging: the update alone, of the unit matrix, over a base of zeros
+
+Merged weights serve one adapter and no other. The backbone's own are kept in main memory meanwhile and put
+back bit for bit.
+
+Legend: I in-features, O out-features.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -14,10 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pedro_bench.efficiency.request import BARE, MERGEABLE, Request
 from pedro_bench.errors import ConfigError
+from pedro_bench.methods.adalora import AdaLora
 from pedro_bench.methods.lora import Lora
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.backbone import LoadedBackbone
+from pedro_bench.protocols.backbone import LoadedBackbone, Site
 from pedro_bench.protocols.context import PromptContext
 from pedro_bench.protocols.method import Method
 from pedro_bench.serving import AdapterBank, TenantAdapter
@@ -120,10 +128,10 @@ def peer(backbone: LoadedBackbone, method: Lora, tenants: int, seed: int) -> Ite
             def generate(mask_BT: Tensor, **options: Any) -> Tensor:
                 chosen = [names[row % tenants] for row in range(len(mask_BT))]
                 beams = options["generation_config"].num_beams
-                # peft repeats the names for beams only where it is told of them by this argument.
-                told = {"num_beams": beams} if beams > 1 else {}
+                # peft repeats the names for beams only where this argument gives their number.
+                repeated = {"num_beams": beams} if beams > 1 else {}
                 made: Tensor = model.generate(
-                    attention_mask=mask_BT.long(), adapter_names=chosen, **told, **options
+                    attention_mask=mask_BT.long(), adapter_names=chosen, **repeated, **options
                 )
                 return made
 
@@ -202,3 +210,136 @@ def randomise(adapter: nn.Module) -> None:
 
 def _noisy(tensor: Tensor) -> Tensor:
     return tensor + _NOISE * torch.randn_like(tensor)
+
+
+@contextmanager
+def merged(backbone: LoadedBackbone, method: Lora | AdaLora, seed: int) -> Iterator[Generate]:
+    """One random adapter of one of `request.MERGEABLE`, merged into the weights."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    try:
+        _merge(backbone, method, seed, kept)
+        with bare(backbone) as generate:
+            yield generate
+    finally:
+        for rows, before in kept:
+            rows.copy_(before)
+
+
+def _merge(
+    backbone: LoadedBackbone,
+    method: Lora | AdaLora,
+    seed: int,
+    kept: list[tuple[Tensor, Tensor]],
+) -> None:
+    """Add an adapter to the weights; `kept` takes each changed part of them, and what it held before."""
+    with seeded(backbone.device, seed):
+        model = AdaptedModel(backbone, method)
+        try:
+            randomise(model.adapter)
+            model.eval()
+        finally:
+            model.remove()
+    for role in method.roles:
+        for site in backbone.sites(role):
+            rows = site.weight()
+            kept.append((rows, rows.to("cpu", copy=True)))
+            block = model.adapter.get_submodule(f"layers.{site.layer}.{site.role}")
+            rows += update_of(block, site, rows.device).to(rows.dtype).view(rows.shape)
+
+
+@torch.no_grad()
+def update_of(block: nn.Module, site: Site, device: torch.device) -> Tensor:
+    """Return what a block beside a projection adds to its weights, (O, I) in float32."""
+    unit_II = torch.eye(site.inputs, device=device)
+    update_IO: Tensor = block(unit_II, unit_II.new_zeros(site.inputs, site.outputs))
+    return update_IO.mT
+
+
+@dataclass(frozen=True)
+class System:
+    """One system under one setting.
+
+    Attributes:
+        name: Name of its rows.
+        method: Its method; None for the bare backbone.
+        beams: Beams of each prompt.
+        sequences: Prompts in a batch; `tenants` that they belong to, 1 or as many.
+        is_mixed: Whether tenants are served from a bank or by the peer, be it one.
+        decoding: One of `request.DECODINGS`; the peer's is always plain.
+        is_merged: Whether its update was added to the weights.
+    """
+
+    name: str
+    method: Method | None
+    beams: int
+    sequences: int = 1
+    tenants: int = 1
+    is_mixed: bool = False
+    decoding: str = "plain"
+    is_merged: bool = False
+
+    def __str__(self) -> str:
+        """Report the system in one line."""
+        merged = ", merged" if self.is_merged else ""
+        return (
+            f"{self.name}{merged}, {self.decoding}, beams {self.beams}, sequences {self.sequences}, "
+            f"tenants {self.tenants}"
+        )
+
+    def setting(self) -> dict[str, int | bool | str]:
+        """Return what it is measured under, as rows and records report it."""
+        return {
+            "beams": self.beams,
+            "sequences": self.sequences,
+            "tenants": self.tenants,
+            "mixed": self.is_mixed,
+            "decoding": self.decoding,
+            "merged": self.is_merged,
+        }
+
+    def on(self, backbone: LoadedBackbone, seed: int) -> AbstractContextManager[Generate]:
+        """Put the system on the backbone for the time of a `with` block."""
+        if self.method is None:
+            return bare(backbone)
+        if self.name == PEER:
+            return peer(backbone, self.method, self.tenants, seed)  # type: ignore[arg-type]
+        if self.is_merged:
+            return merged(backbone, self.method, seed)  # type: ignore[arg-type]
+        if self.is_mixed:
+            return bank(backbone, self.method, self.tenants, seed)
+        return adapted(backbone, self.method, seed)
+
+
+def systems_of(methods: dict[str, Method | None], request: Request) -> list[System]:
+    """Return all systems, in the order they take turns.
+
+    Beside a batch of mixed tenants stands the same batch of one tenant, and of the bare backbone; peft's
+    LoRA is measured with tenants wherever LoRA is. What is asked for merged stands after all methods.
+    """
+    found = []
+    for count in request.beams:
+        for how in request.decoding:
+            found += [System(name, own, count, decoding=how) for name, own in methods.items()]
+            found += [
+                System(name, own, count, decoding=how, is_merged=True)
+                for name, own in methods.items()
+                if request.merged and isinstance(own, MERGEABLE)
+            ]
+        for size in request.tenants:
+            for how in request.decoding:
+                found += _batches(methods, count, size, how)
+            if "lora" in methods:
+                peer = methods["lora"]
+                found.append(System(PEER, peer, count, size, size, is_mixed=True))
+    return found
+
+
+def _batches(methods: dict[str, Method | None], beams: int, size: int, how: str) -> list[System]:
+    """Return the batches of one size: of one tenant, and mixed."""
+    found = []
+    for name, method in methods.items():
+        if size > 1:
+            found.append(System(name, method, beams, size, decoding=how))
+        if name != BARE:
+            found.append(System(name, method, beams, size, size, is_mixed=True, decoding=how))
+    return found

@@ -82,11 +82,7 @@ def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
 def padded(
     rows: Sequence[Sequence[int]], fill: int, *, left: bool, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Pad rows to one length.
-
-    Returns:
-        Values (B, T) as int64, and a mask (B, T) that is True where a row's own value stands.
-    """
+    """Pad rows to one length; return values (B, T) int64 and a mask that is True at a row's own values."""
     width = max(len(row) for row in rows)
     values_BT = torch.full((len(rows), width), fill, dtype=torch.long)
     mask_BT = torch.zeros((len(rows), width), dtype=torch.bool)

@@ -2,7 +2,7 @@
 
 An encoder labels with its head, whatever the evaluation is.
 With ranking alone the likeliest candidates are the answers. With both, the generated answers are,
-and what the ranked ones score stands beside as `likelihood_<metric>`.
+and the scores of the ranked ones are added as `likelihood_<metric>`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from pedro_bench.evaluation.config import (
 )
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.labelling import Labeller, label
-from pedro_bench.evaluation.ranking import Continue, rank
+from pedro_bench.evaluation.likelihood import Continue, rank
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.task import Example, Task
 
@@ -98,5 +98,7 @@ def predict(
     scores = task.score(answers, examples)
     if ranked is None:
         return Prediction(tuple(texts), tuple(answers), scores)
-    beside = {f"likelihood_{name}": value for name, value in task.score(ranked, examples).items()}
-    return Prediction(tuple(texts), tuple(answers), {**scores, **beside}, tuple(ranked))
+    of_ranked = {
+        f"likelihood_{name}": value for name, value in task.score(ranked, examples).items()
+    }
+    return Prediction(tuple(texts), tuple(answers), {**scores, **of_ranked}, tuple(ranked))

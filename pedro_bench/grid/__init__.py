@@ -7,6 +7,6 @@ Everything heavy is imported when the first run that is due needs it.
 """
 
 from pedro_bench.grid.due import MISSING, plan
-from pedro_bench.grid.worker import run
+from pedro_bench.grid.workers import run
 
 __all__ = ["MISSING", "plan", "run"]

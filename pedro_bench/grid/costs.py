@@ -1,4 +1,4 @@
-"""Costs: what a run will take, from a model of arithmetic and memory, where no record tells.
+"""Costs: what a run will take, from a model of arithmetic and memory, where no record has it.
 
 Time: a training token costs 4 N floating-point operations (2 N forward, 2 N back through frozen
 weights), or 6 N where all N weights are trained; a token that is only read costs 2 N. Rows are the
@@ -15,7 +15,7 @@ which is not kept), and its logits with their gradient in float32. The largest p
 examples are padded to the longest one of BoolQ (4,879 characters, about 1,200 tokens; SQuAD's is nearly as
 long), or of the micro world, and `trainer.max_length` and `trainer.micro_batch_tokens` bound it.
 
-Both are good to a factor of two or three: to tell minutes from days, and what fits from what does not.
+Both are good to a factor of two or three: enough for minutes or days, and for what fits and what does not.
 """
 
 import math
@@ -46,13 +46,7 @@ _ROW_CANDIDATES = 12
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run will take.
-
-    Attributes:
-        seconds: Wall time of training and scoring.
-        peak_bytes: Peak memory.
-        source: Where the numbers come from.
-    """
+    """Wall time and peak memory that one run will take, and where the numbers come from."""
 
     seconds: float
     peak_bytes: float
@@ -60,11 +54,7 @@ class Cost:
 
 
 def modelled_cost(settings: Settings) -> Cost:
-    """Estimate one seed's run from sizes alone.
-
-    Raises:
-        PedroBenchError: If the backbone's configuration cannot be found.
-    """
+    """Estimate one seed's run from sizes alone."""
     device = resolve_device(settings.device).partition(":")[0]
     shape = settings.backbone.shape()
     trained = settings.method.count(shape).trainable

@@ -23,15 +23,40 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import files
-from pedro_bench.errors import PedroBenchError
+from pedro_bench import files, records
+from pedro_bench.errors import PedroBenchError, RecordError
 from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
 from pedro_bench.grid.leases import Leases
-from pedro_bench.grid.leftovers import clear_leftovers
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
 from pedro_bench.ranks import is_main
-from pedro_bench.records import record_at
-from pedro_bench.training.working_folder import steps_saved, working_folder
+from pedro_bench.records import record_at, status_of
+from pedro_bench.training.saved_folder import restart, steps_saved, working_folder
+
+
+def clear_stale_files(settings: Settings, paths: Iterable[Path]) -> None:
+    """Remove leases and checkpoints that killed workers left of those of the runs that are finished."""
+    suite = records.suite_folder(settings.results_dir, settings.suite)
+    leases = Leases(suite, settings.lease_seconds)
+    stems = leases.stems()
+    for path in paths:
+        if path.stem not in stems or status_of(path) != "finished":
+            continue
+        with contextlib.suppress(OSError, RecordError):  # a read-only folder: it stays as it is
+            _clear(settings, leases, path)
+
+
+def _clear(settings: Settings, leases: Leases, path: Path) -> None:
+    """Hold the run meanwhile: another worker may be about to do it again."""
+    lease = leases.take(path.stem)
+    if lease is None:
+        return
+    is_finished = status_of(path) == "finished"
+    try:
+        if is_finished and not settings.keep_checkpoints:
+            restart(working_folder(settings, path))
+    finally:
+        lease.release(is_done=is_finished)
+
 
 BUDGET = "budget"
 """Part of a resolved configuration that says how its size was found; it builds nothing."""
@@ -39,14 +64,7 @@ BUDGET = "budget"
 
 @dataclass(frozen=True)
 class Configuration:
-    """One configuration of a grid.
-
-    Attributes:
-        settings: What is run.
-        overrides: What tells it from the others, as shown.
-        runs: Seed and path of the record, for every seed.
-        due: The same, for the runs to do.
-    """
+    """One configuration of a grid: settings, overrides as shown, (seed, record) of all and of due runs."""
 
     settings: Settings
     overrides: tuple[str, ...]
@@ -55,12 +73,11 @@ class Configuration:
 
 
 class Grid:
-    """The runs of one command.
+    """The runs of one command; its folder exists only where workers share it.
 
-    Args:
+    Attributes:
         configurations: All of them, those without a due run too.
         seen: What `digests` said when the command began.
-        folder: The command's own folder, which exists only where workers share it.
     """
 
     def __init__(
@@ -74,7 +91,7 @@ class Grid:
 
     @classmethod
     def planned(cls, given: Iterable[tuple[tuple[str, ...], Settings]]) -> "Grid":
-        """Plan configurations, each given with what tells it from the others."""
+        """Plan configurations, each given with what separates it from the others."""
         configurations: list[Configuration] = []
         seen: dict[str, str] = {}
         for overrides, settings in given:
@@ -129,7 +146,7 @@ class Grid:
         """The records of all due runs."""
         return (path for one in self.configurations for _, path in one.due)
 
-    def tell(self, number: int, error: Exception) -> None:
+    def keep_error(self, number: int, error: Exception) -> None:
         """Keep what went wrong with a configuration; no worker tries it again."""
         exit_code = error.exit_code if isinstance(error, PedroBenchError) else 1
         self._note(f"error-{number}", [sentence(error), exit_code])
@@ -214,11 +231,11 @@ class Grid:
         settings = self.configurations[self._left[path]].settings
         return steps_saved(working_folder(settings, path))
 
-    def clear_leftovers(self) -> None:
+    def clear_stale_files(self) -> None:
         """Remove what killed workers left of finished runs."""
         if is_main():
             for one in self.configurations:
-                clear_leftovers(one.settings, [path for _, path in one.runs])
+                clear_stale_files(one.settings, [path for _, path in one.runs])
 
     def remove(self) -> None:
         """Remove the command's folder, if there is one, and those above it that hold nothing else."""

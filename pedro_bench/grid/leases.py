@@ -4,7 +4,7 @@
 
 The file of the highest generation says who holds a run. Every change of hands is the exclusive creation
 of the next generation, which one worker alone can win, whether it takes a free run, one of a worker that
-died, or gives its own back; so nothing is ever deleted that somebody may still rely on. A holder counts
+died, or gives its own back; so nothing is deleted that another process may still rely on. A holder counts
 up a number in its file; whoever waits watches that number with a clock of its own, and takes the run
 once the number has stood still for the holder's lease. Clocks of two machines are never compared, so
 they may be wrong or jump. On the holder's own machine its death is seen at once. `flock` is not used:
@@ -16,6 +16,8 @@ import contextlib
 import errno
 import json
 import os
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +25,56 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pedro_bench.errors import RecordError
-from pedro_bench.grid.owner import Owner
+from pedro_bench.files import boot
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process: its machine, number, birth (ticks since the machine's start), and a random word of its own.
+
+    `boot` identifies this start of this machine, and this container on it.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    birth: str
+    word: str
+
+    @classmethod
+    def here(cls) -> "Owner":
+        """Return an owner that stands for this process."""
+        return cls(
+            socket.gethostname(), boot(), os.getpid(), _birth(os.getpid()), secrets.token_hex(8)
+        )
+
+    def is_dead(self) -> bool:
+        """Whether it is known to be gone; of a process of another machine nothing is known."""
+        if not self.boot or (self.host, self.boot) != (socket.gethostname(), boot()):
+            return False
+        birth = _birth(self.pid)
+        return birth != self.birth if birth else not _is_hidden(self.pid)
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process is there that /proc may not show, since it is another user's."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return False  # one's own, so a zombie
+
+
+def _birth(pid: int) -> str:
+    """Return when a process of this machine was started, or nothing if it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
 
 FOLDER = "leases"
 BEATS_PER_LEASE = 6
@@ -50,9 +101,7 @@ class _State:
 class Lease:
     """A run held by this process; another thread shows that it lives.
 
-    Args:
-        path: The lease's file.
-        on_loss: Called, from that thread or by `look`, if another worker has taken the run.
+    `on_loss` is called, from that thread or by `look`, if another worker has taken the run.
 
     Attributes:
         is_lost: Whether another worker has taken the run.
@@ -68,11 +117,7 @@ class Lease:
         self._thread.start()
 
     def release(self, *, is_done: bool) -> None:
-        """Give the run back.
-
-        Args:
-            is_done: Whether no trace is to be left: its record is finished, or it has none.
-        """
+        """Give the run back; leave no trace if it `is_done`: its record is finished, or it has none."""
         self._is_over.set()
         self._thread.join()
         with contextlib.suppress(OSError):  # a full disk: the lease lapses by itself
@@ -134,11 +179,8 @@ class Lease:
 class Leases:
     """What a worker knows of the leases of one suite: which it may take, and which it watches.
 
-    Args:
-        suite_folder: The folder of the suite's records.
-        seconds: After how many seconds without a sign of life this worker's own leases lapse.
-        clock: Gives seconds that never go back; only differences count.
-        grid: Names the command that this worker is of; only deaths of its own workers are counted.
+    Its own leases lapse after `seconds` without a sign of life. `clock` never goes back; only differences
+    count. Of the command `grid` alone deaths of workers are counted.
     """
 
     def __init__(
@@ -159,10 +201,8 @@ class Leases:
     ) -> Lease | None:
         """Take a run that is free or whose holder is dead; return None if another worker has it.
 
-        Args:
-            stem: Stem of the run's record.
-            on_loss: Called from another thread if the run is taken away.
-            steps: How many steps of the run are saved: who got further has not crashed before.
+        `on_loss` is called from another thread if the run is taken away. `steps` are those saved: who got
+        further has not crashed before.
 
         Raises:
             RecordError: If the folder cannot be written.

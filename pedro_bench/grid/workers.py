@@ -1,29 +1,37 @@
-"""Workers in processes of this machine: as many as are asked for, for as long as there are runs for them.
+"""Workers: each takes any run of a grid that is due and free, one after another, until none is left.
 
-A worker that dies is replaced, and so is one that left before a time limit; one that was asked to end, or
-that could not begin, is not. A worker ends by itself if this process is gone.
+A command is a worker itself, or keeps as many worker processes on this machine as are asked for, as long as
+there are runs for them. A worker that dies is replaced, and so is one that left before a time limit; one that
+was asked to end, or that could not begin, is not. A worker ends by itself if the process that started it is
+gone.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from pedro_bench.errors import PedroBenchError
 from pedro_bench.grid.costs import modelled_cost
+from pedro_bench.grid.due import LONGEST_PAUSE, Claims
 from pedro_bench.grid.grid import Grid
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.ranks import is_one_of_several
-from pedro_bench.runs.environment import threads_for
-from pedro_bench.runs.identity import resolve_device
-from pedro_bench.training.interruption import ENDING, Interrupted, grace_after, taken_by
+from pedro_bench.ranks import is_main, is_one_of_several, meet
+from pedro_bench.runs.identity import resolve_device, threads_for
+from pedro_bench.runs.processes import agreed_due, made_ready, reasons_recorded, refuse_splitting
+from pedro_bench.training.interruption import ENDING, Interrupted, TakenOver, grace_after, taken_by
 from pedro_bench.training.progress import Board
+from pedro_bench.training.tracking import NoTracking
 
 COMMAND = (sys.executable, "-m", "pedro_bench.cli.worker")
 PACKAGES = Path(__file__).parents[2]
@@ -56,16 +64,11 @@ class _Worker:
 
 
 def run_workers(grid: Grid, number: int, *, waits: bool = True, **variables: str | None) -> None:
-    """Keep up to so many workers on this machine at work until no run of a shared grid is left.
+    """Keep up to `number` workers on this machine at work until no run of a shared grid is left.
 
-    Args:
-        grid: The grid; what became of it stands in records and in the grid's folder.
-        number: The most workers at a time.
-        waits: Whether to wait for runs that other commands have, and do those that they give up.
-        **variables: Variables of the workers' environment; None removes one.
-
-    Raises:
-        Interrupted: If this process was asked to end, once its workers have saved.
+    With `waits` they also wait for runs that other commands have, and do those that are given up. `variables`
+    are set in the workers' environment; None removes one. What became of the runs stands in records and in
+    the grid's folder.
     """
     workers: list[_Worker] = []
 
@@ -112,7 +115,7 @@ def _start(
 
 
 def _is_given_up(grid: Grid, worker: _Worker) -> bool:
-    """Whether a worker that has ended is not to be replaced; the reason is then told."""
+    """Whether a worker that has ended is not to be replaced; the reason is then kept."""
     code = worker.process.returncode
     if code == 0 or code in TIME_LIMIT or (worker.has_held and code not in LEFT):
         return False
@@ -186,3 +189,118 @@ def _group(name: str) -> str:
     with contextlib.suppress(OSError):
         return Path("/sys/fs/cgroup", name).read_text(encoding="ascii").strip()
     return ""
+
+
+OnRecord = Callable[[dict[str, Any]], None]
+
+_logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings, *, on_record: OnRecord | None = None) -> list[dict[str, Any]]:
+    """Train, score and record every seed that is due in this process, and wait for those that others have.
+
+    What is wrong before the first training step (data, backbone, method) raises and leaves nothing
+    behind; what goes wrong later becomes a `failed` record, and the next seed goes on, or with
+    `settings.fail_fast` none. A run that another worker has is left to it; if that worker dies, it is
+    done here.
+
+    Args:
+        settings: One configuration.
+        on_record: Called with each record as soon as it is known.
+
+    Returns:
+        The records that are there, in order of the seeds.
+
+    Raises:
+        PedroBenchError: If the configuration cannot be run at all.
+    """
+    grid = Grid.planned([((), settings)])
+    reported = set()
+
+    def report(record: dict[str, Any]) -> None:
+        reported.add(record["seed"])
+        if on_record is not None:
+            on_record(record)
+
+    try:
+        work_on(grid, 0, on_record=report)
+    finally:
+        grid.remove()
+    grid.clear_stale_files()
+    found = grid.records(0)
+    for record in found:
+        if record["seed"] not in reported:
+            report(record)
+    return found
+
+
+def work(grid: Grid, *, waits: bool) -> None:
+    """Do every due run of a grid that is free; the grid keeps what prevents a configuration from being run.
+
+    With `waits` also wait for runs that other workers have, and do those that are given up.
+    """
+    while True:
+        for number in range(len(grid.configurations)):
+            if grid.configurations[number].due and grid.error(number) is None:
+                try:
+                    work_on(grid, number, waits=False)
+                except Exception as error:  # noqa: BLE001 - kept; the other configurations go on
+                    if not isinstance(error, PedroBenchError):
+                        sys.excepthook(type(error), error, error.__traceback__)
+                    grid.keep_error(number, error)
+        free, holders = grid.look()
+        if not waits or not (free or holders):
+            return
+        if not free:
+            time.sleep(min(grid.configurations[0].settings.lease_seconds / 3, LONGEST_PAUSE))
+
+
+def work_on(
+    grid: Grid, number: int, *, on_record: OnRecord | None = None, waits: bool = True
+) -> None:
+    """Do the runs of one configuration of a grid that are due and free; `on_record` gets each record.
+
+    With `waits` also wait for runs that other workers have, and do those that are given up.
+
+    Raises:
+        PedroBenchError: If the configuration cannot be run at all.
+    """
+    refuse_splitting()
+    settings = grid.configurations[number].settings
+    meet(settings.meeting_seconds)
+    due = agreed_due(list(grid.configurations[number].due))
+    if due:
+        settings.check_room()
+        settings.tracking.require_installed()
+    if not is_main():
+        settings = replace(settings, tracking=NoTracking())
+    claims = Claims(settings, due, grid.seen, grid.name, lambda: grid.is_stopped)
+    try:
+        for record in _done(settings, claims, waits=waits):
+            if on_record is not None:
+                on_record(record)
+            if settings.fail_fast and record["status"] == "failed":
+                grid.stop()
+    finally:
+        claims.give_back()
+
+
+def _done(settings: Settings, claims: Claims, *, waits: bool) -> Iterator[dict[str, Any]]:
+    """Yield the record of every run that this worker gets to do."""
+    while True:
+        try:
+            first = next(claims, None)
+            if first is not None:
+                from pedro_bench.runs.runner import run_seeds
+
+                due = made_ready(settings, claims, chain([first], claims))
+                with reasons_recorded(settings, claims):
+                    yield from run_seeds(settings, due, claims.check)
+        except TakenOver:
+            if not claims.is_lost:
+                raise
+            _logger.warning("a run was taken over by another worker and is left to it.")
+            continue
+        if not (waits and claims.left):
+            return
+        claims.wait()

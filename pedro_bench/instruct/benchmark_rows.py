@@ -1,11 +1,11 @@
-"""Rows of MMLU and BBH from local files, in the forms the official releases come in.
+"""Rows of MMLU and BBH from local files, in the forms of the official releases, or from the Hub.
 
     <root>/mmlu/dev.jsonl, test.jsonl           columns subject, question, choices, label (or answer)
     <root>/mmlu/dev/<subject>_dev.csv, test/…   the original release: question, A, B, C, D, letter
     <root>/bbh/<task>.json                      {"examples": [{"input": …, "target": …}, …]}
 
 JSON and Parquet files with the same columns are read like JSONL. A split is one file or the folder of the
-original release. Every row is checked here, before a model is loaded.
+original release. The Hub's rows come at a pinned revision. Every row is checked before a model is loaded.
 """
 
 import csv
@@ -16,8 +16,10 @@ from typing import Any
 
 from pedro_bench import checks
 from pedro_bench.data.formats import read_rows
+from pedro_bench.data.hub import PinnedDataset
 from pedro_bench.errors import DataError, PedroBenchError, near_match
-from pedro_bench.protocols.data import Located
+from pedro_bench.instruct.request import HUB
+from pedro_bench.protocols.task import Located
 
 SHOTS = {"mmlu": 5, "bbh": 3}
 """Examples in front of each question; BBH's are part of the harness's task files."""
@@ -208,3 +210,24 @@ def _bbh(files: Sequence[Path]) -> Rows:
             ]
         }
     return found
+
+
+def hub_rows(suite: str, revision: str, tasks: Sequence[str]) -> Rows:
+    """Load the rows of MMLU's or BBH's tasks."""
+    found: Rows = {}
+    splits = ("dev", "test") if suite == "mmlu" else ("test",)
+    check = check_mmlu_row if suite == "mmlu" else check_bbh_row
+    for task, loaded in zip(tasks, dataset(suite, revision).load(tasks), strict=True):
+        found[task] = {
+            split: [
+                check(row, f"{HUB[suite][0]} ({task}) {split} row {number}")
+                for number, row in enumerate(loaded.get(split, ()), start=1)
+            ]
+            for split in splits
+        }
+    return found
+
+
+def dataset(suite: str, revision: str) -> PinnedDataset:
+    """Return a suite's data set on the Hub at a revision."""
+    return PinnedDataset(HUB[suite][0], revision, revision_key="data.revision", config_key="tasks")

@@ -1,18 +1,31 @@
 """MMLU and BBH of one run: every task through the harness, journaled, then put together."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pedro_bench.instruct.benchmark_rows import Rows
-from pedro_bench.instruct.contexts import MISREAD, Contexts
-from pedro_bench.instruct.harness import NO_ANSWER, evaluate_task
-from pedro_bench.instruct.job import Outcome, Tell
-from pedro_bench.instruct.journal import Journal
+from pedro_bench.instruct.benchmark_rows import (
+    SHOTS,
+    Rows,
+    check_tasks,
+    data_files,
+    hub_rows,
+    local_rows,
+)
+from pedro_bench.instruct.contexts import MISREAD, Contexts, context_length
+from pedro_bench.instruct.harness import NO_ANSWER, evaluate_task, require_harness, task_names
+from pedro_bench.instruct.job import Job, Outcome, Report, Run, batch_size_of, evaluation_key
+from pedro_bench.instruct.record import Journal
+from pedro_bench.instruct.request import Request, fingerprint
+from pedro_bench.protocols.settings import tokens_left
+from pedro_bench.runs import load
+
+_KIND = "tasks"
 
 
 def evaluate_benchmark(
-    lm: Any, contexts: Contexts, suite: str, rows: Rows, journal: Journal, tell: Tell
+    lm: Any, contexts: Contexts, suite: str, rows: Rows, journal: Journal, report: Report
 ) -> Outcome:
     """Evaluate the tasks that the journal does not hold yet, and put all together.
 
@@ -22,7 +35,7 @@ def evaluate_benchmark(
         suite: `mmlu` or `bbh`.
         rows: Rows of every task to evaluate.
         journal: What an interrupted evaluation left.
-        tell: Told after each task.
+        report: Called with after each task.
     """
     done = {entry["task"]: entry for entry in journal.entries}
     for number, (task, given) in enumerate(rows.items(), start=1):
@@ -39,7 +52,7 @@ def evaluate_benchmark(
         }
         journal.append(entry)
         done[task] = entry
-        tell(f"{number} of {len(rows)} tasks, {task}: accuracy {found.accuracy:.2f}")
+        report(f"{number} of {len(rows)} tasks, {task}: accuracy {found.accuracy:.2f}")
     return _together([done[task] for task in rows], contexts.max_length)
 
 
@@ -104,3 +117,77 @@ def _correction_note(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _percent(rows: Sequence[Mapping[str, Any]], name: str) -> float:
     return 100 * sum(bool(row[name]) for row in rows) / len(rows)
+
+
+class BenchmarkJob(Job):
+    """MMLU or BBH on one run.
+
+    Raises:
+        PedroBenchError: If the harness is not installed, or a task or its data is missing.
+    """
+
+    def __init__(self, request: Request, run: Run) -> None:
+        self.request = request
+        self.run = run
+        version = require_harness()
+        self._names = task_names(request.suite, request.tasks)
+        self._rows = self._local() if request.root is not None else None
+        self.config = {
+            "tasks": list(self._names),
+            "limit": request.limit,
+            "shots": SHOTS[request.suite],
+            "num_beams": request.num_beams or 1,
+            "max_new_tokens": request.max_new_tokens,
+            "max_length": request.max_length,
+            "lm_eval": version,
+        }
+        files = () if request.root is None else data_files(request.root, request.suite)
+        self.data = {"fingerprint": fingerprint(request, files)}
+        parts = {"suite": request.suite, "config": self.config, "data": self.data}
+        self.key = evaluation_key(run, parts, request.device)
+
+    def make(self, record: Path, report: Report) -> Outcome:
+        """Load rows and run, and evaluate every task."""
+        from pedro_bench.instruct.harness_model import AdaptedLM
+
+        if self.request.rerun:
+            self.clean()
+        with self.journal(_KIND, self.key) as journal:
+            rows = self._rows if self._rows is not None else self._from_hub()
+            saved = load(self.run.path, device=self.request.device)
+            shape = saved.adapted.backbone.shape
+            whole = context_length(shape.max_positions, self.request.max_length)
+            length = tokens_left(whole, saved.adapted.method, shape, "max_length")
+            contexts = Contexts(saved.tokenizer, length)
+            lm = AdaptedLM(
+                saved.adapted,
+                contexts,
+                batch_size=batch_size_of(self.request, self.run),
+                num_beams=self.request.num_beams or 1,
+                max_new_tokens=self.request.max_new_tokens,
+            )
+            return evaluate_benchmark(lm, contexts, self.request.suite, rows, journal, report)
+
+    def clean(self) -> None:
+        """Remove the journal of tasks."""
+        self.journal_path(_KIND, self.key).unlink(missing_ok=True)
+
+    def _local(self) -> Rows:
+        return self._chosen(local_rows(str(self.request.root), self.request.suite))
+
+    def _from_hub(self) -> Rows:
+        revision = str(self.request.revision)
+        return self._chosen(hub_rows(self.request.suite, revision, self._names))
+
+    def _chosen(self, rows: Rows) -> Rows:
+        """Return the rows of the tasks to evaluate, each up to the limit."""
+        suite = self.request.suite
+        check_tasks(rows, self._names, SHOTS[suite] if suite == "mmlu" else 0)
+        kept = ("dev", "test") if suite == "mmlu" else ("test",)
+        return {
+            name: {
+                split: rows[name][split][: self.request.limit if split == "test" else None]
+                for split in kept
+            }
+            for name in self._names
+        }

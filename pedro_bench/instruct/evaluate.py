@@ -3,10 +3,9 @@
 import time
 from pathlib import Path
 
-from pedro_bench.instruct.benchmark_job import BenchmarkJob
-from pedro_bench.instruct.job import Job, Tell
-from pedro_bench.instruct.mt_bench_job import MtBenchJob
-from pedro_bench.instruct.plan import find_run
+from pedro_bench.instruct.benchmarks import BenchmarkJob
+from pedro_bench.instruct.job import Job, Report, find_run
+from pedro_bench.instruct.mt_bench import MtBenchJob
 from pedro_bench.instruct.record import (
     file_path,
     read_finished,
@@ -16,16 +15,15 @@ from pedro_bench.instruct.record import (
 )
 from pedro_bench.instruct.request import Request
 from pedro_bench.records import EvaluationRecord
-from pedro_bench.runs.environment import describe_environment, now, peak_bytes
-from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.identity import describe_environment, now, peak_bytes, resolve_device
 
 
-def evaluate(request: Request, tell: Tell) -> tuple[EvaluationRecord, Path]:
+def evaluate(request: Request, report: Report) -> tuple[EvaluationRecord, Path]:
     """Return the record of an evaluation and where it lies; make it where it is not finished.
 
     Args:
         request: What to evaluate.
-        tell: Told how far the evaluation is.
+        report: Called with how far the evaluation is.
 
     Raises:
         PedroBenchError: If the input is bad, before anything heavy is imported; or if the run, its
@@ -37,13 +35,13 @@ def evaluate(request: Request, tell: Tell) -> tuple[EvaluationRecord, Path]:
     path = record_path(request.results_dir, request.suite, run.record.stem, job.key)
     finished = None if request.rerun else read_finished(path)
     if finished is None:
-        finished = _make(job, path, tell)
+        finished = _make(job, path, report)
     return finished, path
 
 
-def _make(job: Job, path: Path, tell: Tell) -> EvaluationRecord:
+def _make(job: Job, path: Path, report: Report) -> EvaluationRecord:
     started, clock = now(), time.perf_counter()
-    outcome = job.make(path, tell)
+    outcome = job.make(path, report)
     files = {
         kind: write_rows(path, file_path(path, kind, outcome.keys.get(kind)), rows)
         for kind, rows in outcome.rows.items()

@@ -97,13 +97,7 @@ def task_names(suite: str, chosen: Sequence[str] | None) -> tuple[str, ...]:
 def evaluate_task(
     lm: Any, suite: str, task: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> TaskResult:
-    """Evaluate one task on the given rows.
-
-    Args:
-        lm: A model of the harness.
-        suite: `mmlu` or `bbh`.
-        task: One of `task_names`.
-        rows: `test` rows, and `dev` rows where the examples come from the data.
+    """Evaluate one task of a suite on the given rows: `test`, and `dev` where examples come from the data.
 
     Raises:
         DataError: If the harness cannot make requests of the rows.

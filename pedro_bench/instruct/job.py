@@ -1,4 +1,4 @@
-"""Job: one evaluation that is known and checked, but not made yet."""
+"""Job: one evaluation that is checked and has its key, but is not made yet; imports nothing heavy."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -6,12 +6,86 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.instruct.journal import Journal
-from pedro_bench.instruct.plan import Run
+from pedro_bench import records
+from pedro_bench.errors import RecordError
+from pedro_bench.instruct.record import (
+    Journal,
+)
 from pedro_bench.instruct.request import Request
+from pedro_bench.records import RunRecord
+from pedro_bench.runs.identity import resolve_device
 
-Tell = Callable[[str], None]
-"""Takes a line that tells a person how far the evaluation is."""
+VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 1}
+"""Suite -> whole number, raised whenever the same run and rows get another score or another answer."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run to evaluate: its record and where that lies."""
+
+    path: Path
+    record: RunRecord
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What identifies this run and this outcome of it."""
+        predictions = self.record.predictions or {}
+        return {
+            "key": self.record.key,
+            "seed": self.record.seed,
+            "predictions": predictions.get("sha256"),
+        }
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The run as it stands in an evaluation's record."""
+        names = ("suite", "method", "task", "backbone", "key", "seed")
+        return {"stem": self.record.stem, **{name: getattr(self.record, name) for name in names}}
+
+
+def find_run(request: Request) -> Run:
+    """Return the finished run that a request names.
+
+    Raises:
+        RecordError: If there is none.
+    """
+    path = Path(request.run)
+    if path.is_dir():
+        path = records.suite_folder(request.results_dir, path.parent.name) / f"{path.name}.json"
+    if not path.is_file():
+        raise RecordError(
+            f"run must be the record of a finished run, got {request.run!r}, where "
+            f"{str(path)!r} is no file."
+        )
+    record = records.read(path)
+    if record.status != "finished":
+        raise RecordError(f"run must be finished, got {record.status!r} in {path}.")
+    return Run(path, record)
+
+
+def evaluation_key(run: Run, parts: dict[str, Any], device: str) -> str:
+    """Return the key of an evaluation of a run; `parts` are what else can change its numbers."""
+    whole = {
+        "run": run.identity,
+        "device": resolve_device(device).partition(":")[0],
+        "version": VERSIONS[parts["suite"]],
+        **parts,
+    }
+    return records.run_key(whole)
+
+
+def beams_of(request: Request, run: Run) -> int:
+    """Return the beams of generated text: as asked, else the run's."""
+    return request.num_beams or int(run.record.config["evaluation"]["num_beams"])
+
+
+def batch_size_of(request: Request, run: Run) -> int:
+    """Return the prompts in one pass: as asked, else the run's."""
+    return request.batch_size or int(run.record.config["evaluation"]["batch_size"])
+
+
+Report = Callable[[str], None]
+"""Takes a line for people that says how far the evaluation is."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +115,6 @@ class Job(ABC):
     """One suite on one run; building it checks the input and imports nothing heavy.
 
     Attributes:
-        request: What was asked.
-        run: The run to evaluate.
         config: The evaluation's settings, as recorded.
         data: Fingerprint and number of the rows.
         key: Hash of everything that can change the outcome.
@@ -55,13 +127,8 @@ class Job(ABC):
     key: str
 
     @abstractmethod
-    def make(self, record: Path, tell: Tell) -> Outcome:
-        """Evaluate, going on from what an interruption left.
-
-        Args:
-            record: Where the record will lie.
-            tell: Told how far the evaluation is.
-        """
+    def make(self, record: Path, report: Report) -> Outcome:
+        """Evaluate, going on from what an interruption left; `record` is where the record will lie."""
 
     @abstractmethod
     def clean(self) -> None:

@@ -51,7 +51,7 @@ class Endpoint:
     key: str | None
 
     def cleaned(self, text: str) -> str:
-        """Return what is told of a failure, without address and key."""
+        """Return what is reported of a failure, without address and key."""
         parts = urlsplit(self.url)
         for secret in (self.key, self.url, parts.netloc, parts.hostname):
             if secret:
@@ -122,12 +122,7 @@ def endpoint_of(environment: Mapping[str, str]) -> Endpoint:
 
 
 class JudgeClient:
-    """Asks one judge; safe to use from several threads.
-
-    Args:
-        endpoint: Where it is.
-        judge: How to ask.
-    """
+    """Asks one judge at an endpoint; safe to use from several threads."""
 
     def __init__(self, endpoint: Endpoint, judge: Judge) -> None:
         self._endpoint = endpoint

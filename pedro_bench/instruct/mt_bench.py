@@ -1,28 +1,64 @@
-"""MT-Bench of one run: two answers to each question, each graded by the judge, and their means."""
+"""MT-Bench of one run: two answers to each question, each graded by the judge, and their means.
+
+Answers have a key of their own, without the judge, so another judge grades the same answers; once they are
+finished no model is loaded any more.
+"""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pedro_bench.data.tables import numbered_lines
+from pedro_bench.data.formats import numbered_lines
 from pedro_bench.errors import JudgingError, RecordError
-from pedro_bench.instruct.contexts import MISREAD
-from pedro_bench.instruct.job import Outcome
-from pedro_bench.instruct.judging import Judgement
-from pedro_bench.instruct.questions import TURNS, Question
+from pedro_bench.instruct.contexts import (
+    MISREAD,
+    Contexts,
+    Render,
+    context_length,
+    prompt_of,
+    template_of,
+)
+from pedro_bench.instruct.job import (
+    Job,
+    Outcome,
+    Report,
+    Run,
+    batch_size_of,
+    beams_of,
+    evaluation_key,
+)
+from pedro_bench.instruct.judge_client import Endpoint, JudgeClient, endpoint_of
+from pedro_bench.instruct.judging import Judgement, judge_all
+from pedro_bench.instruct.questions import (
+    TURNS,
+    Question,
+    hub_questions,
+    local_questions,
+    question_files,
+)
+from pedro_bench.instruct.record import Journal, file_path, write_rows
+from pedro_bench.instruct.request import Request, fingerprint
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.settings import tokens_left
+from pedro_bench.protocols.task import Part
+from pedro_bench.runs import load
+
+if TYPE_CHECKING:
+    from pedro_bench.nn.adapted_model import AdaptedModel
+
+
+_ANSWERS, _JUDGEMENTS = "answers", "judgements"
+_MOST_NEW_TOKENS = 1024
 
 
 def answer_rows(
     questions: Sequence[Question], entries: Mapping[int, Sequence[Mapping[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Return the answers as rows of a file.
-
-    Args:
-        questions: The questions, in order.
-        entries: Question's number -> `answer` and `shortened` of each turn.
-    """
+    """Return the answers as rows of a file; entries by a question's number, one a turn."""
     return [
         {
             "question_id": one.question_id,
@@ -62,12 +98,8 @@ def outcome_of(
 ) -> Outcome:
     """Put the grades together: the mean over all answers, over each turn and over each category.
 
-    Every mean is taken twice: of the strict grades, and of those that FastChat reads.
-
-    Args:
-        judgements: Every judgement, settled.
-        requests: Requests sent to the judge in all.
-        answers: Rows of the answers.
+    Every mean is taken twice: of the strict grades, and of those that FastChat reads. All judgements are
+    settled; `requests` were sent in all.
 
     Raises:
         JudgingError: If no answer was graded at all.
@@ -143,3 +175,155 @@ def _means(judgements: Sequence[Judgement]) -> dict[str, float]:
     }
     graded = {name: [one for one in own if one is not None] for name, own in readings.items()}
     return {name: fmean(own) for name, own in graded.items() if own}
+
+
+class MtBenchJob(Job):
+    """MT-Bench on one run.
+
+    Raises:
+        PedroBenchError: If the run follows no instructions, or the questions are missing.
+    """
+
+    def __init__(self, request: Request, run: Run) -> None:
+        self.request = request
+        self.run = run
+        self._render = template_of(run.record.config["task"])
+        self._questions = None if request.root is None else local_questions(request.root)
+        answering = {
+            "limit": request.limit,
+            "num_beams": beams_of(request, run),
+            "max_new_tokens": request.max_new_tokens or _MOST_NEW_TOKENS,
+            "max_length": request.max_length,
+        }
+        files = () if request.root is None else question_files(request.root)
+        self.data = {"fingerprint": fingerprint(request, files)}
+        parts = {"suite": request.suite, "config": answering, "data": self.data}
+        self._answers_key = evaluation_key(run, parts, request.device)
+        assert request.judge is not None  # a request of this suite has one
+        self._judge = request.judge
+        self.config = {**answering, "judge": self._judge.moving()}
+        parts = {**parts, "config": self.config}
+        self.key = evaluation_key(run, parts, request.device)
+
+    def make(self, record: Path, report: Report) -> Outcome:
+        """Answer what is not answered yet, then have it judged."""
+        endpoint = endpoint_of(os.environ)
+        if self.request.rerun:
+            self.clean()
+        questions = self._all_questions()[: self.request.limit]
+        place = file_path(record, _ANSWERS, self._answers_key)
+        if self.request.rerun or not place.is_file():
+            self._answer(record, questions, report)
+        outcome = self._judged(endpoint, questions, read_answers(place, questions), report)
+        return replace(outcome, keys={_ANSWERS: self._answers_key})
+
+    def clean(self) -> None:
+        """Remove both journals."""
+        for kind, key in ((_ANSWERS, self._answers_key), (_JUDGEMENTS, self.key)):
+            self.journal_path(kind, key).unlink(missing_ok=True)
+
+    def _answer(self, record: Path, questions: Sequence[Question], report: Report) -> None:
+        """Answer every question and write the answers whole."""
+        with self.journal(_ANSWERS, self._answers_key) as journal:
+            saved = load(self.run.path, device=self.request.device)
+            shape = saved.adapted.backbone.shape
+            whole = context_length(shape.max_positions, self.request.max_length)
+            length = tokens_left(whole, saved.adapted.method, shape, "max_length")
+            entries = answer_all(
+                saved.adapted,
+                Contexts(saved.tokenizer, length),
+                self._render,
+                questions,
+                journal,
+                num_beams=self.config["num_beams"],
+                max_new_tokens=self.config["max_new_tokens"],
+                batch_size=batch_size_of(self.request, self.run),
+                report=report,
+            )
+            rows = answer_rows(questions, entries)
+            write_rows(record, file_path(record, _ANSWERS, self._answers_key), rows)
+
+    def _judged(
+        self,
+        endpoint: Endpoint,
+        questions: Sequence[Question],
+        rows: Sequence[Mapping[str, Any]],
+        report: Report,
+    ) -> Outcome:
+        answers = {row["question_id"]: row["answers"] for row in rows}
+        client = JudgeClient(endpoint, self._judge)
+        with self.journal(_JUDGEMENTS, self.key) as journal:
+            judgements, requests = judge_all(
+                client, self._judge, questions, answers, journal, report
+            )
+        return outcome_of(judgements, requests, rows)
+
+    def _all_questions(self) -> Sequence[Question]:
+        if self._questions is not None:
+            return self._questions
+        return hub_questions(str(self.request.revision))
+
+
+def answer_all(
+    adapted: "AdaptedModel",
+    contexts: Contexts,
+    render: Render,
+    questions: Sequence[Question],
+    journal: Journal,
+    *,
+    num_beams: int,
+    max_new_tokens: int,
+    batch_size: int,
+    report: Report,
+) -> dict[int, list[dict[str, Any]]]:
+    """Answer both turns of every question that the journal does not hold yet.
+
+    Returns:
+        Question's number -> for each turn its `answer`, whether its prompt was `shortened`, and
+        whether a prompt of its batch was `misread` (`Contexts`).
+
+    Raises:
+        DataError: If a prompt does not fit beside `max_new_tokens`.
+        TrainingError: If the device runs out of memory.
+    """
+    from pedro_bench.evaluation.decoding import generate
+
+    done: dict[int, list[dict[str, Any]]] = {one.question_id: [] for one in questions}
+    for entry in journal.entries:
+        done[entry["question_id"]].append(entry)
+    for turn in range(TURNS):
+        due = [one for one in questions if len(done[one.question_id]) == turn]
+        for start in range(0, len(due), batch_size):
+            chosen = due[start : start + batch_size]
+            before = contexts.misread
+            whole = contexts.encode([_prompt(render, one, done) for one in chosen])
+            prompts = [
+                Encoded(contexts.fit(ids, max_new_tokens), (), number)
+                for number, ids in enumerate(whole)
+            ]
+            said = generate(
+                adapted,
+                prompts,
+                num_beams=num_beams,
+                max_new_tokens=max_new_tokens,
+                batch_size=batch_size,
+            )
+            for question, text, ids, prompt in zip(chosen, said, whole, prompts, strict=True):
+                entry = {
+                    "question_id": question.question_id,
+                    "turn": turn + 1,
+                    "answer": text.strip(),
+                    "shortened": len(prompt) < len(ids),
+                    "misread": contexts.misread > before,
+                }
+                journal.append(entry)
+                done[question.question_id].append(entry)
+            report(f"turn {turn + 1}: {start + len(chosen)} of {len(due)} answers")
+    return done
+
+
+def _prompt(
+    render: Render, question: Question, done: Mapping[int, Sequence[Mapping[str, Any]]]
+) -> tuple[Part, ...]:
+    said = [str(entry["answer"]) for entry in done[question.question_id]]
+    return prompt_of(render, question, said)

@@ -15,8 +15,8 @@ from typing import Any
 
 from pedro_bench.data.formats import read_rows
 from pedro_bench.errors import DataError
-from pedro_bench.instruct.benchmark_rows import suite_folder
-from pedro_bench.protocols.data import Located
+from pedro_bench.instruct.benchmark_rows import dataset, suite_folder
+from pedro_bench.protocols.task import Located
 
 TURNS = 2
 
@@ -107,6 +107,21 @@ def questions_of(rows: Iterable[Located]) -> list[Question]:
         shown = () if category in _WITHOUT_REFERENCE else reference[:TURNS]
         found[number] = Question(number, category, (turns[0], turns[1]), shown)
     return list(found.values())
+
+
+def hub_questions(revision: str) -> list[Question]:
+    """Load the questions of MT-Bench.
+
+    Raises:
+        DataError: If the data set is neither reachable nor cached at this revision, or a row is malformed.
+    """
+    source = dataset("mt_bench", revision)
+    (loaded,) = source.load([None])
+    return questions_of(
+        Located(row, f"{source.hub_id} {split} row {number}")
+        for split in loaded
+        for number, row in enumerate(loaded[split], start=1)
+    )
 
 
 def _number(row: Mapping[str, Any], place: str) -> int:

@@ -1,25 +1,29 @@
-"""The record of an evaluation: one JSON file tied to its run, written whole once it is finished.
+"""The record of an evaluation, written whole once it is finished, and the journal that grows until then.
 
     <results_dir>/instruct/<suite>/<run's stem>--<key>.json
     <results_dir>/instruct/<suite>/<kind>/<run's stem>--<key>.jsonl     answers, judgements, predictions
 
 `key` is the hash of everything that can change the number, the run's own key and predictions included.
-A finished key is not evaluated again.
+A finished key is not evaluated again. A journal's line is written whole, flushed to the disk and only then
+counted on; half a line that a kill left at the end is dropped. One process at a time may hold a journal.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 import msgspec
 
 from pedro_bench import files
-from pedro_bench.errors import RecordError, near_match
+from pedro_bench.errors import RecordError, TrainingError, near_match
 from pedro_bench.records import EvaluationRecord
-from pedro_bench.records.older import evaluation_of_schema_1
-from pedro_bench.records.schema import SCHEMA
+from pedro_bench.records.schema import SCHEMA, evaluation_of_schema_1
 
 
 def record_path(results_dir: str, suite: str, stem: str, key: str) -> Path:
@@ -34,11 +38,7 @@ def file_path(record: Path, kind: str, key: str | None = None) -> Path:
 
 
 def write_rows(record: Path, path: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Write a file of JSON lines whole and return its entry in `files`.
-
-    Raises:
-        RecordError: If the folder cannot be written or the disk is full.
-    """
+    """Write a file of JSON lines whole and return its entry in `files`."""
     lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
     content = "".join(f"{line}\n" for line in lines)
     files.write_text(path, content)
@@ -47,11 +47,7 @@ def write_rows(record: Path, path: Path, rows: Sequence[Mapping[str, Any]]) -> d
 
 
 def write(record: EvaluationRecord, path: Path) -> None:
-    """Write a record whole.
-
-    Raises:
-        RecordError: If the folder cannot be written or the disk is full.
-    """
+    """Write a record whole."""
     content = json.dumps(record.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
     files.write_text(path, content + "\n")
 
@@ -88,3 +84,99 @@ def read_finished(path: Path) -> EvaluationRecord | None:
         ) from error
     complete = all((path.parent / one["path"]).is_file() for one in record.files.values())
     return record if complete else None
+
+
+class Journal:
+    """A journal opened for reading and appending; use it in a `with` block, which leaves no empty file.
+
+    Args:
+        path: Its file; made with its folder where absent.
+
+    Attributes:
+        path: As given.
+        entries: What was in the journal and what was appended since, in order.
+
+    Raises:
+        RecordError: If another process holds it, its folder cannot be locked, or a line is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = path.open("ab+")
+        except OSError as error:
+            raise RecordError(
+                f"file {path} must be writable, got {error.strerror or error}: choose another folder "
+                "with output_dir=…."
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.entries = self._read()
+        except BlockingIOError:
+            self._file.close()
+            raise RecordError(
+                f"file {path} must be free, got one that another process holds: wait until that "
+                "evaluation has ended."
+            ) from None
+        except OSError as error:
+            self._file.close()
+            raise RecordError(
+                f"file {path} must be one that can be locked and read, got {error.strerror or error}: "
+                "choose another folder with output_dir=…."
+            ) from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Add a line; safe to call from several threads.
+
+        Raises:
+            TrainingError: If the disk is full.
+        """
+        line = json.dumps(entry, allow_nan=False).encode() + b"\n"
+        with self._lock:
+            try:
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise TrainingError(
+                    f"file {self.path} must be writable, got {error.strerror or error}: free some "
+                    "space, then start the same command again."
+                ) from error
+            self.entries.append(dict(entry))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.entries:
+            self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _read(self) -> list[dict[str, Any]]:
+        """Read all whole lines and cut off what follows the last of them."""
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+        entries = []
+        for number, line in enumerate(content[:whole].splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                raise RecordError(
+                    f"{self.path}:{number} must be one JSON object, got {line[:60]!r} ({error}): "
+                    "give rerun=true to start over."
+                ) from None
+            entries.append(entry)
+        return entries

@@ -181,7 +181,7 @@ def request_of(values: Mapping[str, Any]) -> Request:
 
 
 def fingerprint(request: Request, files: Sequence[Path]) -> str:
-    """Return what tells the rows from all others: a hash of the files, or the Hub's revision.
+    """Return what identifies the rows: a hash of the files, or the Hub's revision.
 
     Raises:
         DataError: If a file cannot be read.

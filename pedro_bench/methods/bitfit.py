@@ -63,8 +63,7 @@ class BitFit(Method):
 
     def attach(self, injection: Injection) -> None:
         """Add a vector to the output of every chosen projection."""
-        from pedro_bench.nn.elementwise import shift
-        from pedro_bench.nn.free_vector import FreeVector
+        from pedro_bench.nn.blocks import FreeVector, shift
 
         places = self._places(injection.shape)
         for site in injection.sites(self.roles):

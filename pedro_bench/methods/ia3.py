@@ -47,8 +47,7 @@ class Ia3(Method):
 
     def attach(self, injection: Injection) -> None:
         """Scale the outputs of K and V and the input of the down-projection."""
-        from pedro_bench.nn.elementwise import scale
-        from pedro_bench.nn.free_vector import FreeVector
+        from pedro_bench.nn.blocks import FreeVector, scale
 
         for site in injection.sites(("key", "value", "ffn_down")):
             on_input = site.role == "ffn_down"

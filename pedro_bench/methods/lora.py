@@ -48,8 +48,8 @@ class Lora(Method):
         return ParameterCount(matrices=total, trainable=total)
 
     def attach(self, injection: Injection) -> None:
-        """Put a low-rank update beside every adapted projection."""
-        from pedro_bench.nn.low_rank import LowRankUpdate
+        """Add a low-rank update to every adapted projection."""
+        from pedro_bench.nn.blocks import LowRankUpdate
 
         for site in injection.sites(self.roles):
             update = injection.add(

@@ -126,7 +126,7 @@ class Pedro(Method):
 
 def _wire(injection: Injection, block: Site, sites: list[Site], generator: "nn.Module") -> None:
     """Let `generator` read a layer's input and its vectors scale the outputs of the layer's sites."""
-    from pedro_bench.nn.elementwise import scale
+    from pedro_bench.nn.blocks import scale
 
     key = f"pedro/{block.layer}"
 

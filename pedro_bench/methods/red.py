@@ -62,7 +62,7 @@ class Red(Method):
             self._edit(injection, site)
 
     def _edit(self, injection: Injection, site: Site) -> None:
-        from pedro_bench.nn.free_vector import FreeVector
+        from pedro_bench.nn.blocks import FreeVector
 
         def add(name: str, start: float) -> FreeVector:
             path = f"layers.{site.layer}.{site.role}.{name}"

@@ -49,14 +49,7 @@ Words = list[str]
 
 @dataclass(frozen=True)
 class Programs:
-    """Both programs, ready to run.
-
-    Attributes:
-        java: Path of the Java that runs them.
-        runtime: What it calls itself.
-        folder: Where the package lies.
-        version: The package's version.
-    """
+    """Both programs, ready to run: path and name of the Java, the package's folder and version."""
 
     java: str
     runtime: str
@@ -164,7 +157,7 @@ def _run(
             start_new_session=True,
         ) as process:
             try:
-                output, told = process.communicate(text, timeout=seconds)
+                output, errors = process.communicate(text, timeout=seconds)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -179,13 +172,13 @@ def _run(
     if process.returncode:
         raise ConfigError(
             f"{name} must run, got exit code {process.returncode} from {command[0]}"
-            f"{_last_words(told)}. {_REMEDY}"
+            f"{_last_words(errors)}. {_REMEDY}"
         )
-    return subprocess.CompletedProcess(list(command), 0, output, told)
+    return subprocess.CompletedProcess(list(command), 0, output, errors)
 
 
-def _last_words(told: str) -> str:
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+def _last_words(errors: str) -> str:
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
     return f" ({lines[-1][:120]})" if lines else ""
 
 

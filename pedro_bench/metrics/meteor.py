@@ -12,7 +12,7 @@ as METEOR does.
 What METEOR 1.5 has beyond this needs word lists that come with its Java program: matches by WordNet
 synonyms (0.8) and by its paraphrase table (0.6), and function words weighing less than others
 (δ 0.75; here all weigh alike). So the value is some two points below that of METEOR 1.5. It has a
-name of its own in records and never stands beside a published figure.
+name of its own in records and is never compared with a published figure.
 """
 
 from collections import Counter, defaultdict
@@ -72,15 +72,7 @@ class Statistics:
 
 @versioned(1)
 def meteor_exact_stem(outputs: Sequence[Words], references: Sequence[Sequence[Words]]) -> float:
-    """Return METEOR (exact, stem) in percent.
-
-    Args:
-        outputs: The words of one text an example.
-        references: For each example, the words of its references.
-
-    Raises:
-        DataError: If the two differ in length or are empty.
-    """
+    """Return METEOR (exact, stem) in percent of texts and their references, both as words."""
     check_lengths(len(outputs), len(references))
     total = Statistics()
     for given, wanted in zip(outputs, references, strict=True):

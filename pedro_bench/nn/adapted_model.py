@@ -1,20 +1,22 @@
 """A backbone with a method attached: the one object that training and evaluation call.
 
 Every forward goes through a prompt context. The language-modelling head is applied only where the loss
-needs it, at the positions that predict answer tokens.
+needs it, at the positions that predict answer tokens. Gradient checkpointing recomputes each layer within
+the prompt context of its own forward: backward may run after other forwards and (on a GPU) in another
+thread, where no context is active.
 
 Legend: B examples, T tokens, D hidden, V vocabulary, N answer tokens of the whole batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from pedro_bench.errors import ConfigError, InjectionError
-from pedro_bench.nn import gradient_checkpointing
 from pedro_bench.nn.injection import BackboneInjection
 from pedro_bench.nn.task_head import TaskHead
 from pedro_bench.protocols.backbone import LoadedBackbone
@@ -23,6 +25,45 @@ from pedro_bench.protocols.context import PromptContext, current_context
 from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.task import Task
+
+
+def checkpoint_in_context(function: Callable[..., Any], *args: Any) -> Any:
+    """Run `function(*args)` now and again in backward, both within the context active now."""
+    context = current_context()
+
+    def run(*inputs: Any) -> Any:
+        with context.active():
+            return function(*inputs)
+
+    return checkpoint(run, *args, use_reentrant=False)
+
+
+def enable(model: Any) -> None:
+    """Switch gradient checkpointing on for a Hugging Face model.
+
+    Raises:
+        ConfigError: If the architecture does not support it.
+    """
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise ConfigError(
+            "trainer.gradient_checkpointing must be false for this architecture, got true: "
+            f"{type(model).__name__} does not support it."
+        )
+    model._set_gradient_checkpointing(  # the public switch takes no function of ours
+        enable=True, gradient_checkpointing_func=checkpoint_in_context
+    )
+
+
+def disable(model: Any) -> None:
+    """Switch gradient checkpointing off again, where it is on."""
+    if is_enabled(model):
+        model.gradient_checkpointing_disable()
+
+
+def is_enabled(model: nn.Module) -> bool:
+    """Whether any layer is recomputed in backward."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
 
 _MARK = "_pedro_bench_method"
 
@@ -149,11 +190,7 @@ class AdaptedModel(nn.Module):
             return self.backbone.states(batch)
 
     def context(self, prompt_mask_BT: Tensor) -> PromptContext:
-        """Make the context for one forward or one generation; use as `with model.context(m).active():`.
-
-        Args:
-            prompt_mask_BT: True at prompt tokens, same width as the prompt forward's input.
-        """
+        """Make the context of one forward or generation: `with model.context(prompt_mask_BT).active():`."""
         return PromptContext(prompt_mask_BT.to(self.backbone.device))
 
     def extra_loss(self) -> Tensor | None:
@@ -199,7 +236,7 @@ class AdaptedModel(nn.Module):
                 "trainer.gradient_checkpointing must be false with method "
                 f"{self.method.name!r}, got true: its layers cannot be recomputed exactly."
             )
-        gradient_checkpointing.enable(self.model)
+        enable(self.model)
 
     def remove(self) -> None:
         """Take the method out of the backbone and restore every bit; the adapter keeps its tensors."""
@@ -214,7 +251,7 @@ class AdaptedModel(nn.Module):
             self._injection.undo()
         for handle in self._handles:
             handle.remove()
-        gradient_checkpointing.disable(self.model)
+        disable(self.model)
         self.model.eval()
         delattr(self.backbone.model, _MARK)
 

@@ -1,10 +1,10 @@
 """Keys and values that an attention module sees in front of its own: a prefix, or virtual tokens.
 
-They stand beside the key/value cache, never in it, so the cache holds exactly the tokens that the
+They are kept next to the key/value cache, never in it, so the cache holds exactly the tokens that the
 caller passed: its length, its mask, its beams and its last position stay what Transformers believes
 they are. What a generation needs of them lives in its prompt context.
 
-Legend: B examples, H key/value heads, P tokens beside, T tokens of this forward, S tokens it may see
+Legend: B examples, H key/value heads, P prefix tokens, T tokens of this forward, S tokens it may see
 (those in the cache and its own), W width of a head.
 """
 
@@ -21,35 +21,30 @@ from pedro_bench.protocols.backbone import Site
 from pedro_bench.protocols.context import current_context
 
 Pair = tuple[Tensor, Tensor]
-"""Keys and values of the tokens beside, each (B, P, H W)."""
+"""Keys and values of the prefix, each (B, P, H W)."""
 
 _IMPLEMENTATIONS = ("sdpa", "eager")
 
 
-class GivenBeside:
-    """Takes the place of the cache for one call of an attention module that gets P tokens beside.
+class GivenPrefix:
+    """Takes the place of the cache (or None) for one call of an attention module that gets P tokens more."""
 
-    Args:
-        cache: The generation's cache, or None.
-        beside: Keys and values of the tokens beside.
-    """
-
-    def __init__(self, cache: Any, beside: Pair) -> None:
+    def __init__(self, cache: Any, prefix: Pair) -> None:
         self._cache = cache
-        self._beside = beside
+        self._prefix = prefix
 
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> Pair:
-        """Put new keys and values into the cache; return all that is seen, those beside first."""
+        """Put new keys and values into the cache; return all that is seen, the prefix first."""
         first, second = (
             _as_heads(flat.to(own.dtype), own)
-            for flat, own in zip(self._beside, (keys, values), strict=True)
+            for flat, own in zip(self._prefix, (keys, values), strict=True)
         )
         if self._cache is not None:
             keys, values = self._cache.update(keys, values, *args, **kwargs)
         return torch.cat([first, keys], dim=2), torch.cat([second, values], dim=2)
 
 
-class FreshBeside:
+class FreshPrefix:
     """Takes the place of the cache where P virtual tokens pass through the layer before T others.
 
     Args:
@@ -64,7 +59,7 @@ class FreshBeside:
         self._keep = keep
 
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> Pair:
-        """Keep the virtual tokens' part beside the cache, put the rest into it, return all."""
+        """Keep the virtual tokens' part out of the cache, put the rest into it, return all."""
         if self._cache is None:
             return keys, values
         fresh, rest = zip(*(_parted(own, self._num_fresh) for own in (keys, values)), strict=True)
@@ -127,14 +122,14 @@ def like(seen: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def seen_by_all(
-    mask: Tensor | None, hidden_BTD: Tensor, num_beside: int, *, causal: bool = True
+    mask: Tensor | None, hidden_BTD: Tensor, num_prefix: int, *, causal: bool = True
 ) -> Tensor | None:
     """Return a layer's mask with P columns in front that every token sees.
 
     Args:
         mask: As a layer gets it.
         hidden_BTD: The layer's input, for its length and device.
-        num_beside: P.
+        num_prefix: P.
         causal: Whether a token sees none behind it; else no mask means that all see all.
     """
     num_tokens = hidden_BTD.shape[1]
@@ -144,7 +139,7 @@ def seen_by_all(
     def extend() -> Tensor:
         # Without a mask, several tokens at once are a whole prompt: they see themselves alone.
         seen = visible(mask, num_tokens, num_tokens, hidden_BTD.device)
-        return like(functional.pad(seen, (num_beside, 0), value=True), mask)
+        return like(functional.pad(seen, (num_prefix, 0), value=True), mask)
 
     extended: Tensor = current_context().once("seen by all", mask, extend)
     return extended

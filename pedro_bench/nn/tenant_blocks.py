@@ -21,11 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from pedro_bench.errors import ContextError, InjectionError
-from pedro_bench.nn.free_vector import FreeVector
-from pedro_bench.nn.low_rank import LowRankUpdate
-from pedro_bench.nn.pooling import pool
-from pedro_bench.nn.rational import Rational
-from pedro_bench.nn.vector_generator import VectorGenerator
+from pedro_bench.nn.blocks import FreeVector, LowRankUpdate
+from pedro_bench.nn.vector_generator import Rational, VectorGenerator, pool
 from pedro_bench.protocols.context import PromptContext, current_context
 
 Tensors = Mapping[str, Tensor]

@@ -2,7 +2,7 @@
 
 They are put in before a layer and taken out behind the last one, so that whoever calls the
 backbone sees the tokens it passed and no others. In a layer they stand in front in memory, wherever
-their place in the sequence is: positions and masks say that. Their keys and values stand beside the
+their place in the sequence is: positions and masks say that. Their keys and values are kept next to the
 cache (`nn/cached_prefix.py`) in the prompt's context.
 
     before_prompt    [virtual, prompt, answer]    positions 0 … P-1, then all others
@@ -22,8 +22,8 @@ from torch import Tensor
 
 from pedro_bench.errors import InjectionError
 from pedro_bench.nn.cached_prefix import (
-    FreshBeside,
-    GivenBeside,
+    FreshPrefix,
+    GivenPrefix,
     Pair,
     cache_argument,
     check_attention,
@@ -173,7 +173,7 @@ class VirtualTokens:
         hidden_BTD: Tensor = arguments["hidden_states"]
         if not self._is_inserting(context):
             return {
-                cache_name: GivenBeside(cache, context.state[key]),
+                cache_name: GivenPrefix(cache, context.state[key]),
                 "attention_mask": seen_by_all(
                     mask, hidden_BTD, self._num_tokens, causal=self._is_causal
                 ),
@@ -183,7 +183,7 @@ class VirtualTokens:
             context.state[key] = pair
 
         return {
-            cache_name: FreshBeside(cache, self._num_tokens, keep),
+            cache_name: FreshPrefix(cache, self._num_tokens, keep),
             "attention_mask": self._mask(mask, hidden_BTD, context),
         }
 

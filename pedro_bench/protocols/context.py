@@ -5,7 +5,7 @@ to that one generation, not to the module. So a context is created for each forw
 each generation in decoding; modules read it while it is active and keep their per-generation tensors
 in its `state`. Two generations may interleave, and two forwards may precede one backward, since each
 has its own context; gradient checkpointing re-enters the context it captured
-(`nn/gradient_checkpointing.py`).
+(`nn/adapted_model.py`).
 
 Legend: B examples, T tokens.
 """

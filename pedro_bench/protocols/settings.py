@@ -20,7 +20,7 @@ from pedro_bench.ranks import MEETING_SECONDS
 from pedro_bench.records import check_name
 
 if TYPE_CHECKING:
-    from pedro_bench.protocols.data import DataSource
+    from pedro_bench.protocols.task import DataSource
 
 GROUPS = ("method", "task", "backbone", "data", "trainer", "evaluation", "tracking")
 """Parts of a configuration that build an object; each is a folder of conf/."""

@@ -94,11 +94,11 @@ def write(folder: Path, content: Mapping[str, bytes], predicted: Mapping[str, by
     _write(folder / PREDICTIONS, pa.Table.from_pylist(rows, pa.schema(kinds)))
     kinds = dict.fromkeys(("stem", "method", "task", "backbone", "key"), text)
     kinds |= {"seed": pa.int64(), "metric": text, "score": number, "record": text}
-    told = [_told(stem, one) for stem, one in content.items()]
-    _write(folder / RECORDS, pa.Table.from_pylist(told, pa.schema(kinds)))
+    summaries = [_summary(stem, one) for stem, one in content.items()]
+    _write(folder / RECORDS, pa.Table.from_pylist(summaries, pa.schema(kinds)))
 
 
-def _told(stem: str, content: bytes) -> dict[str, Any]:
+def _summary(stem: str, content: bytes) -> dict[str, Any]:
     found = json.loads(content)
     kept = {name: found[name] for name in ("method", "task", "backbone", "key", "seed")}
     metric = found["main_metric"]

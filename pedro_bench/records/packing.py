@@ -12,13 +12,7 @@ from pedro_bench.records import packed, store
 
 @dataclass(frozen=True)
 class Packing:
-    """What was packed or unpacked.
-
-    Attributes:
-        folder: The suite's folder.
-        records: Number of records.
-        predictions: Number of predictions.
-    """
+    """What was packed or unpacked: the suite's folder, numbers of records and of predictions."""
 
     folder: Path
     records: int

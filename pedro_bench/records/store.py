@@ -21,8 +21,7 @@ import msgspec
 from pedro_bench import files
 from pedro_bench.errors import DamagedRecordError, RecordError, near_match
 from pedro_bench.records import packed
-from pedro_bench.records.older import run_of_schema_1
-from pedro_bench.records.schema import SCHEMA, RunRecord, check_name, stem_of
+from pedro_bench.records.schema import SCHEMA, RunRecord, check_name, run_of_schema_1, stem_of
 
 _DECODER = msgspec.json.Decoder(RunRecord)
 _logger = logging.getLogger(__name__)
@@ -238,14 +237,7 @@ def _check_names(path: Path, found: Mapping[str, Any]) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged record, so that its run can be done again and nothing is thrown away.
-
-    Returns:
-        Where it lies now.
-
-    Raises:
-        RecordError: If the folder cannot be written.
-    """
+    """Rename a damaged record, so that its run can be done again and nothing is lost; return its new path."""
     aside = path.with_name(f"{path.name}.damaged")
     try:
         path.replace(aside)

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.comparability import OTHER_PROTOCOLS, OTHER_RUNS
-from pedro_bench.analysis.intervals import FEWEST, range_coverage
-from pedro_bench.analysis.layouts import plain
+from pedro_bench.analysis.papers import plain
+from pedro_bench.analysis.statistics import FEWEST, range_coverage
 from pedro_bench.analysis.table import Line, Section, Table, Verdict
 from pedro_bench.reporting.notes import absent_tasks, caption, missing, notes, on_backbone
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.comparability import Sides, differing, settings_by_task
-from pedro_bench.analysis.layouts import SEEDS
+from pedro_bench.analysis.papers import SEEDS
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import (
+    CHANGED,
+    EARLIER,
     FAILED,
     OUTDATED,
     OVERTAKING,
@@ -14,7 +16,6 @@ from pedro_bench.analysis.rows import (
     SUPERSEDED,
     UNFINISHED,
 )
-from pedro_bench.analysis.settings import CHANGED, EARLIER
 from pedro_bench.analysis.table import Line, Section, Table
 
 MICRO_MARK = "micro results: embedded backbone or data"

@@ -15,13 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
-from pedro_bench.analysis.layouts import plain
+from pedro_bench.analysis.papers import plain
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import FAILED, UNFINISHED
 from pedro_bench.analysis.series import PARAMETERS, SPEED, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
-from pedro_bench.reporting.drawing import inline, swatch
-from pedro_bench.reporting.figures import draw_curves, draw_points
+from pedro_bench.reporting.figures import draw_curves, draw_points, inline, swatch
 from pedro_bench.reporting.grids import (
     COST_HEADINGS,
     LEGEND,

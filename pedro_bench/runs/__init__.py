@@ -74,7 +74,7 @@ def serve(
         InjectionError: If the method cannot serve many tenants; the message says why.
         ConfigError: If `runs` is empty, or the runs trained different methods.
     """
-    from pedro_bench.runs.tenants import open_bank
+    from pedro_bench.runs.saved import open_bank
 
     given: Any = runs
     if not isinstance(given, Mapping):

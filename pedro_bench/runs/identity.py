@@ -1,11 +1,12 @@
-"""The key of a run: a hash of everything that can move its numbers, without importing anything heavy.
+"""The key of a run: a hash of everything that can move its numbers; and its provenance. Nothing heavy.
 
 The key holds the resolved configuration without names and labels, the fingerprint of the data, the
 identity of the backbone, the kind of device, and the version of every component in use. A version is a
 whole number that stands with its component: `Method.version`, `Task.version` (in the YAML), the versions
 of the metrics that a task names, of the data source, of splits and encoding, of the trainer, of the
 evaluation and of the backbone's family. No code is hashed, so a refactoring moves no key; the golden
-traces (tests/golden) fail where a component's numbers move and its version does not.
+traces (tests/golden) fail where a component's numbers move and its version does not. Versions of libraries,
+device, commit and a hash of the code are recorded as provenance.
 
 A setting that came after the first records declares what was in force before it: `later(default, neutral)`
 in `checks`. It stands in the key only where its value is another.
@@ -13,14 +14,19 @@ in `checks`. It stands in the key only where its value is another.
 
 import hashlib
 import os
+import platform
+import resource
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import records
+from pedro_bench import __version__, ranks, records
 from pedro_bench.checks import NEUTRAL
 from pedro_bench.data import encoding, splits
 from pedro_bench.errors import ConfigError, DataError
@@ -50,14 +56,7 @@ def run_key(settings: Settings) -> str:
 
 
 def begun(settings: Settings, seed: int, path: Path, started: str) -> RunRecord:
-    """Return the record of a run that has begun: what its settings say of it, and nothing that is loaded.
-
-    Args:
-        settings: Its configuration.
-        seed: Its seed.
-        path: Where its record lies; the name holds its key.
-        started: When it began, ISO 8601.
-    """
+    """Return the record of a run that has begun at a time (ISO 8601); its path's name holds the key."""
     return RunRecord(
         key=path.stem.split("--")[3],
         status="running",
@@ -195,3 +194,101 @@ def code_hash() -> str:
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+_PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors")
+
+SMALL_PARAMETERS = 20_000_000
+"""A backbone below this size gets one thread on the CPU."""
+
+
+def fit_threads(parameters: int, device: str) -> None:
+    """Give torch one thread for a small backbone on the CPU, else as many as it started with.
+
+    The matrices of a small backbone are too small to be shared: more threads take more of the machine and
+    little less time, and beside other work each waits for the other. Its results are then also the same on
+    any number of cores. A value of OMP_NUM_THREADS wins.
+
+    Args:
+        parameters: Parameters of the backbone.
+        device: Where it lies, such as `cpu` or `cuda:0`.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        at_start = _threads_at_start()
+        torch.set_num_threads(threads_for(parameters, device) or at_start)
+
+
+def threads_for(parameters: int, device: str) -> int | None:
+    """Return how many threads a run of a backbone has on a device, or None for PyTorch's own number."""
+    given = os.environ.get("OMP_NUM_THREADS")
+    if given is not None:
+        return int(given) if given.isdecimal() else None
+    return 1 if device == "cpu" and parameters < SMALL_PARAMETERS else None
+
+
+@cache
+def _threads_at_start() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """Return versions, device, threads, processes, hash of the code, commit and state of the tree."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "pedro_bench": __version__,
+            **{package: metadata.version(package) for package in _PACKAGES},
+        },
+        "device": device.partition(":")[0],
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "processes": ranks.launch().size,
+        "platform": sys.platform,
+        "code": code_hash(),
+        **_git_state(),
+    }
+
+
+def peak_bytes(gpu_bytes: int | None) -> dict[str, int | str]:
+    """Return the highest memory in use, in bytes, and of what: the GPU, or this process."""
+    if gpu_bytes is not None:
+        return {"peak_bytes": gpu_bytes, "of": "gpu"}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "of": "process",
+    }
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _git_state() -> dict[str, Any]:
+    """Return commit and dirtiness of the checkout this package runs from; None when installed."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--", ".", "../conf"))}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,37 +1,41 @@
-"""Training in phases: a method may name another to train after it, from scratch (search, then retraining).
+"""Training in phases, and the predictions of what comes out of the last one.
 
-Each phase draws its parameters from a random stream of its own and keeps its checkpoints in a folder of
-its own. What comes out is the last phase's model; a run that was killed in any phase goes on in it.
+A method may name another to train after it, from scratch (search, then retraining). Each phase draws its
+parameters from a random stream of its own and keeps its checkpoints in a folder of its own; a run that was
+killed in any phase goes on in it. Predictions, one line a test example:
+
+    {"index": row of the split, "prediction": answer, "text": what was generated, "score": percent}
+
+Where answers were ranked, `likelihood` is the likeliest candidate. `score` is the example's share in the
+task's main metric: the mean of all scores is that metric. Where a task's main metric is no mean over examples
+(Matthews, Pearson, BLEU), rows have no `score`.
 """
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pedro_bench.data.encoding import Encoding
 from pedro_bench.nn.adapted_model import AdaptedModel, head_for
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.protocols.task import Example, Task
 from pedro_bench.records import Phase
 from pedro_bench.seeding import seed_torch
-from pedro_bench.training.result import TrainResult
-from pedro_bench.training.tracker import Tracker
+from pedro_bench.training.checkpoint import TrainResult
+from pedro_bench.training.tracking import Tracker
 from pedro_bench.training.trainer import train
+
+if TYPE_CHECKING:
+    from pedro_bench.evaluation.prediction import Prediction
 
 
 @dataclass(frozen=True)
 class Run:
-    """One seed of a configuration, as its training needs it.
-
-    Attributes:
-        settings: The configuration.
-        backbone: The loaded backbone, without a method.
-        encodings: Split name -> encoded rows.
-        seed: The seed.
-        key: The run's key.
-        folder: The run's working folder.
-        tracker: Where curves go.
-    """
+    """One seed of a configuration, as training needs it; `encodings` are by split, `folder` is its own."""
 
     settings: Settings
     backbone: LoadedBackbone
@@ -44,12 +48,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training left.
+    """What training left: the last phase's model with its best adapter, still in the backbone.
 
-    Attributes:
-        adapted: The last phase's model with its best adapter; it still sits in the backbone.
-        result: The last phase's result, with the time and the highest memory of all phases.
-        phases: What each phase did, for the record.
+    `result` is the last phase's, with the time and highest memory of all phases; `phases` is for the record.
     """
 
     adapted: AdaptedModel
@@ -128,3 +129,39 @@ def _phase(adapted: AdaptedModel, result: TrainResult) -> Phase:
         best_step=result.best_step,
         stopped_early=result.stopped_early,
     )
+
+
+_AGREES = 1e-9
+"""Relative difference up to which the mean of the examples' scores is the metric."""
+
+
+def prediction_lines(task: Task, found: "Prediction", examples: Sequence[Example]) -> str:
+    """Return the predictions file: one JSON object a line, in order of the split's rows."""
+    rows: list[dict[str, Any]] = [
+        {"index": index, "prediction": answer, "text": text}
+        for index, (answer, text) in enumerate(zip(found.answers, found.texts, strict=True))
+    ]
+    if found.ranked is not None:
+        rows = [{**row, "likelihood": one} for row, one in zip(rows, found.ranked, strict=True)]
+    shares = example_scores(task, found.answers, examples, found.scores[task.main_metric])
+    if shares is not None:
+        rows = [{**row, "score": score} for row, score in zip(rows, shares, strict=True)]
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def example_scores(
+    task: Task, answers: Sequence[str], examples: Sequence[Example], total: float
+) -> list[float] | None:
+    """Score every example alone with the task's own metric, in its unit; `total` is that of all.
+
+    None where the task says that its main metric is no mean over examples, or where the mean of the scores is
+    not `total` although it does.
+    """
+    if not task.is_mean_over_examples:
+        return None
+    scores = [
+        float(task.score([answer], [example])[task.main_metric])
+        for answer, example in zip(answers, examples, strict=True)
+    ]
+    mean = math.fsum(scores) / len(scores)
+    return scores if math.isclose(mean, total, rel_tol=_AGREES, abs_tol=_AGREES) else None

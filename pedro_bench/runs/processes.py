@@ -18,10 +18,10 @@ from pedro_bench.errors import ConfigError, PedroBenchError, RecordError
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_on, is_one_of_several, launch, partial_state
 from pedro_bench.records import status_of
-from pedro_bench.training.working_folder import restart, working_folder
+from pedro_bench.training.saved_folder import restart, working_folder
 
 if TYPE_CHECKING:
-    from pedro_bench.grid.claims import Claims
+    from pedro_bench.grid.due import Claims
 
 REASON = "failed-process-"
 """Begins the name of the file in a run's working folder in which a process says why it failed."""
@@ -69,11 +69,7 @@ def num_shares() -> int:
 
 
 def agreed(value: Any) -> Any:
-    """Return the main process's value in every process that `accelerate launch` started.
-
-    Raises:
-        ConfigError: If the processes do not know of each other.
-    """
+    """Return the main process's value in every process that `accelerate launch` started."""
     if not is_one_of_several():
         return value
     from accelerate.utils import broadcast_object_list
@@ -125,7 +121,7 @@ def _is_of_other_processes(folder: Path, key: str, seed: int) -> bool:
 
 
 @contextlib.contextmanager
-def reasons_told(settings: Settings, claims: "Claims") -> Iterator[None]:
+def reasons_recorded(settings: Settings, claims: "Claims") -> Iterator[None]:
     """Let the record of a run that fails in a `with` block say what went wrong in whichever process."""
     try:
         yield

@@ -32,14 +32,20 @@ from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
 from pedro_bench.runs import costs
-from pedro_bench.runs.environment import describe_environment, fit_threads, now, peak_bytes
 from pedro_bench.runs.forgetting import PlainText, Unchanged
-from pedro_bench.runs.identity import begun, resolve_device, versions
-from pedro_bench.runs.phases import Run, Trained, train_phases
-from pedro_bench.runs.predictions import prediction_lines
+from pedro_bench.runs.identity import (
+    begun,
+    describe_environment,
+    fit_threads,
+    now,
+    peak_bytes,
+    resolve_device,
+    versions,
+)
+from pedro_bench.runs.phases import Run, Trained, prediction_lines, train_phases
 from pedro_bench.runs.processes import num_shares
 from pedro_bench.runs.saved import save_adapter
-from pedro_bench.training.working_folder import restart, working_folder
+from pedro_bench.training.saved_folder import restart, working_folder
 
 _logger = logging.getLogger(__name__)
 
@@ -195,7 +201,7 @@ def _trained(prepared: _Prepared, run: Run, record: RunRecord, path: Path) -> Ru
             save_adapter(run.folder, adapted, record)
         size = costs.adapter_bytes(adapted)
         record = record.changed(memory={**record.memory, "adapter_bytes": size})
-    except Exception as error:  # told in the record; the next seed goes on
+    except Exception as error:  # recorded; the next seed goes on
         prepared.check()
         if not isinstance(error, PedroBenchError):
             _logger.exception("seed %d failed", run.seed)

@@ -1,11 +1,11 @@
-"""A finished run's adapter: saved as safetensors beside a JSON that says what it fits; loaded again.
+"""A finished run's adapter: saved as safetensors with a JSON that says what it fits; loaded or served.
 
 <output_dir>/<suite>/<stem>/adapter/adapter.safetensors   what was trained
 <output_dir>/<suite>/<stem>/adapter/state.json            method, backbone, record
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pedro_bench import checks, records
 from pedro_bench.backbones import folders
 from pedro_bench.data.encoding import encode_whole
 from pedro_bench.data.prompt import example_of, templates_of
-from pedro_bench.errors import BackboneError, RecordError
+from pedro_bench.errors import BackboneError, ConfigError, RecordError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel, head_for
@@ -21,6 +21,7 @@ from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.identity import resolve_device
+from pedro_bench.serving import AdapterBank, TenantAdapter
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
 
@@ -33,11 +34,7 @@ SEARCH = ("num_beams", "length_penalty", "no_repeat_ngram_size")
 
 
 class SavedRun:
-    """A trained model, ready to use; calls of several threads run one after another.
-
-    Attributes:
-        adapted: The adapted model, in evaluation mode.
-    """
+    """A trained model in evaluation mode; calls of several threads run one after another."""
 
     def __init__(
         self, adapted: AdaptedModel, config: dict[str, Any], decoding: str = "plain"
@@ -258,3 +255,52 @@ def _folder_of(path: Path) -> Path:
             "part of the records, so train it again with rerun=true."
         )
     return folder
+
+
+def saved_adapter(path: str | Path) -> TenantAdapter:
+    """Read the adapter of a finished run (its record, or its folder), for `AdapterBank.add`; no backbone."""
+    return _adapter(read_saved(path))
+
+
+def open_bank(
+    runs: Mapping[str, str | Path],
+    *,
+    device: str,
+    store: str,
+    decoding: str,
+    backbone: str | Path | None,
+) -> AdapterBank:
+    """Load runs as tenants; see `pedro_bench.runs.serve`."""
+    if not runs:
+        raise ConfigError("runs must name at least one tenant and its run, got none.")
+    saved = {tenant: read_saved(path) for tenant, path in runs.items()}
+    first = next(iter(saved.values()))
+    method = build_group("method", first.state["method"])
+    loaded = load_backbone(first, device, backbone)
+    bank = AdapterBank(
+        loaded,
+        method,
+        store=store,
+        max_length=min(
+            tokens_left(int(one.state["config"]["trainer"]["max_length"]), method, loaded.shape)
+            for one in saved.values()
+        ),
+        decoding=decoding,
+    )
+    try:
+        for tenant, one in saved.items():
+            bank.add(tenant, _adapter(one))
+    except BaseException:
+        bank.close()
+        raise
+    return bank
+
+
+def _adapter(saved: Saved) -> TenantAdapter:
+    return TenantAdapter(
+        build_group("method", saved.state["method"]),
+        str(saved.state["backbone_revision"]),
+        saved.tensors["adapter"],
+        saved.state.get("backbone_content"),
+        templates_of(saved.state["config"]["task"]),
+    )

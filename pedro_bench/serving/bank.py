@@ -21,14 +21,10 @@ from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import tokens_left
-from pedro_bench.serving.attaching import ForTenants
+from pedro_bench.serving.attaching import ForTenants, MixedBatch, context_of
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
-from pedro_bench.serving.mixing import MixedBatch, context_of
-from pedro_bench.serving.refusals import check_mixing
-from pedro_bench.serving.registry import Registry
-from pedro_bench.serving.tenant import BankMemory, TenantAdapter
-from pedro_bench.serving.turns import Turn
-from pedro_bench.serving.validation import held_of, refuse_unknown
+from pedro_bench.serving.registry import BankMemory, ModelLock, Registry, TenantAdapter
+from pedro_bench.serving.validation import check_mixing, held_of, refuse_unknown
 
 STORES = ("backbone", "cpu")
 """Where tenants' tensors lie: on the backbone's device, or in main memory, from where those of a batch
@@ -77,7 +73,7 @@ class AdapterBank:
         self._blocks = wrapped.blocks
         self._registry = Registry()
         self._templates: dict[str, tuple[PromptTemplate, ...]] = {}
-        self._turn = Turn()
+        self._lock = ModelLock()
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -185,14 +181,6 @@ class AdapterBank:
     ) -> list[str]:
         """As `generate`, of prompts that are token ids already; the text is as the tokenizer has it.
 
-        Args:
-            tenants: Whose each prompt is.
-            prompts: One for each of `tenants`.
-            num_beams: As in `generate`.
-            max_new_tokens: As in `generate`.
-            batch_size: As in `generate`.
-            progress: Called after each batch with the numbers of finished and of all prompts.
-
         Raises:
             ConfigError: If a tenant is unknown.
             DataError: If a prompt and its answer exceed the backbone's positions.
@@ -207,7 +195,7 @@ class AdapterBank:
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
             steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
             # decoding sets modes and settings of the one model for its time
-            with self._turn.taken():
+            with self._lock.taken():
                 self._registry.refuse_closed("generate")
                 with steps:
                     answers = generate(
@@ -246,7 +234,7 @@ class AdapterBank:
         Raises:
             ContextError: If this thread is decoding one.
         """
-        with self._turn.taken():
+        with self._lock.taken():
             self._registry.close()
             self._adapted.remove()
             if self._decoder is not None:

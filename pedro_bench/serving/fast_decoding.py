@@ -6,17 +6,24 @@
 
 Within the `with` block Transformers' own search, greedy or with beams, runs as always: the first forward of a
 generation is the model's, with an ordinary cache; every later one is a step over tensors that never move
-(`static_step`), plain, compiled, or recorded as a CUDA graph (`step_graphs`). The plain path stays the
-reference; in float32 both give the same tokens.
+(`static_step`), plain, compiled, or recorded as a CUDA graph. The plain path stays the reference; in float32
+both give the same tokens. Since a decoder's buffers and the model's forward are one for all, one thread at a
+time has them (`registry.ModelLock`).
 
-Few shapes serve all batches, and each of them is compiled once (`step_shapes`). Since a decoder's buffers and
-the model's forward are one for all, threads take turns (`turns`).
+Few shapes serve all batches, each compiled once, in bounded memory. A batch needs `rows` and `slots`,
+rounded up to a power of two and to 64, 96, 128, 192, …. It takes the smallest kept shape that has room for
+it, as long as that is no more than FACTOR times what it needs (a step reads the whole cache); else a shape
+of its own is made, and kept ones of less than FACTOR times the new one give their buffers back. So the
+caches kept beside the largest take a third of its memory at most, prompts decoded longest first fit into
+the first batch's shape for a while, and a single request does not wait for the cache of a large batch. What
+was compiled is kept without its buffers.
 
 Legend: B rows, T tokens of the padded prompt.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
@@ -27,11 +34,114 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from pedro_bench import checks
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.context import current_context
-from pedro_bench.serving.refusals import check_steps, check_window
-from pedro_bench.serving.static_step import StaticStep
-from pedro_bench.serving.step_graphs import Program, compiled, recorded, weights_of
-from pedro_bench.serving.step_shapes import StepShape, StepShapes
-from pedro_bench.serving.turns import turn_of
+from pedro_bench.serving.registry import lock_of
+from pedro_bench.serving.static_step import (
+    Graph,
+    Program,
+    StaticStep,
+    compiled,
+    recorded,
+    weights_of,
+)
+from pedro_bench.serving.validation import check_steps, check_window
+
+FACTOR = 4
+"""Most rows times slots of a shape, over those of a batch that it serves."""
+
+_FEWEST_SLOTS = 64
+
+
+@dataclass(eq=False)
+class StepShape:
+    """One shape (rows; slots, padding included): its step or None, its graph or None, and bound weights."""
+
+    rows: int
+    slots: int
+    step: StaticStep | None = None
+    graph: Graph | None = None
+    weights: list[Tensor] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Rows times slots, which the memory of a cache is proportional to."""
+        return self.rows * self.slots
+
+    def release(self) -> None:
+        """Give the buffers back, and with them what was recorded over them."""
+        self.step, self.weights = None, []
+
+
+class StepShapes:
+    """The shapes of one decoder."""
+
+    def __init__(self) -> None:
+        self._shapes: list[StepShape] = []
+
+    @property
+    def num_compiled(self) -> int:
+        """Shapes that were compiled so far."""
+        return sum(shape.graph is not None for shape in self._shapes)
+
+    @property
+    def kept(self) -> list[tuple[int, int]]:
+        """Rows and slots of all shapes that hold buffers."""
+        return [(shape.rows, shape.slots) for shape in self._shapes if shape.step is not None]
+
+    def take(
+        self, rows: int, slots: int, make: Callable[[int, int], StaticStep]
+    ) -> tuple[StepShape, StaticStep]:
+        """Return a shape with room for rows (beams included) and slots (padding included), and its step."""
+        rows, slots = rounded_rows(rows), rounded_slots(slots)
+        fitting = [
+            shape
+            for shape in self._shapes
+            if shape.rows >= rows and shape.slots >= slots and shape.size <= FACTOR * rows * slots
+        ]
+        # A shape without buffers is here for what it has compiled.
+        chosen = min(fitting, key=lambda shape: (shape.step is None, shape.size), default=None)
+        if chosen is None:
+            chosen = StepShape(rows, slots)
+        if chosen.step is None:
+            self._release_below(FACTOR * chosen.size)
+            chosen.step = make(chosen.rows, chosen.slots)
+            if chosen not in self._shapes:
+                self._shapes.append(chosen)
+        return chosen, chosen.step
+
+    def release(self) -> None:
+        """Give all buffers back; what was compiled is kept."""
+        for shape in self._shapes:
+            shape.release()
+        self._shapes = [shape for shape in self._shapes if shape.graph is not None]
+
+    def drop(self, shape: StepShape) -> None:
+        """Keep nothing of a shape whose step failed, so that smaller batches get one of their own."""
+        shape.release()
+        self._shapes.remove(shape)
+
+    def _release_below(self, size: int) -> None:
+        for shape in self._shapes:
+            if shape.size < size:
+                shape.release()
+        self._shapes = [
+            shape for shape in self._shapes if shape.step is not None or shape.graph is not None
+        ]
+
+
+def rounded_rows(rows: int) -> int:
+    """Return the next power of two."""
+    return 1 << (rows - 1).bit_length()
+
+
+def rounded_slots(slots: int) -> int:
+    """Return the next of 64, 96, 128, 192, 256, 384, …."""
+    size = _FEWEST_SLOTS
+    while size < slots:
+        if size * 3 // 2 >= slots:
+            return size * 3 // 2
+        size *= 2
+    return size
+
 
 DECODINGS = ("plain", "static", "compiled")
 """`plain`: Transformers' loop and cache; `static`: static steps, recorded on a GPU; `compiled`: both."""
@@ -82,7 +192,7 @@ class FastDecoder:
         Raises:
             ContextError: If this thread is within such a block of the model already.
         """
-        with turn_of(self._backbone.model).taken(), self._replaced(modules, max_new_tokens):
+        with lock_of(self._backbone.model).taken(), self._replaced(modules, max_new_tokens):
             yield
 
     @contextmanager

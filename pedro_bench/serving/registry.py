@@ -1,10 +1,27 @@
-"""The registry: which tenants a bank has; many threads may read and change it at once."""
+"""The adapter registry: which tenants a bank has, and the lock that gives one thread at a time the model.
+
+Static steps replace the model's own forward while they run (`fast_decoding`), and a bank decodes one mixed
+batch at a time (`bank`). Another thread waits; a thread that already has the lock would wait for itself, so
+it is refused.
+"""
 
 import difflib
 import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+from weakref import WeakKeyDictionary
 
+from torch import Tensor, nn
+
+from pedro_bench.data.prompt import PromptTemplate
 from pedro_bench.errors import ConfigError, ContextError
-from pedro_bench.serving.mixing import Held
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.tenant_blocks import TenantBlock
+from pedro_bench.protocols.method import Method
+from pedro_bench.protocols.settings import describe
+from pedro_bench.serving.attaching import Held
 
 
 class Registry:
@@ -84,3 +101,89 @@ class Registry:
         with self._change:
             self._is_closed = True
             self._held.clear()
+
+
+@dataclass(frozen=True)
+class TenantAdapter:
+    """A trained adapter.
+
+    Attributes:
+        method: The method that was trained.
+        backbone_revision: `LoadedBackbone.revision` of the backbone it was trained on.
+        tensors: As `AdaptedModel.adapter_state` gives them.
+        backbone_content: `LoadedBackbone.content` of that backbone, or None where it was not kept.
+        templates: The prompt templates of its task; only they write control tokens.
+    """
+
+    method: Method
+    backbone_revision: str
+    tensors: Mapping[str, Tensor]
+    backbone_content: str | None = None
+    templates: tuple[PromptTemplate, ...] = ()
+
+    @classmethod
+    def of(cls, adapted: AdaptedModel) -> "TenantAdapter":
+        """Copy the adapter out of an adapted model."""
+        return cls(adapted.method, adapted.backbone.revision, adapted.adapter_state())
+
+
+@dataclass(frozen=True)
+class BankMemory:
+    """What the tenants of a bank take on a device; `bytes_per_tenant` is 0 without any.
+
+    All tenants have tensors of the same shapes and dtypes.
+    """
+
+    tenants: int
+    bytes_per_tenant: int
+    device: str
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all tenants' tensors, the backbone not counted."""
+        return self.tenants * self.bytes_per_tenant
+
+
+def acting_settings(method: Method, blocks: Iterable[TenantBlock]) -> dict[str, Any]:
+    """Return the settings that decide what a trained adapter does: not names, not learning rates."""
+    idle = {part.name for part in fields(Method)}
+    idle.update(*(block.training_only for block in blocks))
+    described: dict[str, Any] = describe(method)
+    return {name: value for name, value in described.items() if name not in idle}
+
+
+class ModelLock:
+    """A lock that a thread holds once: the next thread waits, the same thread gets an error."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold the lock for the time of a `with` block.
+
+        Raises:
+            ContextError: If this thread holds it already.
+        """
+        if self._owner == threading.get_ident():
+            raise ContextError(
+                "a thread must end its turn with a model before it takes another, got a call from "
+                "within a generation: make the call after that one has returned."
+            )
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = None
+
+
+_OF_MODELS: WeakKeyDictionary[nn.Module, ModelLock] = WeakKeyDictionary()
+_FINDING = threading.Lock()
+
+
+def lock_of(model: nn.Module) -> ModelLock:
+    """Return the lock of all who replace this model's forward: one for each model."""
+    with _FINDING:
+        return _OF_MODELS.setdefault(model, ModelLock())

@@ -5,6 +5,10 @@ mask, and goes on to slot t + 1. What a method made from the prompts (PEDRO's ve
 matrices) is copied into buffers when a generation begins, so a step that was compiled or recorded once
 serves every later batch. Rows that a batch leaves over keep what they held; nobody reads them.
 
+The step is traced by running it once (`make_fx`), so contexts, hooks and caches may be ordinary Python. All
+tensors, the weights included, are arguments of the graph: nothing is folded into it, it can be bound to the
+tensors of another adapter of the same method, and it is compiled once (on a GPU also recorded).
+
 Legend: B rows, T tokens of the padded prompt, N slots, H heads, D width of a head, V vocabulary.
 """
 
@@ -12,7 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves, tree_map
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
@@ -97,14 +102,10 @@ class StepContext(TenantContext):
 
 
 class StaticStep:
-    """Buffers of one shape, and the step over them.
+    """Buffers of one shape, and the step over them; a batch may have fewer rows.
 
-    Args:
-        backbone: The backbone.
-        num_rows: Rows of the buffers; a batch may have fewer.
-        num_slots: N, prompts' padding included.
-        layers: Keys and values (B, H, T, D) of every layer, of any batch: for their shapes.
-        state: A context's state: for its names and shapes.
+    `num_slots` is N, prompts' padding included; `layers` are keys and values (B, H, T, D) of any batch, for
+    their shapes, and so is a context's `state`.
 
     Attributes:
         cache: What the step hands to the decoder, and a beam search reorders.
@@ -152,13 +153,7 @@ class StaticStep:
         self._program = None if program == self._step else program
 
     def load(self, layers: Iterable[tuple[Tensor, Tensor]], state: State, mask_BT: Tensor) -> None:
-        """Begin a generation with what its prompts left.
-
-        Args:
-            layers: Keys and values of every layer.
-            state: The context's state.
-            mask_BT: True at real tokens, padding on the left.
-        """
+        """Begin a generation with what prompts left: keys, values, state, mask_BT (padded on the left)."""
         rows, length = mask_BT.shape
         for own, (keys, values) in zip(self.cache.layers, layers, strict=True):
             own.fill(keys, values)
@@ -192,3 +187,75 @@ class StaticStep:
         self._logits_BV.copy_(self._backbone.head(hidden_B1D[:, -1]))
         self._positions_B1.add_(1)
         self._slot_1.add_(1)
+
+
+Program = Callable[[], None]
+Graph = Callable[..., Any]
+
+_WARM_UPS = 3
+"""Runs before a recording, in which libraries take their workspaces."""
+
+
+def weights_of(modules: Iterable[nn.Module]) -> list[Tensor]:
+    """Return every parameter and buffer of some modules, shared ones once, always in the same order."""
+    found: dict[int, Tensor] = {}
+    for module in modules:
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None:
+                found.setdefault(id(tensor), tensor)
+    return list(found.values())
+
+
+@torch.no_grad()
+def compiled(step: Program, tensors: Sequence[Tensor], backend: Any) -> Graph:
+    """Trace a step (it runs once) that uses some tensors, each once; return it as a function of them."""
+    graph = make_fx(lambda *_: step())(*tensors)
+    made: Graph = torch.compile(graph, fullgraph=True, dynamic=False, backend=backend)
+    return made
+
+
+def recorded(program: Program, device: torch.device) -> Program:
+    """Record a program's kernels as a CUDA graph and return its replay; on a CPU, return the program.
+
+    The recording is made on a stream of the program's own device, whichever is the current one, and only
+    this thread must keep from what a recording forbids: another one may allocate meanwhile, as a bank
+    does that takes a tenant in.
+
+    Raises:
+        OutOfMemoryError: If memory ran out, also where a recording that was broken off, or the compiler,
+            answered with an error of its own.
+    """
+    if device.type != "cuda":
+        return program
+    with torch.cuda.device(device):
+        own = torch.cuda.current_stream(device)
+        try:
+            return _recorded(program, device)
+        except BaseException as error:
+            torch.cuda.set_stream(own)  # a recording that cannot be ended leaves its own in place
+            lack = _lack_of_memory(error)
+            if lack is None or lack is error:
+                raise
+            raise torch.OutOfMemoryError(str(lack)) from error
+
+
+def _recorded(program: Program, device: torch.device) -> Program:
+    graph = torch.cuda.CUDAGraph()
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UPS):
+            program()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        program()
+    replay: Program = graph.replay
+    return replay
+
+
+def _lack_of_memory(error: BaseException) -> BaseException | None:
+    """Return the lack of memory that an error is or came of, or None."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, torch.OutOfMemoryError):
+        found = found.__cause__ or found.__context__
+    return found

@@ -10,13 +10,10 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from pedro_bench import checks
-from pedro_bench.data.answers import match_candidate
 from pedro_bench.data.fields import label_of, wrong_label
-from pedro_bench.data.prompt import identity_of
-from pedro_bench.data.prompted import PromptedTask
+from pedro_bench.data.prompt import PromptedTask, identity_of, match_candidate
 from pedro_bench.errors import ConfigError
-from pedro_bench.metrics.classification import accuracy, check_lengths, f1, invalid
-from pedro_bench.metrics.correlation import matthews
+from pedro_bench.metrics.classification import accuracy, check_lengths, f1, invalid, matthews
 from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.task import Example, Metric, Row
 

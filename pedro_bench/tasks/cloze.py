@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pedro_bench import checks
-from pedro_bench.data.answers import match_candidate
 from pedro_bench.data.fields import shown, text_of, texts_of
-from pedro_bench.data.prompt import identity_of
-from pedro_bench.data.prompted import PromptedTask
+from pedro_bench.data.prompt import PromptedTask, identity_of, match_candidate
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.metrics.classification import invalid
 from pedro_bench.metrics.question_answering import f1_em

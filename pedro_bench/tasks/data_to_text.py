@@ -15,15 +15,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pedro_bench import checks
-from pedro_bench.data.answers import first_line
 from pedro_bench.data.fields import text_of
-from pedro_bench.data.prompt import identity_of
-from pedro_bench.data.prompted import PromptedTask
+from pedro_bench.data.prompt import PromptedTask, first_line, identity_of
 from pedro_bench.metrics.caption_programs import meteor_15, programs
-from pedro_bench.metrics.captions import caption_rouge_l, cider, words
+from pedro_bench.metrics.captions import bleu, caption_rouge_l, cider, nist, words
 from pedro_bench.metrics.classification import check_lengths
 from pedro_bench.metrics.meteor import meteor_exact_stem
-from pedro_bench.metrics.mteval import bleu, nist
 from pedro_bench.protocols.task import Example, Metric, Row
 
 _TOKENISED = re.compile(r"\w [.,]( |$)")

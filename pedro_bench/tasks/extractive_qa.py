@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pedro_bench import checks
-from pedro_bench.data.answers import first_line
 from pedro_bench.data.fields import texts_of
-from pedro_bench.data.prompt import identity_of
-from pedro_bench.data.prompted import PromptedTask
+from pedro_bench.data.prompt import PromptedTask, first_line, identity_of
 from pedro_bench.errors import DataError
 from pedro_bench.metrics.question_answering import f1_em
 from pedro_bench.protocols.task import Example, Metric, Row

@@ -1,7 +1,7 @@
 """Instruction following: an instruction, perhaps with an input, and a free response.
 
 Responses to real instructions are judged elsewhere (MT-Bench, MMLU, BBH); the overlap with the gold
-response measured here tells apart methods on short responses, such as those of the micro world.
+response measured here separates methods on short responses, such as those of the micro world.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,9 @@ from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.fields import optional_text_of, text_of
-from pedro_bench.data.prompt import PromptTemplate, identity_of, parse_template
-from pedro_bench.data.prompted import PromptedTask
+from pedro_bench.data.prompt import PromptedTask, PromptTemplate, identity_of, parse_template
 from pedro_bench.errors import ConfigError
-from pedro_bench.metrics.overlap import rouge_l
-from pedro_bench.metrics.question_answering import best_over_golds, exact_match
+from pedro_bench.metrics.question_answering import best_over_golds, exact_match, rouge_l
 from pedro_bench.protocols.task import Example, Metric, Row
 
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pedro_bench import checks
-from pedro_bench.data.answers import fold, match_candidate
 from pedro_bench.data.fields import label_of, plain_lists, shown, wrong_label
-from pedro_bench.data.prompt import identity_of
-from pedro_bench.data.prompted import PromptedTask
+from pedro_bench.data.prompt import PromptedTask, fold, identity_of, match_candidate
 from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.metrics.classification import accuracy, invalid
 from pedro_bench.protocols.task import Example, Metric, Row

@@ -15,13 +15,10 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from pedro_bench import checks
-from pedro_bench.data.answers import first_line
 from pedro_bench.data.fields import value_of, wrong_label
-from pedro_bench.data.prompt import identity_of
-from pedro_bench.data.prompted import PromptedTask
+from pedro_bench.data.prompt import PromptedTask, first_line, identity_of
 from pedro_bench.errors import ConfigError
-from pedro_bench.metrics.classification import check_lengths
-from pedro_bench.metrics.correlation import pearson, spearman
+from pedro_bench.metrics.classification import check_lengths, pearson, spearman
 from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.task import Example, Metric, Row
 
@@ -70,7 +67,7 @@ class Regression(PromptedTask):
 
     @cached_property
     def _decimals(self) -> int:
-        """Decimals that tell the numbers of the grid apart, at least one."""
+        """Decimals that the numbers of the grid need to differ, at least one."""
         exponents = [
             Decimal(repr(one)).normalize().as_tuple().exponent for one in (self.step, self.least)
         ]

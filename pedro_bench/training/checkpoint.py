@@ -7,11 +7,12 @@ checkpoint counts only together with the best adapter it names. Each is written 
 """
 
 import logging
+import random
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from torch import Tensor
 
@@ -19,12 +20,12 @@ from pedro_bench.errors import RecordError
 from pedro_bench.training.saved_folder import (
     DamagedFolderError,
     Saved,
+    phase_folder,
     read_folder,
     read_manifest,
     remove_partial,
     write_folder,
 )
-from pedro_bench.training.working_folder import phase_folder
 
 SCHEMA = 2
 """Raised whenever the content of a checkpoint changes; another schema's is refused."""
@@ -33,16 +34,15 @@ NUM_KEPT = 2
 _logger = logging.getLogger(__name__)
 
 
+_Row = TypeVar("_Row")
+
+
 @dataclass(frozen=True)
 class Identity:
     """What a checkpoint belongs to; it is refused by every other run.
 
-    Attributes:
-        key: The run's key.
-        seed: The run's seed.
-        phase: Number of the training phase, from 0 (search 0, then retraining 1).
-        num_processes: Processes that train together; random states are kept for each.
-        schema: SCHEMA of the writer.
+    `phase` counts from 0 (search 0, then retraining 1). Random states are kept for each of `num_processes`.
+    `schema` is SCHEMA of the writer.
     """
 
     key: str
@@ -54,13 +54,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after a step.
+    """State after an optimiser step: plain values, and part -> name -> tensor.
 
-    Attributes:
-        step: Optimiser steps taken.
-        best_step: Step of the best adapter, or 0 before the first evaluation.
-        state: Plain values: history, early stopping, sums and times.
-        tensors: Part (adapter, optimiser, runtime, random) -> name -> tensor.
+    `best_step` is that of the best adapter, or 0 before the first evaluation. Parts are adapter, optimiser,
+    runtime, random.
     """
 
     step: int
@@ -70,34 +67,21 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The checkpoints and best adapters of one phase of one run.
-
-    Args:
-        folder: The run's working folder.
-        identity: What the checkpoints belong to.
-    """
+    """The checkpoints and best adapters of one phase of one run, in its working folder."""
 
     def __init__(self, folder: Path, identity: Identity) -> None:
         self.folder = phase_folder(folder, identity.phase)
         self.identity = identity
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, then remove all but the last two with their best adapters.
-
-        Raises:
-            TrainingError: If it cannot be written.
-        """
+        """Write a checkpoint, then remove all but the last two with their best adapters."""
         state = {**checkpoint.state, "step": checkpoint.step, "best_step": checkpoint.best_step}
         saved = Saved(asdict(self.identity), state, checkpoint.tensors)
         write_folder(self.folder / f"checkpoint-{checkpoint.step:08d}", saved)
         self._remove_outdated()
 
     def save_best(self, step: int, dev_loss: float, adapter: Mapping[str, Tensor]) -> None:
-        """Write the adapter with the lowest dev loss so far.
-
-        Raises:
-            TrainingError: If it cannot be written.
-        """
+        """Write the adapter with the lowest dev loss so far."""
         state = {"step": step, "dev_loss": dev_loss}
         saved = Saved(asdict(self.identity), state, {"adapter": adapter})
         write_folder(self.best_folder(step), saved)
@@ -154,10 +138,10 @@ class CheckpointStore:
         return Checkpoint(step, best_step, saved.state, saved.tensors)
 
     def _check_identity(self, path: Path, found: Mapping[str, Any]) -> None:
-        for field, wanted in asdict(self.identity).items():
-            if found.get(field) != wanted:
+        for name, wanted in asdict(self.identity).items():
+            if found.get(name) != wanted:
                 raise RecordError(
-                    f"{path} must be a checkpoint of {field} {wanted}, got {found.get(field)}: "
+                    f"{path} must be a checkpoint of {name} {wanted}, got {found.get(name)}: "
                     "remove the folder or set output_dir to another place."
                 )
 
@@ -181,3 +165,129 @@ class CheckpointStore:
 
 def _step(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
+
+
+@dataclass
+class LoopState:
+    """Where a training stands.
+
+    Attributes:
+        step: Optimiser steps taken; `last_loss` (per answer token) and `last_lr` are those of the last.
+        history: One entry per evaluation, as in `TrainResult`.
+        loss_sum: Training loss summed over `num_answer_tokens` since the last evaluation, in nats.
+        num_tokens: Prompt and answer tokens trained on so far.
+        step_seconds: Time of the steps alone; `train_seconds` with evaluations and files.
+        is_finished: Whether training is over; `stopped_early` whether the patience ended it.
+        peak_memory_bytes: Highest peak of GPU memory over all starts, or None on a CPU.
+    """
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    loss_sum: float = 0.0
+    num_answer_tokens: int = 0
+    num_tokens: int = 0
+    step_seconds: float = 0.0
+    train_seconds: float = 0.0
+    last_loss: float = 0.0
+    last_lr: float = 0.0
+    is_finished: bool = False
+    stopped_early: bool = False
+    peak_memory_bytes: int | None = None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens trained on per second of steps."""
+        return self.num_tokens / self.step_seconds if self.step_seconds else 0.0
+
+    def take_loss(self, loss: float, num_answer_tokens: int) -> None:
+        """Add one step's loss per answer token."""
+        self.last_loss = loss
+        self.loss_sum += loss * num_answer_tokens
+        self.num_answer_tokens += num_answer_tokens
+
+    def close_interval(self, *, epoch: float, dev_loss: float) -> None:
+        """Write down an evaluation, and begin a new mean of the training loss."""
+        self.history.append(
+            {
+                "step": self.step,
+                "epoch": epoch,
+                "train_loss": self.loss_sum / self.num_answer_tokens,
+                "dev_loss": dev_loss,
+                "lr": self.last_lr,
+            }
+        )
+        self.loss_sum, self.num_answer_tokens = 0.0, 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all values as JSON takes them; floats survive exactly."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Take back what `to_json` gave."""
+        return cls(**values)
+
+
+@dataclass
+class EarlyStopping:
+    """The lowest dev loss so far and how long ago it was; both None or 0 before the first evaluation.
+
+    `is_over` after `patience` evaluations without a strictly lower dev loss, never if that is None.
+    """
+
+    patience: int | None
+    best_step: int = 0
+    best_dev_loss: float | None = None
+    num_waited: int = 0
+
+    def update(self, step: int, dev_loss: float) -> bool:
+        """Take in one evaluation; return whether it is the best so far (an equal loss is not)."""
+        if self.best_dev_loss is None or dev_loss < self.best_dev_loss:
+            self.best_step, self.best_dev_loss, self.num_waited = step, dev_loss, 0
+            return True
+        self.num_waited += 1
+        return False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the patience is used up."""
+        return self.patience is not None and self.num_waited >= self.patience
+
+
+def stopping_rows(rows: Sequence[_Row], most: int | None) -> Sequence[_Row]:
+    """Return the dev rows whose loss decides: all, or `most` of them in their order.
+
+    The draw depends on the number of rows alone, so every method and seed is stopped by the same rows.
+    """
+    if most is None or most >= len(rows):
+        return rows
+    return [rows[index] for index in sorted(random.Random(0).sample(range(len(rows)), most))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """How one phase of training went; the best adapter is loaded in the model.
+
+    Attributes:
+        history: One entry per evaluation: step, epoch (passes over the rows so far), train_loss (token
+            mean since the evaluation before), dev_loss (token mean), lr (rate of the last step).
+        best_step: Step with the lowest dev loss `best_dev_loss`, of those that the method lets be the best.
+        steps: Optimiser steps taken.
+        stopped_early: Whether the patience ran out before the schedule.
+        train_seconds: Time of all steps, evaluations and checkpoints that count, over all restarts.
+        tokens_per_second: Prompt and answer tokens trained on per second of steps alone.
+        peak_memory_bytes: Highest GPU memory in use, or None on a CPU.
+        resumed_from: Step of the checkpoint this process started from, or None.
+        best_folder: Where the best adapter lies (`adapter.safetensors`).
+    """
+
+    history: tuple[Mapping[str, float], ...]
+    best_step: int
+    best_dev_loss: float
+    steps: int
+    stopped_early: bool
+    train_seconds: float
+    tokens_per_second: float
+    peak_memory_bytes: int | None
+    resumed_from: int | None
+    best_folder: Path

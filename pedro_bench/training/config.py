@@ -157,21 +157,13 @@ class TrainerConfig:
         checks.number("trainer.max_grad_norm", self.max_grad_norm, above=0)
 
     def resolved_batch_size(self, official_train_rows: int) -> int:
-        """Return the examples per optimiser step: the setting, or the paper's rule by task size.
-
-        Args:
-            official_train_rows: Rows of the official training split (`task.official_rows[0]`).
-        """
+        """Return the examples per optimiser step: the setting, or the paper's rule by official train rows."""
         if self.batch_size is not None:
             return self.batch_size
         return 16 if official_train_rows < SMALL_TASK_ROWS else 128
 
     def evaluation_interval(self, steps_per_epoch: int) -> int:
-        """Return the optimiser steps between two dev losses.
-
-        Args:
-            steps_per_epoch: Optimiser steps of one pass over the training rows.
-        """
+        """Return the optimiser steps between two dev losses, from those of a pass over the training rows."""
         if self.eval_every_epochs is None:
             return self.eval_every_steps
         return self.eval_every_epochs * steps_per_epoch

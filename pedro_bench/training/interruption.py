@@ -47,12 +47,7 @@ def taken_by(
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was asked to leave; its text says by what.
-
-    Args:
-        reason: One sentence.
-        exit_code: What the command shall end with.
-    """
+    """A run was asked to leave; its text says by what, `exit_code` what the command shall end with."""
 
     def __init__(self, reason: str, exit_code: int = 130) -> None:
         super().__init__(reason)

@@ -94,15 +94,7 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
 def optimiser_tensors(
     optimisers: Mapping[str, torch.optim.Optimizer], names: Mapping[Tensor, str]
 ) -> dict[str, Tensor]:
-    """Flatten the optimisers' state into tensors by optimiser, parameter and entry name.
-
-    Args:
-        optimisers: Name -> optimiser.
-        names: Parameter -> its path in the adapter.
-
-    Returns:
-        `optimiser|parameter|entry` -> tensor on the CPU.
-    """
+    """Flatten optimisers' states into `optimiser|parameter|entry` -> tensor on the CPU."""
     return {
         _SEPARATOR.join((group, names[parameter], entry)): torch.as_tensor(value).detach().cpu()
         for group, optimiser in optimisers.items()

@@ -36,11 +36,7 @@ _send: Callable[[Event], None] | None = None
 
 
 class Board:
-    """Shows trainings on a terminal, one bar each; use it in a `with` block.
-
-    Attributes:
-        is_shown: Whether there is a terminal.
-    """
+    """Shows trainings on a terminal, where there is one, one bar each; use it in a `with` block."""
 
     def __init__(self) -> None:
         self.is_shown = sys.stderr.isatty()
@@ -95,11 +91,7 @@ class Board:
         return self._progress.tasks
 
     def follow(self, process: "subprocess.Popen[bytes]") -> list[threading.Thread]:
-        """Show what a worker's process sends on standard output and prints on standard error, if piped.
-
-        Returns:
-            The threads that do so; they end with the process.
-        """
+        """Show what a worker prints, if piped, in threads that end with it; return the threads."""
 
         def follow_events(stream: IO[bytes]) -> None:
             for line in stream:
@@ -136,13 +128,7 @@ def send_progress(stream: IO[str]) -> None:
 
 
 class TrainingProgress:
-    """Shows how far one phase of training is; use it in a `with` block.
-
-    Args:
-        title: What is trained, such as `pedro seed 0`.
-        total_steps: Length of the schedule.
-        is_shown: False on all but the main process.
-    """
+    """Shows how far one phase of training (`pedro seed 0`) is; use it in a `with` block."""
 
     def __init__(self, title: str, total_steps: int, *, is_shown: bool = True) -> None:
         self._title = title

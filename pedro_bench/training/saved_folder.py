@@ -1,9 +1,9 @@
-"""Saved folders: tensors and JSON written whole or not at all, and verified when read.
+"""Saved folders: tensors and JSON written whole or not at all, verified when read; a run's working folder.
 
 A folder holds one safetensors file per part, `state.json`, and `manifest.json` with the SHA-256 of
-each and of itself. It is written beside its target under a name that starts with `.partial-`,
-flushed to the disk and then renamed, so a folder under its final name is complete; what a dying
-disk or a stray hand did to it later is found by the checksums. Nothing is ever unpickled.
+each and of itself. It is written under a name that starts with `.partial-`, flushed to the disk and then
+renamed, so a folder under its final name is complete; later damage is found by the checksums. Nothing is
+ever unpickled.
 """
 
 import hashlib
@@ -13,13 +13,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from pedro_bench.errors import TrainingError
+from pedro_bench.protocols.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MANIFEST = "manifest.json"
 _STATE = "state.json"
@@ -32,17 +34,11 @@ class DamagedFolderError(Exception):
 
 @dataclass(frozen=True)
 class Saved:
-    """What a folder holds.
-
-    Attributes:
-        header: What the folder belongs to (schema, key, seed …).
-        state: Plain values.
-        tensors: Part -> name -> tensor on the CPU.
-    """
+    """What a folder holds: what it belongs to, plain values, and part -> name -> tensor on the CPU."""
 
     header: Mapping[str, Any]
     state: Mapping[str, Any]
-    tensors: Mapping[str, Mapping[str, Tensor]]
+    tensors: Mapping[str, Mapping[str, "Tensor"]]
 
 
 def write_folder(target: Path, saved: Saved) -> None:
@@ -76,6 +72,8 @@ def read_folder(source: Path) -> Saved:
     Raises:
         DamagedFolderError: If a file is missing, cut off or changed.
     """
+    from safetensors.torch import load_file
+
     body = read_manifest(source)
     for name, digest in body["files"].items():
         if Path(name).name != name:
@@ -113,6 +111,8 @@ def remove_partial(parent: Path) -> None:
 
 
 def _write_parts(folder: Path, saved: Saved) -> None:
+    from safetensors.torch import save_file
+
     files = {}
     for part, tensors in saved.tensors.items():
         save_file(_separate(tensors), folder / f"{part}.safetensors")
@@ -126,7 +126,7 @@ def _write_parts(folder: Path, saved: Saved) -> None:
         _flush(folder / name)
 
 
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _separate(tensors: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
     """Return contiguous tensors on the CPU that share no memory, as safetensors needs them."""
     seen: set[int] = set()
     separate = {}
@@ -158,3 +158,30 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def working_folder(settings: Settings, path: Path) -> Path:
+    """Return the folder of a run's checkpoints and adapter, from the path of its record."""
+    return Path(settings.output_dir) / settings.suite / path.stem
+
+
+def phase_folder(folder: Path, phase: int) -> Path:
+    """Return where a phase's checkpoints lie in a run's working folder."""
+    return folder / f"phase-{phase}"
+
+
+def restart(folder: Path) -> None:
+    """Remove what a resumed run would go on with: the run is finished, or starts afresh."""
+    for phase in folder.glob("phase-*"):
+        shutil.rmtree(phase)
+    for identifier in folder.glob("tracking-*"):
+        identifier.unlink(missing_ok=True)
+
+
+def steps_saved(folder: Path) -> int:
+    """Return up to which step checkpoints reach, all phases together; 0 where there are none."""
+    newest: dict[str, int] = {}
+    for path in folder.glob("phase-*/checkpoint-[0-9]*"):
+        step = int(path.name.rpartition("-")[2])
+        newest[path.parent.name] = max(step, newest.get(path.parent.name, 0))
+    return sum(newest.values())

@@ -38,13 +38,8 @@ _Rows = TypeVar("_Rows")
 class BatchOrder:
     """The endless seeded sequence of optimiser batches over some rows.
 
-    Batch number n is a pure function of the seed and n, so resuming needs nothing but n.
-
-    Args:
-        rows: What batches are drawn from.
-        batch_size: Examples per optimiser step.
-        seed: Seed of this order.
-        group_by_length: Whether rows of like length go together.
+    Batch number n is a pure function of the seed and n, so resuming needs nothing but n. With
+    `group_by_length` rows of like length go together.
     """
 
     def __init__(

@@ -7,21 +7,290 @@ killed goes on from its newest checkpoint with the same bits on the same machine
 optimisers, random states, history, the method's own state.
 """
 
+import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pedro_bench.errors import DataError
+from torch import Tensor
+
+from pedro_bench import ranks
+from pedro_bench.errors import DataError, TrainingError
 from pedro_bench.evaluation.batches import check_positions
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
+from pedro_bench.seeding import seed_torch
 from pedro_bench.training import machine
+from pedro_bench.training.checkpoint import (
+    Checkpoint,
+    CheckpointStore,
+    EarlyStopping,
+    Identity,
+    LoopState,
+    TrainResult,
+    stopping_rows,
+)
 from pedro_bench.training.config import TrainerConfig
-from pedro_bench.training.loop import TrainingLoop
-from pedro_bench.training.result import TrainResult
+from pedro_bench.training.interruption import interruption
+from pedro_bench.training.learner import ARCHITECTURE, WEIGHTS, Learner, levels
+from pedro_bench.training.machine import is_out_of_memory, out_of_memory, require_finite
+from pedro_bench.training.optimiser import (
+    load_optimiser_tensors,
+    optimiser_tensors,
+    schedule_factor,
+    warmup_steps,
+)
+from pedro_bench.training.progress import TrainingProgress
+from pedro_bench.training.steps import Passes
 
 if TYPE_CHECKING:
-    from pedro_bench.training.tracker import Tracker
+    from pedro_bench.training.tracking import Tracker
+
+
+_logger = logging.getLogger(__name__)
+
+
+class TrainingLoop:
+    """One phase of training, from its newest checkpoint to its end."""
+
+    def __init__(
+        self,
+        adapted: AdaptedModel,
+        *,
+        rows: tuple[Sequence[Encoded], Sequence[Encoded]],
+        config: TrainerConfig,
+        batch_size: int,
+        identity: tuple[str, int, int],
+        folder: Path,
+        tracker: "Tracker | None",
+    ) -> None:
+        self.adapted, self.config, self.tracker = adapted, config, tracker
+        train_rows, dev_rows = rows
+        self.dev = stopping_rows(dev_rows, config.eval_rows)
+        key, self.seed, self.phase = identity
+        self.accelerator = ranks.accelerator()
+        micro = min(config.micro_batch_size or batch_size, batch_size)
+        self.passes = Passes(
+            adapted,
+            self.accelerator,
+            machine.resolved_precision(config.precision, adapted.backbone.device),
+            micro,
+            config.eval_batch_size or micro,
+            config.micro_batch_tokens,
+            config.label_smoothing_factor,
+        )
+        chosen = levels(
+            adapted.parameter_groups(), adapted.method.bilevel, train_rows, dev_rows, self.seed
+        )
+        rates = {
+            WEIGHTS: config.resolved_lr(adapted.method),
+            ARCHITECTURE: config.resolved_architecture_lr(adapted.method),
+        }
+        self.learners = [
+            Learner(level, config, rates[level.name], batch_size, self.seed, self.phase)
+            for level in chosen
+        ]
+        self.steps_per_epoch = self.learners[-1].order.steps_per_epoch
+        epochs_steps = self.steps_per_epoch * config.num_epochs
+        self.total_steps = min(epochs_steps, config.max_steps or epochs_steps)
+        self.num_warmup = warmup_steps(self.total_steps, config.warmup_ratio, config.warmup_steps)
+        self.evaluation_interval = config.evaluation_interval(self.steps_per_epoch)
+        self.state = LoopState()
+        self.stopping = EarlyStopping(config.patience)
+        self.store = CheckpointStore(
+            folder, Identity(key, self.seed, self.phase, self.accelerator.num_processes)
+        )
+        self.names: dict[Tensor, str] = {
+            parameter: name for name, parameter in adapted.adapter.named_parameters()
+        }
+        self.optimisers = {learner.level.name: learner.optimiser for learner in self.learners}
+        self.resumed_from: int | None = None
+        self.is_evaluating = False
+
+    def run(self) -> TrainResult:
+        """Train to the end and load the best adapter."""
+        device = self.adapted.backbone.device
+        machine.reset_peak_memory(device)
+        self._start()
+        title = f"{self.adapted.method.name} seed {self.seed}"
+        is_shown = self.accelerator.is_main_process
+        try:
+            with (
+                interruption.heeded(),
+                TrainingProgress(title, self.total_steps, is_shown=is_shown) as progress,
+            ):
+                while not self.state.is_finished:
+                    self._advance(progress)
+                    self._leave_if_asked()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._out_of_memory() from error
+        self.adapted.load_adapter_state(self.store.load_best(self.stopping.best_step))
+        self.adapted.eval()
+        self._take_peak()
+        return self._result()
+
+    def _start(self) -> None:
+        """Take up the newest checkpoint, or begin with the seed's own random stream."""
+        with self.accelerator.main_process_first():
+            checkpoint = self.store.newest()
+        if checkpoint is None:
+            names: tuple[str | int, ...] = ("dropout", self.phase)
+            if self.accelerator.process_index:
+                names = (*names, self.accelerator.process_index)
+            seed_torch(self.seed, *names)
+        else:
+            self._load(checkpoint)
+        self.adapted.train()
+
+    def _advance(self, progress: TrainingProgress) -> None:
+        """Take one step, with the evaluation and the checkpoint that are due after it."""
+        started = time.perf_counter()
+        state, config = self.state, self.config
+        self._step()
+        state.step_seconds += time.perf_counter() - started
+        rate = state.tokens_per_second
+        progress.step(state.step, state.last_loss, rate)
+        is_last = state.step == self.total_steps
+        is_evaluated = is_last or state.step % self.evaluation_interval == 0
+        if is_evaluated:
+            is_best = self._evaluate()
+            progress.evaluation(state.history[-1], rate, is_best=is_best)
+            state.stopped_early = self.stopping.is_over and not is_last
+            state.is_finished = is_last or state.stopped_early
+        state.train_seconds += time.perf_counter() - started
+        every = config.checkpoint_every_steps
+        if is_evaluated or (every is not None and state.step % every == 0):
+            self._save()
+
+    def _leave_if_asked(self) -> None:
+        """Save and leave if any process of this run was interrupted."""
+        if machine.is_any(self.accelerator, interruption.is_asked):
+            if not machine.is_any(self.accelerator, not interruption.saves):
+                self._save()
+            interruption.leave()
+
+    def _step(self) -> None:
+        """One optimiser step of every level, the weights last."""
+        state, adapted = self.state, self.adapted
+        number = state.step
+        factor = schedule_factor(
+            number, self.total_steps, self.num_warmup, self.config.lr_scheduler_type
+        )
+        for learner in self.learners:
+            is_weights = learner.level.name == WEIGHTS
+            rows = learner.order.batch(number)
+            learner.optimiser.zero_grad(set_to_none=True)
+            extra = adapted.extra_loss if is_weights else None
+            loss = self.passes.backward(rows, learner.level.parameters, extra)
+            self._require_finite(f"{learner.level.name} training loss", loss)
+            norm = self.accelerator.clip_grad_norm_(
+                learner.level.parameters, self.config.max_grad_norm
+            )
+            self._require_finite(f"{learner.level.name} gradient norm", float(norm or 0.0))
+            learner.step(factor)
+            state.num_tokens += sum(map(len, rows))
+            if is_weights:
+                state.take_loss(loss, sum(len(row.answer_ids) for row in rows))
+        state.step += 1
+        adapted.method.after_step(adapted.adapter, state.step, self.total_steps)
+        state.last_lr = self.learners[-1].lr * factor
+        if self.tracker is not None and self.accelerator.is_main_process:
+            self.tracker.log({"train/loss": state.last_loss, "train/lr": state.last_lr}, state.step)
+
+    def _evaluate(self) -> bool:
+        """Compute the dev loss and keep the adapter if it is the best; return whether it is."""
+        self.is_evaluating = True
+        dev_loss = self.passes.mean_loss(self.dev)
+        self.is_evaluating = False
+        state = self.state
+        require_finite("dev loss", dev_loss, state.step, self.store.last_step())
+        epoch = state.step / self.steps_per_epoch
+        state.close_interval(epoch=epoch, dev_loss=dev_loss)
+        is_last = state.step == self.total_steps
+        may_be_best = is_last or self.adapted.method.can_be_best(state.step, self.total_steps)
+        is_best = may_be_best and self.stopping.update(state.step, dev_loss)
+        if self.accelerator.is_main_process:
+            if is_best:
+                self.store.save_best(state.step, dev_loss, self.adapted.adapter_state())
+            if self.tracker is not None:
+                self.tracker.log({"dev/loss": dev_loss, "epoch": epoch}, state.step)
+        self.accelerator.wait_for_everyone()
+        return is_best
+
+    def _take_peak(self) -> None:
+        """Keep the highest peak of this start and of those before it."""
+        peak = machine.peak_memory_bytes(self.adapted.backbone.device)
+        known = [one for one in (self.state.peak_memory_bytes, peak) if one is not None]
+        self.state.peak_memory_bytes = max(known, default=None)
+
+    def _save(self) -> None:
+        self._take_peak()
+        random = machine.gathered(self.accelerator, self.adapted.backbone.device)
+        if self.accelerator.is_main_process:
+            adapter, method = self.adapted.adapter, self.adapted.method
+            tensors = {
+                "adapter": self.adapted.adapter_state(),
+                "optimiser": optimiser_tensors(self.optimisers, self.names),
+                "runtime": method.runtime_state(adapter),
+                "random": random,
+            }
+            state = {"loop": self.state.to_json(), "stopping": vars(self.stopping).copy()}
+            best_step = self.stopping.best_step
+            self.store.save(Checkpoint(self.state.step, best_step, state, tensors))
+        self.accelerator.wait_for_everyone()
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        tensors = checkpoint.tensors
+        self.adapted.load_adapter_state(tensors["adapter"])
+        load_optimiser_tensors(self.optimisers, self.names, tensors["optimiser"])
+        self.adapted.method.load_runtime_state(self.adapted.adapter, tensors["runtime"])
+        self.state = LoopState.from_json(checkpoint.state["loop"])
+        self.stopping = EarlyStopping(**checkpoint.state["stopping"])
+        machine.restore(tensors["random"], self.accelerator, self.adapted.backbone.device)
+        self.resumed_from = checkpoint.step
+        _logger.info("training goes on from the checkpoint of step %d.", checkpoint.step)
+
+    def _require_finite(self, what: str, value: float) -> None:
+        require_finite(what, value, self.state.step + 1, self.store.last_step())
+
+    def _binding_tokens(self) -> int | None:
+        """Return the bound of positions if it is what bounds the largest pass."""
+        passes, learners = self.passes, self.learners
+        size = passes.eval_batch_size if self.is_evaluating else passes.micro_batch_size
+        sources = [self.dev] if self.is_evaluating else [one.level.rows for one in learners]
+        longest = max(len(row) for rows in sources for row in rows)
+        bounds = passes.limit(size).count(longest) < size
+        return passes.micro_batch_tokens if bounds else None
+
+    def _out_of_memory(self) -> TrainingError:
+        return out_of_memory(
+            self.config,
+            step=self.state.step + (0 if self.is_evaluating else 1),
+            micro_batch_size=self.passes.micro_batch_size,
+            eval_batch_size=self.passes.eval_batch_size,
+            binding_tokens=self._binding_tokens(),
+            is_evaluating=self.is_evaluating,
+            can_checkpoint_gradients=self.adapted.method.can_checkpoint_gradients,
+        )
+
+    def _result(self) -> TrainResult:
+        state, stopping = self.state, self.stopping
+        assert stopping.best_dev_loss is not None  # the last step is always evaluated
+        return TrainResult(
+            history=tuple(state.history),
+            best_step=stopping.best_step,
+            best_dev_loss=stopping.best_dev_loss,
+            steps=state.step,
+            stopped_early=state.stopped_early,
+            train_seconds=state.train_seconds,
+            tokens_per_second=state.tokens_per_second,
+            peak_memory_bytes=state.peak_memory_bytes,
+            resumed_from=self.resumed_from,
+            best_folder=self.store.best_folder(stopping.best_step),
+        )
 
 
 def train(
@@ -39,7 +308,7 @@ def train(
 ) -> TrainResult:
     """Train an adapted model, or go on where a killed run stopped; the best adapter ends up loaded.
 
-    Afterwards `adapted.method.following(adapted.adapter)` tells whether another phase is due; it is
+    Afterwards `adapted.method.following(adapted.adapter)` says whether another phase is due; it is
     trained on a fresh adapted model with `phase` raised by one. A phase that had finished before
     the run was killed is not trained again.
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from pedro_bench.data.micro import causes, facts, lists, pretraining_text, reviews
+from micro_pretraining import pretraining_text
+from pedro_bench.data.micro import exercises, facts, reviews
 from pedro_bench.data.micro.facts import capitalise
 
 Probe = tuple[str, tuple[str, ...]]
@@ -65,8 +66,8 @@ def _claiming(rng: Random) -> Probe:
 
 
 def _choosing(rng: Random) -> Probe:
-    chain = rng.choice(causes.CHAINS)
-    first, second, third = (causes.tell(rng, chain, step, "Ana") for step in range(3))
+    chain = rng.choice(exercises.CHAINS)
+    first, second, third = (exercises.tell(rng, chain, step, "Ana") for step in range(3))
     backwards = rng.random() < 0.5
     right, wrong = (first, third) if backwards else (third, first)
     one, two = (right, wrong) if rng.random() < 0.5 else (wrong, right)
@@ -82,9 +83,9 @@ def _feeling(rng: Random) -> Probe:
 
 
 def _listing(rng: Random) -> Probe:
-    task = lists.exercise(rng)
+    task = exercises.exercise(rng)
     words = task.source.split(", ")
-    others = [f" {w}." for w in words if w != task.result] + [f" {lists.joined(words[::-1])}."]
+    others = [f" {w}." for w in words if w != task.result] + [f" {exercises.joined(words[::-1])}."]
     wrong = [o for o in others if o != f" {task.result}."]
     return f"Of {task.source}: {task.statement}", (f" {task.result}.", *wrong)
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from pedro_bench.data.micro import practice_text, pretraining_text, transfer_text
+from micro_pretraining import practice_text, pretraining_text, transfer_text
 
 Writer = Callable[..., pretraining_text.Document]
 

@@ -11,7 +11,7 @@ from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.runs.forgetting import Unchanged
-from pedro_bench.serving.refusals import check_mixing
+from pedro_bench.serving.validation import check_mixing
 from tests.tiny import METHOD_NAMES, SEQ2SEQ, build_method, pad_left
 
 QUICK = ("pedro", "lora", "ia3", "red", "prompt_tuning", "prefix_tuning")

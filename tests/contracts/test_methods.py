@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from pedro_bench.errors import ContextError, InjectionError
-from pedro_bench.nn import gradient_checkpointing
+from pedro_bench.nn import adapted_model
 from pedro_bench.nn.adapted_model import AdaptedModel
 from tests.tiny import CONFIGS, ENCODERS, METHOD_NAMES, SEQ2SEQ, build_method, pad_left
 
@@ -324,10 +324,10 @@ def test_gradient_checkpointing_is_exact(
     expected = gradients()
     adapted.enable_gradient_checkpointing()
     recomputed = gradients()
-    assert gradient_checkpointing.is_enabled(adapted.model)
+    assert adapted_model.is_enabled(adapted.model)
     assert all(torch.equal(recomputed[key], expected[key]) for key in expected)
     adapted.remove()
-    assert not gradient_checkpointing.is_enabled(adapted.model)
+    assert not adapted_model.is_enabled(adapted.model)
 
 
 def test_bfloat16_backbone(

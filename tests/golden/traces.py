@@ -20,9 +20,8 @@ from pedro_bench.data.micro import generate
 from pedro_bench.data.micro_source import MicroSource
 from pedro_bench.data.splits import load_splits, make_splits
 from pedro_bench.grid import run
-from pedro_bench.protocols.data import Located
 from pedro_bench.protocols.settings import Settings, build_group
-from pedro_bench.protocols.task import Task
+from pedro_bench.protocols.task import Located, Task
 from pedro_bench.runs.identity import run_key, versions
 from pedro_bench.training.config import TrainerConfig
 

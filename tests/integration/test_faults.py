@@ -14,7 +14,7 @@ import pytest
 from pedro_bench import records
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.grid import plan
-from pedro_bench.grid.owner import Owner
+from pedro_bench.grid.leases import Owner
 from pedro_bench.training.saved_folder import read_folder
 from tests.integration.grids import Forked, arguments, finish, found, write_sst2
 

@@ -14,8 +14,8 @@ from pedro_bench.__main__ import main
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.instruct import instruct
 from pedro_bench.errors import RecordError
-from pedro_bench.instruct.mt_bench_job import MtBenchJob
-from pedro_bench.instruct.plan import find_run
+from pedro_bench.instruct.job import find_run
+from pedro_bench.instruct.mt_bench import MtBenchJob
 from pedro_bench.instruct.request import DEFAULTS, request_of
 from tests.tiny import REPOSITORY, WORDS
 from tests.unit.instruct.judge_server import KEY, Answer, JudgeServer, said
@@ -238,7 +238,7 @@ def test_mt_bench_is_judged_and_leaves_no_secret(
         assert again[:2] == (0, out)
         assert len(server.requests) == 4
         other = arguments("mt_bench", "judge.model=judge-2", "max_new_tokens=5")
-        monkeypatch.setattr("pedro_bench.instruct.mt_bench_job.load", None)  # no model is needed
+        monkeypatch.setattr("pedro_bench.instruct.mt_bench.load", None)  # no model is needed
         code, second, err = call(other, capsys)
         assert code == 0, err
         assert len(server.requests) == 8

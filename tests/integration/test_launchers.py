@@ -17,8 +17,8 @@ import pytest
 
 from pedro_bench import records
 from pedro_bench.cli.hydra.launch import is_installed
+from pedro_bench.cli.worker import pin_gpu, visible_gpus
 from pedro_bench.errors import ConfigError
-from pedro_bench.grid.gpus import pin_gpu, visible_gpus
 from tests.integration.grids import (
     arguments,
     environment,
@@ -305,7 +305,7 @@ def test_every_process_of_a_machine_gets_a_gpu_of_its_own(
 ) -> None:
     """Whichever command it is of: every process here has another sweep's folder."""
     script = (
-        "import os, sys; from pathlib import Path; from pedro_bench.grid.gpus import pin_gpu; "
+        "import os, sys; from pathlib import Path; from pedro_bench.cli.worker import pin_gpu; "
         "pin_gpu(Path(sys.argv[1])); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); "
         "sys.stdin.read()"
     )

@@ -15,8 +15,7 @@ from pedro_bench.methods.lora import Lora
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import RunRecord
-from pedro_bench.training.tracker import Tracker
-from pedro_bench.training.tracking import Tracking
+from pedro_bench.training.tracking import Tracker, Tracking
 
 
 @dataclass(frozen=True, kw_only=True)

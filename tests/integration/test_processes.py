@@ -183,7 +183,7 @@ print(len(run.generate(["a good film"], max_new_tokens=2)))
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_leftovers_of_launchers_change_nothing(
+def test_stale_variables_of_launchers_change_nothing(
     tiny_folders: dict[str, Path], tmp_path: Path
 ) -> None:
     overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))

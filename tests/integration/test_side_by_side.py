@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pedro_bench import records
-from pedro_bench.training.working_folder import steps_saved
+from pedro_bench.training.saved_folder import steps_saved
 from tests.integration.grids import arguments, finish, found, start, write_sst2
 from tests.integration.test_resume import files_of
 

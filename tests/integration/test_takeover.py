@@ -14,10 +14,10 @@ from pedro_bench.__main__ import main
 from pedro_bench.cli import run as cli_run
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import TrainingError
-from pedro_bench.grid import worker
+from pedro_bench.grid import workers
 from pedro_bench.grid.grid import Grid
-from pedro_bench.grid.owner import Owner
-from pedro_bench.grid.worker import work_on
+from pedro_bench.grid.leases import Owner
+from pedro_bench.grid.workers import work_on
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.runs import runner
 from pedro_bench.training.interruption import Interrupted, interruption
@@ -177,6 +177,6 @@ def test_only_the_main_process_opens_a_tracker(
         raise TrainingError("no training is needed, got one.")
 
     monkeypatch.setattr(runner, "train_phases", looks)
-    monkeypatch.setattr(worker, "is_main", lambda: rank == "0")
+    monkeypatch.setattr(workers, "is_main", lambda: rank == "0")
     grid.run(replace(settings, tracking=NoTracking(name="service")))
     assert found == ["service" if rank == "0" else "none"]

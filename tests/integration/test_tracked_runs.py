@@ -15,8 +15,8 @@ import pytest
 from pedro_bench import grid
 from pedro_bench.__main__ import main
 from pedro_bench.cli.hydra.compose import settings_of
-from pedro_bench.training import tracker
-from pedro_bench.training.loop import TrainingLoop
+from pedro_bench.training import tracking
+from pedro_bench.training.trainer import TrainingLoop
 from tests.integration.grids import arguments, write_sst2
 
 BLOCK = 32768
@@ -88,7 +88,7 @@ def test_tensorboard_shows_the_record_of_a_run_that_was_killed_and_resumed(
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monkeypatch.setattr(tracker, "LEAVE_SECONDS", 60.0)
+    monkeypatch.setattr(tracking, "LEAVE_SECONDS", 60.0)
     settings = settings_of([*overrides, "tracking=tensorboard"])
     evaluates = TrainingLoop._evaluate
 

@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.metrics import caption_programs, captions
-from pedro_bench.metrics.captions import words
+from pedro_bench.metrics.captions import bleu, nist, tokens_13a, words
 from pedro_bench.metrics.meteor import align, meteor_exact_stem
-from pedro_bench.metrics.mteval import bleu, nist, tokens_13a
 
 FIXED = json.loads((Path(__file__).parents[1] / "data/captions.json").read_text("utf-8"))
 OFFICIAL = {

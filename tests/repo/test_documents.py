@@ -18,17 +18,18 @@ from pedro_bench.cli import (
     plan,
     score,
     tables,
+    tune,
 )
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.hydra.compose import settings_of
-from pedro_bench.cli.hydra.grids import combinations_of
 from pedro_bench.cli.hydra.overrides import split_extra
+from pedro_bench.cli.hydra.sweep import combinations_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
-OTHER_COMMANDS = (efficiency, figures, inspect, instruct, pack, params, plan, score, tables)
+OTHER_COMMANDS = (efficiency, figures, inspect, instruct, pack, params, plan, score, tables, tune)
 OWN_KEYS = {module.__name__.rpartition(".")[2]: dict(module.DEFAULTS) for module in OTHER_COMMANDS}
 
 
@@ -58,7 +59,7 @@ def test_the_readmes_commands_compose(module, arguments):
         assert (REPOSITORY / "pedro_bench" / "cli" / f"{name}.py").is_file()
         values, others = split_extra(arguments, OWN_KEYS[name])
         assert set(values) == set(OWN_KEYS[name])
-        assert combinations_of(others) if name == "plan" else settings_of(others)
+        assert combinations_of(others) if name in ("plan", "tune") else settings_of(others)
     elif "-m" in arguments:
         assert combinations_of([word for word in arguments if word != "-m"])[0]
     else:

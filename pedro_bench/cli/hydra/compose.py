@@ -1,4 +1,4 @@
-"""Compose: overrides as typed -> built settings, with every mistake told in one sentence.
+"""Compose: overrides as typed -> built settings, with one sentence for every mistake.
 
 Hydra does the composing. Two things are added on top: an override of a key that the YAML leaves
 out but the dataclass has works (`method.lr=1e-3`), and what is unknown is answered with the near
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pedro_bench.cli.budget import settings_from
-from pedro_bench.cli.hydra.overrides import GRID, normal, parse, parse_single, told
+from pedro_bench.cli.hydra.overrides import GRID, normal, one_sentence, parse, parse_single
 from pedro_bench.cli.hydra.rates import rated
 from pedro_bench.cli.options import conf_folder, conf_folders
 from pedro_bench.errors import ConfigError
@@ -27,11 +27,7 @@ HYDRA_VERSION_BASE = "1.3"
 
 
 def settings_of(arguments: Sequence[str]) -> Settings:
-    """Compose and build one configuration.
-
-    Raises:
-        ConfigError: If anything about the overrides is wrong.
-    """
+    """Compose and build one configuration."""
     typed = keys_of(arguments)
     return settings_from(rated(configuration_of(arguments), typed), typed)
 
@@ -56,18 +52,11 @@ def side_by_side(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Compose one configuration, and several options of a group under the same overrides.
 
-    All in one go, since composing takes Hydra a third of a second each time.
-
-    Args:
-        group: The group, such as `method`.
-        names: Its options.
-        arguments: Overrides, none of which chooses an option of `group`.
+    All in one go, since composing takes Hydra a third of a second each time. No override may choose an
+    option of `group`.
 
     Returns:
         The configuration, whose own `group` is the default, and name -> configuration of the group.
-
-    Raises:
-        ConfigError: As `configuration_of`.
     """
     places = {name: f"{group}_{number}" for number, name in enumerate(names)}
     with composer():
@@ -84,14 +73,7 @@ def side_by_side(
 
 
 def grid_of(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return what the chosen experiment says of its grid, not yet composed.
-
-    Returns:
-        Its `grid` node (see `cli/hydra/grids.py`), and under `params` what Hydra's sweeper would sweep over.
-
-    Raises:
-        ConfigError: If the overrides are wrong.
-    """
+    """Return the experiment's `grid` node, and under `params` what Hydra's sweeper would sweep over."""
     with composer():
         fixed = [normal(one) for one in parse(arguments) if not one.is_sweep_override()]
         config = compose(fixed)
@@ -109,7 +91,7 @@ def composer() -> Iterator[None]:
 
 
 def search_path() -> list[str]:
-    """Return the override that tells Hydra of folders other than the package's own."""
+    """Return the override that gives Hydra the folders other than the package's own."""
     outside = [f"file://{folder}" for folder in conf_folders()[1:]]
     return [f"hydra.searchpath={json.dumps(outside, ensure_ascii=False)}"] if outside else []
 
@@ -120,7 +102,7 @@ def compose(arguments: Sequence[str], name: str = "config") -> DictConfig:
     Raises:
         ConfigError: With Hydra's reason as one sentence.
     """
-    with told():
+    with one_sentence():
         overrides = [*search_path(), *arguments]
         return hydra_compose(name, overrides=overrides, return_hydra_config=True)
 

@@ -25,7 +25,7 @@ from pedro_bench.cli.hydra.compose import HYDRA_VERSION_BASE, compose, composer,
 from pedro_bench.cli.options import conf_folder
 from pedro_bench.cli.worker import entered
 from pedro_bench.errors import ConfigError
-from pedro_bench.grid.claims import LONGEST_PAUSE
+from pedro_bench.grid.due import LONGEST_PAUSE
 from pedro_bench.grid.grid import Grid, sentence
 from pedro_bench.grid.workers import run_workers
 from pedro_bench.training.interruption import ENDING, Interrupted, grace_after, taken_by
@@ -43,14 +43,7 @@ MOST_WORKERS = 16
 
 
 class Launcher:
-    """The launcher that overrides choose, if any.
-
-    Args:
-        overrides: Overrides as typed; those of Hydra's own node count.
-
-    Raises:
-        ConfigError: If its package is not installed, or an override is wrong.
-    """
+    """The launcher that overrides of Hydra's own node choose, if any."""
 
     def __init__(self, overrides: Sequence[str]) -> None:
         own = [one for one in overrides if one.lstrip("+~").startswith(("hydra.", "hydra/"))]
@@ -117,7 +110,7 @@ class Launcher:
                 config_name="worker",
             )(start_worker)
             start()
-        except Exception as error:  # noqa: BLE001 - a worker that died; the grid tells what is left
+        except Exception as error:  # noqa: BLE001 - a worker that died; the grid knows what is left
             return sentence(error)
         finally:
             sys.argv = argv

@@ -1,4 +1,4 @@
-"""Overrides: `key=value` as typed -> Hydra's overrides, with every mistake told in one sentence.
+"""Overrides: `key=value` as typed -> Hydra's overrides, with one sentence for every mistake.
 
 A command's own keys are read here alone (`split_extra`); the others are composed (`compose.py`).
 """
@@ -124,14 +124,7 @@ def normal(override: Override) -> str:
 def split_extra(
     arguments: Sequence[str], extra: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Take a command's own keys out of the arguments.
-
-    Args:
-        arguments: Overrides as typed.
-        extra: The command's own keys with their defaults.
-
-    Returns:
-        The values of those keys, and the other arguments.
+    """Take a command's own keys (`extra`, with defaults) out of overrides; return their values and the rest.
 
     Raises:
         ConfigError: If an override is malformed.
@@ -191,8 +184,8 @@ def _listed(override: Override, transformer: Any = Transformer.identity) -> list
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Tell what Hydra or OmegaConf refuse in a `with` block as one sentence.
+def one_sentence() -> Iterator[None]:
+    """Put what Hydra or OmegaConf refuse in a `with` block into one sentence.
 
     Raises:
         ConfigError: In the place of theirs.

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pedro_bench.analysis.reading import Run
-from pedro_bench.analysis.settings import normalised, with_earlier
+from pedro_bench.analysis.rows import normalised, with_earlier
 from pedro_bench.cli.options import conf_folders
 from pedro_bench.efficiency.request import DEFAULTS as MEASURED
 from pedro_bench.instruct.request import DEFAULTS as EVALUATED

@@ -12,21 +12,21 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from pedro_bench.data.micro import judging, reading
+from pedro_bench.data.micro import rows
 from pedro_bench.errors import DataError
 
 VERSION: Final[str] = "2"
 """Raised whenever the rows of any task change."""
 
 _MAKERS: Final[dict[str, Callable[[Random, bool], dict[str, Any]]]] = {
-    "sst2": judging.sst2,
-    "boolq": reading.boolq,
-    "rte": reading.rte,
-    "qnli": reading.qnli,
-    "copa": judging.copa,
-    "record": reading.record,
-    "squad": reading.squad,
-    "alpaca": judging.alpaca,
+    "sst2": rows.sst2,
+    "boolq": rows.boolq,
+    "rte": rows.rte,
+    "qnli": rows.qnli,
+    "copa": rows.copa,
+    "record": rows.record,
+    "squad": rows.squad,
+    "alpaca": rows.alpaca,
 }
 _SIZES: Final[dict[str, int]] = {"train": 4000, "dev": 400, "test": 800}
 _NOT_TEXT: Final[frozenset[str]] = frozenset({"id", "label", "answers", "output"})
@@ -35,14 +35,7 @@ TASKS: Final[tuple[str, ...]] = tuple(_MAKERS)
 
 
 def generate(task: str, *, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
-    """Generate all splits of a task.
-
-    Args:
-        task: One of `TASKS`.
-        seed: Another seed gives another data set of the same kind.
-
-    Returns:
-        Rows by split: 4000 "train", 400 "dev" and 800 "test" rows.
+    """Return 4000 train, 400 dev and 800 test rows of a task, by split; another seed gives others of their kind.
 
     Raises:
         DataError: The task is unknown.

@@ -1,6 +1,6 @@
 """Facts about people, said, denied and asked in many phrasings, and passages made of them.
 
-A fact is (person, relation, value); `relations` holds the phrasings.
+A fact is (person, relation, value); `lexicon` holds the phrasings.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from pedro_bench.data.micro import lexicon as lex
-from pedro_bench.data.micro.relations import RELATIONS
+from pedro_bench.data.micro.lexicon import NAMES, RELATIONS, WOMEN, with_article
 
 
 class Fact(NamedTuple):
@@ -26,18 +25,12 @@ def capitalise(text: str) -> str:
 
 
 def fill(template: str, fact: Fact, *, pronoun: bool = False) -> str:
-    """Put a fact into a template.
-
-    Args:
-        template: A template of the fact's relation.
-        fact: The fact.
-        pronoun: Say "she" or "he", "her" or "his" where the template has {s} or {o}.
-    """
+    """Put a fact into a template of its relation; with `pronoun`, "she" or "her" in place of {s} or {o}."""
     name = fact.person
-    woman = name in lex.WOMEN
+    woman = name in WOMEN
     subject = ("she" if woman else "he") if pronoun else name
     owner = ("her" if woman else "his") if pronoun else f"{name}'s"
-    return template.format(s=subject, o=owner, n=name, v=fact.value, a=lex.with_article(fact.value))
+    return template.format(s=subject, o=owner, n=name, v=fact.value, a=with_article(fact.value))
 
 
 def clause(rng: Random, fact: Fact, *, pronoun: bool = False) -> str:
@@ -56,13 +49,7 @@ def denial(rng: Random, fact: Fact) -> str:
 
 
 def question(rng: Random, fact: Fact, known_by: Fact | None = None) -> str:
-    """Ask for the value of a fact.
-
-    Args:
-        rng: The source of chance.
-        fact: The fact.
-        known_by: Another fact of the person, told in place of the name.
-    """
+    """Ask for the value of a fact; `known_by` is another fact of the person, told in place of the name."""
     asks = RELATIONS[fact.relation].asks
     if known_by is not None:
         asks = tuple(template for template in asks if "{o}" not in template)
@@ -82,13 +69,7 @@ def who(rng: Random, fact: Fact, subject: str) -> str:
 
 
 def other_value(rng: Random, fact: Fact, near: tuple[Fact, ...] = ()) -> Fact:
-    """Change the value of a fact: often to one that another person of the passage has.
-
-    Args:
-        rng: The source of chance.
-        fact: The fact to falsify.
-        near: The facts of the passage.
-    """
+    """Change the value of a fact, often to one that another person of the passage (`near`) has."""
     rivals = [f.value for f in near if f.relation == fact.relation and f.value != fact.value]
     if rivals and rng.random() < 0.6:
         return fact._replace(value=rng.choice(rivals))
@@ -107,17 +88,10 @@ def draw_facts(
 ) -> tuple[Fact, ...]:
     """Draw facts about a few people so that the same relation is often told of two of them.
 
-    Args:
-        rng: The source of chance.
-        count: How many facts, at most people * 3.
-        people: How many people.
-        relations: How many relations; by default more than half the number of facts.
-        pool: The relations themselves; by default drawn.
-
-    Returns:
-        Facts with distinct (person, relation); two people never share relation and value.
+    There are at most `people` * 3, with distinct (person, relation); two people never share relation and
+    value. Relations are those of `pool`, or as many as asked for are drawn (by default more than `count` / 2).
     """
-    names = rng.sample(lex.NAMES, people)
+    names = rng.sample(NAMES, people)
     told = pool or rng.sample(list(RELATIONS), relations or max(3, (count + 1) // 2 + 1))
     pairs = [(name, relation) for name in names for relation in told]
     chosen = rng.sample(pairs, min(count, len(pairs)))
@@ -142,13 +116,10 @@ class Passage(NamedTuple):
 def passage(
     rng: Random, facts: tuple[Fact, ...], *, pronouns: float = 0.5, joins: float = 0.3
 ) -> Passage:
-    """Tell facts as a running text.
+    """Tell facts as a running text; half of the time they are grouped by person.
 
-    Args:
-        rng: The source of chance.
-        facts: The facts; the text groups them by person half of the time.
-        pronouns: How often a person who was the subject just before is "she" or "he".
-        joins: How often two facts share a sentence.
+    `pronouns` is how often a person who was the subject just before is "she" or "he", `joins` how often two
+    facts share a sentence.
     """
     order = list(facts)
     rng.shuffle(order)

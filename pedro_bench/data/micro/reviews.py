@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from pedro_bench.data.micro import lexicon as lex
+from pedro_bench.data.micro import lexicon
 
 PRAISE: Final[tuple[str, ...]] = tuple(
     "lovely brilliant charming superb warm funny moving delightful clever gripping fresh wonderful "
@@ -39,7 +39,7 @@ class _Words:
         self._oppose = BLAME if positive else PRAISE
         self.work = rng.choice(WORKS)
         self.part, self.part2 = rng.sample(PARTS, 2)
-        self.name, self.name2 = rng.sample(lex.NAMES, 2)
+        self.name, self.name2 = rng.sample(lexicon.NAMES, 2)
 
     def agree(self) -> str:
         """A word that speaks for the verdict."""
@@ -67,7 +67,7 @@ class _Words:
 
 def _plain(w: _Words) -> str:
     return w.pick(
-        f"{lex.with_article(w.bare(True))} {w.work} with {lex.with_article(w.bare(True))} {w.part}",
+        f"{lexicon.with_article(w.bare(True))} {w.work} with {lexicon.with_article(w.bare(True))} {w.part}",
         f"the {w.part} is {w.agree()} and so is the {w.part2}",
         f"the whole {w.work} is {w.agree()}, from the {w.part} to the {w.part2}",
     )
@@ -78,8 +78,8 @@ def _contrast(w: _Words) -> str:
         f"although the {w.part} is {w.oppose()}, the {w.work} as a whole is {w.agree()}",
         f"the {w.work} as a whole is {w.agree()}, although the {w.part} is {w.oppose()}",
         f"the {w.part} is {w.oppose()} and the {w.part2} is {w.oppose()}, but the {w.work} as a whole is {w.agree()}",
-        f"despite {lex.with_article(w.bare(False))} {w.part}, this is {lex.with_article(w.bare(True))} {w.work}",
-        f"this is {lex.with_article(w.bare(True))} {w.work} despite its {w.oppose()} {w.part}",
+        f"despite {lexicon.with_article(w.bare(False))} {w.part}, this is {lexicon.with_article(w.bare(True))} {w.work}",
+        f"this is {lexicon.with_article(w.bare(True))} {w.work} despite its {w.oppose()} {w.part}",
     )
 
 
@@ -126,8 +126,8 @@ def _comparison(w: _Words) -> str:
 def _rescue(w: _Words) -> str:
     verb = w.pick("spoil", "ruin", "harm") if w.positive else w.pick("save", "rescue", "help")
     return w.pick(
-        f"even {lex.with_article(w.bare(False))} {w.part} cannot {verb} this {w.bare(True)} {w.work}",
-        f"{lex.with_article(w.bare(False))} {w.part} does not {verb} a {w.work} that is so {w.bare(True)}",
+        f"even {lexicon.with_article(w.bare(False))} {w.part} cannot {verb} this {w.bare(True)} {w.work}",
+        f"{lexicon.with_article(w.bare(False))} {w.part} does not {verb} a {w.work} that is so {w.bare(True)}",
         f"no {w.part} could {verb} it, however {w.bare(False)}",
     )
 
@@ -136,10 +136,10 @@ def _hope(w: _Words) -> str:
     feared, hoped = ("feared", "hoped for")
     wish = feared if w.positive else hoped
     return w.pick(
-        f"I {wish} {lex.with_article(w.bare(False))} {w.work} and got {lex.with_article(w.bare(True))} one",
+        f"I {wish} {lexicon.with_article(w.bare(False))} {w.work} and got {lexicon.with_article(w.bare(True))} one",
         f"the {w.work} that I {wish} was {w.bare(False)}, the one that I saw was {w.bare(True)}",
-        f"it starts {w.bare(False)}, then the {w.part} turns it into {lex.with_article(w.bare(True))} {w.work}",
-        f"{w.name} promised me {lex.with_article(w.bare(False))} {w.work}, but it turned out {w.bare(True)}",
+        f"it starts {w.bare(False)}, then the {w.part} turns it into {lexicon.with_article(w.bare(True))} {w.work}",
+        f"{w.name} promised me {lexicon.with_article(w.bare(False))} {w.work}, but it turned out {w.bare(True)}",
     )
 
 
@@ -199,12 +199,7 @@ _WEIGHTS: Final = tuple(weight for _, weight in _FRAMES)
 
 
 def review(rng: Random, *, positive: bool) -> str:
-    """Write a review of one clause without capital and stop.
-
-    Args:
-        rng: The source of chance.
-        positive: The overall verdict.
-    """
+    """Write a review with a verdict, one clause without capital and stop."""
     frame = rng.choices(_MAKERS, _WEIGHTS)[0]
     return frame(_Words(rng, positive))
 

@@ -6,7 +6,7 @@
 A (r_0, in) and B (out, r_0) start as N(0, 0.02^2), E (r_0,) at zero: training starts at the backbone. After
 every optimiser step an allocator scores each triplet (row of A, entry of E, column of B) by the
 smoothed sensitivity and uncertainty of its entries, and sets the singular values outside the budget to
-zero (`nn.rank_allocator`). The budget falls from r_0 to r for each matrix on average: whole for
+zero (`layers`). The budget falls from r_0 to r for each matrix on average: whole for
 `tinit_ratio` of all steps, by the third power until `tfinal_ratio` of them is left, then the choice is
 fixed and what is kept trains on. The PEDRO paper's setting: all seven projections, r_0 = 8, "half of the
 rank budget is pruned".
@@ -31,7 +31,7 @@ from pedro_bench.protocols.method import Injection, Method, ParameterCount
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pedro_bench.methods.adalora.rank_allocator import RankAllocator, RankSchedule
+    from pedro_bench.methods.adalora.layers import RankAllocator, RankSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +95,8 @@ class AdaLora(Method):
         )
 
     def attach(self, injection: Injection) -> None:
-        """Put an update beside every adapted projection, and the allocator beside the updates."""
-        from pedro_bench.methods.adalora.layers import SvdUpdate
-        from pedro_bench.methods.adalora.rank_allocator import RankAllocator
+        """Add an update to every adapted projection, and the allocator of the updates."""
+        from pedro_bench.methods.adalora.layers import RankAllocator, SvdUpdate
 
         for site in injection.sites(self.roles):
             update = injection.add(
@@ -120,7 +119,7 @@ class AdaLora(Method):
         return self.orth_reg_weight * orthogonality(svd_updates(adapter))
 
     def _schedule(self, num_steps: int) -> "RankSchedule":
-        from pedro_bench.methods.adalora.rank_allocator import RankSchedule
+        from pedro_bench.methods.adalora.layers import RankSchedule
 
         return RankSchedule(
             first_step=int(self.tinit_ratio * num_steps),

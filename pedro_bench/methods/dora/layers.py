@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 from pedro_bench.errors import InjectionError
-from pedro_bench.nn.low_rank import LowRankUpdate
+from pedro_bench.nn.blocks import LowRankUpdate
 from pedro_bench.nn.tenant_blocks import TenantUpdate, tenant_block
 from pedro_bench.protocols.backbone import Columns, Site
 from pedro_bench.protocols.context import current_context

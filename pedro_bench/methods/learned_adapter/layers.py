@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pedro_bench.nn.rational import Rational
+from pedro_bench.nn.vector_generator import Rational
 
 _DOWN_STD = 0.02
 
@@ -87,11 +87,7 @@ class LearnedAdapter(nn.Module):
 
 
 class Choice(nn.Module):
-    """The choice of one layer: softmax(alpha), equal shares at first.
-
-    Attributes:
-        alpha: (number of options,).
-    """
+    """The choice of one layer: softmax(alpha), alpha (number of options,); equal shares at first."""
 
     def __init__(self, num_options: int) -> None:
         super().__init__()

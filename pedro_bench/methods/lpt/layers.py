@@ -40,12 +40,7 @@ class LatePromptGenerator(nn.Module):
         self._pool = POOLERS[pooling]
 
     def forward(self, hidden_BTD: Tensor, prompt_mask_BT: Tensor) -> Tensor:
-        """Return the late prompts (B, P, D).
-
-        Args:
-            hidden_BTD: Hidden states of all tokens.
-            prompt_mask_BT: True at prompt tokens; no other token is read.
-        """
+        """Return the late prompts (B, P, D); only tokens of the prompt mask are read."""
         with torch.autocast(hidden_BTD.device.type, enabled=False):
             inner_BTM = self.down(hidden_BTD.to(self.down.weight.dtype))
             pooled_BMP = torch.stack(

@@ -9,7 +9,7 @@ not rotated; prompt and answer take the positions after it, as in peft. Every po
 Initialisation: plain prefix N(0, 0.02^2); with the network, E from N(0, 1) and linear maps as
 PyTorch makes them. The adapted model does not start at the backbone: a prefix takes attention.
 
-Deviations: the prefix stands beside the key/value cache instead of in it, which changes no number.
+Deviations: the prefix is kept out of the key/value cache, which changes no number.
 With sliding windows it stays visible to every token. The network is kept after training. Dropout is 0
 here; the authors of P-tuning v2 take the backbone's hidden dropout, which Llama does not have.
 """
@@ -98,14 +98,14 @@ class PrefixTuning(Method):
 
 def _wire(injection: Injection, site: Site, order: int, num_virtual_tokens: int) -> None:
     """Let an attention module see its part of the prefix."""
-    from pedro_bench.nn.cached_prefix import GivenBeside, cache_argument, is_causal, seen_by_all
+    from pedro_bench.nn.cached_prefix import GivenPrefix, cache_argument, is_causal, seen_by_all
 
     cache, causal = cache_argument(site), is_causal(site)
 
     def give_prefix(arguments: Mapping[str, Any]) -> dict[str, Any]:
         keys_BPO, values_BPO = current_context().state[_KEY][2 * order : 2 * order + 2]
         return {
-            cache: GivenBeside(arguments.get(cache), (keys_BPO, values_BPO)),
+            cache: GivenPrefix(arguments.get(cache), (keys_BPO, values_BPO)),
             "attention_mask": seen_by_all(
                 arguments["attention_mask"],
                 arguments["hidden_states"],

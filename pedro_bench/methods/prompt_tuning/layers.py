@@ -8,15 +8,9 @@ from torch import Tensor, nn
 
 
 class PromptEmbedding(nn.Module):
-    """A matrix (P, D) that starts as embeddings of tokens drawn at random, with replacement.
+    """A float32 matrix (P, D) that starts as embeddings of tokens drawn at random, with replacement.
 
-    Args:
-        num_virtual_tokens: P, at least 1.
-        embedding: The backbone's embedding; what it gives is copied, scaling included.
-        vocab_size: Tokens to draw from.
-
-    Attributes:
-        embedding: The matrix, float32.
+    `embedding` is the backbone's; what it gives is copied, scaling included.
     """
 
     def __init__(self, num_virtual_tokens: int, embedding: nn.Module, vocab_size: int) -> None:

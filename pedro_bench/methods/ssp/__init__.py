@@ -6,7 +6,7 @@ Hu et al. 2022, arXiv:2206.07382.
     z_i = sigmoid(logit(u_i) + logit(p_i))               u_i ~ U(0, 1), the relaxed Bernoulli
     min_alpha L_val(w*(alpha), alpha)   where   w*(alpha) = argmin_w L_train(w, alpha)
 
-Every candidate i (n_i parameters) changes one module's output by z_i times its own term (`nn.deltas`):
+Every candidate i (n_i parameters) changes one module's output by z_i times its own term (`layers`):
 at each projection r LoRA modules alpha B A of rank 1 and a bias; at each normalisation a change of its
 scale and a bias; after attention and after the feed-forward network an adapter whose matrices (d,
 d / reduction_factor) and back have rank 1. Outside training z = p. After the search the candidates
@@ -22,22 +22,17 @@ Deviations: first-order, as the rest of this benchmark (the authors: second-orde
 rank 1 at each projection where the authors have one: with one the whole space has 5.2M parameters on
 Llama-2 7B, less than the 8.6M of the PEDRO paper. A gated feed-forward network has its gate projection as
 a further place (the authors' backbone is T5).
+
+The module imports no torch, so that a count needs no weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 from pedro_bench import checks
-from pedro_bench.errors import ConfigError
-from pedro_bench.methods.ssp.candidates import (
-    Candidate,
-    by_place,
-    inner_width,
-    places,
-    search_space,
-    select,
-)
+from pedro_bench.errors import ConfigError, near_match
 from pedro_bench.protocols.backbone import BackboneShape, Site
 from pedro_bench.protocols.context import current_context
 from pedro_bench.protocols.method import Injection, Method, ParameterCount
@@ -46,7 +41,100 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.nn import Parameter
 
-    from pedro_bench.methods.ssp.gates import BudgetGates
+    from pedro_bench.methods.ssp.layers import BudgetGates
+
+
+_ADAPTED = ("attn_out", "ffn_down")
+"""Projections whose outputs are those of attention and of the feed-forward network."""
+
+_SHOWN = 5
+"""Names in the message about an unknown one: all would be more than a thousand."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One module that the search may keep: kind (`lora`, `bias`, `scale`, `adapter`), `place`, and `size`.
+
+    `place` is the changed module's path, such as `layers.3.query`; the `name` is place and kind, of LoRA
+    modules also the number within the place. `size` is in parameters.
+    """
+
+    place: str
+    kind: str
+    name: str
+    size: int
+
+
+def search_space(shape: BackboneShape, r: int, reduction_factor: int) -> list[Candidate]:
+    """List all candidates, place by place, within a place in the order of their gates."""
+    found: list[Candidate] = []
+
+    def add(place: str, kind: str, size: int, suffix: str = "") -> None:
+        found.append(Candidate(place, kind, f"{place}.{kind}{suffix}", size))
+
+    def add_norm(place: str) -> None:
+        add(place, "scale", shape.hidden_size)
+        add(place, "bias", shape.hidden_size)
+
+    for layer, widths in enumerate(shape.widths):
+        for role, width in widths.items():
+            place = f"layers.{layer}.{role}"
+            for number in range(r):
+                add(place, "lora", width.inputs + width.outputs, f"_{number}")
+            add(place, "bias", width.outputs)
+            if role in _ADAPTED:
+                inner = inner_width(width.outputs, reduction_factor)
+                add(place, "adapter", 3 * width.outputs + 3 * inner)
+        for index in range((shape.num_norms - 1) // shape.num_layers):
+            add_norm(f"layers.{layer}.norm_{index}")
+    add_norm("norm")
+    return found
+
+
+def inner_width(width: int, reduction_factor: int) -> int:
+    """Return an adapter's inner width, at least 1."""
+    return max(1, width // reduction_factor)
+
+
+def select(space: Sequence[Candidate], names: Sequence[str]) -> list[Candidate]:
+    """Return the named candidates in the order of the space.
+
+    Raises:
+        ConfigError: If a name is not in the space.
+    """
+    known = dict.fromkeys(candidate.name for candidate in space)
+    for name in names:
+        if name not in known:
+            nearest = get_close_matches(name, known, n=_SHOWN, cutoff=0)
+            raise ConfigError(
+                f"method.structure must name candidates of this backbone, got {name!r}."
+                f"{near_match(name, nearest)}"
+            )
+    wanted = set(names)
+    return [candidate for candidate in space if candidate.name in wanted]
+
+
+def by_place(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """Group candidates by place, order kept."""
+    grouped: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        grouped.setdefault(candidate.place, []).append(candidate)
+    return grouped
+
+
+def places(injection: Injection) -> Iterator[tuple[str, Site]]:
+    """Yield the path and the site of each place of the search space in a loaded backbone."""
+    for site in injection.sites(tuple(injection.shape.widths[0])):
+        yield f"layers.{site.layer}.{site.role}", site
+    seen: dict[int, int] = {}
+    for site in injection.sites(("norm",)):
+        if site.layer is None:
+            yield "norm", site
+            continue
+        index = seen.setdefault(site.layer, 0)
+        seen[site.layer] += 1
+        yield f"layers.{site.layer}.norm_{index}", site
+
 
 _GATES = "ssp/gates"
 
@@ -164,7 +252,7 @@ class Ssp(Method):
 
     def _add_gates(self, injection: Injection, kept: Sequence[Candidate], limit: int) -> None:
         """Draw the gates where the prompt enters the model; all layers of a forward share them."""
-        from pedro_bench.methods.ssp.gates import BudgetGates
+        from pedro_bench.methods.ssp.layers import BudgetGates
 
         names, sizes = [one.name for one in kept], [one.size for one in kept]
         gates = injection.add("gates", BudgetGates(names, sizes, budget=limit, beta=self.beta))
@@ -179,23 +267,23 @@ class Ssp(Method):
 
     def _deltas(self, site: Site, own: Sequence[Candidate]) -> "nn.Module":
         """Build one place's changes."""
-        from pedro_bench.methods.ssp import deltas
+        from pedro_bench.methods.ssp import layers
 
         kinds = [candidate.kind for candidate in own]
         parallel: list[tuple[str, nn.Module, int]] = []
         if "lora" in kinds:
             number = kinds.count("lora")
-            lora = deltas.LoraDelta(site.inputs, site.outputs, number, self.alpha)
+            lora = layers.LoraDelta(site.inputs, site.outputs, number, self.alpha)
             parallel.append(("lora", lora, number))
         if "scale" in kinds:
-            parallel.append(("scale", deltas.NormScaleDelta(site.module, site.outputs), 1))
+            parallel.append(("scale", layers.NormScaleDelta(site.module, site.outputs), 1))
         if "bias" in kinds:
-            parallel.append(("bias", deltas.BiasDelta(site.outputs), 1))
+            parallel.append(("bias", layers.BiasDelta(site.outputs), 1))
         adapter = None
         if "adapter" in kinds:
             inner = inner_width(site.outputs, self.reduction_factor)
-            adapter = deltas.LowRankAdapterDelta(site.outputs, inner)
-        return deltas.PlaceDeltas(parallel, adapter)
+            adapter = layers.LowRankAdapterDelta(site.outputs, inner)
+        return layers.PlaceDeltas(parallel, adapter)
 
     def parameter_groups(self, adapter: "nn.Module") -> "Mapping[str, list[Parameter]]":
         """Candidates' parameters as `weights`, alpha as `architecture`."""

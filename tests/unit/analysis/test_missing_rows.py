@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pedro_bench.analysis.layouts import layouts
+from pedro_bench.analysis.papers import layouts
 from pedro_bench.reporting.notes import missing
 from tests.unit.analysis.runs import five, only
 

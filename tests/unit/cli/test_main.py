@@ -9,6 +9,7 @@ import pytest
 import pedro_bench
 from pedro_bench.__main__ import main
 from pedro_bench.cli.command import guarded
+from pedro_bench.cli.run import medians
 
 
 def test_bad_input_ends_with_two_and_one_sentence(capsys):
@@ -110,3 +111,8 @@ def test_a_programming_error_is_not_hidden():
 
     with pytest.raises(ZeroDivisionError):
         guarded(broken, [])
+
+
+def test_medians_are_of_the_metrics_that_every_seed_has():
+    assert medians([{"f1": 1.0, "em": 5.0}, {"f1": 2.0}]) == {"f1": 1.5}
+    assert medians([]) == {}

@@ -5,7 +5,6 @@ import sys
 import pytest
 
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.help import help_text
 from pedro_bench.cli.hydra.compose import (
     configuration_of,
     search_path,
@@ -13,7 +12,7 @@ from pedro_bench.cli.hydra.compose import (
     side_by_side,
 )
 from pedro_bench.cli.hydra.sweep import sweep_of
-from pedro_bench.cli.options import groups, options, outside_options
+from pedro_bench.cli.options import groups, help_text, options, outside_options
 from pedro_bench.errors import ConfigError
 
 RENAMED = "_target_: pedro_bench.methods.lora.Lora\nname: {name}\nlabel: L\nr: {r}\nalpha: 1\n" + (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench.analysis.published import published_parameters
+from pedro_bench.analysis.papers import published_parameters
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.options import options
 from pedro_bench.cli.params import params

@@ -9,12 +9,11 @@ import pytest
 
 from pedro_bench import grid, records
 from pedro_bench.analysis.reading import read_runs
-from pedro_bench.cli import earlier as earlier_module
+from pedro_bench.cli import plan as plan_module
 from pedro_bench.cli.command import guarded
-from pedro_bench.cli.earlier import Earlier
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.sweep import Combination
-from pedro_bench.cli.plan import _duration, look, plan
+from pedro_bench.cli.plan import Earlier, _duration, look, plan
 from pedro_bench.grid.leases import Leases
 from pedro_bench.records import RunRecord
 
@@ -104,7 +103,7 @@ class CountedRuns(list):
 def test_a_large_grid_goes_through_the_records_once(tmp_path, monkeypatch):
     settings = settings_of([*GRID, f"results_dir={tmp_path}"])
     write(settings, 0)
-    monkeypatch.setattr(earlier_module, "read_runs", lambda paths: CountedRuns(read_runs(paths)))
+    monkeypatch.setattr(plan_module, "read_runs", lambda paths: CountedRuns(read_runs(paths)))
     monkeypatch.setattr(CountedRuns, "passes", 0)
     jobs = [Combination((), replace(settings, suite=f"suite{number}")) for number in range(20)]
     found = look(jobs, ())

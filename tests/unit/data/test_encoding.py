@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pedro_bench.data.encoded_rows import EncodedRows, Packed
+from pedro_bench.data.coder import EncodedRows, Packed
 from pedro_bench.data.encoding import encode
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.task import Example, Part

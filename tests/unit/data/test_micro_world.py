@@ -15,9 +15,9 @@ import pytest
 
 import pedro_bench.backbones
 from pedro_bench.data import micro
-from pedro_bench.data.micro import causes, facts, lexicon, lists, pretraining_text, reviews
+from pedro_bench.data.micro import exercises, facts, lexicon, reviews
 from pedro_bench.data.micro.facts import Fact
-from pedro_bench.data.micro.relations import RELATIONS
+from pedro_bench.data.micro.lexicon import RELATIONS
 from pedro_bench.errors import DataError
 
 WEIGHTS = Path(pedro_bench.backbones.__path__[0]) / "micro_weights"
@@ -209,13 +209,13 @@ def test_copa_choices_are_neighbours_in_a_chain_on_the_side_that_is_asked_for() 
         step = -1 if row["question"] == "cause" else 1
         assert any(
             _says(chain, middle, row["premise"]) and _says(chain, middle + step, right)
-            for chain in causes.CHAINS
+            for chain in exercises.CHAINS
             for middle in range(3)
             if 0 <= middle + step <= 2
         ), row
 
 
-def _says(chain: causes.Chain, step: int, sentence: str) -> bool:
+def _says(chain: exercises.Chain, step: int, sentence: str) -> bool:
     for name in lexicon.NAMES:
         for phrase in chain.events[step]:
             said = phrase.format(n=name)
@@ -237,7 +237,7 @@ def test_counting_words_of_praise_does_not_solve_the_reviews() -> None:
 def test_list_exercises_come_out_as_told() -> None:
     rng = Random(3)
     for _ in range(300):
-        task = lists.exercise(rng)
+        task = exercises.exercise(rng)
         words = task.source.split(", ")
         if task.statement == "the last word is":
             assert task.result == words[-1]
@@ -245,16 +245,6 @@ def test_list_exercises_come_out_as_told() -> None:
             assert task.result.split(", ") == words[::-1]
         if task.statement == "the number of words is":
             assert task.result == lexicon.NUMBERS[len(words) - 2]
-
-
-def test_pretraining_text_never_uses_the_prompts_of_the_tasks() -> None:
-    rng = Random(5)
-    words = pretraining_text.plain_words()
-    for _ in range(3000):
-        document = pretraining_text.document(rng, progress=rng.random(), plain_words=words)
-        text = "".join(piece.text for piece in document)
-        for part in ("Question:", "Premise:", "Review:", "Response:", "@placeholder", "yes or no"):
-            assert part not in text
 
 
 @pytest.fixture(scope="module")

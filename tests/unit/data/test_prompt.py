@@ -1,6 +1,13 @@
 import pytest
 
-from pedro_bench.data.prompt import example_of, identity_of, parse_template, templates_of
+from pedro_bench.data.prompt import (
+    example_of,
+    first_line,
+    identity_of,
+    match_candidate,
+    parse_template,
+    templates_of,
+)
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.protocols.task import Part
 
@@ -78,3 +85,22 @@ def test_wrong_template(text, shrinkable, message):
 def test_identity_folds_case_and_space_but_keeps_fields_apart():
     assert identity_of({"a": "The  Cat\n", "b": "x"}) == identity_of({"a": "the cat", "b": "X"})
     assert identity_of({"a": "a b", "b": "c"}) != identity_of({"a": "a", "b": "b c"})
+
+
+def test_first_line_skips_blank_lines():
+    assert first_line("\n  yes it is \nno") == "yes it is"
+    assert first_line("  ") == ""
+
+
+@pytest.mark.parametrize("text", ["yes", " Yes.", "YES!\nno", '"yes"'])
+def test_candidate_is_recognised(text):
+    assert match_candidate(text, ("no", "yes")) == "yes"
+
+
+@pytest.mark.parametrize("text", ["yes and no", "ye", "", "maybe yes", "yesno"])
+def test_nothing_is_guessed(text):
+    assert match_candidate(text, ("no", "yes")) == text
+
+
+def test_choices_keep_their_own_spelling():
+    assert match_candidate("the SUN rose", ("The sun rose.", "It rained.")) == "The sun rose."

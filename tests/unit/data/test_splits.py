@@ -3,9 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from pedro_bench.data.splits import check_disjoint, make_splits, with_fewer_test_rows
+from pedro_bench.data.splits import (
+    check_disjoint,
+    choose_groups,
+    make_splits,
+    with_fewer_test_rows,
+)
 from pedro_bench.errors import DataError
-from pedro_bench.protocols.data import Located
+from pedro_bench.protocols.task import Located
 
 
 def rows(*texts, start=0):
@@ -240,3 +245,24 @@ def test_fewer_test_rows_are_drawn_once_and_told(make_task):
     kept = [splits.test.examples.index(example) for example in few.test.examples]
     assert kept == sorted(kept) != list(range(10))
     assert few.notes[-1] == "10 of 50 test rows are answered, the same ones by every run."
+
+
+@pytest.mark.parametrize(
+    ("sizes", "target", "total"),
+    [
+        ([1, 1, 1, 1], 2, 2),
+        ([3, 3, 2, 2, 2], 6, 6),
+        ([2, 2, 2], 3, 2),
+        ([5], 3, 0),
+        ([4, 3, 3], 6, 6),  # taking the first that fits would stop at 4
+        ([1, 2], 0, 0),
+    ],
+)
+def test_chosen_groups_come_as_near_as_can_be(sizes, target, total):
+    chosen = choose_groups(sizes, target)
+    assert sum(sizes[position] for position in chosen) == total
+    assert len(set(chosen)) == len(chosen)
+
+
+def test_early_groups_are_preferred():
+    assert choose_groups([1, 1, 1, 1, 1], 3) == [0, 1, 2]

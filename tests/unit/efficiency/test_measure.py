@@ -8,7 +8,7 @@ import pytest
 
 from pedro_bench.efficiency import measure
 from pedro_bench.efficiency.compare import Comparison, compare
-from pedro_bench.efficiency.workload import Item
+from pedro_bench.efficiency.request import Item
 
 
 @pytest.mark.parametrize("warmup", [1, 3])
@@ -22,7 +22,7 @@ def test_every_system_has_the_same_warm_ups(
         of_turn.append(batch[0].new_tokens)
         return timed(backbone, generate, batch, beams)
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         name = ", ".join(line.split(": ")[1].split(", ")[:2])
         warm[name] += len(of_turn) - 2  # the last two are the prompts
         counted.append(of_turn[-2:])
@@ -36,7 +36,7 @@ def test_every_system_has_the_same_warm_ups(
         warmup=warmup,
         new_tokens=6,
     )
-    compare(comparison, tell)
+    compare(comparison, report)
     assert warm == dict.fromkeys(
         ("none, plain", "pedro, plain", "none, static", "pedro, static"), 2 * warmup
     ), "two repeats"

@@ -11,7 +11,7 @@ import torch
 from transformers import GenerationConfig
 
 from pedro_bench import records
-from pedro_bench.efficiency import merging, systems
+from pedro_bench.efficiency import systems
 from pedro_bench.efficiency.compare import Comparison, compare
 from tests.tiny import build_method
 
@@ -41,7 +41,7 @@ def test_a_system_acts_and_leaves_the_backbone_as_it_was(
     backbone = load_tiny()
     before, stream = backbone.fingerprint(), torch.get_rng_state()
     tenants = (2,) if name in ("bank", "peer") else ()
-    made = getattr(merging if name == "merged" else systems, name)
+    made = getattr(systems, name)
     plain = logits_of(systems.bare(backbone))
     changed = logits_of(made(backbone, build_method("lora"), *tenants, seed=0))
     after = logits_of(systems.bare(backbone))
@@ -86,10 +86,10 @@ def test_a_merged_adapter_says_what_it_says_beside_the_weights(
 ) -> None:
     backbone, method = load_tiny(), build_method(name)
     beside = logits_of(systems.adapted(backbone, method, seed=3))
-    within = logits_of(merging.merged(backbone, method, seed=3))
+    within = logits_of(systems.merged(backbone, method, seed=3))
     torch.testing.assert_close(within, beside, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(within, logits_of(systems.bare(backbone)), atol=1e-3)
-    with merging.merged(backbone, method, seed=3):
+    with systems.merged(backbone, method, seed=3):
         projections = [site.module for role in method.roles for site in backbone.sites(role)]
         assert not any(module._forward_hooks for module in projections), "no step sees it"
 
@@ -97,7 +97,7 @@ def test_a_merged_adapter_says_what_it_says_beside_the_weights(
 def test_merging_that_fails_midway_leaves_the_backbone_as_it_was(
     load_tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backbone, plain, made = load_tiny(), merging.update_of, []
+    backbone, plain, made = load_tiny(), systems.update_of, []
     before = backbone.fingerprint()
 
     def short(*given: Any) -> torch.Tensor:
@@ -106,10 +106,10 @@ def test_merging_that_fails_midway_leaves_the_backbone_as_it_was(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return plain(*given)
 
-    monkeypatch.setattr(merging, "update_of", short)
+    monkeypatch.setattr(systems, "update_of", short)
     with (
         pytest.raises(torch.OutOfMemoryError),
-        merging.merged(backbone, build_method("lora"), seed=0),
+        systems.merged(backbone, build_method("lora"), seed=0),
     ):
         pass
     assert len(made) == 3

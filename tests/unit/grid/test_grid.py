@@ -54,12 +54,12 @@ def test_a_grid_tells_what_is_free_and_who_holds_the_rest(settings: Settings) ->
 def test_what_was_told_of_a_configuration_closes_it_for_all(settings: Settings) -> None:
     grid = Grid.planned([((), settings), ((), replace(settings, suite="other"))])
     other = Grid(grid.configurations, grid.seen, grid.folder)
-    grid.tell(0, ConfigError("method must fit, got none."))
+    grid.keep_error(0, ConfigError("method must fit, got none."))
     error = other.error(0)
     assert error is not None and error.exit_code == 2 and str(error) == "method must fit, got none."
     assert other.error(1) is None
     assert other.look() == (3, set())
-    grid.tell(1, ZeroDivisionError("division"))
+    grid.keep_error(1, ZeroDivisionError("division"))
     error = other.error(1)
     assert (
         error is not None and error.exit_code == 1 and str(error) == "ZeroDivisionError: division"

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.errors import RecordError
-from pedro_bench.grid.leases import BEATS_PER_LEASE, Leases
-from pedro_bench.grid.owner import Owner
+from pedro_bench.grid.leases import BEATS_PER_LEASE, Leases, Owner
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = "lora--sst2--tiny--0123456789ab--seed0"

@@ -6,7 +6,7 @@ import pytest
 
 from pedro_bench.instruct import benchmarks
 from pedro_bench.instruct.harness import TaskResult, stated_answer
-from pedro_bench.instruct.journal import Journal
+from pedro_bench.instruct.record import Journal
 
 BBH = {
     "navigate": [

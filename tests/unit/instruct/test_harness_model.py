@@ -12,9 +12,8 @@ import torch
 from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
-from pedro_bench.instruct.choices import score_continuations
 from pedro_bench.instruct.contexts import Contexts
-from pedro_bench.instruct.harness_model import AdaptedLM
+from pedro_bench.instruct.harness_model import AdaptedLM, score_continuations
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.runs.saved import SavedRun
 

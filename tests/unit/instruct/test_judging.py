@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.errors import ConfigError, JudgingError
-from pedro_bench.instruct.journal import Journal
 from pedro_bench.instruct.judge_client import BusyError, JudgeClient, endpoint_of
 from pedro_bench.instruct.judging import judge_all
 from pedro_bench.instruct.mt_bench import outcome_of
 from pedro_bench.instruct.questions import Question
+from pedro_bench.instruct.record import Journal
 from pedro_bench.instruct.request import Judge
 from tests.tiny import REPOSITORY
 from tests.unit.instruct.judge_server import KEY, Answer, JudgeServer, said

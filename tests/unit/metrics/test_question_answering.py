@@ -1,7 +1,15 @@
 import pytest
 
 from pedro_bench.errors import DataError
-from pedro_bench.metrics.question_answering import exact_match, f1_em, normalise, token_f1
+from pedro_bench.metrics.question_answering import (
+    exact_match,
+    f1_em,
+    longest_common_subsequence,
+    normalise,
+    rouge_l,
+    token_f1,
+    words,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +52,26 @@ def test_best_gold_counts_for_each_measure():
 def test_lengths_must_agree():
     with pytest.raises(DataError, match=r"got 2 predictions for 1 examples"):
         f1_em(["a", "b"], [["a"]])
+
+
+def test_words_are_runs_of_letters_and_digits():
+    assert words("It's 3 o'clock_now, Ée!") == ["it", "s", "3", "o", "clock", "now", "ée"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "length"),
+    [("abcbdab", "bdcaba", 4), ("abc", "abc", 3), ("abc", "cba", 1), ("", "abc", 0)],
+)
+def test_longest_common_subsequence(first, second, length):
+    assert longest_common_subsequence(list(first), list(second)) == length
+
+
+def test_rouge_l_by_hand():
+    # subsequence "police the gunman": P = 3/4, R = 3/4 (Lin 2004, section 3)
+    assert rouge_l("police kill the gunman", "police killed the gunman") == pytest.approx(0.75)
+    assert rouge_l("the gunman kill police", "police killed the gunman") == pytest.approx(0.5)
+
+
+def test_texts_without_words():
+    assert rouge_l("", "") == 1.0
+    assert rouge_l("...", "word") == 0.0

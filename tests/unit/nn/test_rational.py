@@ -5,7 +5,7 @@ import torch
 from scipy.optimize import least_squares
 from scipy.special import erf
 
-from pedro_bench.nn.rational import GELU_DENOMINATOR, GELU_NUMERATOR, Rational
+from pedro_bench.nn.vector_generator import GELU_DENOMINATOR, GELU_NUMERATOR, Rational
 
 GRID = np.linspace(-4, 4, 4001)
 GELU = 0.5 * GRID * (1 + erf(GRID / np.sqrt(2)))

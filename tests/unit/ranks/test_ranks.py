@@ -1,4 +1,4 @@
-"""Ranks: leftovers of launchers change nothing, and processes that do not meet are told within the limit."""
+"""Ranks: stale variables of launchers change nothing; processes that do not meet fail within the limit."""
 
 import os
 import socket
@@ -184,8 +184,8 @@ def test_a_second_process_of_the_same_rank_is_refused(
     assert "got another process with RANK=1: start" in found[2]
 
 
-def test_accelerate_sees_no_leftovers(given: Callable[..., None]) -> None:
-    leftovers = {
+def test_accelerate_sees_no_stale_variables(given: Callable[..., None]) -> None:
+    stale = {
         "RANK": "1",
         "LOCAL_RANK": "abc",
         "PMI_SIZE": "2",
@@ -194,9 +194,9 @@ def test_accelerate_sees_no_leftovers(given: Callable[..., None]) -> None:
         "ACCELERATE_DEBUG_MODE": "",
         "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "x",
     }
-    given(**leftovers)
+    given(**stale)
     found = ranks.accelerator()
     assert (found.num_processes, found.process_index) == (1, 0)
     assert found.is_main_process
     assert found.gradient_accumulation_steps == 1
-    assert {name: os.environ[name] for name in leftovers} == leftovers
+    assert {name: os.environ[name] for name in stale} == stale

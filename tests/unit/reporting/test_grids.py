@@ -3,11 +3,10 @@ import io
 
 import pytest
 
-from pedro_bench.analysis.layouts import plain
+from pedro_bench.analysis.papers import plain
 from pedro_bench.reporting.grids import amount, grids, p_text, size_text
-from pedro_bench.reporting.latex import escape_latex, latex
 from pedro_bench.reporting.notes import missing
-from pedro_bench.reporting.text import comma_separated, markdown
+from pedro_bench.reporting.text import comma_separated, escape_latex, latex, markdown
 from tests.unit.analysis.runs import built, five, only, run
 
 GOLDEN_MD = """<!-- made by python -m pedro_bench.cli.tables -->

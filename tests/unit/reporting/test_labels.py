@@ -5,11 +5,10 @@ import re
 import pytest
 
 from pedro_bench.analysis.series import by_parameters, curves, points
-from pedro_bench.reporting.drawing import house_style
-from pedro_bench.reporting.figures import budget_figure
+from pedro_bench.reporting.figures import budget_figure, house_style
 from pedro_bench.reporting.grids import grids, label_of
-from pedro_bench.reporting.latex import latex
 from pedro_bench.reporting.page import page
+from pedro_bench.reporting.text import latex
 from tests.unit.analysis.runs import five, only
 
 HISTORY = [{"step": step, "dev_loss": 1 / step} for step in (1, 2, 4)]

@@ -4,10 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from pedro_bench.checks import later
 from pedro_bench.cli.hydra.compose import settings_of
@@ -17,7 +19,7 @@ from pedro_bench.methods.lora import Lora
 from pedro_bench.metrics.classification import accuracy
 from pedro_bench.metrics.question_answering import f1_em
 from pedro_bench.runs import identity
-from pedro_bench.runs.identity import key_parts, run_key, versions
+from pedro_bench.runs.identity import SMALL_PARAMETERS, fit_threads, key_parts, run_key, versions
 from pedro_bench.tasks.classification import Classification
 from pedro_bench.training.config import TrainerConfig
 
@@ -152,3 +154,33 @@ def test_a_later_setting_leaves_the_key_of_what_was_before():
     assert "more" not in parts(0)
     assert parts(4)["more"] == 4  # its own default is not what was before
     assert WithMore(name="x").more == 4
+
+
+@pytest.fixture(autouse=True)
+def _three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    identity._threads_at_start.cache_clear()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+    identity._threads_at_start.cache_clear()
+
+
+def test_a_small_backbone_on_the_cpu_gets_one_thread_and_the_next_large_one_all() -> None:
+    given = []
+    for parameters, device in (
+        (SMALL_PARAMETERS - 1, "cpu"),
+        (SMALL_PARAMETERS, "cpu"),
+        (SMALL_PARAMETERS - 1, "cpu"),
+        (SMALL_PARAMETERS - 1, "cuda:0"),
+    ):
+        fit_threads(parameters, device)
+        given.append(torch.get_num_threads())
+    assert given == [1, 3, 1, 3]
+
+
+def test_the_callers_number_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    fit_threads(1, "cpu")
+    assert torch.get_num_threads() == 3

@@ -204,7 +204,7 @@ def test_what_decodes_refuses_more(adapted: AdaptedModel, prompt: int, new: int)
 
 @pytest.mark.parametrize("answer", [3, 4, 40])
 def test_what_scores_refuses_more(adapted: AdaptedModel, answer: int) -> None:
-    from pedro_bench.instruct.choices import score_continuations
+    from pedro_bench.instruct.harness_model import score_continuations
 
     prompt = tuple([5] * 30)
     pair = Encoded(prompt, tuple([6] * answer), 0)

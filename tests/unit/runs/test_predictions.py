@@ -8,7 +8,7 @@ import pytest
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.splits import load_splits
 from pedro_bench.evaluation.prediction import Prediction
-from pedro_bench.runs.predictions import example_scores, prediction_lines
+from pedro_bench.runs.phases import example_scores, prediction_lines
 
 CASES = Path(__file__).parents[2] / "data" / "tasks"
 

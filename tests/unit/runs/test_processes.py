@@ -9,10 +9,10 @@ import pytest
 
 from pedro_bench import records
 from pedro_bench.errors import TrainingError
-from pedro_bench.grid.claims import Claims
+from pedro_bench.grid.due import Claims
 from pedro_bench.records import RunRecord
 from pedro_bench.runs import processes
-from pedro_bench.runs.processes import REASON, made_ready, reasons_told
+from pedro_bench.runs.processes import REASON, made_ready, reasons_recorded
 from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identity
 
 KEY = "0123456789ab"
@@ -43,7 +43,7 @@ def write_record(settings: Any, status: str, error: str | None = None) -> Path:
 def fails_in(settings: Any, path: Path, error: Exception) -> None:
     claims = Claims(settings, [(0, path)], {})
     claims.current = path
-    with pytest.raises(type(error)), reasons_told(settings, claims):
+    with pytest.raises(type(error)), reasons_recorded(settings, claims):
         raise error
 
 

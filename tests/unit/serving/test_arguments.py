@@ -9,7 +9,7 @@ import pytest
 
 import pedro_bench
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError
-from pedro_bench.runs.tenants import saved_adapter
+from pedro_bench.runs.saved import saved_adapter
 
 PROMPTS = ["a cat", "the dog sat", "who"]
 PAIRS = [("a cat", "sat"), ("the dog", "")]

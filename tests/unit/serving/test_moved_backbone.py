@@ -9,7 +9,7 @@ import pytest
 
 import pedro_bench
 from pedro_bench.errors import BackboneError, ConfigError, DataError
-from pedro_bench.runs.tenants import saved_adapter
+from pedro_bench.runs.saved import saved_adapter
 from pedro_bench.serving import AdapterBank
 from pedro_bench.training.saved_folder import Saved, read_folder, write_folder
 

@@ -8,7 +8,7 @@ import pytest
 
 import pedro_bench
 from pedro_bench.errors import BackboneError, ConfigError, DataError, RecordError
-from pedro_bench.runs.tenants import saved_adapter
+from pedro_bench.runs.saved import saved_adapter
 
 
 def test_finished_runs_are_served_together(save_run: Callable[..., Path]) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from pedro_bench.data.splits import make_splits
-from pedro_bench.protocols.data import Located
+from pedro_bench.protocols.task import Located
 
 
 def pairs(*rows):

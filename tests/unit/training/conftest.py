@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pedro_bench.protocols.batch import Encoded
+from pedro_bench.records import RunRecord
 from pedro_bench.training.config import TrainerConfig
 
 
@@ -99,3 +100,21 @@ def pedro() -> Callable[..., Any]:
         )
 
     return make
+
+
+@pytest.fixture
+def record() -> RunRecord:
+    """The record of a run that a tracker follows."""
+    return RunRecord(
+        key="0123456789ab",
+        status="running",
+        method="pedro",
+        task="boolq",
+        backbone="micro",
+        data="micro",
+        suite="table1",
+        seed=3,
+        config={"method": {"r": 8, "roles": ["q", "v"]}},
+        main_metric="accuracy",
+        started="2026-11-28T10:00:00+00:00",
+    )

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from pedro_bench.records import Phase, RunRecord
-from pedro_bench.training import tracker as tracker_module
-from pedro_bench.training.tracker import ServiceTracker, Tracker
-from pedro_bench.training.tracking import Opened, Tracking
-from pedro_bench.training.working_folder import restart
+from pedro_bench.training import tracking as tracker_module
+from pedro_bench.training.saved_folder import restart
+from pedro_bench.training.tracking import Opened, ServiceTracker, Tracker, Tracking
 
 OFF = "tracking=service failed and is off for the rest of this run: "
 
@@ -58,23 +57,6 @@ class ServiceTracking(Tracking):
         self.service.meet("open")
         self.service.known, self.service.step = known, step
         return self.service, "run-7"
-
-
-@pytest.fixture
-def record() -> RunRecord:
-    return RunRecord(
-        key="0123456789ab",
-        status="running",
-        method="pedro",
-        task="boolq",
-        backbone="micro",
-        data="micro",
-        suite="table1",
-        seed=3,
-        config={},
-        main_metric="accuracy",
-        started="2026-11-28T10:00:00+00:00",
-    )
 
 
 def finished(record: RunRecord) -> RunRecord:

@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 
 from pedro_bench.errors import ConfigError
 from pedro_bench.records import Phase, RunRecord
-from pedro_bench.training import tracker as tracker_module
 from pedro_bench.training import tracking as tracking_module
 from pedro_bench.training.tracking import (
     MlflowTracking,
@@ -25,23 +24,6 @@ from pedro_bench.training.tracking import (
     WandbTracking,
     wandb_mode,
 )
-
-
-@pytest.fixture
-def record() -> RunRecord:
-    return RunRecord(
-        key="0123456789ab",
-        status="running",
-        method="pedro",
-        task="boolq",
-        backbone="micro",
-        data="micro",
-        suite="table1",
-        seed=3,
-        config={"method": {"r": 8, "roles": ["q", "v"]}},
-        main_metric="accuracy",
-        started="2026-11-28T10:00:00+00:00",
-    )
 
 
 @pytest.mark.parametrize("name", ["none", "wandb", "tensorboard", "mlflow", "trackio"])
@@ -243,7 +225,7 @@ def test_a_wandb_that_is_down_stops_nothing(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(tracker_module, "LEAVE_SECONDS", 60.0)
+    monkeypatch.setattr(tracking_module, "LEAVE_SECONDS", 60.0)
     tracker = WandbTracking().start(record, tmp_path)
     tracker.log({"dev/loss": 1.0}, 1)
     tracker.close()
@@ -256,7 +238,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from pedro_bench.records import RunRecord
-from pedro_bench.training import tracker, tracking
+from pedro_bench.training import tracking
 
 RECORD = RunRecord(
     key="0123456789ab", status="running", method="pedro", task="boolq", backbone="micro",
@@ -286,8 +268,8 @@ server = HTTPServer(("127.0.0.1", 0), Answering)
 threading.Thread(target=answer_once, daemon=True).start()
 os.environ["WANDB_BASE_URL"] = f"http://127.0.0.1:{server.server_port}"
 logging.basicConfig(stream=sys.stdout)
-tracker.FINISH_SECONDS = 5.0
-tracker.LEAVE_SECONDS = 60.0
+tracking.FINISH_SECONDS = 5.0
+tracking.LEAVE_SECONDS = 60.0
 own = tracking.WandbTracking().start(RECORD, Path.cwd())
 own.log({"dev/loss": 1.0}, 1)
 own.close()

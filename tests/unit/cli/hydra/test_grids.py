@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pedro_bench.analysis.layouts import layouts
+from pedro_bench.analysis.papers import layouts
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.hydra.compose import configuration_of
-from pedro_bench.cli.hydra.grids import _chosen, afterwards, combinations_of, refuse_grid
+from pedro_bench.cli.hydra.sweep import _chosen, afterwards, combinations_of, refuse_grid
 from pedro_bench.cli.options import conf_folder, options
 from pedro_bench.cli.run import run
 from pedro_bench.errors import ConfigError

@@ -13,7 +13,7 @@ from pedro_bench.cli.hydra.launch import Launcher, is_installed
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.grid import Grid
 from pedro_bench.training.interruption import Interrupted
-from pedro_bench.training.working_folder import working_folder
+from pedro_bench.training.saved_folder import working_folder
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.analysis.reading import read_runs
-from pedro_bench.analysis.settings import normalised, with_earlier
+from pedro_bench.analysis.rows import normalised, with_earlier
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.rerun import command_of
