@@ -159,7 +159,10 @@ def load_run(
     config = dict(saved.state["config"])
     method = build_group("method", saved.state["method"])
     loaded = load_backbone(saved, device, backbone)
-    adapted = AdaptedModel(loaded, method, head_for(loaded, build_group("task", config["task"])))
+    head = None
+    if loaded.kind == "encoder":  # no other needs the task, whose class may be another package's
+        head = head_for(loaded, build_group("task", config["task"]))
+    adapted = AdaptedModel(loaded, method, head)
     adapted.load_adapter_state(saved.tensors["adapter"])
     adapted.eval()
     return SavedRun(adapted, config, decoding)
