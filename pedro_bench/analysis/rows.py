@@ -56,6 +56,7 @@ EARLIER: Mapping[str, Mapping[str, Any]] = {
     "pedro_bench.evaluation.config.BothConfig": {"no_repeat_ngram_size": 0, "test_rows": None},
     "pedro_bench.evaluation.config.LikelihoodConfig": {"test_rows": None},
     "pedro_bench.methods.ssp.Ssp": {"alpha": 1.0},
+    "pedro_bench.methods.pedro.Pedro": {"reads": "residual"},
 }
 """Group or class -> settings that came after the first records -> what was in force before them."""
 

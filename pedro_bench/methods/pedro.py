@@ -12,6 +12,10 @@ Pooler is the last prompt token. The vectors scale every position, prompt and an
 when the prompt passes through the model, and kept with that generation (`PromptContext.state`); no
 generator runs for a generated token, and beams of one prompt share its vectors.
 
+The paper calls h "the hidden states of the input prompt at the current Transformer layer". `reads: residual`,
+the default, takes the residual stream that enters the layer; `normalised` takes what the layer projects Q
+from, the x of Q = x W^Q, after the layer's first normalisation.
+
 Shapes: W_down (d, r), W_up (r, q + v + f), b_up (q + v + f,), 7 + 5 coefficients of R for each layer.
 Initialisation (section 4.3): W_down ~ N(0, 0.02^2), W_up = 0, b_up = 1, R fitted to GELU: starts at the
 backbone.
@@ -31,7 +35,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pedro_bench import checks
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, InjectionError
 from pedro_bench.protocols.backbone import LINEAR_ROLES, BackboneShape, Site
 from pedro_bench.protocols.context import current_context
 from pedro_bench.protocols.method import Injection, Method, ParameterCount
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("rational", "relu", "gelu", "relu_then_gelu")
 """`relu_then_gelu`: ReLU in the first half of the layers, GELU in the rest."""
 POOLERS = ("last", "mean", "max")
+READS = ("residual", "normalised")
 ROLES = tuple(role for role in LINEAR_ROLES if role not in ("attn_out", "ffn_down"))
 """Roles PEDRO can scale."""
 
@@ -58,12 +63,14 @@ class Pedro(Method):
         roles: What the vectors scale, out of ROLES; the order is the order of the split.
         pooling: One of POOLERS.
         activation: One of ACTIVATIONS.
+        reads: What h is, one of READS.
     """
 
     r: int
     roles: tuple[str, ...]
     pooling: str
     activation: str
+    reads: str = checks.later("residual", neutral="residual")
 
     is_bilevel: ClassVar[bool] = True
 
@@ -73,6 +80,7 @@ class Pedro(Method):
         object.__setattr__(self, "roles", checks.roles("method.roles", self.roles, ROLES))
         checks.choice("method.pooling", self.pooling, POOLERS)
         checks.choice("method.activation", self.activation, ACTIVATIONS)
+        checks.choice("method.reads", self.reads, READS)
         if self.bilevel != "none" and self.activation != "rational":
             raise ConfigError(
                 f"method.bilevel must be none with method.activation={self.activation}, got "
@@ -94,25 +102,35 @@ class Pedro(Method):
         )
 
     def attach(self, injection: Injection) -> None:
-        """Put a generator before every layer and scale the outputs of the adapted projections."""
+        """Put a generator before every layer and scale the outputs of the adapted projections.
+
+        Raises:
+            InjectionError: If normalised inputs are to be read where layers have none of the prompt.
+        """
         from pedro_bench.nn.vector_generator import VectorGenerator
 
+        if self.reads == "normalised" and injection.kind != "decoder":
+            raise InjectionError(
+                "method.reads must be residual unless the layers of a decoder read the prompt, got "
+                f"'normalised' with an {injection.kind.replace('_', '-')}."
+            )
         by_layer: dict[int | None, list[Site]] = {}
         for site in injection.sites(self.roles):
             by_layer.setdefault(site.layer, []).append(site)
-        for block in injection.sites(("block",)):
-            sites = by_layer[block.layer]
+        reader = "block" if self.reads == "residual" else "attention"
+        for site in injection.sites((reader,)):
+            sites = by_layer[site.layer]
             generator = injection.add(
-                f"layers.{block.layer}.generator",
+                f"layers.{site.layer}.generator",
                 VectorGenerator(
                     injection.shape.hidden_size,
                     self.r,
-                    [site.outputs for site in sites],
-                    activation=self._activation_of(block.layer or 0, injection.shape.num_layers),
+                    [one.outputs for one in sites],
+                    activation=self._activation_of(site.layer or 0, injection.shape.num_layers),
                     pooling=self.pooling,
                 ),
             )
-            _wire(injection, block, sites, generator)
+            _wire(injection, site, sites, generator)
 
     def parameter_groups(self, adapter: "nn.Module") -> "Mapping[str, list[Parameter]]":
         """Omega (generators' matrices and biases) as `weights`, Theta (R's coefficients) apart."""
@@ -124,18 +142,18 @@ class Pedro(Method):
         return groups
 
 
-def _wire(injection: Injection, block: Site, sites: list[Site], generator: "nn.Module") -> None:
-    """Let `generator` read a layer's input and its vectors scale the outputs of the layer's sites."""
+def _wire(injection: Injection, reader: Site, sites: list[Site], generator: "nn.Module") -> None:
+    """Let `generator` read the input of `reader` and its vectors scale the outputs of the layer's sites."""
     from pedro_bench.nn.blocks import scale
 
-    key = f"pedro/{block.layer}"
+    key = f"pedro/{reader.layer}"
 
     def make_vectors(hidden_BTD: "Tensor") -> None:
         context = current_context()
         vectors = generator(hidden_BTD, context)
         context.state[key] = tuple(vector_BO.unsqueeze(1) for vector_BO in vectors)
 
-    injection.on_prompt(block, make_vectors)
+    injection.on_prompt(reader, make_vectors)
     for position, site in enumerate(sites):
 
         def modify(_: "Tensor", output_BTO: "Tensor", position: int = position) -> "Tensor":

@@ -45,6 +45,11 @@ class BackboneInjection:
         """How the backbone knows where a token stands, one of `protocols.backbone.POSITIONS`."""
         return self._backbone.positions
 
+    @property
+    def kind(self) -> str:
+        """What the backbone reads and writes, one of `protocols.backbone.KINDS`."""
+        return self._backbone.kind
+
     def sites(self, roles: Sequence[str]) -> list[Site]:
         """Return every place of the roles: layer by layer, within a layer in the order asked.
 

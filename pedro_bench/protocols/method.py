@@ -50,6 +50,10 @@ class Injection(Protocol):
     def positions(self) -> str:
         """How the backbone knows where a token stands, one of `protocols.backbone.POSITIONS`."""
 
+    @property
+    def kind(self) -> str:
+        """What the backbone reads and writes, one of `protocols.backbone.KINDS`."""
+
     def sites(self, roles: Sequence[str]) -> "list[Site]":
         """Every place of the roles, layer by layer; a role that matches nothing raises InjectionError.
 
@@ -67,7 +71,7 @@ class Injection(Protocol):
         """Call `change(input)` before the site's module; what it returns (unless None) replaces the input."""
 
     def on_prompt(self, site: Site, see: "Callable[[Tensor], None]") -> None:
-        """Call `see(hidden states)` with what a layer (`block`) reads of the prompt, once for each prompt.
+        """Call `see(hidden states)` with what a layer (`block`) or its attention reads of the prompt, once.
 
         In a layer that writes an encoder-decoder's answer it is what the encoder made of the prompt. The
         context's prompt mask says which positions are the prompt's.

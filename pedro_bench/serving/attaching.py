@@ -71,6 +71,11 @@ class _TenantInjection:
         """How the backbone knows where a token stands."""
         return self._injection.positions
 
+    @property
+    def kind(self) -> str:
+        """What the backbone reads and writes."""
+        return self._injection.kind
+
     def sites(self, roles: Sequence[str]) -> list[Site]:
         """Every place of the roles."""
         return self._injection.sites(roles)

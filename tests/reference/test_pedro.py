@@ -12,7 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.errors import ConfigError, InjectionError
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.runs.identity import run_key
 from tests.reference.plain_llama import rms_norm, rotate
 from tests.tiny import build_method, pad_left
 
@@ -39,6 +42,10 @@ def activation(name: str, layer: int, layers: int, g: dict[str, Tensor], x: Tens
     return above / below
 
 
+READS_NORMALISED = ("pedro", "pedro_1", "pedro_7")
+"""Configurations that are also compared with `reads=normalised`."""
+
+
 def pooled(name: str, h_TD: Tensor, prompt: int) -> Tensor:
     if name == "pedro_1":
         return h_TD[:prompt].mean(0)
@@ -54,6 +61,7 @@ def reference_logits(
     config: Any,
     ids: list[int],
     prompt: int,
+    reads: str,
 ) -> Tensor:
     """Logits (T, V) of one unpadded example with `prompt` prompt tokens."""
     tokens = len(ids)
@@ -69,8 +77,10 @@ def reference_logits(
             for key, value in adapter.items()
             if key.startswith(start)
         }
+        x = rms_norm(h, w["input_layernorm.weight"], config.rms_norm_eps)
         # eq. (6)
-        inner = torch.einsum("d,dr->r", pooled(name, h, prompt), g["down"])
+        read = h if reads == "residual" else x
+        inner = torch.einsum("d,dr->r", pooled(name, read, prompt), g["down"])
         inner = activation(name, layer, config.num_hidden_layers, g, inner)
         vector = torch.einsum("r,ro->o", inner, g["up"]) + g["bias"]
         sizes = {
@@ -83,7 +93,6 @@ def reference_logits(
         roles = ROLE_ORDER[name]
         split = dict(zip(roles, vector.split([sizes[role] for role in roles]), strict=True))
         # eq. (4)
-        x = rms_norm(h, w["input_layernorm.weight"], config.rms_norm_eps)
         q, k, v = (
             torch.einsum("td,od->to", x, w[f"self_attn.{r}_proj.weight"]) * split.get(r, 1)
             for r in ("q", "k", "v")
@@ -105,15 +114,23 @@ def reference_logits(
     return torch.einsum("td,vd->tv", h, weights["lm_head.weight"])
 
 
-@pytest.mark.parametrize("name", sorted(ROLE_ORDER))
+@pytest.mark.parametrize(
+    ("name", "reads"),
+    [(name, "residual") for name in sorted(ROLE_ORDER)]
+    + [(name, "normalised") for name in READS_NORMALISED],
+)
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_logits_and_gradients_equal_the_equations(
-    name: str, side: str, load_tiny: Callable[..., Any], make_batch: Callable[..., Any]
+    name: str,
+    reads: str,
+    side: str,
+    load_tiny: Callable[..., Any],
+    make_batch: Callable[..., Any],
 ) -> None:
     backbone = load_tiny()
     backbone.model.double()
     torch.manual_seed(3)
-    adapted = AdaptedModel(backbone, build_method(name))
+    adapted = AdaptedModel(backbone, build_method(name, reads=reads))
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in adapted.adapter.parameters():
@@ -137,7 +154,7 @@ def test_logits_and_gradients_equal_the_equations(
     }
     expected = torch.cat(
         [
-            reference_logits(name, weights, leaves, backbone.model.config, ids, prompt)[
+            reference_logits(name, weights, leaves, backbone.model.config, ids, prompt, reads)[
                 prompt - 1 : -1
             ]
             for ids, prompt in rows
@@ -150,3 +167,51 @@ def test_logits_and_gradients_equal_the_equations(
         torch.testing.assert_close(
             parameter.grad.double(), leaves[key].grad, rtol=1e-3, atol=1e-5 + 1e-4 * scale, msg=key
         )
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma", "phi3", "gpt2", "gpt_neox", "falcon"])
+def test_normalised_inputs_are_what_queries_are_projected_from(
+    family: str, load_tiny: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    """Once for each prompt and layer, with the same parameters and the start of the default."""
+    backbone = load_tiny(family)
+    read: list[Tensor] = []
+    for site in backbone.sites("query"):
+        site.module.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    method = build_method("pedro", reads="normalised")
+    assert method.count(backbone.shape) == build_method("pedro").count(backbone.shape)
+    adapted = AdaptedModel(backbone, method).eval()
+    seen: list[Tensor] = []
+    for layer in range(2):
+        generator = adapted.adapter.get_submodule(f"layers.{layer}.generator")
+        generator.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        given = adapted.answer_logits(make_batch())[0]
+    assert len(seen) == len(read) == 2
+    assert all(torch.equal(one, other) for one, other in zip(seen, read, strict=True))
+    adapted.remove()
+    plain = AdaptedModel(backbone, build_method("pedro")).eval()
+    with torch.no_grad():
+        assert torch.equal(plain.answer_logits(make_batch())[0], given)
+
+
+@pytest.mark.parametrize("family", ["bert", "t5"])
+def test_normalised_inputs_are_refused_where_no_decoder_reads_the_prompt(
+    family: str, load_tiny: Callable[..., Any]
+) -> None:
+    with pytest.raises(
+        InjectionError, match=r"method\.reads must be residual unless .* an encoder"
+    ):
+        AdaptedModel(load_tiny(family), build_method("pedro", reads="normalised"))
+
+
+def test_what_is_read_moves_no_key_that_was_there() -> None:
+    keys = [
+        run_key(settings_of([*given, "device=cpu"])) for given in ([], ["method.reads=residual"])
+    ]
+    assert keys[0] == keys[1]
+    assert run_key(settings_of(["method.reads=normalised", "device=cpu"])) != keys[0]
+    with pytest.raises(
+        ConfigError, match=r"method\.reads .* got 'normalized'. Did you mean 'normalised'"
+    ):
+        build_method("pedro", reads="normalized")
