@@ -84,6 +84,12 @@ def test_a_method_on_an_encoder_decoder(
         with pytest.raises(InjectionError, match="must move positions on, which a bias of the att"):
             attach(backbone, method)
         return
+    if method == "loreft":
+        with pytest.raises(
+            InjectionError, match="must find the prompt's tokens in every layer, got"
+        ):
+            attach(backbone, method)
+        return
     adapted = attach(backbone, method)
     count, own = adapted.method.count(backbone.shape), adapted.adapter.parameters()
     if not adapted.method.counts_last_phase:

@@ -41,6 +41,7 @@ OTHER_VALUES: dict[str, list[Any]] = {
         1.0,
         1e-4,
     ],  # a little more or less finds the same structure
+    "LoReft.layers": [[1, 3]],
 }
 """`Class.field` -> other values to try, where no rule of `other_values` can find one that acts."""
 

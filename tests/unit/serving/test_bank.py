@@ -18,7 +18,8 @@ from tests.unit.serving.decoding import make_prompts
 SERVED = [
     name
     for name in METHOD_NAMES
-    if build_method(name).__class__.__name__ in ("Pedro", "Ia3", "BitFit", "Red", "Lora", "Dora", "Road")
+    if build_method(name).__class__.__name__
+    in ("Pedro", "Ia3", "BitFit", "Red", "Lora", "Dora", "Road", "LoReft")
 ]
 REFUSED = sorted(set(METHOD_NAMES) - set(SERVED))
 TENANTS = ("anna", "ben", "anna", "cleo", "ben", "cleo", "anna", "ben")

@@ -16,7 +16,7 @@ from pedro_bench.serving.static_step import StaticStep
 from tests.tiny import METHOD_NAMES, build_method
 from tests.unit.serving.decoding import LENGTHS, CountingBackend, answers, make_prompts
 
-UNSUITED = ("infix_tuning",)
+UNSUITED = ("infix_tuning", "loreft")
 TENANTS = ("anna", "ben", "anna", "cleo", "ben", "cleo", "anna", "ben")
 
 
