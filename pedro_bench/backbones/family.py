@@ -27,6 +27,21 @@ if TYPE_CHECKING:
     from pedro_bench.protocols.batch import Batch
 
 
+SAMPLE: Mapping[str, Any] = {
+    "vocab_size": 4096,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+"""Sizes that the tiny models of families share, in the words of most configurations."""
+
+
 @dataclass(frozen=True)
 class Projection:
     """Where one role of a layer is computed.
@@ -53,6 +68,7 @@ class Family(ABC):
         last_norm: Path of the normalisation after the layers, within the decoder.
         position_module: Path of the module that turns positions into embeddings, within the decoder.
         kind: One of `protocols.backbone.KINDS`.
+        samples: Name -> configuration of a tiny model, one for each layout of the family, for probes.
         unused: Patterns of tensors in checkpoints that belong to heads which are not used.
     """
 
@@ -64,6 +80,7 @@ class Family(ABC):
     last_norm: ClassVar[str] = "norm"
     position_module: ClassVar[str] = "rotary_emb"
     kind: ClassVar[str] = "decoder"
+    samples: ClassVar[Mapping[str, Mapping[str, Any]]]
     unused: ClassVar[tuple[str, ...]] = ()
 
     def model_class(self) -> tuple[Any, dict[str, Any]]:

@@ -164,7 +164,7 @@ def find_sites(model: Any, source: str) -> dict[str, tuple[Site, ...]]:
     family, config = family_of(model.config.model_type), text_config(model)
     decoder = find_decoder(model, source)
     paths = {id(module): path for path, module in model.named_modules()}
-    embedding: Any = child(decoder, family.embedding)
+    embedding: Any = child(family.stacks(model)[0], family.embedding)
     hidden = int(embedding.weight.shape[1])
     sites: dict[str, list[Site]] = {role: [] for role in ROLES}
 

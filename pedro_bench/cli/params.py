@@ -1,11 +1,13 @@
 """`python -m pedro_bench.cli.params backbone=llama2_7b`: every method's parameters, and the papers'.
 
 The numbers come from the backbone's configuration and each method's closed form: no weights, no torch.
+(A matrix runs tiny models with random weights, in some minutes.)
 `matrices` is what the papers count, `trainable` all that the optimiser updates. Methods are found by
 listing conf/method.
 
     backbone=llama2_7b              as of `python -m pedro_bench`
     method=pedro,lora               only these; of one alone also its settings, such as method.r=8
+    matrix=true                     what each can do on each family of backbones, by trying it
     budget=8.9e6                    the size of each that comes nearest to so many matrix entries
     output=text|json|md
 """
@@ -124,7 +126,7 @@ def _remarks(found: Mapping[str, Any]) -> list[str]:
     return remarks
 
 
-DEFAULTS = {"method": None, "budget": None, "output": "text"}
+DEFAULTS = {"method": None, "budget": None, "matrix": False, "output": "text"}
 """The command's own keys."""
 
 OUTPUTS = ("text", "json", "md")
@@ -149,9 +151,12 @@ def params(arguments: Sequence[str]) -> int:
     own, others = split_extra(arguments, DEFAULTS)
     checks.choice("output", own["output"], OUTPUTS)
     checks.number("budget", own["budget"], above=0, optional=True)
+    checks.flag("matrix", own["matrix"])
     typed = keys_of(others)
     names = _names(own["method"], typed)
     config, methods = side_by_side("method", names, others)
+    if own["matrix"]:
+        return _matrix({name: build_group("method", one) for name, one in methods.items()}, own)
     backbone: Backbone = build_group("backbone", config["backbone"])
     question = Question(backbone.shape(), config, typed, own["budget"])
     is_whole = own["method"] is None and len(names) > 1
@@ -173,6 +178,35 @@ def params(arguments: Sequence[str]) -> int:
         print(markdown(backbone.label, found))
     else:
         show(backbone.label, found)
+    return DONE
+
+
+def _matrix(methods: Mapping[str, Method], own: Mapping[str, Any]) -> int:
+    """Print what each method can do on each family.
+
+    Raises:
+        ConfigError: If a budget is asked for as well.
+    """
+    if own["budget"] is not None:
+        raise ConfigError(
+            f"matrix must be false with a budget, got budget={own['budget']!r}: a matrix counts nothing."
+        )
+    from pedro_bench.efficiency.capabilities import as_markdown, probe, samples
+
+    layouts = {
+        name: {label: probe(backbone, method) for label, method in methods.items()}
+        for name, backbone in samples()
+    }
+    found = [
+        {"method": label, "family": name, "capability": capability, "refusal": reason or None}
+        for label in methods
+        for name, cells in layouts.items()
+        for capability, reason in cells[label].items()
+    ]
+    if own["output"] == "json":
+        print_json({"cells": found})
+    else:
+        print(as_markdown(found))
     return DONE
 
 

@@ -8,7 +8,7 @@ RoBERTa counts positions from the one after its padding token's id.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pedro_bench.backbones.family import Family, Projection
+from pedro_bench.backbones.family import SAMPLE, Family, Projection
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +21,10 @@ class BertFamily(Family):
 
     name: ClassVar[str] = "BERT"
     model_types: ClassVar[tuple[str, ...]] = ("bert", "roberta")
+    samples: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "BERT": {**SAMPLE, "model_type": "bert", "type_vocab_size": 1},
+        "RoBERTa": {**SAMPLE, "model_type": "roberta", "type_vocab_size": 1},
+    }
     kind: ClassVar[str] = "encoder"
     embedding: ClassVar[str] = "embeddings.word_embeddings"
     layers: ClassVar[str] = "encoder.layer"

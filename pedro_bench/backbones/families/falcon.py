@@ -10,10 +10,16 @@ RW 1B has no rotary embeddings but ALiBi, a bias of the attention scores.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pedro_bench.backbones.family import Family, Projection, fused
+from pedro_bench.backbones.family import SAMPLE, Family, Projection, fused
 
 if TYPE_CHECKING:
     from torch import nn
+
+_SAMPLE = {
+    **{name: size for name, size in SAMPLE.items() if name != "intermediate_size"},
+    "model_type": "falcon",
+    "ffn_hidden_size": 48,
+}
 
 
 class FalconFamily(Family):
@@ -21,6 +27,11 @@ class FalconFamily(Family):
 
     name: ClassVar[str] = "Falcon"
     model_types: ClassVar[tuple[str, ...]] = ("falcon",)
+    samples: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "Falcon 7B": {**_SAMPLE, "multi_query": True},
+        "Falcon 40B": {**_SAMPLE, "new_decoder_architecture": True, "num_kv_heads": 2},
+        "Falcon RW": {**_SAMPLE, "multi_query": False, "parallel_attn": False, "alibi": True},
+    }
     embedding: ClassVar[str] = "word_embeddings"
     layers: ClassVar[str] = "h"
     last_norm: ClassVar[str] = "ln_f"

@@ -7,7 +7,7 @@ dropout acts as the configuration sets it (0.1 as released).
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pedro_bench.backbones.family import Family, Projection, fused
+from pedro_bench.backbones.family import SAMPLE, Family, Projection, fused
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +18,19 @@ class GPT2Family(Family):
 
     name: ClassVar[str] = "GPT2"
     model_types: ClassVar[tuple[str, ...]] = ("gpt2",)
+    samples: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "GPT-2": {
+            "model_type": "gpt2",
+            "vocab_size": SAMPLE["vocab_size"],
+            "n_positions": 256,
+            "n_embd": 32,
+            "n_layer": 2,
+            "n_head": 4,
+            "initializer_range": 0.2,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+        }
+    }
     embedding: ClassVar[str] = "wte"
     layers: ClassVar[str] = "h"
     last_norm: ClassVar[str] = "ln_f"

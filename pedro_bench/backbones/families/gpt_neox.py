@@ -8,7 +8,7 @@ residual stream, and both are added to it.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pedro_bench.backbones.family import Family, Projection, fused
+from pedro_bench.backbones.family import SAMPLE, Family, Projection, fused
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +19,9 @@ class GPTNeoXFamily(Family):
 
     name: ClassVar[str] = "GPTNeoX"
     model_types: ClassVar[tuple[str, ...]] = ("gpt_neox",)
+    samples: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "GPT-NeoX": {**SAMPLE, "model_type": "gpt_neox"}
+    }
     embedding: ClassVar[str] = "embed_in"
     last_norm: ClassVar[str] = "final_layer_norm"
 

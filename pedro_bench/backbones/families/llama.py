@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pedro_bench.backbones import shapes
-from pedro_bench.backbones.family import Family, MissingModulesError, Projection, fused
+from pedro_bench.backbones.family import SAMPLE, Family, MissingModulesError, Projection, fused
 from pedro_bench.errors import BackboneError
 from pedro_bench.protocols.backbone import LINEAR_ROLES, BackboneShape
 
@@ -34,6 +34,10 @@ class LlamaFamily(Family):
     """Decoders with Llama's module names."""
 
     name: ClassVar[str] = "Llama"
+    samples: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "Llama": {**SAMPLE, "model_type": "llama", "num_key_value_heads": 2},
+        "Phi-3": {**SAMPLE, "model_type": "phi3", "num_key_value_heads": 2},
+    }
 
     def projections(self, block: "nn.Module", config: Any) -> Mapping[str, Projection]:
         """Return the seven projections, those of fused modules as columns."""

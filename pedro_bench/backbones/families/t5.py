@@ -10,7 +10,7 @@ Legend: B examples, T tokens of the batch, P tokens of the prompt with its end, 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pedro_bench.backbones.family import Family, Projection
+from pedro_bench.backbones.family import SAMPLE, Family, Projection
 from pedro_bench.protocols.batch import IGNORED
 
 if TYPE_CHECKING:
@@ -18,12 +18,29 @@ if TYPE_CHECKING:
 
     from pedro_bench.protocols.batch import Batch
 
+_SAMPLE = {
+    "model_type": "t5",
+    "vocab_size": SAMPLE["vocab_size"],
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "pad_token_id": 0,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 0,
+}
+
 
 class T5Family(Family):
     """T5, T5 1.1 and Flan-T5."""
 
     name: ClassVar[str] = "T5"
     model_types: ClassVar[tuple[str, ...]] = ("t5",)
+    samples: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "T5": {**_SAMPLE, "feed_forward_proj": "relu"},
+        "T5 1.1": {**_SAMPLE, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    }
     kind: ClassVar[str] = "encoder_decoder"
     layers: ClassVar[str] = "block"
     last_norm: ClassVar[str] = "final_layer_norm"
