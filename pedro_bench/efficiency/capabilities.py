@@ -34,7 +34,7 @@ from pedro_bench.seeding import seed_torch
 LETTERS = {"train": "t", "answer": "a", "beams": "b", "tenants": "m", "merge": "w"}
 """Capability -> its letter in a cell."""
 
-_HEAD = """# What each method can do on each family
+_INTRO = """# What each method can do on each family
 
 Made by `python -m pedro_bench.cli.params matrix=true output=md`, which tries everything on tiny models with
 random weights. **t** trains; **a** gives answers, by greedy decoding (an encoder labels with its trained
@@ -163,18 +163,18 @@ def as_markdown(cells: Sequence[Mapping[str, Any]]) -> str:
         cells: `method`, `family`, `capability` and `refusal` (None where there is none), method by method.
     """
     methods = list(dict.fromkeys(one["method"] for one in cells))
-    families = list(dict.fromkeys(one["family"] for one in cells))
+    layouts = list(dict.fromkeys(one["family"] for one in cells))
     there = {
         (one["method"], one["family"], one["capability"]) for one in cells if one["refusal"] is None
     }
-    lines = [_HEAD, f"| method | {' | '.join(families)} |", "|---" * (len(families) + 1) + "|"]
+    lines = [_INTRO, f"| method | {' | '.join(layouts)} |", "|---" * (len(layouts) + 1) + "|"]
     for method in methods:
         marks = [
             "".join(mark for name, mark in LETTERS.items() if (method, family, name) in there)
-            for family in families
+            for family in layouts
         ]
         lines.append(f"| {method} | {' | '.join(mark or '--' for mark in marks)} |")
-    return "\n".join([*lines, "", "## Refusals", "", *_refusals(cells, len(families))])
+    return "\n".join([*lines, "", "## Refusals", "", *_refusals(cells, len(layouts))])
 
 
 def _refusals(cells: Sequence[Mapping[str, Any]], num_families: int) -> list[str]:
@@ -189,17 +189,17 @@ def _refusals(cells: Sequence[Mapping[str, Any]], num_families: int) -> list[str
             LETTERS[one["capability"]],
         )
         grouped.setdefault(kind, {}).setdefault(one["family"], []).append(name)
-    merged: dict[tuple[str, str], list[str]] = {}
+    lines: dict[tuple[str, str], list[str]] = {}
     for (text, letter), by_family in grouped.items():
         by_methods: dict[tuple[str, ...], list[str]] = {}
         for family, names in by_family.items():
             by_methods.setdefault(tuple(names), []).append(family)
-        for chosen, families in by_methods.items():
-            where = "everywhere" if len(families) == num_families else ", ".join(families)
-            merged.setdefault((text, f"{', '.join(chosen)} on {where}"), []).append(letter)
+        for chosen, places in by_methods.items():
+            where = "everywhere" if len(places) == num_families else ", ".join(places)
+            lines.setdefault((text, f"{', '.join(chosen)} on {where}"), []).append(letter)
     return [
         f"- **{''.join(letters)}** {place}: {_cut(text)}"
-        for (text, place), letters in merged.items()
+        for (text, place), letters in lines.items()
     ]
 
 
