@@ -72,13 +72,13 @@ class VirtualTokens:
         """
         attentions = injection.sites(("attention",))
         check_attention(attentions, method_name)
+        self._wire_positions(injection)
         self._is_causal = is_causal(attentions[0])
         if self._after_prompt and not self._is_causal:
             raise InjectionError(
                 f"method {method_name!r} must put its tokens between prompt and answer, got a backbone that "
                 "reads both directions, whose whole input is the prompt."
             )
-        self._wire_positions(injection)
         injection.on_input(injection.sites(("block",))[self._first_layer], self._put_in)
         for layer, site in enumerate(attentions):
             self._wire_attention(injection, site, layer)
