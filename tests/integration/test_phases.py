@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.grid import run
@@ -20,17 +20,21 @@ from pedro_bench.training.tracking import Tracker, Tracking
 
 @dataclass(frozen=True, kw_only=True)
 class Growing(Lora):
-    """LoRA that trains once more from scratch with the next of some ranks, or with a rate that diverges."""
+    """LoRA that trains once more from scratch with the next of some ranks; the last may diverge."""
 
     ranks: tuple[int, ...] = ()
-    last_lr: float | None = None
+    diverges: bool = False
 
     def following(self, adapter: nn.Module) -> Method | None:
         if not self.ranks:
             return None
-        is_last = len(self.ranks) == 1
         rank, *others = self.ranks
-        return replace(self, r=rank, ranks=tuple(others), lr=self.last_lr if is_last else None)
+        return replace(self, r=rank, ranks=tuple(others))
+
+    def extra_loss(self, adapter: nn.Module) -> Tensor | None:
+        if self.ranks or not self.diverges:
+            return None
+        return next(adapter.parameters()).square().sum() * float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +128,7 @@ def test_only_the_adapter_of_a_finished_run_stays(
 def test_a_failure_in_a_later_phase_frees_the_backbone_for_the_next_seed(
     growing: Callable[..., Settings],
 ) -> None:
-    settings = growing("[0,1]", steps=4, last_lr=1e30)
+    settings = growing("[0,1]", steps=4, diverges=True)
     found = run(settings)
     assert [record["status"] for record in found] == ["failed", "failed"]
     assert all("finite" in record["error"] for record in found), found

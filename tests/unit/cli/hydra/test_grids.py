@@ -38,7 +38,9 @@ def test_a_typed_value_chooses_or_joins_the_first_part(typed, expected):
 def test_every_experiment_says_how_it_is_run_and_which_suite_it_fills():
     for name in options("experiment"):
         text = (conf_folder() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
-        assert re.search(rf"#   python -m pedro_bench(\.cli\.\w+| -m \+experiment={name}\n)", text)
+        assert re.search(
+            rf"#   python -m pedro_bench(\.cli\.\w+| -m \+experiment={name}( .*)?\n)", text
+        )
         assert re.search(rf"^suite: {name}$", text, flags=re.MULTILINE)
         assert "task:" in text or "command:" in text
 

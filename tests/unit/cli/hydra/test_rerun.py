@@ -1,11 +1,11 @@
 """The command that makes runs anew has the configuration of their records."""
 
-import json
 import shlex
 from pathlib import Path
 
 import pytest
 
+from pedro_bench import records
 from pedro_bench.analysis.reading import read_runs
 from pedro_bench.analysis.rows import normalised, with_earlier
 from pedro_bench.cli.hydra.compose import settings_of
@@ -16,8 +16,19 @@ from pedro_bench.instruct import request as evaluated
 from tests.unit.analysis.runs import run
 from tests.unit.analysis.test_evaluations import evaluate
 
-RECORDS = Path(__file__).resolve().parents[4] / "results" / "runs"
+RECORDS = records.find(Path(__file__).resolve().parents[4] / "results")
 CASES = ("pedro--boolq", "lora--squad", "ia3--boolq", "ssp--copa", "pedro_3--squad")
+
+
+def committed(suite, case):
+    """The committed records of a method on a task, seed 0, in order of suites and keys."""
+    return [
+        path
+        for path in RECORDS
+        if path.stem.startswith(f"{case}--")
+        and path.stem.endswith("--seed0")
+        and suite in ("any", path.parent.name)
+    ]
 
 
 def words_of(runs, module):
@@ -28,14 +39,13 @@ def words_of(runs, module):
 
 @pytest.mark.parametrize(
     "path",
-    [sorted(RECORDS.glob(f"*/{case}--*--seed0.json"))[0] for case in CASES]
-    + sorted(RECORDS.glob("micro_figure3/lora--boolq--*--seed0.json"))[:2],
+    [committed("any", case)[0] for case in CASES] + committed("micro_figure3", "lora--boolq")[:2],
     ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_a_committed_records_command_composes_to_its_configuration(path):
     words = words_of(read_runs([path]), "pedro_bench")
     composed = settings_of(words).resolved_config
-    recorded = json.loads(path.read_text())["config"]
+    recorded = records.read(path).config
     for group in ("method", "task", "backbone", "data", "trainer", "evaluation"):
         own = with_earlier(group, recorded[group])
         assert {name: normalised(composed[group][name]) for name in own} == {
