@@ -136,3 +136,27 @@ def test_every_wheel_is_pinned_and_described() -> None:
     for one in found:
         assert one.path.startswith(f"outputs/backbones/{one.name}")
         assert one.shape().num_parameters > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("falcon_7b", 6_921_720_704),
+        ("gemma2_2b", 2_614_341_888),
+        ("gpt2_large", 774_030_080),
+        ("gpt2_medium", 354_823_168),
+        ("llama3_8b", 8_030_261_248),
+        ("minilm", 22_713_216 - 384 * 385),  # without the pooler
+        ("mistral_7b", 7_241_732_096),
+        ("pythia_160m", 162_322_944),
+        ("qwen2_5_0_5b", 494_032_768),
+        ("roberta_base", 124_645_632 - 768 * 769),
+        ("roberta_large", 355_359_744 - 1024 * 1025),
+        ("smollm2_135m", 134_515_008),
+        ("t5_base", 222_903_552),
+    ],
+)
+def test_architectures_have_the_published_number_of_parameters(name: str, parameters: int) -> None:
+    backbone = build_backbone(name)
+    assert backbone.shape().num_parameters == parameters
+    assert backbone.revision is not None or backbone.wheel is not None
