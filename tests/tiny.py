@@ -127,21 +127,25 @@ SEQ2SEQ = ("t5", "t5_gated")
 
 
 def save_tiny(folder: Path, name: str = "llama", **changes: Any) -> Path:
-    """Save a tiny random model and its tokenizer in the real format; return the folder."""
+    """Save a tiny random model and its tokenizer in the real format; return the folder.
+
+    The global random stream is as before: fixtures save a model when a test first asks for it.
+    """
     import torch
     import transformers
     from transformers import AutoConfig
 
-    torch.manual_seed(0)
-    seq2seq = dict.fromkeys(SEQ2SEQ, "AutoModelForSeq2SeqLM")
-    model_class = getattr(transformers, (ENCODERS | seq2seq).get(name, "AutoModelForCausalLM"))
-    model = model_class.from_config(AutoConfig.for_model(**{**CONFIGS[name], **changes}))
-    with torch.no_grad():
-        for path, parameter in model.named_parameters():
-            if path.endswith(
-                "bias"
-            ):  # Transformers starts them at zero, where no one sees a mistake
-                parameter.normal_(std=0.1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        seq2seq = dict.fromkeys(SEQ2SEQ, "AutoModelForSeq2SeqLM")
+        model_class = getattr(transformers, (ENCODERS | seq2seq).get(name, "AutoModelForCausalLM"))
+        model = model_class.from_config(AutoConfig.for_model(**{**CONFIGS[name], **changes}))
+        with torch.no_grad():
+            for path, parameter in model.named_parameters():
+                if path.endswith(
+                    "bias"
+                ):  # Transformers starts them at zero, where no one sees a mistake
+                    parameter.normal_(std=0.1)
     model.save_pretrained(folder)
     make_tokenizer(pairs=name in ENCODERS).save_pretrained(folder)
     return folder

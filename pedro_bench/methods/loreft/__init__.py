@@ -92,7 +92,7 @@ class LoReft(Method):
                 f"{max(chosen)}: they are counted from 0."
             )
         if self.r > shape.hidden_size:
-            raise InjectionError(
+            raise ConfigError(
                 f"method.r must be at most the backbone's hidden size {shape.hidden_size}, got {self.r}."
             )
         return chosen
@@ -101,7 +101,8 @@ class LoReft(Method):
         """Matrices: 2 r d for each intervention (R and W); with r more for b.
 
         Raises:
-            InjectionError: If a layer is not there, or r exceeds the hidden size.
+            InjectionError: If a layer is not there.
+            ConfigError: If r exceeds the hidden size.
         """
         number = len(self._chosen(shape)) * len(self._parts)
         matrices = 2 * self.r * shape.hidden_size * number
@@ -111,8 +112,9 @@ class LoReft(Method):
         """Change the chosen layers' outputs at the prompt's first and last tokens.
 
         Raises:
-            InjectionError: If a layer is not there, r exceeds the hidden size, or the backbone writes its
-                answer in layers that no prompt passes.
+            InjectionError: If a layer is not there, or the backbone writes its answer in layers that no
+                prompt passes.
+            ConfigError: If r exceeds the hidden size.
         """
         chosen = self._chosen(injection.shape)
         if injection.kind == "encoder_decoder":
