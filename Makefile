@@ -11,7 +11,7 @@ ARGS ?=
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(SYSTEM_PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,gguf,instruct,notebooks]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,gguf,instruct,notebooks,quantization]'
 	touch $(STAMP)
 
 $(LAUNCHERS): $(STAMP)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
-from pedro_bench.backbones import folders, wheels
+from pedro_bench.backbones import folders, quantising, wheels
 from pedro_bench.backbones.family import family_of
 from pedro_bench.backbones.source import Source
 from pedro_bench.errors import BackboneError, ConfigError
@@ -45,6 +45,8 @@ class Llama(Backbone):
         revision: Commit of the Hub repository, 40 hexadecimal digits; it does not apply to local
             folders, whose content is hashed instead.
         dtype: One of DTYPES; None: float32 on the CPU, bfloat16 on a GPU.
+        quantization: One of `quantising.QUANTIZATIONS` for linear layers of few bits (extra
+            `quantization`), or None. The other weights have `dtype`.
         attn_implementation: One of ATTENTION_IMPLEMENTATIONS, as in Transformers.
         random_weights: Build the true shape with random weights; nothing is downloaded.
         random_seed: Seed of these weights.
@@ -60,6 +62,7 @@ class Llama(Backbone):
     path: str | None = None
     revision: str | None = None
     dtype: str | None = None
+    quantization: str | None = None
     attn_implementation: str = "sdpa"
     random_weights: bool = False
     random_seed: int = 0
@@ -78,6 +81,8 @@ class Llama(Backbone):
             object.__setattr__(self, "wheel", wheels.check(_plain(self.wheel)))
         if self.dtype is not None:
             checks.choice("backbone.dtype", self.dtype, DTYPES)
+        if self.quantization is not None:
+            checks.choice("backbone.quantization", self.quantization, quantising.QUANTIZATIONS)
         checks.choice(
             "backbone.attn_implementation", self.attn_implementation, ATTENTION_IMPLEMENTATIONS
         )
@@ -140,7 +145,8 @@ class Llama(Backbone):
         """Return what decides weights and tokenizer.
 
         A local folder: SHA-256 over every byte of configuration, tokenizer and weights. A GGUF file:
-        that of the file. A Hub id: path and commit. Random weights: the configuration and the seed.
+        that of the file. A Hub id: path and commit. Random weights: the configuration and the seed. Then
+        how the weights are quantised, if they are.
 
         Raises:
             BackboneError: If the folder is missing or not whole, or a Hub id has no pinned commit.
@@ -150,6 +156,9 @@ class Llama(Backbone):
             weights = f"random:{self.random_seed}:{_canonical(mapping)}"
         else:
             weights = self.source.identity()
+        if self.quantization is not None:
+            quantising.require_extra(self.quantization)
+            weights = f"{weights} {self.quantization}"
         other = self.tokenizer_folder()
         if other is None:
             return weights

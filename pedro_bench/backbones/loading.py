@@ -15,6 +15,7 @@ from pedro_bench.backbones import folders
 from pedro_bench.backbones.family import family_of
 from pedro_bench.backbones.loaded import LoadedModel, measure_shape, text_config
 from pedro_bench.backbones.proofs import prove_finite, prove_head, prove_shape, prove_weights
+from pedro_bench.backbones.quantising import quantise
 from pedro_bench.backbones.refusals import REFUSALS, in_one_line, quiet, unsuitable
 from pedro_bench.errors import BackboneError
 from pedro_bench.protocols.backbone import BackboneShape
@@ -115,10 +116,9 @@ def _finish(
     folder: Path | None = None,
 ) -> LoadedModel:
     """Freeze the model, add the tokenizer, and prove shape and head."""
-    try:
-        model = model.to(device).eval()
-    except torch.OutOfMemoryError as error:
-        raise unsuitable(settings.name, error) from error
+    if settings.quantization is None:  # else the layers go to the device one by one
+        model = _placed(model, settings, device)
+    model.eval()
     family = family_of(model.config.model_type)
     family.check(text_config(model), settings.attn_implementation, settings.name)
     prove_finite(model, settings.name)
@@ -126,10 +126,25 @@ def _finish(
     model.config.use_cache = True
     shape = measure_shape(model, settings.name)
     prove_shape(settings, shape)
+    if settings.quantization is not None:
+        quantise(model, settings.quantization, device)
+        model = _placed(model, settings, device)
     tokenizer = load_tokenizer(tokenizer_folder, shape)
     loaded = LoadedModel(settings.name, model, tokenizer, shape, revision, folder)
     prove_head(loaded)
     return loaded
+
+
+def _placed(model: Any, settings: "Llama", device: str) -> Any:
+    """Return the model on the device.
+
+    Raises:
+        BackboneError: If it does not fit.
+    """
+    try:
+        return model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise unsuitable(settings.name, error) from error
 
 
 def load_tokenizer(folder: Path, shape: BackboneShape) -> Any:

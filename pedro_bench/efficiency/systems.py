@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pedro_bench.efficiency.request import BARE, MERGEABLE, Request
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, InjectionError
 from pedro_bench.methods.adalora import AdaLora
 from pedro_bench.methods.lora import Lora
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -241,6 +241,11 @@ def _merge(
             model.remove()
     for role in method.roles:
         for site in backbone.sites(role):
+            if site.is_quantised:
+                raise InjectionError(
+                    "weights that an adapter is merged into must be plain numbers, got quantised ones in "
+                    f"{site.path!r}, where rounding would lose it: leave backbone.quantization away."
+                )
             rows = site.weight()
             kept.append((rows, rows.to("cpu", copy=True)))
             block = model.adapter.get_submodule(f"layers.{site.layer}.{site.role}")

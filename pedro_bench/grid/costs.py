@@ -8,12 +8,12 @@ stops early. A generated answer is as long as the task allows, in every beam; a 
 with its prompt, once for each candidate. RATES are operations a second: 40% of an A40's 150e12 in bfloat16,
 and what the embedded backbone reaches on a CPU core.
 
-Memory: the weights; 16 bytes for each trainable parameter (value, gradient and AdamW's two moments in
-float32, 12 where the weights themselves are trained); for each token of a forward pass 34 times the
-hidden size in every layer at two bytes a number (Korthikanti et al. 2022, without the attention matrix,
-which is not kept), and its logits with their gradient in float32. The largest pass sets the peak: its
-examples are padded to the longest one of BoolQ (4,879 characters, about 1,200 tokens; SQuAD's is nearly as
-long), or of the micro world, and `trainer.max_length` and `trainer.micro_batch_tokens` bound it.
+Memory: the weights, quantised ones with their scales; 16 bytes for each trainable parameter (value, gradient
+and AdamW's two moments in float32, 12 where the weights themselves are trained); for each token of a forward
+pass 34 times the hidden size in every layer at two bytes a number (Korthikanti et al. 2022, without the
+attention matrix, which is not kept), and its logits with their gradient in float32. The largest pass sets the
+peak: its examples are padded to the longest one of BoolQ (4,879 characters, about 1,200 tokens; SQuAD's is
+nearly as long), or of the micro world, and `trainer.max_length` and `trainer.micro_batch_tokens` bound it.
 
 Both are good to a factor of two or three: enough for minutes or days, and for what fits and what does not.
 """
@@ -21,6 +21,7 @@ Both are good to a factor of two or three: enough for minutes or days, and for w
 import math
 from dataclasses import dataclass
 
+from pedro_bench.backbones.quantising import weight_bytes
 from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, LikelihoodConfig
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.runs.identity import resolve_device
@@ -68,7 +69,8 @@ def modelled_cost(settings: Settings) -> Cost:
     if settings.trainer.gradient_checkpointing:
         layers = shape.num_layers * shape.hidden_size * number_bytes + kept
     activations = _positions(settings) * (layers + 8 * shape.vocab_size)
-    return Cost(seconds, shape.num_parameters * number_bytes + state + activations, "model")
+    weights = weight_bytes(shape, getattr(settings.backbone, "quantization", None), number_bytes)
+    return Cost(seconds, weights + state + activations, "model")
 
 
 def most_steps(settings: Settings) -> int:

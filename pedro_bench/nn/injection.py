@@ -215,6 +215,12 @@ class BackboneInjection:
                 "every process, got layers split by FSDP: start accelerate without --use_fsdp."
             )
         for path, parameter in chosen:
+            if not parameter.is_floating_point():
+                raise InjectionError(
+                    f"method {self._method_name!r} trains the backbone's own weights, which must be plain "
+                    f"numbers, got quantised ones in {path!r}: leave backbone.quantization away, or "
+                    "choose a method that adds parameters of its own."
+                )
             if parameter.dtype.itemsize < 4:
                 raise InjectionError(
                     f"method {self._method_name!r} trains the backbone's own weights, which must be "

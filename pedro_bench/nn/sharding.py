@@ -13,6 +13,7 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from pedro_bench.errors import BackboneError
 from pedro_bench.protocols.backbone import LoadedBackbone
 
 
@@ -23,7 +24,18 @@ def shard(backbone: LoadedBackbone, device: torch.device, num_processes: int) ->
         backbone: The same in every process, on the CPU; no method is attached.
         device: This process's own.
         num_processes: How many share the layers.
+
+    Raises:
+        BackboneError: If its weights are quantised.
     """
+    quantised = [
+        name for name, one in backbone.model.named_parameters() if not one.is_floating_point()
+    ]
+    if quantised:
+        raise BackboneError(
+            "a backbone whose layers are split by FSDP must have plain weights, got quantised ones in "
+            f"{quantised[0]!r}: leave backbone.quantization away, or start accelerate without --use_fsdp."
+        )
     mesh = init_device_mesh(device.type, (num_processes,))
     decoder = backbone.decoder
     blocks = [site.module for site in backbone.sites("block")]

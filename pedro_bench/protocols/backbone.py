@@ -39,6 +39,10 @@ POSITIONS = ("rotary", "learned", "bias")
 embeddings added to the input, or a bias of the attention scores (ALiBi, relative positions)."""
 
 
+DEQUANTISED = "dequantised"
+"""Attribute of a quantised projection: a function that returns the weights (out, in) it computes with."""
+
+
 @dataclass(frozen=True)
 class Width:
     """In- and out-features of one linear projection, and whether it has a bias of its own."""
@@ -166,9 +170,18 @@ class Site:
     columns: Columns | None = None
     is_transposed: bool = False
 
+    @property
+    def is_quantised(self) -> bool:
+        """Whether the module holds its weights in few bits."""
+        return hasattr(self.module, DEQUANTISED)
+
     def weight(self) -> "Tensor":
-        """Return the role's weights in the module's own memory: (groups, width, in), or (1, out, in)."""
-        weight: Tensor = self.module.weight  # type: ignore[assignment]  # a projection has weights
+        """Return the role's weights: (groups, width, in), or (1, out, in).
+
+        They lie in the module's own memory; of a quantised module (`is_quantised`) they are a copy.
+        """
+        read = getattr(self.module, DEQUANTISED, None)
+        weight: Tensor = self.module.weight if read is None else read()  # type: ignore[assignment]
         weight_OI = weight.detach().mT if self.is_transposed else weight.detach()
         return (self.columns or Columns(0, self.outputs)).view(weight_OI, -2)
 
