@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from multiprocessing import get_context
@@ -145,10 +146,16 @@ class Forked:
         return output.read_text(encoding="utf-8"), errors.read_text(encoding="utf-8")
 
 
+def _heed_interrupts() -> None:
+    """Undo what a shell does to what it starts in the background: SIGINT is ignored there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path, *overrides: str, **variables: str) -> subprocess.Popen[str]:
-    """Start `python -m pedro_bench` in a folder, from nothing."""
+    """Start `python -m pedro_bench` in a folder, from nothing, as from a terminal."""
     return subprocess.Popen(
         [sys.executable, "-m", "pedro_bench", *overrides],
+        preexec_fn=_heed_interrupts,
         cwd=folder,
         env=environment(**variables),
         stdout=subprocess.PIPE,
