@@ -6,7 +6,8 @@ over all windows. It is measured on the bare backbone and with the trained adapt
 rise is what was forgotten. The bare backbone is the base also of a method that does not start at it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import BackboneShape, LoadedBackbone
 from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Injection, Method, ParameterCount
 
 WINDOW = 512
@@ -37,6 +39,16 @@ class Unchanged(Method):
         """Leave the backbone as it is."""
 
 
+@contextmanager
+def unchanged(backbone: LoadedBackbone, head: Head | None = None) -> Iterator[AdaptedModel]:
+    """Hold the bare backbone as an adapted model; it is free again afterwards, whatever went wrong."""
+    bare = AdaptedModel(backbone, Unchanged(name="none", label="none"), head)
+    try:
+        yield bare
+    finally:
+        bare.remove()
+
+
 class PlainText:
     """Windows of a text, and the bare backbone's loss on them.
 
@@ -55,9 +67,8 @@ class PlainText:
     ) -> None:
         self._windows = windows(read(path), backbone.tokenizer, min(WINDOW, max_tokens), path)
         self._batch_size = batch_size
-        bare = AdaptedModel(backbone, Unchanged(name="none", label="none"))
-        self.before = self._loss(bare)
-        bare.remove()
+        with unchanged(backbone) as bare:
+            self.before = self._loss(bare)
 
     def measured(self, adapted: AdaptedModel) -> dict[str, Any]:
         """Return `before`, `after` and `rise` in nats a token, and the number of `tokens`."""

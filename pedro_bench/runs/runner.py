@@ -32,7 +32,7 @@ from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
 from pedro_bench.runs import costs
-from pedro_bench.runs.forgetting import PlainText, Unchanged
+from pedro_bench.runs.forgetting import PlainText, unchanged
 from pedro_bench.runs.identity import (
     begun,
     describe_environment,
@@ -135,11 +135,8 @@ def _bare_operations(
 ) -> tuple[int, int]:
     """Return the tokens of a prompt, and the operations of the bare backbone's pass over it."""
     tokens = max(1, min(costs.TOKENS, max_tokens - 1))
-    bare = AdaptedModel(backbone, Unchanged(name="none", label="none"), head)
-    try:
+    with unchanged(backbone, head) as bare:
         return tokens, costs.operations(bare, tokens)
-    finally:
-        bare.remove()
 
 
 def _room(settings: Settings, backbone: LoadedBackbone, splits: Splits) -> int:

@@ -122,3 +122,16 @@ def test_the_key_holds_the_text_and_not_its_place(
 def test_a_text_that_cannot_be_read_is_refused(own: list[str], name: str) -> None:
     with pytest.raises(DataError, match=r"evaluation\.forgetting must be a .*text file, got "):
         run_key(settings_of([*own, "method=lora", f"evaluation.forgetting={name}"]))
+
+
+def test_a_measurement_that_fails_leaves_the_backbone_free(
+    load_tiny: Callable[..., Any], text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> list[float]:
+        raise DataError("no loss here.")
+
+    backbone = load_tiny()
+    monkeypatch.setattr("pedro_bench.runs.forgetting.loglikelihood", broken)
+    with pytest.raises(DataError, match="no loss here"):
+        PlainText(str(text), backbone, 64, batch_size=4)
+    AdaptedModel(backbone, Unchanged(name="none", label="none")).remove()
