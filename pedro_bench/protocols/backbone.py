@@ -45,7 +45,13 @@ DEQUANTISED = "dequantised"
 
 @dataclass(frozen=True)
 class Width:
-    """In- and out-features of one linear projection, and whether it has a bias of its own."""
+    """Sizes of one linear projection.
+
+    Attributes:
+        inputs: In-features.
+        outputs: Out-features.
+        bias: Whether it has a bias.
+    """
 
     inputs: int
     outputs: int

@@ -261,7 +261,14 @@ def _folder_of(path: Path) -> Path:
 
 
 def saved_adapter(path: str | Path) -> TenantAdapter:
-    """Read the adapter of a finished run (its record, or its folder), for `AdapterBank.add`; no backbone."""
+    """Read the adapter of a finished run, for `AdapterBank.add`; the backbone is not loaded.
+
+    Args:
+        path: The run's record, or its folder under `output_dir`.
+
+    Raises:
+        RecordError: If the run is not finished, or its adapter is gone or damaged.
+    """
     return _adapter(read_saved(path))
 
 

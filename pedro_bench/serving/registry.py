@@ -129,9 +129,12 @@ class TenantAdapter:
 
 @dataclass(frozen=True)
 class BankMemory:
-    """What the tenants of a bank take on a device; `bytes_per_tenant` is 0 without any.
+    """What the tenants of a bank take on a device; all have tensors of the same shapes and dtypes.
 
-    All tenants have tensors of the same shapes and dtypes.
+    Attributes:
+        tenants: How many there are.
+        bytes_per_tenant: Bytes of one tenant's tensors; 0 without any tenant.
+        device: Where they lie.
     """
 
     tenants: int
