@@ -127,6 +127,9 @@ def _content() -> dict[str, Any]:
 PARAMETERS = Path(__file__).parent / "published_parameters.csv"
 SCORES = Path(__file__).parent / "published_scores.csv"
 
+COUNTING_ALL = ("RED",)
+"""Papers that count biases too: RED's adapter of rank 1 has 0.07M with them, 0.05M without."""
+
 _UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}
 
 
@@ -134,7 +137,8 @@ class Published(NamedTuple):
     """One published number of parameters of a method, `params` as printed, such as `9.4M`.
 
     `setting` is the method's size as the paper gives it; `note` is a sentence on how the paper counts; both
-    may be empty. `method` and `backbone` are names of YAMLs, `paper` is a short name.
+    may be empty. `method` and `backbone` are names of YAMLs, `paper` is a short name. A setting that reads
+    `field = value, …` sets these fields of the method; any other text stands for the YAML's own sizes.
     """
 
     method: str
@@ -165,11 +169,28 @@ class Published(NamedTuple):
             )
         return float(digits) * _UNITS[unit]
 
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """Fields of the method that the setting names, with their values; empty for any other text."""
+        pairs = [part.split(" = ") for part in self.setting.split(", ")]
+        if not all(_is_size(pair) for pair in pairs):
+            return {}
+        return {name: None if value == "null" else int(value) for name, value in pairs}
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether the paper counts biases as well, not the matrices alone."""
+        return self.paper in COUNTING_ALL
+
     def agrees(self, entries: int) -> bool:
         """Whether a count may have been rounded, up or down, to the published digits."""
         decimals = len(self.params[:-1].partition(".")[2])
         last_digit: float = _UNITS[self.params[-1]] / 10**decimals
         return abs(entries - self.entries) <= last_digit
+
+
+def _is_size(pair: Sequence[str]) -> bool:
+    return len(pair) == 2 and pair[0].isidentifier() and (pair[1] == "null" or pair[1].isdecimal())
 
 
 class PublishedScore(NamedTuple):

@@ -104,7 +104,10 @@ def _cells(row: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
 
 def _published(row: Mapping[str, Any]) -> str:
     return "; ".join(
-        f"{one['params']} ({one['paper']}, Table {one['table']})" for one in row["published"]
+        f"{one['params']} ({one['paper']}, Table {one['table']}"
+        + (f", {one['setting']}: {one['trainable']:,}" if "trainable" in one else "")
+        + ")"
+        for one in row["published"]
     )
 
 
@@ -162,14 +165,24 @@ def params(arguments: Sequence[str]) -> int:
     is_whole = own["method"] is None and len(names) > 1
     rows, unfit = _rows(methods, question, skips_unfit=is_whole)
     numbers = [one for one in published_parameters() if one.backbone == backbone.name]
+    shown = {row["method"]: row for row in rows}
+    counts = {
+        one: _count_as_published(one, methods[one.method], question)
+        for one in numbers
+        if one.method in shown
+    }
     for row in rows:
-        row["published"] = [_as_json(one) for one in numbers if one.method == row["method"]]
+        row["published"] = [
+            _as_json(one, count, row)
+            for one, count in counts.items()
+            if one.method == row["method"]
+        ]
     found = {
         "backbone": backbone.name,
         "total": question.shape.num_parameters,
         "budget": question.budget,
         "methods": rows,
-        "notes": [*_notes(numbers, rows, methods, question), *unfit],
+        "notes": [*_notes(counts, methods, question), *unfit],
         "missing": _missing(numbers) if is_whole else [],
     }
     if own["output"] == "json":
@@ -274,36 +287,44 @@ def _setting(method: Method) -> dict[str, Any]:
     return {name: describe(getattr(method, name)) for name in own}
 
 
-def _as_json(one: Published) -> dict[str, str]:
+def _count_as_published(one: Published, config: Any, question: Question) -> ParameterCount:
+    """Count a method at the size of a published number."""
+    config, _ = resolve_method({**question.config, "method": config}, question.typed)
+    method: Method = build_group("method", {**config, **one.sizes})
+    return method.count(question.shape)
+
+
+def _as_json(one: Published, count: ParameterCount, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a published number, with ours at its size where the row has another."""
     kept = one._asdict()
-    return {name: kept[name] for name in ("params", "paper", "table", "setting", "note")}
+    found = {name: kept[name] for name in ("params", "paper", "table", "setting", "note")}
+    if all(row["setting"][name] == value for name, value in one.sizes.items()):
+        return found
+    return {**found, "matrices": count.matrices, "trainable": count.trainable}
 
 
 def _notes(
-    numbers: Sequence[Published],
-    rows: Sequence[Mapping[str, Any]],
-    methods: Mapping[str, Any],
-    question: Question,
+    counts: Mapping[Published, ParameterCount], methods: Mapping[str, Any], question: Question
 ) -> list[str]:
     """Say how the papers count, and where a published number is not that of its own setting."""
-    shown = {row["method"]: row for row in rows}
-    notes = [f"{one.method}: {one.note}" for one in numbers if one.note and one.method in shown]
+    notes = list(dict.fromkeys(f"{one.method}: {one.note}" for one in counts if one.note))
     if question.budget is not None or any(key.startswith("method.") for key in question.typed):
         return notes  # other sizes than the papers'
-    for one in numbers:
-        row = shown.get(one.method)
-        if row is not None and not one.agrees(row["matrices"]):
-            notes.append(_disagreement(one, row, methods[one.method], question.shape))
+    for one, count in counts.items():
+        entries = count.trainable if one.counts_all else count.matrices
+        if not one.agrees(entries):
+            notes.append(_disagreement(one, entries, methods[one.method], question.shape))
     return notes
 
 
-def _disagreement(one: Published, row: Mapping[str, Any], config: Any, shape: BackboneShape) -> str:
+def _disagreement(one: Published, entries: int, config: Any, shape: BackboneShape) -> str:
     """Say what the published setting gives, and which size gives the published number."""
     setting = f" for {one.setting}" if one.setting else ""
-    said = f"{one.method}: {one.source} has {one.params}{setting}, which gives {row['matrices']:,}"
-    if row["size"] is None:
+    said = f"{one.method}: {one.source} has {one.params}{setting}, which gives {entries:,}"
+    method: Method = build_group("method", config)
+    if one.note or size_field(type(method)) is None:
         return f"{said}."
-    sized = nearest_size(build_group("method", config), shape, one.entries)
+    sized = nearest_size(method, shape, one.entries)
     return f"{said}; {sized.field}={sized.value} gives {sized.count.matrices:,}."
 
 

@@ -132,7 +132,31 @@ def test_the_file_has_the_papers_tables():
         "full_ft ptuning_v2 lpt houlsby_adapter learned_adapter lora adalora ssp bitfit ia3 pedro"
     ).split()
     assert len({(one.method, one.backbone, one.source) for one in rows}) == len(rows)
-    assert {one.method: one.params for one in rows}["red"] == "0.26M"
+    counts = {(one.backbone, one.table): one.params for one in rows if one.method == "red"}
+    assert counts["llama2_7b", "4"] == "0.26M"
+
+
+def test_the_counts_of_the_red_paper_are_those_of_its_tables_of_scores():
+    """RED prints a count in each row of its Tables 1 to 5."""
+    printed = {
+        (one.backbone, one.table, one.method): one.params
+        for one in published_scores()
+        if one.paper == "RED" and one.table in "12345" and one.params
+    }
+    rows = [one for one in published_parameters() if one.paper == "RED" and one.table != "4"]
+    found = {(one.backbone, one.table, one.method): one.params for one in rows}
+    assert found == {key: printed[key] for key in found}
+    lacking = {key for key in printed if key not in found and key[1] != "4"}
+    assert {method for _, table, method in lacking if table != "5"} == set()
+
+
+def test_a_setting_names_fields_or_is_for_reading():
+    assert Published("x", "b", "RED", "1", "1M", "r = 8").sizes == {"r": 8}
+    both = "num_virtual_tokens = 16, encoder_hidden_size = null"
+    sizes = Published("x", "b", "RED", "1", "1M", both).sizes
+    assert sizes == {"num_virtual_tokens": 16, "encoder_hidden_size": None}
+    for text in ("", "bottleneck 18", "r = 16 on Q, V", "r' = 8"):
+        assert Published("x", "b", "RED", "1", "1M", text).sizes == {}
 
 
 @pytest.mark.parametrize(
