@@ -23,7 +23,10 @@ from pedro_bench.errors import DataError
 FILE = Path(__file__).parent / "layouts.toml"
 
 MICRO = "micro"
-"""Name of the embedded backbone and of its data; suites of micro tables begin with it."""
+"""Name of the embedded backbone and of its data."""
+
+SMALL = "small"
+"""What the suites of tables on a small real backbone begin with; those of the embedded one with MICRO."""
 
 STAND_INS = {"meteor_1.5": "meteor_exact_stem"}
 """Metric of a table -> what a run has where it could not be computed; the paper has no such number."""
@@ -76,8 +79,14 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def layout_of(suite: str) -> Layout | None:
-    """Return the layout that a suite's records fill (`table1` and `micro_table1`: Table 1), if any."""
-    return layouts().get(suite.removeprefix(f"{MICRO}_"))
+    """Return the layout that a suite's records fill (`table1`, `micro_table1`, `small_table1`), if any."""
+    kind, _, rest = suite.partition("_")
+    return layouts().get(rest if kind in (MICRO, SMALL) else suite)
+
+
+def is_small(suite: str) -> bool:
+    """Whether a suite has a table's methods on a small real backbone and some of its tasks."""
+    return suite.startswith(f"{SMALL}_") and layout_of(suite) is not None
 
 
 @lru_cache(maxsize=1)

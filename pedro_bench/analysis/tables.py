@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import pandas as pd
 
 from pedro_bench.analysis.cells import Column, cell_of, judge
@@ -16,6 +17,7 @@ from pedro_bench.analysis.papers import (
     MICRO,
     STAND_INS,
     Layout,
+    is_small,
     label_of,
     layout_of,
     paper_score,
@@ -98,6 +100,10 @@ def tables(frame: pd.DataFrame) -> list[Table]:
 def _table(name: str, own: Sequence[tuple[Run, str]]) -> Table:
     first = own[0][0]
     layout = layout_of(first.suite)
+    if layout is not None and is_small(first.suite):
+        begun = {run.task for run, _ in own}
+        begun_columns = tuple(one for one in layout.columns if one[0] in begun)
+        layout = msgspec.structs.replace(layout, columns=begun_columns)
     order = layout.backbones if layout else ()
     by_backbone = {
         backbone: with_missing_rows(_rows(own, backbone), layout)

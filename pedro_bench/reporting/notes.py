@@ -1,6 +1,7 @@
 """Notes: captions, and every doubt about a table's numbers as a sentence."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.comparability import Sides, differing, settings_by_task
@@ -66,6 +67,7 @@ def absent_tasks(line: Line) -> list[str]:
 def notes(table: Table) -> list[str]:
     """Return a sentence on every doubt about a table, then the notes of its layout."""
     found = [*_doubts(table), *_made_before(table), *_differing(table), *_by_task(table)]
+    found += _tuning(table)
     if table.layout is None:
         return found
     where = _devices(table) if table.layout.measures_device else []
@@ -139,6 +141,35 @@ def _by_task(table: Table) -> list[str]:
                 how = f"{line.name}{on_backbone(section, table)} ({_sides(sides)})"
                 found.setdefault(name, []).append(how)
     return [f"{name} by task: {', '.join(lines)}." for name, lines in sorted(found.items())]
+
+
+def _tuning(table: Table) -> list[str]:
+    """Return a sentence on each way in which learning rates were found, with the rows that it holds for."""
+    found: dict[str, dict[str, None]] = {}
+    rest: dict[str, None] = {}
+    for section, line, cell in table.places:
+        for run in cell.shown:
+            trainer = run.config.get("trainer") or {}
+            how = _search(trainer["tried"]) if trainer.get("tried") else ""
+            own = found.setdefault(how, {}) if how else rest
+            own[f"{line.name}{on_backbone(section, table)}"] = None
+    told = [
+        f"Learning rates chosen on dev data, {how}: {', '.join(rows)}."
+        for how, rows in found.items()
+    ]
+    if told and rest:
+        told.append(f"Learning rates not tuned: {', '.join(rest)}.")
+    return told
+
+
+def _search(tried: Mapping[str, Any]) -> str:
+    """Return what a rate's search was: its trials, range, seeds, tasks and day."""
+    lowest, highest = tried["lr"]
+    seeds = ", ".join(map(str, tried["seeds"]))
+    return (
+        f"{tried['trials']} trials each from {lowest:g} to {highest:g} (seeds {seeds}; tasks "
+        f"{', '.join(tried['tasks'])}; {tried['date']})"
+    )
 
 
 def _sides(sides: Sides) -> str:

@@ -5,8 +5,9 @@ here is that protocol's value (or the Hugging Face Trainer's, where the paper sa
 in this module imports torch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.protocols.method import Method
@@ -62,6 +63,8 @@ class TrainerConfig:
             only.
         rates: Name of a file of conf/rates that has chosen rates and other settings by backbone, method
             and task, or null; its choices stand in their own settings.
+        tried: How `rates` found the method's rate (trials, range, seeds, tasks, date), or null; for
+            people.
         architecture_lr: Learning rate of the `architecture` group under bilevel training, or null
             for that of the weights.
         architecture_weight_decay: AdamW's decay of the `architecture` group under bilevel training.
@@ -96,6 +99,7 @@ class TrainerConfig:
     gradient_checkpointing: bool = False
     checkpoint_every_steps: int | None = 50
     rates: str | None = None
+    tried: Mapping[str, Any] | None = None
     architecture_lr: float | None = None
     architecture_weight_decay: float = 0.0
 
@@ -107,6 +111,7 @@ class TrainerConfig:
             "name",
             "label",
             "rates",
+            "tried",
             "lr",
             "untuned_lr",
             "checkpoint_every_steps",

@@ -6,9 +6,10 @@
         trainer.batch_size: 32                       # the same for all
 
 Rules hold in their order and a later one wins; `for` may name one backbone, method or task or a list, and
-what it leaves out holds for all. A third key, `tried`, tells how a rule was found (`cli.tune`); nothing
-reads it but people. A typed setting wins over the file. What was chosen is recorded as if it
-had been typed, so a run has the key of the run that names the same settings itself.
+what it leaves out holds for all. A third key, `tried`, tells how a rule was found (`cli.tune`); the rule that
+gives a run its rate leaves it in the record as `trainer.tried`, for the notes of tables. A typed setting wins
+over the file. What was chosen is recorded as if it had been typed, so a run has the key of the run that names
+the same settings itself.
 """
 
 import json
@@ -47,12 +48,13 @@ def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str
         return config
     check_option(RATES, name)
     own = {group: str(config[group]["name"]) for group in CONDITIONS}
-    chosen = {
-        key: value
-        for rule in _rules(_file(name))
-        if _holds(rule["for"], own)
-        for key, value in _values(rule["set"], own["task"])
-    }
+    chosen: dict[str, Any] = {}
+    tried = None
+    for rule in _rules(_file(name)):
+        if _holds(rule["for"], own):
+            values = dict(_values(rule["set"], own["task"]))
+            tried = rule.get("tried") if RATE in values else tried
+            chosen |= values
     chosen = {key: value for key, value in chosen.items() if key not in typed}
     if RATE not in chosen and RATE not in typed:
         raise ConfigError(
@@ -64,6 +66,8 @@ def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str
     for key, value in chosen.items():
         group, _, setting = key.partition(".")
         result[group][setting] = value
+    if RATE in chosen and tried is not None:
+        result["trainer"]["tried"] = tried
     return result
 
 

@@ -165,6 +165,20 @@ def test_settings_of_the_trainer_by_task_share_a_row_and_are_told(tmp_path):
     )
 
 
+def test_how_learning_rates_were_chosen_moves_no_row_and_is_told(tmp_path):
+    tried = {"trials": 6, "lr": [3e-5, 0.01], "seeds": [0], "tasks": ["sst2"], "date": "2026-01-02"}
+    five(tmp_path, "red", "boolq", groups={"trainer": {"rates": "small", "tried": tried}})
+    five(tmp_path, "red", "sst2")
+    five(tmp_path, "lora", "boolq")
+    lora, red = rows(tmp_path)
+    assert (lora.settings, red.settings, sorted(red.cells)) == ("", "", ["boolq", "sst2"])
+    assert tuple(notes(only(tmp_path)))[-2:] == (
+        "Learning rates chosen on dev data, 6 trials each from 3e-05 to 0.01 (seeds 0; tasks sst2; "
+        "2026-01-02): red.",
+        "Learning rates not tuned: lora, red.",
+    )
+
+
 def test_sizes_make_rows_although_each_task_has_another(tmp_path):
     five(tmp_path, task="boolq", r=6, lr=0.001)
     five(tmp_path, task="sst2", r=12, lr=0.002)

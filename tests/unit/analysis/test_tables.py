@@ -252,3 +252,16 @@ def test_a_meteor_without_word_lists_has_a_column_of_its_own_and_no_published_nu
         "prefix_tuning": [False, False],
     }
     assert all(numbers[1][1] is None for numbers in found.values())
+
+
+def test_a_small_study_has_its_tables_methods_and_the_columns_that_it_ran(tmp_path):
+    small = {"suite": "small_table1", "backbone": "smollm2_135m", "data": "files"}
+    five(tmp_path, "pedro", "boolq", 83.0, **small)
+    five(tmp_path, "dora", "sst2", 84.0, **small)
+    table = only(tmp_path)
+    assert [column.task for column in table.columns] == ["sst2", "boolq"]
+    names = [line.method for line in table.sections[0].lines]
+    assert (names[0], names[-2:]) == ("full_ft", ["pedro", "dora"])
+    cells = {line.method: line.cells for line in table.sections[0].lines}
+    assert cells["pedro"][1].published is not None
+    assert not any(cell.is_comparable for own in cells.values() for cell in own)

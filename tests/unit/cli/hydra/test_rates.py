@@ -49,6 +49,16 @@ def test_rules_hold_in_their_order_and_a_typed_setting_wins():
     assert settings_of([*BASE, "method=lora", "task=rte", "method.lr=0.75"]).method.lr == 0.75
 
 
+def test_how_the_rule_of_the_rate_was_found_stands_in_the_trainer_and_moves_no_key(mine):
+    mine(RULES.replace("method.lr: 0.125}", "method.lr: 0.125}\n  tried: {trials: 6}"))
+    found = settings_of([*BASE, "method=lora", "task=rte"])
+    assert found.trainer.tried == {"trials": 6}
+    for other in (["task=sst2"], ["task=rte", "method.lr=0.125"]):
+        assert settings_of([*BASE, "method=lora", *other]).trainer.tried is None
+    typed = settings_of([*BASE, "method=lora", "task=rte", "method.lr=0.125"])
+    assert key_parts(found) == key_parts(typed)
+
+
 @pytest.mark.usefixtures("mine")
 def test_a_sweep_reads_the_rules_for_each_of_its_combinations():
     sweep = sweep_of([*BASE, "method=lora,pedro", "task=rte,sst2"])
