@@ -4,8 +4,8 @@
     g(x) = sum_{j=0..6} a_j x^j / (1 + |sum_{i=1..5} b_i x^i|)               eq. (7), element by element
 
 W_down (d, r) ~ N(0, 0.02^2), W_up (r, sum of widths) = 0, b_up = 1: at the start every vector is one.
-All of it is computed in float32, under mixed precision too. The pooler reads the positions of the prompt
-mask alone, wherever padding is.
+All of it is computed in float32, under mixed precision too, and where a trainer has cast the weights. The
+pooler reads the positions of the prompt mask alone, wherever padding is.
 
 g is the Pade activation unit (Molina et al. 2020, arXiv:1907.06732), "version A safe" up to where the
 absolute value stands, in the form that PEDRO prints: twelve coefficients, shared by all r dimensions of one
@@ -120,7 +120,7 @@ class VectorGenerator(nn.Module):
         """Return one float32 vector (B, width) for each width."""
         with torch.autocast(hidden_BTD.device.type, enabled=False):
             pooled_BD = pool(hidden_BTD, context, self.pooling)
-            inner_BR = self.activation(pooled_BD @ self.down)
-            vectors = F.linear(inner_BR, self.up.t(), self.bias)
+            inner_BR = self.activation(pooled_BD @ self.down.float())
+            vectors = F.linear(inner_BR, self.up.t().float(), self.bias.float())
         parts: tuple[Tensor, ...] = vectors.split(self.widths, dim=1)
         return parts

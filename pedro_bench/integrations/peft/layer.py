@@ -1,0 +1,240 @@
+"""The one module that holds all adapters of a type in a model, as peft's tuner layers do.
+
+Tensors are named as in this package, below one prefix:
+`base_model.model.method_layer.pedro_adapter.<adapter>.layers.0.generator.down`; in files without `<adapter>.`
+
+Legend: B rows, N rows of one adapter.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from pedro_bench.backbones.in_memory import adopt
+from pedro_bench.backbones.loaded import LoadedModel
+from pedro_bench.errors import ConfigError, ContextError, InjectionError
+from pedro_bench.integrations.peft.configs import MethodConfig
+from pedro_bench.integrations.peft.forwards import Acting, Forwards
+from pedro_bench.integrations.peft.gates import GatedInjection
+from pedro_bench.integrations.peft.roles import roles_of
+from pedro_bench.protocols.method import Method
+
+BASE = "__base__"
+"""peft's name for no adapter, in `adapter_names`."""
+
+_NAMES: ContextVar[Sequence[str] | None] = ContextVar("pedro_bench_peft_names", default=None)
+
+
+@contextmanager
+def adapters_of_rows(names: Sequence[str] | None) -> Iterator[None]:
+    """Let each row of the forwards within have the adapter named for it; None: the active ones."""
+    token = _NAMES.set(names)
+    try:
+        yield
+    finally:
+        _NAMES.reset(token)
+
+
+class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's class is Any to the checker
+    """All adapters of one type in one model.
+
+    Args:
+        model: The Hugging Face model, whose child the layer becomes.
+        config: Configuration of the first adapter.
+        prefix: The type's prefix, such as `pedro_`.
+
+    Attributes:
+        methods: Adapter -> the method as attached.
+
+    Raises:
+        BackboneError: If the model is of no family that works.
+        InjectionError: If it is no decoder, or lies on several devices.
+    """
+
+    def __init__(self, model: Any, config: MethodConfig, prefix: str) -> None:
+        super().__init__()
+        self.methods: dict[str, Method] = {}
+        self.adapter_layer_names = (f"{prefix}adapter",)
+        self.add_module(self.adapter_layer_names[0], nn.ModuleDict())
+        self._asks = {
+            "reads_prompt": config.reads_prompt,
+            "lengthens": config.method().num_positions > 0,
+        }
+        self._backbone = _seen_by_role(model)
+        self._gates: dict[str, GatedInjection] = {}
+        self._forwards: Forwards | None = None
+        self.wire()
+
+    @property
+    def adapters(self) -> nn.ModuleDict:
+        """Adapter -> its tensors."""
+        found: nn.ModuleDict = self.get_submodule(self.adapter_layer_names[0])  # type: ignore[assignment]
+        return found
+
+    def attach(self, name: str, config: MethodConfig) -> None:
+        """Attach a method as a new adapter; what `config` leaves to the default is written into it.
+
+        Raises:
+            ConfigError: If `target_modules` does not fit the model.
+            InjectionError: If the model lacks what the method needs.
+        """
+        roles = None
+        if config.default_roles:
+            asked = getattr(config, "target_modules", None)
+            roles = roles_of(asked, self._backbone, config.default_roles)
+        method = config.method(roles)
+        gate = GatedInjection(self._backbone, method.name)
+        try:
+            method.attach(gate)
+        except BaseException:
+            gate.undo()
+            raise
+        if roles is not None:
+            config.__dict__["target_modules"] = list(roles)
+        self._gates[name], self.methods[name] = gate, method
+        self.adapters[name] = gate.adapter
+
+    def wire(self) -> None:
+        """Put all hooks in: those of the model, and those of adapters that are there."""
+        model = self._backbone.model
+        self._forwards = Forwards(model, self._acting, **self._asks)
+        self._forwards.install()
+        with torch.random.fork_rng(devices=[]):  # blocks made again are thrown away
+            for name, method in self.methods.items():
+                gate = GatedInjection(self._backbone, method.name, self.adapters[name])
+                method.attach(gate)
+                self._gates[name] = gate
+
+    def unwire(self) -> None:
+        """Take all hooks out; tensors stay."""
+        if self._forwards is not None:
+            self._forwards.remove()
+        for gate in self._gates.values():
+            gate.undo()
+        self._forwards, self._gates = None, {}
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Take an adapter out."""
+        if adapter_name in self._gates:
+            self._gates.pop(adapter_name).undo()
+            del self.methods[adapter_name]
+        super().delete_adapter(adapter_name)
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Refuse: weights cannot hold what depends on the prompt.
+
+        Raises:
+            InjectionError: Always.
+        """
+        names = ", ".join(sorted({method.name for method in self.methods.values()}))
+        raise InjectionError(
+            f"an adapter must be merged into weights that can hold it, got {names}: keep it beside the model."
+        )
+
+    def unmerge(self) -> None:
+        """Do nothing: nothing is ever merged."""
+
+    def _acting(self, num_rows: int) -> Acting:
+        """Return the gates that act in a forward of B rows, with the rows (N,) of each."""
+        names = _NAMES.get()
+        if self._disable_adapters:
+            return []
+        if names is None or len(set(names)) == 1:
+            active: Sequence[str] = self._active_names() if names is None else names[:1]
+            gates = [self._gates[name] for name in active if name in self._gates]
+            self._check_alone(active, len(gates) > 1)
+            return [(gate, None) for gate in gates]
+        self._check_alone(names, True)
+        if num_rows % len(names):
+            raise ContextError(
+                f"adapter_names must name one adapter for each example, got {len(names)} for {num_rows} rows."
+            )
+        rows = [name for name in names for _ in range(num_rows // len(names))]
+        return [
+            (
+                gate,
+                torch.tensor([row for row, of in enumerate(rows) if of == name], dtype=torch.long),
+            )
+            for name, gate in self._gates.items()
+            if name in names
+        ]
+
+    def _active_names(self) -> list[str]:
+        active: Any = self.active_adapters
+        return list(active)
+
+    def _check_alone(self, names: Sequence[str], is_shared: bool) -> None:
+        """Refuse virtual tokens of several adapters in one forward.
+
+        Raises:
+            ContextError: If they would stand in each other's way.
+        """
+        takes = [
+            name for name in names if name in self.methods and self.methods[name].num_positions
+        ]
+        if is_shared and takes:
+            raise ContextError(
+                f"a forward must have one adapter for all rows with {self.methods[takes[0]].name!r}, whose "
+                f"virtual tokens lengthen them, got {sorted(set(names))}."
+            )
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Require that every name is an adapter or `__base__`, and that nothing is trained.
+
+        Raises:
+            ConfigError: If not.
+        """
+        unknown = sorted(set(names) - {*self.methods, BASE})
+        if unknown:
+            raise ConfigError(
+                f"adapter_names must be adapters of the model or {BASE!r}, got {unknown[0]!r}; known: "
+                f"{', '.join(self.methods)}."
+            )
+        if self.training:
+            raise ConfigError(
+                "adapter_names must be given in evaluation mode, got a model in training mode."
+            )
+
+    def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: Any = None) -> None:
+        """Move an adapter to the model's device; it stays float32."""
+        self.adapters[adapter_name].to(self._backbone.device if device is None else device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "MethodLayer":
+        if self._forwards is not None:
+            raise ContextError(
+                "a model with an adapter must be copied as a whole, got a copy of a part: deep-copy the "
+                "PeftModel."
+            )
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+
+def _seen_by_role(model: Any) -> LoadedModel:
+    """Return a Hugging Face model as methods see it; it is frozen, and in the mode that it was in.
+
+    Raises:
+        BackboneError: If it is of no family that works.
+        ConfigError: If it is no model of Transformers.
+        InjectionError: If it is no decoder, or lies on several devices.
+    """
+    was_training = model.training
+    backbone = adopt(model)
+    model.train(was_training)
+    if backbone.kind != "decoder":
+        raise InjectionError(
+            f"the model must be a decoder with a language-modelling head, got {type(model).__name__}."
+        )
+    places = set((getattr(model, "hf_device_map", None) or {}).values())
+    if len(places) > 1:
+        raise InjectionError(
+            f"the model must lie on one device, got {len(places)}: load it with device_map={{'': 0}}."
+        )
+    return backbone
