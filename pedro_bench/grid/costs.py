@@ -2,8 +2,9 @@
 
 Time: a training token costs 4 N floating-point operations (2 N forward, 2 N back through frozen
 weights), or 6 N where all N weights are trained; a token that is only read costs 2 N. Rows are the
-official ones, or those of the micro world. Examples have the mean length of the seven tasks that the
-PEDRO paper reports, or the micro world's; the most steps are taken, since nobody knows when training
+official ones, or those of the micro world, as far as `trainer.eval_rows` and `evaluation.test_rows` let them.
+Examples have the mean length of the seven tasks that the PEDRO paper reports, or the micro world's; tasks of
+short sentences have their own (SHORT); the most steps are taken, since nobody knows when training
 stops early. A generated answer is as long as the task allows, in every beam; a ranked one is read together
 with its prompt, once for each candidate. RATES are operations a second: 40% of an A40's 150e12 in bfloat16,
 and what the embedded backbone reaches on a CPU core.
@@ -39,6 +40,9 @@ class _Sizes:
     tokens: int = 279
     longest: int = 1200
 
+
+SHORT = {"cola": 30, "copa": 45, "mrpc": 75, "rte": 100, "sst2": 33, "stsb": 50}
+"""Task -> tokens of a mean example with its prompt, from 400 training rows each."""
 
 _MICRO = _Sizes(train=4000, dev=400, test=800, tokens=60, longest=120)
 _ROW_CANDIDATES = 12
@@ -83,11 +87,14 @@ def most_steps(settings: Settings) -> int:
 def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
     """Return the floating-point operations of training, of every dev loss, and of the test set."""
     trainer, sizes, steps = settings.trainer, _sizes(settings), most_steps(settings)
-    length = min(sizes.tokens, int(trainer.max_length))
+    tokens = sizes.tokens if sizes is _MICRO else SHORT.get(settings.task.name, sizes.tokens)
+    length = min(tokens, int(trainer.max_length))
     training = steps * _batch(settings) * length * (6 if is_full else 4)
     interval = trainer.evaluation_interval(math.ceil(sizes.train / _batch(settings)))
-    dev = steps // interval * sizes.dev * length * 2
-    return float(size * (training + dev + sizes.test * _answering(settings, length) * 2))
+    dev_rows = min(sizes.dev, trainer.eval_rows or sizes.dev)
+    test_rows = min(sizes.test, settings.evaluation.test_rows or sizes.test)
+    dev = steps // interval * dev_rows * length * 2
+    return float(size * (training + dev + test_rows * _answering(settings, length) * 2))
 
 
 def _answering(settings: Settings, length: int) -> int:

@@ -37,6 +37,15 @@ def test_time_on_llama_by_hand():
     assert modelled_cost(settings).seconds == pytest.approx(LLAMA * a_parameter / 4e10)
 
 
+def test_time_counts_the_rows_that_are_read_and_short_examples_as_short():
+    settings = settings_of(
+        [*PAPER, "task=sst2", "trainer.eval_rows=400", "evaluation.test_rows=100"]
+    )
+    # 10 epochs of 66,349 rows in batches of 128: 5190 steps, 25 dev losses.
+    a_parameter = 5190 * 128 * 33 * 4 + 25 * 400 * 33 * 2 + 100 * (33 + 3 * 8) * 2
+    assert modelled_cost(settings).seconds == pytest.approx(LLAMA * a_parameter / 4e10)
+
+
 def test_memory_on_llama_by_hand():
     settings = settings_of([*PAPER, "task=boolq", "method=lora", "trainer.micro_batch_size=1"])
     kept = 34 * 4096 * 2  # float32 on a CPU
