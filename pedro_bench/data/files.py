@@ -76,10 +76,10 @@ class FilesSource(DataSource):
             DataError: If the folder or a file is missing, or two files could be one split.
         """
         folder = self._folder(task)
-        wanted = ["train", "validation"] + (["test"] if task.split_rule == "given" else [])
-        found = {
-            split: find_split(folder, split, task.name, task.validation_split) for split in wanted
-        }
+        wanted = {"train": task.train_split, "validation": task.validation_split}
+        if task.split_rule == "given":
+            wanted["test"] = "test"
+        found = {split: find_split(folder, split, task.name, own) for split, own in wanted.items()}
         for split, paths in found.items():
             stands_in = split == "validation" and self.may_lack_validation(task)
             if not paths and not stands_in:
@@ -107,13 +107,11 @@ def layout_of(task: Task) -> Layout:
     return Layout(names, task.columns, task.broken_rows)
 
 
-def find_split(
-    folder: Path, split: str, task_name: str, validation_split: str = "validation"
-) -> list[Path]:
+def find_split(folder: Path, split: str, task_name: str, own_name: str | None = None) -> list[Path]:
     """Return the file of a split, or its shards in order, or nothing.
 
-    Where the validation split has a name of its own, such as `validation_matched`, files of other
-    validation splits are passed over.
+    Where the split has a name of its own, such as `validation_matched` or `train_sft`, files of other
+    splits of its kind are passed over.
 
     Raises:
         DataError: If several files could be this split, or shards are missing.
@@ -125,9 +123,8 @@ def find_split(
     ]
     stems = {name.format(task=task_name) for name in _OFFICIAL[split]}
     prefixes = _PREFIXES[split]
-    if split == "validation" and validation_split != "validation":
-        own = validation_split.removeprefix("validation")
-        prefixes = tuple(f"{prefix}{own}" for prefix in prefixes)
+    if own_name not in (None, split):
+        prefixes = _own_prefixes(split, str(own_name))
         stems |= set(prefixes)
     official = [path for path in files if path.stem.lower() in stems]
     likely = [path for path in files if path.stem.lower().startswith(prefixes)]
@@ -140,6 +137,13 @@ def find_split(
             "move away all but one."
         )
     return found
+
+
+def _own_prefixes(split: str, own_name: str) -> tuple[str, ...]:
+    """Return how files of a split with a name of its own begin: `dev_matched` is `validation_matched` too."""
+    if not own_name.startswith(split):
+        return (own_name,)
+    return tuple(f"{prefix}{own_name.removeprefix(split)}" for prefix in _PREFIXES[split])
 
 
 def _whole_shards(paths: list[Path]) -> list[Path]:

@@ -33,7 +33,7 @@ class HubSource(DataSource):
         """Load the labelled official splits; `test` only for tasks whose split rule is `given`."""
         hub_id, revision = pinned(task)
         (loaded,) = PinnedDataset(hub_id, revision).load([task.hub_config])
-        wanted = {"train": "train", "validation": task.validation_split}
+        wanted = {"train": task.train_split, "validation": task.validation_split}
         if task.split_rule == "given":
             wanted["test"] = "test"
         for split, name in wanted.items():

@@ -174,7 +174,7 @@ def template_of(task: Mapping[str, Any]) -> Render:
         )
 
     def render(instruction: str) -> tuple[Part, ...]:
-        row = {asked[0]: instruction, built.input_field: "", built.answer_field: ""}
+        row = {asked[0]: instruction, built.answer_field: ""}
         parts: tuple[Part, ...] = built.example(row).parts
         return parts
 

@@ -105,6 +105,7 @@ class Task(ABC):
         hub_id: Data set on the Hub, with `hub_config` and a pinned `hub_revision`.
         max_new_tokens: Longest answer that is generated, in tokens.
         validation_split: The official validation split's own name, where there are several.
+        train_split: The official train split's own name, likewise.
         columns: Columns of the official text table, in order, where it has no header line.
         broken_rows: Rows of the official text table that lack cells and are left out.
     """
@@ -126,6 +127,7 @@ class Task(ABC):
     validation_split: str = "validation"
     columns: Sequence[str] = ()
     broken_rows: int = 0
+    train_split: str = checks.later("train", neutral="train")
 
     def __post_init__(self) -> None:
         checks.text("task.name", self.name)
@@ -134,6 +136,7 @@ class Task(ABC):
         checks.integer("task.dev_rows", self.dev_rows)
         checks.integer("task.max_new_tokens", self.max_new_tokens)
         checks.text("task.validation_split", self.validation_split)
+        checks.text("task.train_split", self.train_split)
         checks.integer("task.broken_rows", self.broken_rows, least=0)
         object.__setattr__(self, "columns", tuple(self.columns))
 

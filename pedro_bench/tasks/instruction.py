@@ -1,17 +1,18 @@
 """Instruction following: an instruction, perhaps with an input, and a free response.
 
+The response is a text, or a conversation whose last message is the assistant's (UltraFeedback's `chosen`).
 Responses to real instructions are judged elsewhere (MT-Bench, MMLU, BBH); the overlap with the gold
 response measured here separates methods on short responses, such as those of the micro world.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pedro_bench import checks
-from pedro_bench.data.fields import optional_text_of, text_of
+from pedro_bench.data.fields import optional_text_of, shown, text_of, value_of
 from pedro_bench.data.prompt import PromptedTask, PromptTemplate, identity_of, parse_template
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.metrics.question_answering import best_over_golds, exact_match, rouge_l
 from pedro_bench.protocols.task import Example, Metric, Row
 
@@ -23,13 +24,13 @@ class Instruction(PromptedTask):
     Attributes:
         prompt: Template for rows that have an input. Its `shrinkable` field may be cut, and in the other
             prompt then the last one.
-        prompt_without_input: Template for rows whose input is empty.
-        input_field: The field that may be empty or absent.
-        answer_field: Field that holds the response.
+        prompt_without_input: Template for rows whose input is empty; None where no row has an input.
+        input_field: The field that may be empty or absent; None together with `prompt_without_input`.
+        answer_field: Field that holds the response, a text or a list of messages with role and content.
     """
 
-    prompt_without_input: str
-    input_field: str = "input"
+    prompt_without_input: str | None = None
+    input_field: str | None = "input"
     answer_field: str = "output"
 
     main_metric: ClassVar[str] = "rouge_l"
@@ -39,6 +40,13 @@ class Instruction(PromptedTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.text("task.answer_field", self.answer_field)
+        if (self.input_field is None) != (self.prompt_without_input is None):
+            raise ConfigError(
+                "task.prompt_without_input must be null together with task.input_field, got "
+                f"{self.prompt_without_input!r} and {self.input_field!r}."
+            )
+        if self.input_field is None:
+            return
         with_input, without = set(self.template.fields), set(self._short_template.fields)
         if with_input != without | {self.input_field} or self.input_field in without:
             raise ConfigError(
@@ -48,6 +56,8 @@ class Instruction(PromptedTask):
 
     @property
     def _short_template(self) -> PromptTemplate:
+        if self.prompt_without_input is None:
+            return self.template
         alone = parse_template("task.prompt_without_input", self.prompt_without_input, None)
         last = alone.fields[-1] if alone.fields and self.shrinkable is not None else None
         return replace(alone, shrinkable=last)
@@ -77,10 +87,28 @@ class Instruction(PromptedTask):
         A response may be empty, as a few official ones are: the model is to end at once.
         """
         values = self.texts(row)
-        chosen = self.template if values[self.input_field] else self._short_template
-        answer = text_of(row, self.answer_field, self.aliases, may_be_empty=True)
+        has_input = self.input_field is None or values[self.input_field]
+        chosen = self.template if has_input else self._short_template
+        answer = self._response(row)
         parts, identity = chosen.parts(values), identity_of(values)
         return Example(parts, answer, (answer,), identity, open_ended=True)
+
+    def _response(self, row: Row) -> str:
+        """Return the response's text.
+
+        Raises:
+            DataError: If the field holds neither a text nor a conversation that the assistant ends.
+        """
+        messages = value_of(row, self.answer_field, self.aliases)
+        if isinstance(messages, str):
+            return text_of(row, self.answer_field, self.aliases, may_be_empty=True)
+        last = messages[-1] if isinstance(messages, list | tuple) and messages else None
+        if not isinstance(last, Mapping) or last.get("role") != "assistant":
+            raise DataError(
+                f"field {self.answer_field!r} must be a text or a list of messages that the assistant "
+                f"ends, got {shown(messages)}."
+            )
+        return text_of(last, "content", {}, may_be_empty=True)
 
     def extract(self, text: str, example: Example) -> str:
         """Return the whole generated text, stripped: responses may have several lines."""

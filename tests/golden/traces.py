@@ -89,7 +89,7 @@ EVALUATIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Name -> what a trace of an evaluation is run with; `task=squad` unless another is named."""
 
-UNSEEN = ("mnli", "mrpc", "cola", "qqp", "stsb", "e2e")
+UNSEEN = ("mnli", "mrpc", "cola", "qqp", "stsb", "e2e", "ultrafeedback")
 """Tasks without micro data; their rows are those of tests/data/tasks."""
 
 

@@ -166,7 +166,7 @@ def test_a_size_of_the_paper_stands_beside_its_number(capsys):
     assert params(["backbone=roberta_base", "method=houlsby_adapter"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "0.4M (RED, Table 1, r = 8: 313,536)" in printed
-    assert "also trains both layer normalisations" in printed
+    assert "with both layer normalisations of each layer trained" in printed
 
 
 def test_a_number_that_is_not_that_of_its_setting_is_told_with_the_size_that_gives_it(

@@ -170,3 +170,14 @@ def test_real_squad_json_holds_the_same_rows_as_the_lines(tmp_path, make_task):
     lines = load_splits(task, source(REAL_DATA)).test
     assert nested.rows == 10_570
     assert nested.fingerprint == lines.fingerprint
+
+
+def test_splits_with_names_of_their_own_are_found_among_others(tmp_path):
+    names = ("train_gen", "train_prefs", "train_sft", "test_prefs", "test_sft")
+    for name in names:
+        (tmp_path / f"{name}-00000-of-00001.parquet").touch()
+    for split, own in (("train", "train_sft"), ("validation", "test_sft")):
+        (found,) = find_split(tmp_path, split, "ultrafeedback", own)
+        assert found.name.startswith(own)
+    with pytest.raises(DataError, match=r"must hold one train file, got train_gen"):
+        find_split(tmp_path, "train", "ultrafeedback")

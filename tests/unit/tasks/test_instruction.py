@@ -65,3 +65,11 @@ def test_a_table_without_a_column_of_inputs_is_read(make_task, tmp_path, name):
     task = make_task("alpaca")
     ((row, _),) = read_rows(tmp_path / name, layout_of(task))
     assert task.example(row).prompt == "Instruction: Say hello.\nResponse:"
+
+
+def test_inputs_are_left_out_of_both_settings_or_of_none(make_task):
+    with pytest.raises(ConfigError, match=r"must be null together with task.input_field, got None"):
+        make_task("alpaca", prompt_without_input=None)
+    with pytest.raises(ConfigError, match=r"must be null together .* and None"):
+        make_task("alpaca", input_field=None)
+    assert make_task("ultrafeedback").fields == ("prompt", "chosen")
