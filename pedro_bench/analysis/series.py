@@ -27,7 +27,15 @@ from pedro_bench.errors import RecordError
 from pedro_bench.files import write_text
 
 PARAMETERS, SPEED = "parameters", "speed"
-"""What a point may cost: trained parameters, or the inverse of the tokens trained on in a second."""
+
+AXES: Mapping[str, str | None] = {
+    PARAMETERS: None,
+    SPEED: "train_tokens_per_second",
+    "seconds": "train_seconds",
+    "memory": "peak_bytes",
+    "size": "adapter_bytes",
+}
+"""What a point may cost -> its name in COSTS; of SPEED more is cheaper, of the others less."""
 
 Series = tuple[tuple[float, float], ...]
 """(optimiser step, loss), in order of steps."""
@@ -37,8 +45,8 @@ Series = tuple[tuple[float, float], ...]
 class Point:
     """One cell with a finished run: median score, and `low` and `high`, the first and the third quartile.
 
-    `parameters` are matrix entries that the papers count, `speed` is the median over seeds of the tokens
-    trained on in a second; None where no record has them.
+    `parameters` are matrix entries that the papers count, `costs` those of AXES; None where no record has
+    them.
     """
 
     line: Line
@@ -46,11 +54,12 @@ class Point:
     low: float
     high: float
     parameters: float | None
-    speed: float | None
+    costs: Mapping[str, float | None]
 
     def at(self, kind: str) -> float | None:
-        """Return where it is on the axis of PARAMETERS or SPEED."""
-        return self.parameters if kind == PARAMETERS else self.speed
+        """Return where it is on one of AXES."""
+        name = AXES[kind]
+        return self.parameters if name is None else self.costs.get(name)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def _point(line: Line, cell: Cell) -> Point | None:
         low=cell.spread.lower_quartile,
         high=cell.spread.upper_quartile,
         parameters=most_parameters(cell.shown, "matrices"),
-        speed=costs_of(cell.shown)["train_tokens_per_second"],
+        costs=costs_of(cell.shown),
     )
 
 
@@ -113,7 +122,7 @@ def front(found: Sequence[Point], kind: str, sign: int) -> list[Point]:
     Points without a cost of this kind are left out; of SPEED more is cheaper. `sign` is -1 where the least
     score is the best.
     """
-    cheap = 1 if kind == PARAMETERS else -1
+    cheap = -1 if kind == SPEED else 1
     priced = [(cheap * value, point) for point in found if (value := point.at(kind)) is not None]
     best: list[Point] = []
     for _, point in sorted(priced, key=lambda pair: (pair[0], -sign * pair[1].median)):

@@ -24,7 +24,6 @@ from pedro_bench.analysis.cells import Column
 from pedro_bench.analysis.papers import MICRO, plain
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.series import (
-    PARAMETERS,
     Activations,
     Curve,
     Point,
@@ -36,10 +35,19 @@ from pedro_bench.analysis.series import (
     shown_layers,
 )
 from pedro_bench.analysis.table import Line, Section, Table
-from pedro_bench.reporting.grids import amount, label_of
+from pedro_bench.reporting.grids import amount, label_of, size_text
 from pedro_bench.reporting.notes import MICRO_MARK
 
 FORMATS = ("pdf", "png")
+
+AXIS_TITLES: Mapping[str, str] = {
+    "parameters": "trained parameters",
+    "speed": "training tokens/s",
+    "seconds": "training seconds",
+    "memory": "peak memory",
+    "size": "adapter size",
+}
+"""Axis of a chart of scores by cost -> its title."""
 
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b8860b")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
@@ -325,8 +333,9 @@ def draw_curves(panel: Axes, found: Sequence[Curve], methods: Sequence[str]) -> 
 def draw_points(
     panel: Axes, kind: str, column: Column, found: Sequence[Point], methods: Sequence[str]
 ) -> Drawn:
-    """Draw medians with quartiles against PARAMETERS or SPEED, and the unbeaten ones joined."""
+    """Draw medians with quartiles against one of AXES, and the unbeaten ones joined."""
     drawn: Drawn = []
+    text = size_text if kind in ("memory", "size") else _amount
     best = front(found, kind, column.sign)
     (joined,) = panel.plot(
         [one.at(kind) or 0.0 for one in best], [one.median for one in best], "--", color="0.6"
@@ -336,11 +345,10 @@ def draw_points(
         style = {**line_style(methods.index(point.line.method)), "linestyle": "none"}
         where = point.at(kind) or 0.0
         bars = panel.errorbar([where], [point.median], yerr=_quartiles([point]), **style)
-        title = f"{label_of(point.line).plain}: {point.median:.2f} at {_amount(where)}"
+        title = f"{label_of(point.line).plain}: {point.median:.2f} at {text(where)}"
         drawn += [(artist, (point.line.method, title)) for artist in (bars[0], *bars[2])]
-    unit = "trained parameters" if kind == PARAMETERS else "training tokens/s"
-    panel.set(xlabel=unit, ylabel=literal(column.scale))
-    logarithmic(panel, "x", _amount)
+    panel.set(xlabel=AXIS_TITLES[kind], ylabel=literal(column.scale))
+    logarithmic(panel, "x", text)
     return drawn
 
 

@@ -58,14 +58,18 @@ def test_points_have_the_median_speed(tmp_path):
 
 def test_the_front_holds_the_unbeaten():
     made = [
-        Point(Line(name, name, "", 0, count, None), score, score, score, count, speed)
-        for name, score, count, speed in (
-            ("a", 70, 10, 5.0), ("b", 60, 20, 9.0), ("c", 80, 30, 1.0), ("d", 90, None, None),
+        Point(Line(name, name, "", 0, count, None), score, score, score, count, costs)
+        for name, score, count, costs in (
+            ("a", 70, 10, {"train_tokens_per_second": 5.0, "train_seconds": 3.0}),
+            ("b", 60, 20, {"train_tokens_per_second": 9.0, "train_seconds": 2.0}),
+            ("c", 80, 30, {"train_tokens_per_second": 1.0}),
+            ("d", 90, None, {}),
         )
     ]  # fmt: skip
     assert [one.line.method for one in front(made, "parameters", 1)] == ["a", "c"]
     assert [one.line.method for one in front(made, "parameters", -1)] == ["a", "b"]
     assert [one.line.method for one in front(made, "speed", 1)] == ["b", "a", "c"]
+    assert [one.line.method for one in front(made, "seconds", 1)] == ["b", "a"]
 
 
 INITIAL = Coefficients(GELU_NUMERATOR, GELU_DENOMINATOR)
