@@ -3,7 +3,7 @@
 One table for each suite, backbone and data source, a table of a paper with all its backbones;
 `report.html`, which opens in any browser without a network, shows all that were asked for.
 
-    table=table1 suite=main         only these; a list asks for several
+    table=table1 suite=main         only these; a list asks for several; without it all but trials (tune_...)
     costs=true                      with what runs cost: train time, speed, memory, adapter size
     results_dir=results             where the records are
     tables_dir=results/tables       where the tables go
@@ -28,6 +28,7 @@ from pedro_bench.cli.hydra.rerun import command_of
 from pedro_bench.cli.options import options
 from pedro_bench.errors import ConfigError
 from pedro_bench.files import write_text
+from pedro_bench.grid.tuning import TRIALS
 from pedro_bench.records import check_name
 from pedro_bench.reporting.notes import missing
 from pedro_bench.reporting.page import page
@@ -76,7 +77,7 @@ def _show(made: Sequence[Table], written: Sequence[Path], *, costs: bool) -> Non
 
 
 def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the records of the suites that `table` and `suite` name, of all where they name none.
+    """Return the records of the suites that `table` and `suite` name, of all but trials where they name none.
 
     Raises:
         ConfigError: If there is none.
@@ -85,13 +86,15 @@ def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
     named = (*_names("table", own["table"]), *_names("suite", own["suite"]))
     chosen = list(dict.fromkeys(named))
     results_dir = Path(str(own["results_dir"]))
-    if not find(results_dir, chosen):
+    found = {path.relative_to(results_dir / "runs").parts[0] for path in find(results_dir, chosen)}
+    found = found if chosen else {name for name in found if not name.startswith(TRIALS)}
+    if not found:
         wanted = f" of suite {', '.join(chosen)}" if chosen else ""
         raise ConfigError(
             f"results_dir must hold records{wanted}, got none in {str(results_dir / 'runs')!r}: "
             f"make one with python -m pedro_bench {_making(chosen)}."
         )
-    return results(results_dir, chosen)
+    return results(results_dir, chosen or sorted(found))
 
 
 def _names(key: str, given: Any) -> list[str]:

@@ -35,7 +35,7 @@ from pedro_bench.cli.hydra.rates import write_rates
 from pedro_bench.cli.hydra.sweep import Combination, combinations_of
 from pedro_bench.cli.run import worked_off
 from pedro_bench.errors import ConfigError
-from pedro_bench.grid.tuning import Losses, Trial, points, search
+from pedro_bench.grid.tuning import TRIALS, Losses, Trial, points, search
 from pedro_bench.protocols.settings import Settings, build_settings
 from pedro_bench.records import check_name
 
@@ -62,7 +62,7 @@ def tune(arguments: Sequence[str]) -> int:
         *(one for one in overrides if not one.startswith("trainer.rates=")),
         "trainer.rates=null",
     ]
-    combinations = combinations_of([*overrides, f"suite=tune_{given['rates']}"])
+    combinations = combinations_of([*overrides, f"suite={TRIALS}{given['rates']}"])
     settings = combinations[0].settings
     check_output(settings.output)
     search_of = _Search(combinations, overrides)

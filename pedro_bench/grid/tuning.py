@@ -17,6 +17,8 @@ from typing import Any
 from pedro_bench.errors import ConfigError
 
 RATE = "method.lr"
+TRIALS = "tune_"
+"""What the suites of trials begin with; tables and figures have them only where they are asked for."""
 NUM_FINALISTS = 2
 
 Losses = Mapping[tuple[str, int], float]

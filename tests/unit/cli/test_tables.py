@@ -27,6 +27,15 @@ def test_one_suite(tmp_path, capsys):
     assert list(json.loads(capsys.readouterr().out)["missing"]) == ["other--micro--micro"]
 
 
+def test_trials_of_a_search_have_a_table_only_where_it_is_asked_for(tmp_path, capsys):
+    five(tmp_path)
+    run(tmp_path, suite="tune_mine")
+    assert tables([f"results_dir={tmp_path}", "output=json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["missing"]) == ["main--micro--micro"]
+    assert tables([f"results_dir={tmp_path}", "suite=tune_mine", "output=json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["missing"]) == ["tune_mine--micro--micro"]
+
+
 def test_no_records_is_bad_input_and_nothing_is_written(tmp_path, capsys):
     assert guarded(tables, [f"results_dir={tmp_path / 'none'}"]) == 2
     assert "results_dir must hold records, got none in" in capsys.readouterr().err
