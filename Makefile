@@ -11,14 +11,14 @@ ARGS ?=
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(SYSTEM_PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,gguf,instruct,notebooks,quantization]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,gguf,instruct,notebooks,quantization,site]'
 	touch $(STAMP)
 
 $(LAUNCHERS): $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[launchers]'
 	touch $(LAUNCHERS)
 
-.PHONY: help install run golden drift test test-slow test-faults repeat-faults check lint format type layers micro-table docs tables figures notebooks clean
+.PHONY: help install run golden drift test test-slow test-faults repeat-faults check lint format type layers micro-table docs site tables figures notebooks clean
 
 help: ## list the verbs
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ micro-table: $(STAMP) ## what the embedded backbone can do, into docs/micro.md; 
 
 docs: $(STAMP) ## documents agree with the disk
 	$(BIN)/python -m pytest tests/repo -q
+
+site: $(STAMP) ## the documents as a site, build/site/index.html; notebooks are executed; without a network
+	$(BIN)/python -m mkdocs build --strict $(ARGS)
 
 tables: $(STAMP) ## results/runs -> results/tables, from records alone
 	$(BIN)/python -m pedro_bench.cli.tables $(ARGS)

@@ -70,19 +70,20 @@ def results(folder: str | Path = "results", suites: Sequence[str] = ()) -> pd.Da
     """Return the records under `folder`, one row a run, with the evaluations of finished runs.
 
     Columns, missing where a record lacks the value:
-        suite, method, settings, task, backbone, data, seed: Names; `settings` are those in which a run
-            differs from others of its method, such as `alpha=2, r=1`.
-        status: `finished`, `failed` or `running`; `error` is one sentence where it failed.
-        main_metric, score: The metric that tables show, and its value on the test split.
-        acc, f1, …: Every metric of the test split; one with the name of another column is `test_<name>`.
-        matrices, trainable: Entries that the papers count as parameters; all that the optimiser updates.
-        train_seconds, test_seconds, train_tokens_per_second, peak_bytes, adapter_bytes: What it cost.
-        method_operations: Floating-point operations that the method adds to a pass over a prompt.
-        forgotten: Rise of the loss on plain text, in nats a token.
-        device, device_name, key, path, commit, dirty, started: Where it comes from.
-        shown: Whether tables show it: it finished, and no newer run replaces it. Medians over
-            `frame[frame.shown]` are those of the tables.
-        run: All that the record holds, which `tables` reads; other columns are for people.
+
+    - `suite`, `method`, `settings`, `task`, `backbone`, `data`, `seed`: names; `settings` are those in which
+      a run differs from others of its method, such as `alpha=2, r=1`.
+    - `status`: `finished`, `failed` or `running`; `error` is one sentence where it failed.
+    - `main_metric`, `score`: the metric that tables show, and its value on the test split.
+    - `acc`, `f1`, …: every metric of the test split; one with the name of another column is `test_<name>`.
+    - `matrices`, `trainable`: entries that the papers count as parameters; all that the optimiser updates.
+    - `train_seconds`, `test_seconds`, `train_tokens_per_second`, `peak_bytes`, `adapter_bytes`: what it cost.
+    - `method_operations`: floating-point operations that the method adds to a pass over a prompt.
+    - `forgotten`: rise of the loss on plain text, in nats a token.
+    - `device`, `device_name`, `key`, `path`, `commit`, `dirty`, `started`: where it comes from.
+    - `shown`: whether tables show it: it finished, and no newer run replaces it. Medians over
+      `frame[frame.shown]` are those of the tables.
+    - `run`: all that the record holds, which `tables` reads; other columns are for people.
 
     Args:
         folder: The results_dir of the runs.

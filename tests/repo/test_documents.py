@@ -27,33 +27,52 @@ from pedro_bench.cli.hydra.sweep import combinations_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+}
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 OTHER_COMMANDS = (efficiency, figures, inspect, instruct, pack, params, plan, score, tables, tune)
 OWN_KEYS = {module.__name__.rpartition(".")[2]: dict(module.DEFAULTS) for module in OTHER_COMMANDS}
 
 
-def commands():
+def commands(text):
     """Yield the words after `python -m pedro_bench`, and of `make run ARGS=…`, in code blocks."""
-    for block in re.findall(r"```(?:sh|bash)\n(.*?)```", README, flags=re.DOTALL):
-        for line in block.splitlines():
+    for block in re.findall(r"```(?:sh|bash)\n(.*?)```", text, flags=re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
+            while words and re.match(r"[A-Z_]+=", words[0]):
+                words = words[1:]
             if words[:2] == ["python", "-m"] and words[2].startswith("pedro_bench"):
                 yield words[2], words[3:]
             if words[:2] == ["make", "run"]:
                 yield "pedro_bench", shlex.split(words[2].removeprefix("ARGS="))
 
 
-COMMANDS = list(commands())
+COMMANDS = [
+    pytest.param(module, arguments, id=f"{name}:{module} {' '.join(arguments)}")
+    for name, text in DOCUMENTS.items()
+    for module, arguments in commands(text)
+    if "--config-dir" not in arguments  # tests/integration/test_outside_method.py runs these
+]
 
 
 def test_the_readme_has_the_two_commands_of_a_fresh_machine():
-    assert ("pedro_bench", ["method=pedro", "task=boolq"]) in COMMANDS
-    assert "\nmake test" in README
+    assert ("pedro_bench", ["method=pedro", "task=boolq"]) in list(commands(README))
+    assert "\nmake install" in README
+
+
+def test_the_readme_fits_a_screen():
+    assert len(README.splitlines()) <= 80
+
+
+def test_most_commands_are_checked_here():
+    assert len(COMMANDS) > 30
 
 
 @pytest.mark.parametrize(("module", "arguments"), COMMANDS)
-def test_the_readmes_commands_compose(module, arguments):
+def test_the_documents_commands_compose(module, arguments):
     name = module.removeprefix("pedro_bench").removeprefix(".cli.")
     if name:
         assert (REPOSITORY / "pedro_bench" / "cli" / f"{name}.py").is_file()
@@ -97,30 +116,35 @@ def test_the_task_of_ones_own_in_the_documents_works(tmp_path, monkeypatch, caps
     assert [found["splits"][name]["rows"] for name in ("train", "dev", "test")] == [20, 5, 5]
 
 
-def test_the_readmes_verbs_are_in_the_makefile():
-    used = set(re.findall(r"^make ([a-z-]+)", README, flags=re.MULTILINE))
+def test_the_documents_verbs_are_in_the_makefile():
+    used = {
+        verb
+        for text in DOCUMENTS.values()
+        for verb in re.findall(r"(?:^ *|`)make ([a-z-]+)", text, flags=re.MULTILINE)
+    }
     known = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE))
     assert used <= known
-    assert {"install", "run", "test", "check", "tables", "help"} <= known
+    assert {"install", "run", "test", "check", "tables", "site", "help"} <= known
 
 
-def test_the_tree_in_the_readme_is_the_tree_on_the_disk():
+def test_the_tree_in_the_documents_is_the_tree_on_the_disk():
     package = REPOSITORY / "pedro_bench"
     on_disk = {
         f"{path.name}/" if path.is_dir() else path.name
         for path in package.iterdir()
         if path.name not in ("__init__.py", "py.typed", "__pycache__")
     }
-    tree = README.split("pedro_bench/\n", 1)[1].split("```", 1)[0]
+    tree = DOCUMENTS["layout.md"].split("pedro_bench/\n", 1)[1].split("```", 1)[0]
     listed = {line.split()[0] for line in tree.splitlines() if line.startswith("  ")}
     assert listed == on_disk
 
 
 def test_files_named_in_the_documents_exist():
-    for document in ("README.md", "CONTRIBUTING.md"):
-        text = (REPOSITORY / document).read_text(encoding="utf-8")
+    contributing = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for name, text in (DOCUMENTS | {"CONTRIBUTING.md": contributing}).items():
+        folder = REPOSITORY if name.removesuffix(".md").isupper() else REPOSITORY / "docs"
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (REPOSITORY / target).exists(), f"{document} names {target}"
+            assert (folder / target).exists(), f"{name} names {target}"
 
 
 def test_the_changelog_begins_with_the_packages_version():

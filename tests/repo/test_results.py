@@ -83,3 +83,24 @@ def test_the_page_of_results_quotes_the_tables_as_they_are():
     assert quoted
     for name, block in quoted:
         assert block in (RESULTS / "tables" / name).read_text(encoding="utf-8")
+
+
+def test_the_readmes_table_holds_the_numbers_of_its_records():
+    """Method, trained parameters, median and interval, of the CSV and the task that a comment names."""
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(
+        r"<!-- checked against results/tables by \S+: (\S+) task=(\S+) -->\n\n(.*?)\n\n",
+        readme,
+        re.DOTALL,
+    )
+    name, task, block = found
+    frame = pd.read_csv(RESULTS / "tables" / name)
+    frame = frame[frame.task == task].set_index("label")
+    rows = [line.strip("| ").split(" | ") for line in block.splitlines()[2:]]
+    assert len(rows) >= 3
+    for label, trained, median, interval in rows:
+        row = frame.loc[label]
+        assert median == f"{row['median']:.2f}"
+        assert interval == f"{row.interval_low:.2f} – {row.interval_high:.2f}"
+        scale = {"K": 1e3, "M": 1e6}[trained[-1]]
+        assert trained == f"{row.trainable / scale:.1f}{trained[-1]}"
