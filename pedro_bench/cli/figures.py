@@ -1,7 +1,7 @@
 """`python -m pedro_bench.cli.figures`: results/runs -> results/figures: .pdf, .png and their data.
 
-For each suite, backbone and data source: training curves; scores by parameters where a method was run at
-several sizes (Figure 3); the learned activations of one run (Figure 2). Activations are copied out of a
+For each suite, backbone and data source: training curves; differences from the best method with intervals
+(forest); scores by parameters where a method was run at several sizes (Figure 3); the learned activations of one run (Figure 2). Activations are copied out of a
 run's adapter into a file beside its record when they are first drawn, and are drawn from there.
 
     table=figure3 suite=main        only these; a list asks for several
@@ -39,6 +39,7 @@ from pedro_bench.cli.tables import RECORDED, recorded
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.files import write_bytes
 from pedro_bench.reporting.figures import activation_figure, budget_figure, curve_figure, rendered
+from pedro_bench.reporting.forest import compared, forest_data, forest_figure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +90,9 @@ def _of_table(table: Table) -> Iterator[tuple[str, Files]]:
         if shown:
             drawn = rendered(partial(curve_figure, table, section, shown))
             yield f"{of}--curves", {**drawn, "csv": _csv(curve_data(shown))}
+        if compared(table, section):
+            drawn = rendered(partial(forest_figure, table, section))
+            yield f"{of}--forest", {**drawn, "csv": _csv(forest_data(table, section))}
         if has_several_sizes(section):
             drawn = rendered(partial(budget_figure, table, section))
             yield f"{of}--budgets", {**drawn, "csv": _csv(point_data(table, section))}

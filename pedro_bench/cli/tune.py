@@ -218,20 +218,21 @@ def _told(trials: Sequence[Trial], best: Trial | None, tasks: Sequence[str]) -> 
 
 
 def _show(outcome: Sequence[Mapping[str, Any]], path: Path | None) -> None:
-    table = Table(
-        "method", "tasks", "settings", "seeds", "dev loss (geometric mean of medians)", "chosen"
-    )
+    table = Table("method", "tasks", "settings", "seeds", "dev loss", "chosen")
+    table.columns[2].no_wrap, table.columns[2].overflow = True, "fold"
     for one in outcome:
         for trial in one["trials"]:
             seeds = {seed for losses in trial["dev_losses"].values() for seed in losses}
             merit = "failed" if trial["merit"] is None else f"{trial['merit']:.4f}"
+            values = {key.removeprefix("method."): one for key, one in trial["values"].items()}
             settings = " ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-                                for key, value in trial["values"].items())  # fmt: skip
+                                for key, value in values.items())  # fmt: skip
             mark = "yes" if trial["values"] == one["chosen"] else ""
             table.add_row(
                 one["method"], " ".join(one["tasks"]), settings, str(len(seeds)), merit, mark
             )
     Console().print(table)
+    print("dev loss: the geometric mean over tasks of the median over seeds, nats an answer token")
     print(
         f"rates in {path}" if path else "no method has a rate whose runs ended: nothing was written"
     )
