@@ -1,8 +1,9 @@
 """`python -m pedro_bench.cli.figures`: results/runs -> results/figures: .pdf, .png and their data.
 
 For each suite, backbone and data source: training curves; differences from the best method with intervals
-(forest); scores by parameters where a method was run at several sizes (Figure 3); the learned activations of one run (Figure 2). Activations are copied out of a
-run's adapter into a file beside its record when they are first drawn, and are drawn from there.
+(forest); scores by parameters where a method was run at several sizes (Figure 3); the learned activations of
+one run (Figure 2). Activations are copied out of a run's adapter into a file beside its record when they are
+first drawn, and are drawn from there.
 
     table=figure3 suite=main        only these; a list asks for several
     run=RECORD.json                 the run whose activations are drawn
