@@ -8,14 +8,14 @@ Legend: B rows, N rows of one adapter, T tokens.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from pedro_bench.errors import ContextError
 from pedro_bench.integrations.peft import gates, prompts
@@ -38,11 +38,30 @@ class Generation:
 _GENERATION: ContextVar[Generation | None] = ContextVar("pedro_bench_peft_generation", default=None)
 
 
+class Generate:
+    """Stands in for a model's `generate`: the same call, known as one by the forwards within it."""
+
+    def __init__(self, forwards: "Forwards", generate: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, generate)
+        self._forwards = forwards
+        self.__wrapped__ = generate
+
+    def __call__(self, *args: Any, prompt_mask: Tensor | None = None, **kwargs: Any) -> Any:
+        """Generate; `prompt_mask` (B, T) says what of the input is the prompt."""
+        self._forwards.check_decoding(kwargs)
+        token = _GENERATION.set(Generation(self._forwards, prompt_mask))
+        try:
+            return self.__wrapped__(*args, **kwargs)
+        finally:
+            _GENERATION.reset(token)
+
+
 class Forwards:
-    """The hooks around one model's forward and `generate`.
+    """The hooks around one model's forward and `generate`; a deep copy of the model has its own.
 
     Args:
         model: The Hugging Face model.
+        stack: Its stack of layers, which some callers call directly.
         acting: Called with B; returns what acts in a forward of so many rows.
         reads_prompt: Whether it matters where the prompt ends.
         lengthens: Whether virtual tokens join the rows.
@@ -51,65 +70,55 @@ class Forwards:
     def __init__(
         self,
         model: Any,
+        stack: nn.Module,
         acting: Callable[[int], Acting],
         *,
         reads_prompt: bool,
         lengthens: bool,
     ) -> None:
         self._model = model
+        self._stack = stack
         self._acting = acting
         self._reads_prompt = reads_prompt
         self._lengthens = lengthens
         self._kept: WeakKeyDictionary[Any, tuple[Share, ...]] = WeakKeyDictionary()
-        self._undo: list[Callable[[], None]] = []
+        self._handles: list[RemovableHandle] = []
 
     def install(self) -> None:
         """Put the hooks in."""
-        model = self._model
-        before = model.register_forward_pre_hook(self._enter, with_kwargs=True)
-        after = model.register_forward_hook(self._leave, always_call=True)
-        was_own = vars(model).get("generate")
-        model.generate = self._wrapped(model.generate)
-
-        def restore() -> None:
-            if was_own is None:
-                del model.generate
-            else:
-                model.generate = was_own
-
-        self._undo = [before.remove, after.remove, restore]
+        for module in (self._model, self._stack):
+            self._handles += [
+                module.register_forward_pre_hook(self._enter, with_kwargs=True),
+                module.register_forward_hook(self._leave, always_call=True),
+            ]
+        self._model.generate = Generate(self, self._model.generate)
 
     def remove(self) -> None:
         """Take the hooks out."""
-        while self._undo:
-            self._undo.pop()()
+        while self._handles:
+            self._handles.pop().remove()
+        generate = self._model.generate.__wrapped__
+        del self._model.generate
+        if self._model.generate != generate:  # somebody else's
+            self._model.generate = generate
 
-    def _wrapped(self, generate: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(generate)
-        def wrapper(*args: Any, prompt_mask: Tensor | None = None, **kwargs: Any) -> Any:
-            if self._reads_prompt and self._is_acting():
-                prompts.refuse_decoding(self._model, kwargs)
-            with self._generating(prompt_mask):
-                return generate(*args, **kwargs)
+    def check_decoding(self, kwargs: Mapping[str, Any]) -> None:
+        """Refuse ways of `generate` that would make vectors from the wrong tokens.
 
-        return wrapper
-
-    @contextmanager
-    def _generating(self, prompt_mask: Tensor | None) -> Iterator[None]:
-        token = _GENERATION.set(Generation(self, prompt_mask))
-        try:
-            yield
-        finally:
-            _GENERATION.reset(token)
-
-    def _is_acting(self) -> bool:
-        return bool(self._acting(0))
+        Raises:
+            ContextError: If one is asked for.
+        """
+        if self._reads_prompt and self._acting(0):
+            prompts.refuse_decoding(self._model, kwargs)
 
     def _enter(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Begin a forward: decide what acts, on which prompts."""
-        running = gates.enter()
+        around = gates.running_now()
+        if around is not None and around.owner is self:
+            return None  # the stack, called by its model
+        running = gates.enter(self, module)
         given = {**prompts.by_name(module, args), **kwargs}
         passed = {name: value for name, value in kwargs.items() if name != "prompt_mask"}
         tokens = given.get("input_ids")
@@ -118,7 +127,7 @@ class Forwards:
         if acting:
             running.shares = self._shares(acting, tokens, given)
             checkpoint_within(self._model)
-            if self._lengthens and "position_ids" not in given:
+            if self._lengthens and given.get("position_ids") is None:
                 passed |= prompts.positions(given.get("attention_mask"), tokens)
         return args, passed
 
@@ -159,9 +168,12 @@ class Forwards:
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """End a forward, and remember a cache that the model made itself."""
-        running = gates.leave()
+        running = gates.running_now()
+        if running is None or running.owner is not self or running.module is not module:
+            return
+        gates.leave(running)
         cache = getattr(output, "past_key_values", None)
-        if running is None or not self._reads_prompt or cache is None or cache in self._kept:
+        if not self._reads_prompt or cache is None or cache in self._kept:
             return
         if running.shares and running.shares[0].context.stage == "prompt":
             self._kept[cache] = running.shares
@@ -177,9 +189,15 @@ def _new_shares(acting: Acting, mask_BT: Tensor) -> tuple[Share, ...]:
 
 
 class _Within:
-    """A layer's checkpointing function that recomputes within the forward it was called in."""
+    """A layer's checkpointing function that recomputes within the forward it was called in.
+
+    Reentrant checkpointing gives wrong gradients where a layer uses what was made outside of it, such as
+    vectors; it is replaced by the other kind, whose numbers are the same.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        if isinstance(function, functools.partial) and function.keywords.get("use_reentrant"):
+            function = functools.partial(function, use_reentrant=False)
         self._function = function
 
     def __call__(self, part: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -40,9 +40,17 @@ class Share:
 
 
 class Running:
-    """A forward that runs: its shares, and the way back to the one around it."""
+    """A forward that runs.
 
-    def __init__(self) -> None:
+    Attributes:
+        owner: Whose hooks began it.
+        module: The module whose call it is.
+        shares: What acts in it.
+    """
+
+    def __init__(self, owner: Any, module: nn.Module) -> None:
+        self.owner = owner
+        self.module = module
         self.shares: tuple[Share, ...] = ()
         self.token: Token[Running | None] | None = None
 
@@ -50,19 +58,17 @@ class Running:
 _RUNNING: ContextVar[Running | None] = ContextVar("pedro_bench_peft_running", default=None)
 
 
-def enter() -> Running:
+def enter(owner: Any, module: nn.Module) -> Running:
     """Begin a forward in which, until its `shares` are set, no adapter acts."""
-    running = Running()
+    running = Running(owner, module)
     running.token = _RUNNING.set(running)
     return running
 
 
-def leave() -> Running | None:
-    """End the forward that runs, and return it."""
-    running = _RUNNING.get()
-    if running is not None and running.token is not None:
-        _RUNNING.reset(running.token)
-    return running
+def leave(running: Running) -> None:
+    """End a forward: the one around it, if any, is the one that runs again."""
+    assert running.token is not None
+    _RUNNING.reset(running.token)
 
 
 @contextmanager

@@ -101,15 +101,10 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
         self.adapters[name] = gate.adapter
 
     def wire(self) -> None:
-        """Put all hooks in: those of the model, and those of adapters that are there."""
+        """Put the model's hooks in."""
         model = self._backbone.model
-        self._forwards = Forwards(model, self._acting, **self._asks)
+        self._forwards = Forwards(model, self._backbone.decoder, self._acting, **self._asks)
         self._forwards.install()
-        with torch.random.fork_rng(devices=[]):  # blocks made again are thrown away
-            for name, method in self.methods.items():
-                gate = GatedInjection(self._backbone, method.name, self.adapters[name])
-                method.attach(gate)
-                self._gates[name] = gate
 
     def unwire(self) -> None:
         """Take all hooks out; tensors stay."""
@@ -147,7 +142,7 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
             return []
         if names is None or len(set(names)) == 1:
             active: Sequence[str] = self._active_names() if names is None else names[:1]
-            gates = [self._gates[name] for name in active if name in self._gates]
+            gates = [gate for gate in map(self._gate, active) if gate is not None]
             self._check_alone(active, len(gates) > 1)
             return [(gate, None) for gate in gates]
         self._check_alone(names, True)
@@ -205,15 +200,24 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
         """Move an adapter to the model's device; it stays float32."""
         self.adapters[adapter_name].to(self._backbone.device if device is None else device)
 
+    def _gate(self, name: str) -> GatedInjection | None:
+        """Return an adapter's gate; None: there is no such adapter.
+
+        A deep copy has none at first. It gets them when its first forward begins, when all is copied.
+        """
+        if name in self.methods and name not in self._gates:
+            gate = GatedInjection(self._backbone, self.methods[name].name, self.adapters[name])
+            with torch.random.fork_rng(devices=[]):  # blocks made again are thrown away
+                self.methods[name].attach(gate)
+            self._gates[name] = gate
+        return self._gates.get(name)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "MethodLayer":
-        if self._forwards is not None:
-            raise ContextError(
-                "a model with an adapter must be copied as a whole, got a copy of a part: deep-copy the "
-                "PeftModel."
-            )
+        """Copy all but the gates; those hooks that are copied with the model act for nobody."""
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        state = {**self.__dict__, "_gates": {}}
+        twin.__dict__.update(copy.deepcopy(state, memo))
         return twin
 
 

@@ -1,6 +1,5 @@
 """The tuner that peft puts around a model for every type here; what it holds is in `layer.py`."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -101,18 +100,6 @@ class MethodTuner(BaseTuner):  # type: ignore[misc]  # peft's class is Any to th
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
         """Return a tensor's name in files."""
         return key.replace(f".{cls.prefix}adapter.{adapter_name}.", f".{cls.prefix}adapter.", 1)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "MethodTuner":
-        """Copy the model with its adapters: hooks are taken out, and put into both."""
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        self.layer.unwire()
-        try:
-            twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        finally:
-            self.layer.wire()
-        twin.layer.wire()
-        return twin
 
 
 def architecture_parameters(model: Any, adapter_name: str = "default") -> list[Parameter]:
