@@ -3,13 +3,14 @@
     suite=mmlu       5 examples before each question; which letter is likeliest
     suite=bbh        3 examples with their reasoning; the answer stated in generated text
     suite=mt_bench   two-turn conversations, graded from 1 to 10 by `judge.model`
+    suite=alpaca_eval   how often `judge.model` prefers the answer to a reference's
 
     run=RECORD.json                 the run, or its folder of working files
     data=files data.root=DIR        rows in DIR/<suite>/; data=hub data.revision=… takes the Hub's
     tasks=[…] limit=10              some of a suite's tasks, the first rows of each
     max_new_tokens=… max_length=…   of generated text, of prompt and answer
     evaluation.num_beams=… evaluation.batch_size=…
-    judge.model=NAME                MT-Bench's judge; what may be set of it, with the defaults:
+    judge.model=NAME                the judge of both; what may be set of it, with the defaults:
         judge.temperature=0.0 judge.max_tokens=2048 judge.max_requests=500 judge.concurrency=4
         judge.attempts=6 judge.timeout_seconds=120 judge.backoff_seconds=1
     results_dir=results output_dir=outputs output=text|json rerun=false device=auto

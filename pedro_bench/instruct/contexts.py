@@ -169,7 +169,7 @@ def template_of(task: Mapping[str, Any]) -> Render:
     asked = [name for name in fields if name != built.input_field]
     if len(asked) != 1:
         raise ConfigError(
-            "run must be trained on instructions for suite=mt_bench, such as task=alpaca, got "
+            "run must be trained on instructions where answers are judged, such as on task=alpaca, got "
             f"task={task.get('name')}."
         )
 

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from pedro_bench.instruct.alpaca_eval import AlpacaEvalJob
 from pedro_bench.instruct.benchmarks import BenchmarkJob
 from pedro_bench.instruct.job import Job, Report, find_run
 from pedro_bench.instruct.mt_bench import MtBenchJob
@@ -30,7 +31,8 @@ def evaluate(request: Request, report: Report) -> tuple[EvaluationRecord, Path]:
             data or the judge fails.
     """
     run = find_run(request)
-    kind = MtBenchJob if request.suite == "mt_bench" else BenchmarkJob
+    judged = {"mt_bench": MtBenchJob, "alpaca_eval": AlpacaEvalJob}
+    kind = judged.get(request.suite, BenchmarkJob)
     job: Job = kind(request, run)
     path = record_path(request.results_dir, request.suite, run.record.stem, job.key)
     finished = None if request.rerun else read_finished(path)

@@ -22,7 +22,7 @@ from math import isfinite
 
 from pedro_bench.errors import JudgingError
 from pedro_bench.instruct.judge_client import BusyError, JudgeClient, Reply, text_of_reply
-from pedro_bench.instruct.questions import TURNS, Question
+from pedro_bench.instruct.questions import Question
 from pedro_bench.instruct.record import Journal
 from pedro_bench.instruct.request import Judge
 
@@ -134,17 +134,18 @@ def messages_of(question: Question, answers: Sequence[str], turn: int) -> list[d
     blocks = []
     for at in range(turn):
         place = f" {at + 1}" if turn > 1 else ""
-        blocks.append(_block(f"user{place}", question.turns[at]))
+        blocks.append(block(f"user{place}", question.turns[at]))
         if question.reference[at : at + 1] not in ((), ("",)):
-            blocks.append(_block(f"reference answer{place}", question.reference[at]))
-        blocks.append(_block(f"assistant{place}", answers[at] or "(no answer)"))
+            blocks.append(block(f"reference answer{place}", question.reference[at]))
+        blocks.append(block(f"assistant{place}", answers[at] or "(no answer)"))
     return [
         {"role": "system", "content": role},
         {"role": "user", "content": "\n\n".join([*blocks, _END])},
     ]
 
 
-def _block(speaker: str, text: str) -> str:
+def block(speaker: str, text: str) -> str:
+    """Return a text between lines that say whose it is."""
     return f"=== {speaker} ===\n{text}\n=== end of {speaker} ==="
 
 
@@ -159,6 +160,10 @@ class Judgement:
     turn: int
     grade: float | None = None
     replies: list[Reply] = field(default_factory=list)
+
+    def messages(self, answers: Sequence[str]) -> list[dict[str, str]]:
+        """Return the chat messages that ask for this judgement; `answers` are those to the turns."""
+        return messages_of(self.question, answers, self.turn)
 
     @property
     def settled(self) -> bool:
@@ -183,8 +188,18 @@ def judge_all(
     answers: Mapping[int, Sequence[str]],
     journal: Journal,
     report: Callable[[str], None],
+    kind: type[Judgement] = Judgement,
 ) -> tuple[list[Judgement], int]:
-    """Have both turns of every question judged; `answers` are by a question's number.
+    """Have every turn of every question judged; `answers` are by a question's number.
+
+    Args:
+        client: Asks the judge.
+        judge: How it is asked.
+        questions: The questions.
+        answers: Number of a question -> the answers to its turns.
+        journal: What was sent and what came back before an interruption.
+        report: Called with how far the judging is.
+        kind: What a judgement is: its messages, and how its grade is read.
 
     Returns:
         Every judgement in order, and how many requests were sent in all.
@@ -193,9 +208,9 @@ def judge_all(
         JudgingError: If the judge cannot be asked to the end, or the cap is reached.
     """
     judgements = {
-        (one.question_id, turn): Judgement(one, turn)
+        (one.question_id, turn): kind(one, turn)
         for one in questions
-        for turn in range(1, TURNS + 1)
+        for turn in range(1, len(one.turns) + 1)
     }
     sent = 0
     for entry in journal.entries:
@@ -275,7 +290,7 @@ class _Work:
     def _settle(self, judgement: Judgement) -> None:
         """Ask until there is a grade, or too many judgements without one."""
         number, turn = judgement.question.question_id, judgement.turn
-        messages = messages_of(judgement.question, self._answers[number], turn)
+        messages = judgement.messages(self._answers[number])
         place = {"question_id": number, "turn": turn}
         while not judgement.settled and not self._stop.is_set():
             reply = self._ask(messages, place)

@@ -6,11 +6,12 @@ finished no model is loaded any more.
 
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pedro_bench.data.formats import numbered_lines
 from pedro_bench.errors import JudgingError, RecordError
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 _ANSWERS, _JUDGEMENTS = "answers", "judgements"
 _MOST_NEW_TOKENS = 1024
+_HOW_MANY = {1: "an answer", TURNS: "two answers"}
 
 
 def answer_rows(
@@ -80,15 +82,16 @@ def read_answers(path: Path, questions: Sequence[Question]) -> list[dict[str, An
     """
     try:
         rows = [json.loads(line) for _, line in numbered_lines(path)]
-        whole = [row["question_id"] for row in rows if len(row["answers"]) == TURNS]
+        turns = max(len(one.turns) for one in questions)
+        whole = [row["question_id"] for row in rows if len(row["answers"]) == turns]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(
             f"file {path} must hold answers, got {error!r}: give rerun=true to make them anew."
         ) from None
     if whole != [one.question_id for one in questions]:
         raise RecordError(
-            f"file {path} must hold two answers to each of {len(questions)} questions, got "
-            f"{len(whole)}: give rerun=true to make them anew."
+            f"file {path} must hold {_HOW_MANY[turns]} to each of {len(questions)} "
+            f"questions, got {len(whole)}: give rerun=true to make them anew."
         )
     return rows
 
@@ -177,25 +180,49 @@ def _means(judgements: Sequence[Judgement]) -> dict[str, float]:
     return {name: fmean(own) for name, own in graded.items() if own}
 
 
-class MtBenchJob(Job):
-    """MT-Bench on one run.
+class JudgedJob(Job):
+    """Answers of one run to questions, judged by a model.
 
     Raises:
         PedroBenchError: If the run follows no instructions, or the questions are missing.
     """
 
+    judgement: ClassVar[type[Judgement]] = Judgement
+    """What a judgement of this suite is."""
+
+    @abstractmethod
+    def files(self, root: str) -> Sequence[Path]:
+        """Return the files that hold the questions."""
+
+    @abstractmethod
+    def local(self, root: str) -> Sequence[Question]:
+        """Read the questions from the files."""
+
+    @abstractmethod
+    def hub(self, revision: str) -> Sequence[Question]:
+        """Read the questions from the Hub at a commit."""
+
+    @abstractmethod
+    def outcome(
+        self,
+        judgements: Sequence[Judgement],
+        requests: int,
+        answers: Sequence[Mapping[str, Any]],
+    ) -> Outcome:
+        """Put settled judgements together; `requests` were sent in all."""
+
     def __init__(self, request: Request, run: Run) -> None:
         self.request = request
         self.run = run
         self._render = template_of(run.record.config["task"])
-        self._questions = None if request.root is None else local_questions(request.root)
+        self._questions = None if request.root is None else self.local(request.root)
         answering = {
             "limit": request.limit,
             "num_beams": beams_of(request, run),
             "max_new_tokens": request.max_new_tokens or _MOST_NEW_TOKENS,
             "max_length": request.max_length,
         }
-        files = () if request.root is None else question_files(request.root)
+        files = () if request.root is None else self.files(request.root)
         self.data = {"fingerprint": fingerprint(request, files)}
         parts = {"suite": request.suite, "config": answering, "data": self.data}
         self._answers_key = evaluation_key(run, parts, request.device)
@@ -254,14 +281,39 @@ class MtBenchJob(Job):
         client = JudgeClient(endpoint, self._judge)
         with self.journal(_JUDGEMENTS, self.key) as journal:
             judgements, requests = judge_all(
-                client, self._judge, questions, answers, journal, report
+                client, self._judge, questions, answers, journal, report, self.judgement
             )
-        return outcome_of(judgements, requests, rows)
+        return self.outcome(judgements, requests, rows)
 
     def _all_questions(self) -> Sequence[Question]:
         if self._questions is not None:
             return self._questions
-        return hub_questions(str(self.request.revision))
+        return self.hub(str(self.request.revision))
+
+
+class MtBenchJob(JudgedJob):
+    """MT-Bench on one run."""
+
+    def files(self, root: str) -> Sequence[Path]:
+        """Return the question file and that of the references."""
+        return question_files(root)
+
+    def local(self, root: str) -> Sequence[Question]:
+        """Read questions and references."""
+        return local_questions(root)
+
+    def hub(self, revision: str) -> Sequence[Question]:
+        """Read the Hub's questions."""
+        return hub_questions(revision)
+
+    def outcome(
+        self,
+        judgements: Sequence[Judgement],
+        requests: int,
+        answers: Sequence[Mapping[str, Any]],
+    ) -> Outcome:
+        """Put the grades together."""
+        return outcome_of(judgements, requests, answers)
 
 
 def answer_all(
@@ -276,7 +328,7 @@ def answer_all(
     batch_size: int,
     report: Report,
 ) -> dict[int, list[dict[str, Any]]]:
-    """Answer both turns of every question that the journal does not hold yet.
+    """Answer every turn of every question that the journal does not hold yet.
 
     Returns:
         Question's number -> for each turn its `answer`, whether its prompt was `shortened`, and
@@ -291,8 +343,10 @@ def answer_all(
     done: dict[int, list[dict[str, Any]]] = {one.question_id: [] for one in questions}
     for entry in journal.entries:
         done[entry["question_id"]].append(entry)
-    for turn in range(TURNS):
-        due = [one for one in questions if len(done[one.question_id]) == turn]
+    for turn in range(max(len(one.turns) for one in questions)):
+        due = [
+            one for one in questions if len(done[one.question_id]) == turn and turn < len(one.turns)
+        ]
         for start in range(0, len(due), batch_size):
             chosen = due[start : start + batch_size]
             before = contexts.misread

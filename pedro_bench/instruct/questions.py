@@ -31,13 +31,13 @@ class Question:
     Attributes:
         question_id: Its number in the release.
         category: Such as `writing` or `math`.
-        turns: What the user says, first and then.
-        reference: A right answer to each turn, empty where there is none for it; or nothing.
+        turns: What the user says, first and then (MT-Bench: two turns; AlpacaEval: one).
+        reference: An answer to each turn to compare with, empty where there is none for it; or nothing.
     """
 
     question_id: int
     category: str
-    turns: tuple[str, str]
+    turns: tuple[str, ...]
     reference: tuple[str, ...] = ()
 
     def is_referenced(self, turn: int) -> bool:

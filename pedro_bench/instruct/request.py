@@ -9,8 +9,12 @@ from typing import Any
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError, DataError
 
-SUITES = ("mmlu", "bbh", "mt_bench")
-"""MMLU and BBH go through lm-evaluation-harness, MT-Bench through a judge model."""
+SUITES = ("mmlu", "bbh", "mt_bench", "alpaca_eval")
+"""MMLU and BBH go through lm-evaluation-harness, MT-Bench and AlpacaEval through a judge model."""
+
+JUDGED = ("mt_bench", "alpaca_eval")
+FILES_ONLY = ("alpaca_eval",)
+"""Suites whose Hub data set is a loading script, which `datasets` no longer runs."""
 
 HUB = {
     "mmlu": ("cais/mmlu", "c30699e8356da336a370243923dbaf21066bb9fe"),
@@ -98,6 +102,7 @@ _NOT_WITH = {
     "mmlu": ("evaluation.num_beams", "max_new_tokens", *_JUDGE_DEFAULTS),
     "bbh": tuple(_JUDGE_DEFAULTS),
     "mt_bench": ("tasks",),
+    "alpaca_eval": ("tasks",),
 }
 _NOT_WITH_DATA = {"files": "data.revision", "hub": "data.root"}
 
@@ -113,11 +118,11 @@ class Request:
         revision: The Hub data set's commit, with `data=hub`; None with `data=files`.
         tasks: Names of tasks to evaluate; None for all of the suite.
         limit: First rows of each task (questions with MT-Bench) to evaluate; None for all.
-        num_beams: Beams of generated text; None: 1 with BBH, the run's with MT-Bench.
-        max_new_tokens: Longest generated text; None: the harness's with BBH, 1024 with MT-Bench.
+        num_beams: Beams of generated text; None: 1 with BBH, the run's where answers are judged.
+        max_new_tokens: Longest generated text; None: the harness's with BBH, 1024 where answers are judged.
         max_length: Most tokens of prompt and answer; None: the backbone's positions.
         batch_size: Prompts in one pass; None: the run's `evaluation.batch_size`.
-        judge: The judge of MT-Bench, else None.
+        judge: The judge of a suite in JUDGED, else None.
         results_dir: Root of the records.
         output_dir: Root of working files.
         rerun: Whether a finished evaluation is made again.
@@ -174,7 +179,7 @@ def request_of(values: Mapping[str, Any]) -> Request:
         root=root,
         revision=revision,
         tasks=_names(values["tasks"]),
-        judge=_judge(values) if suite == "mt_bench" else None,
+        judge=_judge(values) if suite in JUDGED else None,
         **{key.rpartition(".")[2]: values[key] for key in _NUMBERS},
         **{key: values[key] for key in ("results_dir", "output_dir", "rerun", "device")},
     )
@@ -216,6 +221,11 @@ def _source(values: Mapping[str, Any], suite: str) -> tuple[str | None, str | No
                 "give data.root=DIR, or data=hub."
             )
         return values["data.root"], None
+    if suite in FILES_ONLY:
+        raise ConfigError(
+            f"data must be files with suite={suite}, whose data set on the Hub is a script that is no "
+            "longer run, got 'hub': give data=files data.root=DIR."
+        )
     hub_id, pinned = HUB[suite]
     revision = str(values["data.revision"] or pinned or "")
     if len(revision) != _COMMIT_LENGTH or set(revision) - set("0123456789abcdef"):

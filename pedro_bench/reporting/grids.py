@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.comparability import OTHER_PROTOCOLS, OTHER_RUNS
-from pedro_bench.analysis.papers import plain
+from pedro_bench.analysis.papers import PublishedScore, plain
 from pedro_bench.analysis.statistics import FEWEST, range_coverage
 from pedro_bench.analysis.table import Line, Section, Table, Verdict
 from pedro_bench.reporting.notes import absent_tasks, caption, missing, notes, on_backbone
@@ -234,7 +234,8 @@ def _published(table: Table, of: str) -> Grid:
         own = []
         for cell in line.cells:
             difference = "" if cell.difference is None else f" ({cell.difference:+.2f})"
-            own.append(f"{cell.published.printed}{difference}" if cell.published else MISSING)
+            printed = _printed(cell.published) if cell.published else MISSING
+            own.append(f"{printed}{difference}")
         own += [MISSING if one is None else one.printed for one in line.published_only]
         return tuple(map(Text, own))
 
@@ -249,14 +250,22 @@ def _published(table: Table, of: str) -> Grid:
         if True in comparable
         else "The paper's backbone and data, or its device, are others, so no differences are taken."
     )
+    notes = [note]
+    if any(cell.published and cell.published.deviation is not None for cell in having):
+        notes.append("± is the paper's standard deviation over its seeds.")
     columns = (*table.columns, *table.published_columns)
     return Grid(
         f"Published numbers ({', '.join(dict.fromkeys(sources))}) for {of}.",
         ("Method", *(column.heading for column in columns)),
         _rows(table, cells),
-        (note,),
+        tuple(notes),
         tasks=("", *(column.task for column in columns)),
     )
+
+
+def _printed(one: PublishedScore) -> str:
+    """Return a published number with its deviation, where the paper gives one."""
+    return one.printed if one.deviation is None else f"{one.printed} ± {one.deviation:g}"
 
 
 def cost_grid(table: Table, of: str) -> Grid:
