@@ -15,7 +15,13 @@ from typing import Any
 
 import nbformat
 
-TRAIN = ("method=pedro", "task=boolq", "seeds=[0]")
+TRAIN = (
+    "method=pedro",
+    "task=boolq",
+    "seeds=[0]",
+    "trainer.max_steps=75",
+    "evaluation.test_rows=50",
+)
 SECONDS = 600
 """Longest time of one cell."""
 

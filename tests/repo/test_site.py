@@ -25,7 +25,7 @@ LACKING = [
 ]
 pytestmark = [
     pytest.mark.skipif(bool(LACKING), reason="needs the extra site: pip install -e '.[site]'"),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),  # a run is trained and notebooks are executed
 ]
 
 NO_NETWORK = """
