@@ -8,7 +8,8 @@ Legend: B rows, N rows of one adapter, T tokens.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -36,6 +37,18 @@ class Generation:
 
 
 _GENERATION: ContextVar[Generation | None] = ContextVar("pedro_bench_peft_generation", default=None)
+
+_GIVEN: ContextVar[Tensor | None] = ContextVar("pedro_bench_peft_given", default=None)
+
+
+@contextmanager
+def given_prompts(mask_BT: Tensor) -> Iterator[None]:
+    """Let a prompt mask (B, T) hold for the forward within, whose caller passes none."""
+    token = _GIVEN.set(mask_BT)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
 
 
 class Generate:
@@ -159,7 +172,10 @@ class Forwards:
         """Return the prompt mask (B, T) of a forward that reads its input from the beginning."""
         generation = _GENERATION.get()
         if generation is None or generation.owner is not self:
-            return prompts.prompt_mask(tokens, given, is_training=self._model.training)
+            asked = {"prompt_mask": _GIVEN.get(), **given}
+            if asked["prompt_mask"] is None and asked.get("labels") is None:
+                prompts.refuse_unknown_boundary()
+            return prompts.prompt_mask(tokens, asked, is_training=self._model.training)
         if generation.prompt_mask_BT is None:
             asked = {"prompt_mask": generation.given, **given}
             generation.prompt_mask_BT = prompts.prompt_mask(tokens, asked, is_training=False)

@@ -7,6 +7,8 @@ Legend: B rows, N rows of one adapter.
 """
 
 import copy
+import importlib
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -68,6 +70,8 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
         }
         self._backbone = _seen_by_role(model)
         self._gates: dict[str, GatedInjection] = {}
+        if "lm_eval.models.huggingface" in sys.modules:  # it loads this model
+            importlib.import_module("pedro_bench.integrations.lm_eval")
         self._forwards: Forwards | None = None
         self.wire()
 

@@ -4,6 +4,7 @@ Legend: B rows, T tokens.
 """
 
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 
 from pedro_bench.errors import ContextError
 from pedro_bench.protocols.batch import IGNORED
+
+TAUGHT = "_pedro_bench_prompts"
+"""Attribute of lm-evaluation-harness's model class once it says where contexts end."""
 
 
 def by_name(module: nn.Module, args: tuple[Any, ...]) -> dict[str, Any]:
@@ -106,6 +110,20 @@ def refuse_decoding(model: Any, kwargs: Mapping[str, Any]) -> None:
                 f"{name} must be None with an adapter that reads the prompt, got {type(value).__name__}: "
                 f"{reason}."
             )
+
+
+def refuse_unknown_boundary() -> None:
+    """Refuse a forward of lm-evaluation-harness that was not taught to say where contexts end.
+
+    Raises:
+        ContextError: If its model class is loaded without `pedro_bench.integrations.lm_eval`.
+    """
+    harness = sys.modules.get("lm_eval.models.huggingface")
+    if harness is not None and not hasattr(harness.HFLM, TAUGHT):
+        raise ContextError(
+            "lm-evaluation-harness must say where contexts end, got it as it is: import "
+            "pedro_bench.integrations.lm_eval before it scores."
+        )
 
 
 def _real(mask: Any, rows: int, columns: int, device: torch.device) -> Tensor:
