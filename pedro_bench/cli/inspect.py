@@ -46,6 +46,8 @@ def inspect_task(
     Raises:
         DataError: If the rows are missing or malformed, or one cannot fit into `max_length`.
     """
+    if tokenizer is not None:
+        task = task.for_tokenizer(tokenizer)
     splits = load_splits(task, source)
     first = splits.train.examples[0]
     return {

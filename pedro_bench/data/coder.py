@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pedro_bench.data.text_tokens import TextTokens
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.batch import Encoded
-from pedro_bench.protocols.task import Example
+from pedro_bench.protocols.task import Example, Part
 
 if TYPE_CHECKING:
     Ids = array[int]
@@ -123,31 +123,38 @@ class Coder:
         """Return the ids that answers add to their prompts, end-of-sequence token last.
 
         No tokenizer in use joins text across lines, so only a prompt's last line is read with its
-        answer, and pairs that have both in common share one result.
+        answer, and pairs that have both in common share one result. What a chat template joins is read whole.
 
         Args:
             pairs: Examples, and the answer to the prompt of each.
         """
-        keys = [
-            (self._texts.prompt_of(one.parts).rpartition("\n")[2], answer) for one, answer in pairs
-        ]
+        keys = [(self._context(one), self._said(one, answer)) for one, answer in pairs]
         distinct = list(dict.fromkeys(keys))
         lines = list(dict.fromkeys(line for line, _ in distinct))
         alone = dict(zip(lines, self.prompt_ids(lines), strict=True))
-        wholes = self.prompt_ids([f"{line} {answer}" for line, answer in distinct])
+        wholes = self.prompt_ids([f"{line}{said}" for line, said in distinct])
         found = {
             key: self._added(key[1], alone[key[0]], whole)
             for key, whole in zip(distinct, wholes, strict=True)
         }
         return [found[key] for key in keys]
 
-    def _added(self, answer: str, prompt: Ids, whole: Ids) -> Ids:
+    def _context(self, one: Example) -> str:
+        prompt = self._texts.prompt_of(one.parts)
+        return prompt.rpartition("\n")[2] if one.joint else prompt
+
+    def _said(self, one: Example, answer: str) -> str:
+        """Return what follows a prompt, with marks for its ending's control tokens; empty for nothing."""
+        ending = self._texts.prompt_of((Part(one.ending, is_template=True),))
+        return f"{one.joint}{answer}{ending}" if answer or ending else ""
+
+    def _added(self, said: str, prompt: Ids, whole: Ids) -> Ids:
         """Return what an answer adds to its prompt's ids, and the end-of-sequence token."""
         end = array(self.typecode, [self.eos])
-        if not answer:
+        if not said:
             return end
         added = whole[len(prompt) :] if whole[: len(prompt)] == prompt else None
-        return (added or self.plain_ids([f" {answer}"])[0]) + end
+        return (added or self.plain_ids([said])[0]) + end
 
     def cut_points(self, texts: Sequence[str]) -> list[list[int]]:
         """Return where each text's tokens end, in characters (its words, for slow tokenizers)."""

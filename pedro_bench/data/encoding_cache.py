@@ -70,7 +70,10 @@ def key_of(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> str:
     for one in examples:
         parts = [[part.text, part.can_shrink, part.is_template] for part in one.parts]
         line = json.dumps(
-            [parts, one.answer, one.golds if one.extractive else None, one.open_ended]
+            [
+                *(parts, one.answer, one.golds if one.extractive else None, one.open_ended),
+                *(one.joint, one.ending),
+            ]
         )
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()

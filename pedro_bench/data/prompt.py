@@ -19,11 +19,13 @@ from pedro_bench.protocols.task import Example, Part, Row, Task
 class PromptTemplate:
     """A parsed template: (text before, field) in order, and the field that may be cut at its end, or None.
 
-    The field of the last piece may be None.
+    The field of the last piece may be None. `joint` stands between prompt and answer, `ending` behind it.
     """
 
     pieces: tuple[tuple[str, str | None], ...]
     shrinkable: str | None
+    joint: str = " "
+    ending: str = ""
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
@@ -127,8 +129,12 @@ def example_of(
     """
     checks.encodable_text(key, prompt, DataError)
     checks.encodable_text(f"the answer of {key}", answer, DataError)
-    fitting = filter(None, (template.parts_of(prompt) for template in templates))
-    return Example(next(fitting, (Part(prompt),)), answer, (answer,), identity=prompt)
+    for template in templates:
+        parts = template.parts_of(prompt)
+        if parts:
+            joint, ending = template.joint, template.ending
+            return Example(parts, answer, (answer,), prompt, joint=joint, ending=ending)
+    return Example((Part(prompt),), answer, (answer,), identity=prompt)
 
 
 def identity_of(values: Mapping[str, str]) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pedro_bench.data.chat import NONE
+from pedro_bench.errors import ConfigError
 from pedro_bench.instruct.benchmark_rows import (
     SHOTS,
     Rows,
@@ -129,6 +131,13 @@ class BenchmarkJob(Job):
     def __init__(self, request: Request, run: Run) -> None:
         self.request = request
         self.run = run
+        template = run.record.config["task"].get("chat_template", NONE)
+        if template != NONE:
+            raise ConfigError(
+                f"run must be trained without a chat template for suite={request.suite}, whose prompts "
+                f"are the harness's plain ones, got task.chat_template={str(template)[:40]!r}: take "
+                "suite=mt_bench or suite=alpaca_eval."
+            )
         version = require_harness()
         self._names = task_names(request.suite, request.tasks)
         self._rows = self._local() if request.root is not None else None

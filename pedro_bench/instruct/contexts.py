@@ -13,8 +13,10 @@ continued.
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from pedro_bench.data.chat import chat_of, conversation
 from pedro_bench.data.coder import Coder
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.prompt import example_of
@@ -181,8 +183,35 @@ def template_of(task: Mapping[str, Any]) -> Render:
     return render
 
 
-def prompt_of(render: Render, question: Question, answers: Sequence[str]) -> tuple[Part, ...]:
+@dataclass(frozen=True)
+class Conversation:
+    """The prompts of a run that was trained under a chat template: all turns so far, in its form.
+
+    Attributes:
+        tokenizer: The backbone's tokenizer, which renders the template.
+        template: `model`, or the template's text.
+    """
+
+    tokenizer: Any
+    template: str
+
+    @property
+    def ending(self) -> str:
+        """What the template writes behind an answer, before the end-of-sequence token."""
+        return chat_of(self.tokenizer, self.template).ending.strip()
+
+    def prompt(self, question: Question, answers: Sequence[str]) -> tuple[Part, ...]:
+        """Return the prompt of the turn that follows the given answers."""
+        turns = question.turns[: len(answers) + 1]
+        return conversation(self.tokenizer, self.template, turns, answers)
+
+
+def prompt_of(
+    render: Render | Conversation, question: Question, answers: Sequence[str]
+) -> tuple[Part, ...]:
     """Return the prompt of the turn that follows the given answers, in parts."""
+    if isinstance(render, Conversation):
+        return render.prompt(question, answers)
     before: list[Part] = []
     for turn, answer in zip(question.turns, answers, strict=False):
         before += [*render(turn), Part(f" {answer}".rstrip() + "\n\n")]

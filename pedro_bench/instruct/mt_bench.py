@@ -13,11 +13,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pedro_bench.data.chat import NONE
 from pedro_bench.data.formats import numbered_lines
 from pedro_bench.errors import JudgingError, RecordError
 from pedro_bench.instruct.contexts import (
     MISREAD,
     Contexts,
+    Conversation,
     Render,
     context_length,
     prompt_of,
@@ -256,10 +258,11 @@ class JudgedJob(Job):
             shape = saved.adapted.backbone.shape
             whole = context_length(shape.max_positions, self.request.max_length)
             length = tokens_left(whole, saved.adapted.method, shape, "max_length")
+            template = str(self.run.record.config["task"].get("chat_template", NONE))
             entries = answer_all(
                 saved.adapted,
                 Contexts(saved.tokenizer, length),
-                self._render,
+                self._render if template == NONE else Conversation(saved.tokenizer, template),
                 questions,
                 journal,
                 num_beams=self.config["num_beams"],
@@ -319,7 +322,7 @@ class MtBenchJob(JudgedJob):
 def answer_all(
     adapted: "AdaptedModel",
     contexts: Contexts,
-    render: Render,
+    render: Render | Conversation,
     questions: Sequence[Question],
     journal: Journal,
     *,
@@ -340,6 +343,7 @@ def answer_all(
     """
     from pedro_bench.evaluation.decoding import generate
 
+    ending = render.ending if isinstance(render, Conversation) else ""
     done: dict[int, list[dict[str, Any]]] = {one.question_id: [] for one in questions}
     for entry in journal.entries:
         done[entry["question_id"]].append(entry)
@@ -366,7 +370,7 @@ def answer_all(
                 entry = {
                     "question_id": question.question_id,
                     "turn": turn + 1,
-                    "answer": text.strip(),
+                    "answer": (text.partition(ending)[0] if ending else text).strip(),
                     "shortened": len(prompt) < len(ids),
                     "misread": contexts.misread > before,
                 }
@@ -377,7 +381,9 @@ def answer_all(
 
 
 def _prompt(
-    render: Render, question: Question, done: Mapping[int, Sequence[Mapping[str, Any]]]
+    render: Render | Conversation,
+    question: Question,
+    done: Mapping[int, Sequence[Mapping[str, Any]]],
 ) -> tuple[Part, ...]:
     said = [str(entry["answer"]) for entry in done[question.question_id]]
     return prompt_of(render, question, said)

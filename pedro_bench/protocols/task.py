@@ -59,6 +59,8 @@ class Example:
         candidates: The closed set of answers, where there is one (label words, choices); else empty.
         extractive: Whether the answer is to be found in the prompt, so that cutting can lose it.
         open_ended: Whether the answer is a text of any length, whose end may be cut in training.
+        joint: What stands between prompt and answer, and belongs to the answer.
+        ending: What a template writes behind the answer, before the end-of-sequence token.
     """
 
     parts: tuple[Part, ...]
@@ -68,6 +70,8 @@ class Example:
     candidates: tuple[str, ...] = ()
     extractive: bool = False
     open_ended: bool = False
+    joint: str = " "
+    ending: str = ""
 
     @property
     def prompt(self) -> str:
@@ -190,6 +194,10 @@ class Task(ABC):
     def head(self) -> "Head | None":
         """What an encoder's head says in this task, or None where the answer is to be written."""
         return None
+
+    def for_tokenizer(self, tokenizer: Any) -> "Task":
+        """Return the task whose prompts are in the form that the backbone's tokenizer asks for (itself)."""
+        return self
 
     def scored_examples(self, examples: Sequence[Example]) -> list[Example]:
         """Return the test split's examples as the official script scores them (as they are)."""

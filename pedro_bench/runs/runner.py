@@ -29,6 +29,7 @@ from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.protocols.task import Task
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
 from pedro_bench.runs import costs
@@ -52,9 +53,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What all seeds of a configuration share."""
+    """What all seeds of a configuration share; `task` is the settings' for the backbone's tokenizer."""
 
     settings: Settings
+    task: Task
     backbone: LoadedBackbone
     fingerprint: str
     splits: Splits
@@ -103,6 +105,11 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
     scoring = settings.task.scoring_notes(splits["test"].examples)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
+    task = settings.task.for_tokenizer(backbone.tokenizer)
+    if task is not settings.task:
+        splits = with_fewer_test_rows(
+            load_splits(task, settings.data), task, settings.evaluation.test_rows
+        )
     head = head_for(backbone, settings.task)
     cache = Path(settings.output_dir) / "cache" / "encodings"
     encodings = {}
@@ -126,7 +133,7 @@ def _prepare(settings: Settings, check: Callable[[], None]) -> _Prepared:
         text = PlainText(settings.evaluation.forgetting, backbone, settings.max_tokens, size)
     bare = _bare_operations(backbone, head, settings.max_tokens) if num_shares() == 1 else None
     return _Prepared(
-        settings, backbone, fingerprint, splits, scoring, encodings, device, check, text, bare
+        settings, task, backbone, fingerprint, splits, scoring, encodings, device, check, text, bare
     )
 
 
@@ -220,7 +227,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
     encoded = prepared.encodings["test"].encoded
     found = predict(
         adapted,
-        settings.task,
+        prepared.task,
         examples,
         encoded,
         settings.evaluation,
@@ -228,7 +235,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
     )
     prepared.check()
     predictions = records.predictions_path(path)
-    content = prediction_lines(settings.task, found, examples)
+    content = prediction_lines(prepared.task, found, examples)
     if is_main():
         files.write_text(predictions, content)
     seconds = time.perf_counter() - started

@@ -11,6 +11,7 @@ from typing import Any
 
 from pedro_bench import checks, records
 from pedro_bench.backbones import folders
+from pedro_bench.data.chat import NONE, templates_for
 from pedro_bench.data.encoding import encode_whole
 from pedro_bench.data.prompt import example_of, templates_of
 from pedro_bench.errors import BackboneError, ConfigError, RecordError
@@ -42,7 +43,7 @@ class SavedRun:
         self._decoder = decoder_for(adapted.backbone, decoding)
         self.adapted = adapted
         self._config = config
-        self._templates = templates_of(config["task"])
+        self._templates = templates_for(config["task"], adapted.backbone.tokenizer)
         # Decoding sets modes and settings of the one model. The same thread may call within a call:
         # then they are put back in order, and steps of fast decoding refuse it themselves.
         self._turn = threading.RLock()
@@ -307,10 +308,12 @@ def open_bank(
 
 
 def _adapter(saved: Saved) -> TenantAdapter:
+    task = saved.state["config"]["task"]
     return TenantAdapter(
         build_group("method", saved.state["method"]),
         str(saved.state["backbone_revision"]),
         saved.tensors["adapter"],
         saved.state.get("backbone_content"),
-        templates_of(saved.state["config"]["task"]),
+        templates_of(task),
+        str(task.get("chat_template", NONE)),
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pedro_bench import checks
+from pedro_bench.data.chat import NONE, templates_for
 from pedro_bench.data.encoding import encode_whole
 from pedro_bench.data.prompt import PromptTemplate, example_of
 from pedro_bench.errors import ConfigError
@@ -98,8 +99,12 @@ class AdapterBank:
             )
         self._registry.refuse_taken(tenant)
         refuse_unknown(tenant, adapter, self.backbone, self.method, self._blocks)
+        templates = adapter.templates
+        if adapter.chat_template != NONE:
+            task = {"chat_template": adapter.chat_template}
+            templates = templates_for(task, self.backbone.tokenizer)
         self._registry.enter(tenant, held_of(adapter, self._blocks, self._device))
-        self._templates[tenant] = adapter.templates
+        self._templates[tenant] = templates
 
     def remove(self, tenant: str) -> None:
         """Let a tenant go; generations that began with it end with it.

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
+from pedro_bench.data.chat import NONE
 from pedro_bench.data.prompt import PromptTemplate
 from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -113,6 +114,7 @@ class TenantAdapter:
         tensors: As `AdaptedModel.adapter_state` gives them.
         backbone_content: `LoadedBackbone.content` of that backbone, or None where it was not kept.
         templates: The prompt templates of its task; only they write control tokens.
+        chat_template: `task.chat_template` of its run, which takes their place.
     """
 
     method: Method
@@ -120,6 +122,7 @@ class TenantAdapter:
     tensors: Mapping[str, Tensor]
     backbone_content: str | None = None
     templates: tuple[PromptTemplate, ...] = ()
+    chat_template: str = NONE
 
     @classmethod
     def of(cls, adapted: AdaptedModel) -> "TenantAdapter":

@@ -6,15 +6,17 @@ response measured here separates methods on short responses, such as those of th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 from pedro_bench import checks
+from pedro_bench.data.chat import MODEL, NONE, Chat, chat_of
 from pedro_bench.data.fields import optional_text_of, shown, text_of, value_of
 from pedro_bench.data.prompt import PromptedTask, PromptTemplate, identity_of, parse_template
-from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.errors import ConfigError, DataError, near_match
 from pedro_bench.metrics.question_answering import best_over_golds, exact_match, rouge_l
-from pedro_bench.protocols.task import Example, Metric, Row
+from pedro_bench.protocols.task import Example, Metric, Row, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +29,15 @@ class Instruction(PromptedTask):
         prompt_without_input: Template for rows whose input is empty; None where no row has an input.
         input_field: The field that may be empty or absent; None together with `prompt_without_input`.
         answer_field: Field that holds the response, a text or a list of messages with role and content.
+        chat_template: `none`; `model`, the chat template of the backbone's tokenizer; or a file with one
+            (Jinja), whose text then stands here. Under one the user's turn is the prompt's fields, a blank
+            line between them, and `prompt` writes nothing else.
     """
 
     prompt_without_input: str | None = None
     input_field: str | None = "input"
     answer_field: str = "output"
+    chat_template: str = checks.later(NONE, neutral=NONE)
 
     main_metric: ClassVar[str] = "rouge_l"
     metric_functions: ClassVar[tuple[Metric, ...]] = (rouge_l, exact_match)
@@ -40,6 +46,7 @@ class Instruction(PromptedTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.text("task.answer_field", self.answer_field)
+        object.__setattr__(self, "chat_template", _template_text(self.chat_template))
         if (self.input_field is None) != (self.prompt_without_input is None):
             raise ConfigError(
                 "task.prompt_without_input must be null together with task.input_field, got "
@@ -93,6 +100,17 @@ class Instruction(PromptedTask):
         parts, identity = chosen.parts(values), identity_of(values)
         return Example(parts, answer, (answer,), identity, open_ended=True)
 
+    def for_tokenizer(self, tokenizer: Any) -> Task:
+        """Return the task under the chat template, if there is one.
+
+        Raises:
+            ConfigError: If the tokenizer has none, or the template lacks a turn.
+        """
+        if self.chat_template == NONE:
+            return self
+        settings = {one.name: getattr(self, one.name) for one in fields(self)}
+        return ChatInstruction(**settings, chat=chat_of(tokenizer, self.chat_template))
+
     def _response(self, row: Row) -> str:
         """Return the response's text.
 
@@ -121,3 +139,54 @@ class Instruction(PromptedTask):
             "rouge_l": best_over_golds(rouge_l, predictions, golds),
             "em": best_over_golds(exact_match, predictions, golds),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatInstruction(Instruction):
+    """Instructions in the form of a chat template; `chat` is the template as one tokenizer renders it."""
+
+    chat: Chat
+
+    def example(self, row: Row) -> Example:
+        """Put the fields into the user's turn, and the response into the assistant's."""
+        values = self.texts(row)
+        names = [name for name in self.template.fields if values[name]]
+        cut = self.shrinkable if self.shrinkable in (*names, None) else names[-1]
+        answer, identity = self._response(row), identity_of(values)
+        return Example(
+            self.chat.template(names, cut).parts(values),
+            answer,
+            (answer,),
+            identity,
+            open_ended=True,
+            joint=self.chat.joint,
+            ending=self.chat.ending,
+        )
+
+    def extract(self, text: str, example: Example) -> str:
+        """Return the generated text up to the end of the assistant's turn."""
+        ending = example.ending.strip()
+        return (text.partition(ending)[0] if ending else text).strip()
+
+
+def _template_text(given: Any) -> str:
+    """Return `none`, `model` or the text of a template, which a file may hold.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    if given in (NONE, MODEL) or (isinstance(given, str) and ("{{" in given or "{%" in given)):
+        return str(given)
+    place = Path(str(given)).expanduser()
+    try:
+        text = place.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"task.chat_template must be none, model or a file with a template, got {given!r} ({error})."
+            + near_match(str(given), (NONE, MODEL))
+        ) from None
+    if "{{" not in text:
+        raise ConfigError(
+            f"task.chat_template must be a file with a Jinja template, got {given!r} without '{{{{'."
+        )
+    return text

@@ -219,39 +219,6 @@ def test_bbh_goes_on_after_an_interruption(
     assert predictions_of(json.loads(out)) == kept[1]
 
 
-def test_answers_are_compared_with_the_references(
-    arguments: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judged = arguments("alpaca_eval", "judge.model=judge-1", "max_new_tokens=5")
-    asked: list[str] = []
-
-    def prefer(number: int, body: Any) -> Answer:
-        """Call the reference better in every other comparison, wherever it stands."""
-        content = body["messages"][1]["content"]
-        asked.append(content)
-        reference = "first" if "first answer ===\nin Oslo" in content else "second"
-        own = "first" if reference == "second" else "second"
-        return said(f"So it is.\n[[{(reference, own)[number % 2]}]]")
-
-    with JudgeServer(prefer) as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        code, out, err = call([*judged, "judge.concurrency=1"], capsys)
-    assert code == 0, err
-    found = json.loads(out)
-    assert found["metrics"] == {"win_rate": 50.0}
-    assert found["parts"] == {"koala": {"win_rate": 50.0, "judged": 6, "rows": 6}}
-    assert len(set(asked)) == 6
-    record = Path(found["record"])
-    files = json.loads(record.read_text())["files"]
-    answers = (record.parent / files["answers"]["path"]).read_text().splitlines()
-    assert [len(json.loads(line)["answers"]) for line in answers] == [1] * 6
-    assert files_in(tmp_path / "outputs") == []
-    code, _, err = call([*judged, "data=hub"], capsys)
-    assert code == 2
-    assert "data.root must be left out with data=hub" in err
-
-
 def test_mt_bench_is_judged_and_leaves_no_secret(
     arguments: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
