@@ -6,8 +6,9 @@
                                 (Dettmers et al. 2022, arXiv:2208.07339, section 2)
 
 The model is loaded whole and proved, then each linear layer but the head is replaced by that of
-bitsandbytes. Embedding, head, normalisations and biases keep the backbone's dtype. Adapters stay float32;
-gradients flow through the quantised layers and never into them.
+bitsandbytes. Embedding, head, normalisations and biases keep the backbone's dtype, and so do layers that must
+stay floats by their model's class in Transformers (T5 casts activations to the dtype of its `wo`). Adapters
+stay float32; gradients flow through the quantised layers and never into them.
 
 Deviations of int8 on a CPU: layers whose input carries gradients compute with the dequantised weights; the
 others quantise activations too, as the paper does, so that a dev loss differs a little from a training loss.
@@ -74,10 +75,13 @@ def quantise(model: Any, kind: str, device: str) -> None:
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of every cast to 16 bits
     head = model.get_output_embeddings()
+    kept = set(model._keep_in_fp32_modules or ())
     for path, module in list(model.named_modules()):
         if module is head or not _is_linear(module):
             continue
         parent, _, name = path.rpartition(".")
+        if name in kept:
+            continue
         setattr(model.get_submodule(parent), name, _quantised(module, kind, device))
 
 

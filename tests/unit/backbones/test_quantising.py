@@ -258,3 +258,23 @@ def test_training_llama2_7b_in_nf4_fits_24_gib(name: str) -> None:
     fitted = modelled_cost(replace(settings, backbone=backbone)).peak_bytes
     assert fitted < 24 * GIB < whole
     assert whole - fitted == pytest.approx(6_476_005_376 * (4 - 0.516), rel=0.001)
+
+
+def test_t5_keeps_the_layers_whose_dtype_its_code_reads(tmp_path: Path) -> None:
+    """Transformers casts T5's activations to the dtype of `wo`: whole numbers, were it quantised."""
+    place = save_tiny(tmp_path / "t5", "t5", d_model=64, d_kv=16, d_ff=128)
+    plain, quantised = (make(place, quantization=kind).load(device="cpu") for kind in (None, NF4))
+    kept = 0
+    for path, module in linears(quantised.model).items():
+        own = plain.model.get_submodule(path)
+        if path.endswith(".wo"):
+            assert torch.equal(module.weight, own.weight)
+            kept += 1
+        else:
+            own.weight.data.copy_(quantising.dequantised(module))
+    assert kept == 4
+    ids = torch.tensor([[5, 6, 7, 2]])
+    given = {"input_ids": ids, "decoder_input_ids": ids}
+    with torch.no_grad():
+        expected, found = (one.model(**given).logits for one in (plain, quantised))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
