@@ -39,8 +39,8 @@ def refuse_other_kinds(folder: Path) -> None:
         base = _base_model(folder)
         raise BackboneError(
             f"backbone.path must be a folder of whole weights, got {str(folder)!r}, which holds a "
-            f"peft adapter alone ({', '.join(adapters)}): give its base model{base}, or merge it "
-            "into that (merge_and_unload) and give the folder of the merged model."
+            f"peft adapter alone ({', '.join(adapters)}): give its base model{base}, and this "
+            "folder as backbone.adapter if it is a LoRA checkpoint."
         )
     if not has_config and any((folder / name).is_file() for name in _OWN_ADAPTERS):
         raise BackboneError(

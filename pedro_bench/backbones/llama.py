@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
-from pedro_bench.backbones import folders, quantising, wheels
+from pedro_bench.backbones import adapters, folders, quantising, wheels
 from pedro_bench.backbones.family import family_of
 from pedro_bench.backbones.source import Source
 from pedro_bench.errors import BackboneError, ConfigError
@@ -57,6 +57,8 @@ class Llama(Backbone):
         hub_id: Hub id of the same model at `revision`, where `path` is local: what
             `scripts/prefetch.py from=hub` downloads.
         wheel: The wheel of the package index that brings `path`, see `wheels.KEYS`.
+        adapter: Folder of a peft LoRA checkpoint that is merged into the weights when they are loaded
+            (extra `peft`), or None.
     """
 
     path: str | None = None
@@ -70,6 +72,7 @@ class Llama(Backbone):
     tokenizer_path: str | None = None
     hub_id: str | None = None
     wheel: Mapping[str, str] | None = field(default=None, hash=False)
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         checks.text("backbone.name", self.name)
@@ -77,6 +80,7 @@ class Llama(Backbone):
         checks.text("backbone.path", self.path, optional=True)
         checks.text("backbone.tokenizer_path", self.tokenizer_path, optional=True)
         checks.text("backbone.hub_id", self.hub_id, optional=True)
+        checks.text("backbone.adapter", self.adapter, optional=True)
         if self.wheel is not None:
             object.__setattr__(self, "wheel", wheels.check(_plain(self.wheel)))
         if self.dtype is not None:
@@ -146,16 +150,19 @@ class Llama(Backbone):
 
         A local folder: SHA-256 over every byte of configuration, tokenizer and weights. A GGUF file:
         that of the file. A Hub id: path and commit. Random weights: the configuration and the seed. Then
-        how the weights are quantised, if they are.
+        the hash of an adapter that is merged, and how the weights are quantised, where they are.
 
         Raises:
-            BackboneError: If the folder is missing or not whole, or a Hub id has no pinned commit.
+            BackboneError: If the folder is missing or not whole, a Hub id has no pinned commit, or the
+                adapter is none.
         """
         if self.random_weights:
             mapping, _ = self.configuration()
             weights = f"random:{self.random_seed}:{_canonical(mapping)}"
         else:
             weights = self.source.identity()
+        if self.adapter is not None:
+            weights = f"{weights} adapter:{adapters.adapter_hash(self.adapter)}"
         if self.quantization is not None:
             quantising.require_extra(self.quantization)
             weights = f"{weights} {self.quantization}"

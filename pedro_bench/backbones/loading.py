@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from pedro_bench.backbones import folders
+from pedro_bench.backbones import adapters, folders
 from pedro_bench.backbones.family import family_of
 from pedro_bench.backbones.loaded import LoadedModel, measure_shape, text_config
 from pedro_bench.backbones.proofs import prove_finite, prove_head, prove_shape, prove_weights
@@ -115,7 +115,9 @@ def _finish(
     device: str,
     folder: Path | None = None,
 ) -> LoadedModel:
-    """Freeze the model, add the tokenizer, and prove shape and head."""
+    """Merge an adapter, freeze the model, add the tokenizer, and prove shape and head."""
+    if settings.adapter is not None:
+        adapters.merge_adapter(model, settings.adapter)
     if settings.quantization is None:  # else the layers go to the device one by one
         model = _placed(model, settings, device)
     model.eval()

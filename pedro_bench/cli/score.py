@@ -5,25 +5,27 @@ the split exactly once, in any order.
 
     task=… data=…                   as of `python -m pedro_bench`
     predictions=FILE
+    backbone=… backbone.adapter=DIR in place of predictions: the backbone's own answers, without training,
+                                    with a peft LoRA checkpoint merged into it; evaluation=… device=…
     split=test                      or dev, or train
     output=text|json
 """
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
-from pedro_bench.cli.hydra.compose import configuration_of
+from pedro_bench.cli.hydra.compose import configuration_of, settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.data.formats import numbered_lines
 from pedro_bench.data.splits import load_splits
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.protocols.settings import build_group
-from pedro_bench.protocols.task import DataSource, Task
+from pedro_bench.protocols.task import DataSource, Example, Task
 
 if TYPE_CHECKING:
     from pedro_bench.runs.task_metric import TaskMetric
@@ -34,24 +36,19 @@ DEFAULTS = {"split": "test", "predictions": None, "output": "text"}
 
 
 def score(arguments: Sequence[str]) -> int:
-    """Score a file of predictions; return the exit code.
+    """Score a file of predictions, or what a backbone answers; return the exit code.
 
     Raises:
         PedroBenchError: If the input is bad, or a row is missing, doubled or malformed.
     """
     own, others = split_extra(arguments, DEFAULTS)
     check_output(own["output"])
-    if not isinstance(own["predictions"], str):
-        raise ConfigError(f"predictions must be a JSONL file, got {own['predictions']!r}.")
-    config = configuration_of(others)
-    task: Task = build_group("task", config["task"])
-    source: DataSource = build_group("data", config["data"])
-    with logs_to_stderr():
-        examples = load_splits(task, source)[str(own["split"])].examples
+    names_backbone = any(one.partition("=")[0].partition(".")[0] == "backbone" for one in others)
+    if own["predictions"] is None and names_backbone:
+        task, examples, metrics = _of_backbone(others, str(own["split"]))
+    else:
+        task, examples, metrics = _of_file(own["predictions"], others, str(own["split"]))
     notes = task.scoring_notes(examples)
-    texts = read_predictions(Path(own["predictions"]), len(examples))
-    answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
-    metrics = task.score(answers, examples)
     if own["output"] == "json":
         print_json({"metrics": metrics, "rows": len(examples), "notes": notes})
     else:
@@ -59,6 +56,37 @@ def score(arguments: Sequence[str]) -> int:
         print("\n".join(f"  {name:<17} {value:.2f}" for name, value in metrics.items()))
         print("\n".join(f"  {note}" for note in notes), end="\n" if notes else "")
     return DONE
+
+
+def _of_backbone(
+    others: Sequence[str], split: str
+) -> tuple[Task, Sequence[Example], Mapping[str, float]]:
+    """Score what a backbone answers without training."""
+    checks.choice("split", split, ("train", "dev", "test"))
+    settings = settings_of(others)
+    with logs_to_stderr():
+        from pedro_bench.runs.untrained import untrained
+
+        examples, found = untrained(settings, split)
+    return settings.task, examples, found.scores
+
+
+def _of_file(
+    place: Any, others: Sequence[str], split: str
+) -> tuple[Task, Sequence[Example], Mapping[str, float]]:
+    """Score a file of predictions."""
+    if not isinstance(place, str):
+        raise ConfigError(
+            f"predictions must be a JSONL file, got {place!r}: or name a backbone=… to score its own answers."
+        )
+    config = configuration_of(others)
+    task: Task = build_group("task", config["task"])
+    source: DataSource = build_group("data", config["data"])
+    with logs_to_stderr():
+        examples = load_splits(task, source)[split].examples
+    texts = read_predictions(Path(place), len(examples))
+    answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
+    return task, examples, task.score(answers, examples)
 
 
 def read_predictions(path: Path, num_rows: int) -> list[str]:

@@ -105,7 +105,7 @@ def test_a_folder_of_an_adapter_alone_is_named(
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"base_model_name_or_path": null}'])
 def test_an_adapter_without_a_base_models_name(tmp_path: Path, content: str) -> None:
     (tmp_path / "adapter_config.json").write_text(content)
-    with pytest.raises(BackboneError, match=r"a peft adapter alone .*give its base model, or"):
+    with pytest.raises(BackboneError, match=r"a peft adapter alone .*give its base model, and"):
         identity(tmp_path)
 
 
