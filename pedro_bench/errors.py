@@ -10,7 +10,8 @@
     ├── ContextError     an adapted model is used in a way that would be wrong
     ├── TrainingError    a run broke down while running                 exit code 1
     │   └── DivergenceError      its loss or gradient is not finite, or its loss exploded
-    └── JudgingError     a judge model could not be asked to the end    exit code 1
+    ├── JudgingError     a judge model could not be asked to the end    exit code 1
+    └── UploadError      the Hub did not take an export                 exit code 1
 
 The form of a message: `<full key or place> must <rule>, got <value>`, then the near match, the known
 names and the remedy where they help.
@@ -66,6 +67,12 @@ class DivergenceError(TrainingError):
 
 class JudgingError(PedroBenchError):
     """A judge model could not be asked to the end; what it said so far is kept."""
+
+    exit_code = 1
+
+
+class UploadError(PedroBenchError):
+    """The Hub did not take an export, which lies whole where it was written."""
 
     exit_code = 1
 

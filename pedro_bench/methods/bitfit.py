@@ -18,7 +18,7 @@ Since z P is itself one free vector, r' changes how training moves, not what can
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.protocols.backbone import LINEAR_ROLES, BackboneShape
@@ -39,6 +39,8 @@ class BitFit(Method):
 
     r: int | None
     roles: tuple[str, ...]
+
+    is_affine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,7 +12,7 @@ what can be expressed.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.protocols.backbone import BackboneShape
@@ -31,6 +31,8 @@ class Ia3(Method):
     """
 
     r: int | None
+
+    is_affine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

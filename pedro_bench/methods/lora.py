@@ -3,14 +3,15 @@
     h = W x + (alpha / r) B A x        Hu et al. 2021, arXiv:2106.09685, eq. (3)
 
 A (r, in) is Kaiming-uniform with a = sqrt(5), B (out, r) is zero, so training starts at the backbone.
-The PEDRO paper uses r = 4 on all seven projections. Never merged into the weights here: in a backbone
-that serves many tenants it cannot be.
+The PEDRO paper uses r = 4 on all seven projections. It stays beside the weights: in a backbone that
+serves many tenants it cannot be merged (`cli.export format=merged` writes a model in which it is).
 
 Deviations: A as in the authors' code (and peft), where the paper says Gaussian. The PEDRO paper gives
 no alpha; ours is 2 r, the usual choice.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.protocols.backbone import LINEAR_ROLES, BackboneShape
@@ -32,6 +33,8 @@ class Lora(Method):
     alpha: float
     dropout: float
     roles: tuple[str, ...]
+
+    is_affine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ them in bfloat16 on Llama, where steps of an ordinary learning rate vanish in th
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError
@@ -38,6 +38,8 @@ class Red(Method):
     roles: tuple[str, ...]
     scaling: bool
     bias: bool
+
+    is_affine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -128,6 +128,9 @@ class Method(ABC):
     """Whether the method has an `architecture` parameter group, so that `bilevel` may be set."""
     can_checkpoint_gradients: ClassVar[bool] = True
     """Whether gradient checkpointing gives exact gradients with this method."""
+    is_affine: ClassVar[bool] = False
+    """Whether all it does is to change single projections by affine maps that are the same for every prompt,
+    so that weights and biases can hold it."""
     size_fields: ClassVar[tuple[str, ...]] = ("r", "bottleneck_size", "num_virtual_tokens")
     """Names of fields that set how much is trained; the first that the method has is its size, which
     `method.budget` chooses. Empty where no single whole number does."""

@@ -10,6 +10,7 @@ import pytest
 import pedro_bench
 from pedro_bench.cli import (
     efficiency,
+    export,
     figures,
     inspect,
     instruct,
@@ -33,7 +34,19 @@ DOCUMENTS = {
 }
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
-OTHER_COMMANDS = (efficiency, figures, inspect, instruct, pack, params, plan, score, tables, tune)
+OTHER_COMMANDS = (
+    efficiency,
+    export,
+    figures,
+    inspect,
+    instruct,
+    pack,
+    params,
+    plan,
+    score,
+    tables,
+    tune,
+)
 OWN_KEYS = {module.__name__.rpartition(".")[2]: dict(module.DEFAULTS) for module in OTHER_COMMANDS}
 
 

@@ -27,6 +27,7 @@ PATHS = (
     "tables_dir",
     "figures_dir",
     "run",
+    "out",
     "predictions",
     "data.root",
 )

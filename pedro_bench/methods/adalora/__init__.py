@@ -21,7 +21,7 @@ memory and in the saved adapter, with singular value zero.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError
@@ -63,6 +63,8 @@ class AdaLora(Method):
     beta1: float
     beta2: float
     orth_reg_weight: float
+
+    is_affine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

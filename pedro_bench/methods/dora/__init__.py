@@ -12,6 +12,7 @@ dtype. The norm is computed from ||W||^2, W A^T and A A^T, without the (out, in)
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pedro_bench import checks
 from pedro_bench.protocols.backbone import LINEAR_ROLES, BackboneShape
@@ -33,6 +34,8 @@ class Dora(Method):
     alpha: float
     dropout: float
     roles: tuple[str, ...]
+
+    is_affine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,7 @@ Deviations: angles, scales and product are float32, cast back to the output's dt
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError, InjectionError
@@ -44,6 +44,8 @@ class Road(Method):
     variant: str
     group_size: int
     roles: tuple[str, ...]
+
+    is_affine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,0 +1,1 @@
+"""Finished runs in other tools' formats, with a model card; `cli.export` is the command."""
