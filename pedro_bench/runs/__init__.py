@@ -61,7 +61,8 @@ def serve(
     """Load finished runs of one method on one backbone as tenants of an adapter bank.
 
     Args:
-        runs: Tenant's name -> a record's JSON file, or the run's folder under `output_dir`.
+        runs: Tenant's name -> a record's JSON file, the run's folder under `output_dir`, or a folder in which
+            peft saved a LoRA or a PEDRO; at least one is a run, whose backbone is all tenants'.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         store: `backbone`: adapters lie on the backbone's device; `cpu`: in main memory.
         decoding: `plain`, or `static` or `compiled` for fast steps (docs/serving.md).

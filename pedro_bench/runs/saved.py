@@ -22,6 +22,7 @@ from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.peft_folder import is_peft_folder, peft_adapter
 from pedro_bench.serving import AdapterBank, TenantAdapter
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
@@ -284,7 +285,14 @@ def open_bank(
     """Load runs as tenants; see `pedro_bench.runs.serve`."""
     if not runs:
         raise ConfigError("runs must name at least one tenant and its run, got none.")
-    saved = {tenant: read_saved(path) for tenant, path in runs.items()}
+    saved = {
+        tenant: read_saved(path) for tenant, path in runs.items() if not is_peft_folder(Path(path))
+    }
+    if not saved:
+        raise ConfigError(
+            "runs must name at least one run of this package, which says what the backbone is, got adapters "
+            "of peft alone."
+        )
     first = next(iter(saved.values()))
     method = build_group("method", first.state["method"])
     loaded = load_backbone(first, device, backbone)
@@ -299,8 +307,10 @@ def open_bank(
         decoding=decoding,
     )
     try:
-        for tenant, one in saved.items():
-            bank.add(tenant, _adapter(one))
+        for tenant, path in runs.items():
+            is_run = tenant in saved
+            adapter = _adapter(saved[tenant]) if is_run else peft_adapter(path, loaded, method)
+            bank.add(tenant, adapter)
     except BaseException:
         bank.close()
         raise

@@ -91,3 +91,35 @@ def test_prompts_with_lone_surrogates_are_refused(save_run: Callable[..., Path],
     with pytest.raises(DataError, match=r"requests\[1\] must be text that UTF-8 can encode"):
         bank.generate([("anna", "a dog"), ("anna", text)])
     assert len(run.generate(["a dog \U0001f600"], max_new_tokens=2)) == 1
+
+
+@pytest.mark.parametrize("name", ["lora", "pedro"])
+def test_adapters_of_peft_are_served_beside_runs(
+    name: str, save_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The same run, once as it is and once through peft's format, says the same."""
+    from pedro_bench.integrations.export.request import Request
+    from pedro_bench.integrations.export.writing import export
+
+    anna, ben = save_run(name, 0), save_run(name, 1)
+    folder = tmp_path / "peft"
+    export(Request(run=str(ben), format="peft", out=str(folder), device="cpu"), lambda _: "")
+    bank = pedro_bench.serve({"anna": anna, "ben": folder, "same": ben}, device="cpu")
+    prompts = ["the cat sat on the mat", "who lives in Oslo"]
+    said = {
+        tenant: bank.generate([(tenant, prompt) for prompt in prompts], max_new_tokens=5)
+        for tenant in bank.tenants
+    }
+    assert said["ben"] == said["same"] != said["anna"]
+    bank.close()
+    with pytest.raises(ConfigError, match="at least one run of this package"):
+        pedro_bench.serve({"ben": folder}, device="cpu")
+    file = folder / "adapter_config.json"
+    content = file.read_text()
+    file.write_text(content.replace('"peft_type": "', '"peft_type": "X_'))
+    with pytest.raises(ConfigError, match="must be of type LORA or PEDRO to be served, got 'X_"):
+        pedro_bench.serve({"anna": anna, "ben": folder}, device="cpu")
+    if name == "lora":
+        file.write_text(content.replace('"use_rslora": false', '"use_rslora": true'))
+        with pytest.raises(ConfigError, match="must be a plain one to be served, got use_rslora"):
+            pedro_bench.serve({"anna": anna, "ben": folder}, device="cpu")
