@@ -207,8 +207,8 @@ def _matrix(methods: Mapping[str, Method], own: Mapping[str, Any]) -> int:
     from pedro_bench.efficiency.capabilities import as_markdown, probe, samples
 
     layouts = {
-        name: {label: probe(backbone, method) for label, method in methods.items()}
-        for name, backbone in samples()
+        name: {label: probe(backbone, quantised, method) for label, method in methods.items()}
+        for name, backbone, quantised in samples()
     }
     found = [
         {"method": label, "family": name, "capability": capability, "refusal": reason or None}

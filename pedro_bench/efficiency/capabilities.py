@@ -5,12 +5,14 @@
     beams      text by beam search
     tenants    adapters of two tenants in one batch (`serving`)
     merge      the adapter added to the backbone's weights
+    quantised  `train` and `answer` on the same model with nf4 weights (extra `quantization`)
 
 A capability is there if it runs; where it is refused, the refusal is the reason. Anything else that goes
 wrong is a fault and is raised.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from transformers import GenerationConfig
 
 from pedro_bench.backbones.family import families
 from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.quantising import NF4
 from pedro_bench.efficiency.request import MERGEABLE
 from pedro_bench.efficiency.systems import bank, merged
 from pedro_bench.errors import InjectionError, PedroBenchError
@@ -31,16 +34,23 @@ from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Method
 from pedro_bench.seeding import seed_torch
 
-LETTERS = {"train": "t", "answer": "a", "beams": "b", "tenants": "m", "merge": "w"}
+LETTERS = {
+    "train": "t",
+    "answer": "a",
+    "beams": "b",
+    "tenants": "m",
+    "merge": "w",
+    "quantised": "q",
+}
 """Capability -> its letter in a cell."""
 
 _INTRO = """# What each method can do on each family
 
 Made by `python -m pedro_bench.cli.params matrix=true output=md`, which tries everything on tiny models with
 random weights. **t** trains; **a** gives answers, by greedy decoding (an encoder labels with its trained
-head); **b** beam search; **m** mixed batches of many tenants; **w** can be merged into the weights. Where a
-letter is missing, the refusal stands below. What a method means on a family:
-[fidelity.md](fidelity.md#families).
+head); **b** beam search; **m** mixed batches of many tenants; **w** can be merged into the weights; **q**
+trains and answers on quantised weights (nf4). Where a letter is missing, the refusal stands below. What a
+method means on a family: [fidelity.md](fidelity.md#families).
 """
 
 NAME = "sample"
@@ -50,21 +60,27 @@ _HEAD = Head(labels=("yes", "no"))
 _PROMPTS = ((1, 9, 12, 7, 30), (1, 8))
 
 
-def samples() -> Iterator[tuple[str, LoadedBackbone]]:
-    """Yield name and a tiny model of every layout of every family, on the CPU."""
+def samples() -> Iterator[tuple[str, LoadedBackbone, LoadedBackbone]]:
+    """Yield name and a tiny model of every layout of every family, as it is and quantised, on the CPU.
+
+    Raises:
+        BackboneError: If the extra `quantization` is not installed.
+    """
     for family in families().values():
         for name, architecture in family.samples.items():
             settings = Llama(
                 name=NAME, label=name, random_weights=True, architecture=dict(architecture)
             )
-            yield name, settings.load(device="cpu")
+            quantised = replace(settings, quantization=NF4)
+            yield name, settings.load(device="cpu"), quantised.load(device="cpu")
 
 
-def probe(backbone: LoadedBackbone, method: Method) -> dict[str, str]:
+def probe(backbone: LoadedBackbone, quantised: LoadedBackbone, method: Method) -> dict[str, str]:
     """Try everything with a method on a tiny backbone.
 
     Args:
         backbone: One of `samples`; it is left as it was.
+        quantised: The same with quantised weights; likewise.
         method: The method, with any settings.
 
     Returns:
@@ -77,7 +93,9 @@ def probe(backbone: LoadedBackbone, method: Method) -> dict[str, str]:
         "tenants": _tenants,
         "merge": _merge,
     }
-    return {name: _refusal(one, backbone, method) for name, one in probes.items()}
+    found = {name: _refusal(one, backbone, method) for name, one in probes.items()}
+    reasons = (_refusal(one, quantised, method) for one in (_train, _answer))
+    return {**found, "quantised": next(filter(None, reasons), "")}
 
 
 def _refusal(

@@ -1,6 +1,7 @@
 """The matrix of methods and families says what trying says."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,23 @@ def test_the_document_has_every_method_and_every_layout() -> None:
     assert set(documented()) == {(method, name) for method in methods for name in layouts}
 
 
+needs_bitsandbytes = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="the extra `quantization` is not installed"
+)
+
+
 @pytest.fixture(scope="module")
 def tried() -> dict[tuple[str, str], dict[str, str]]:
     chosen = ("BERT", "Falcon RW", "GPT-2", "T5")
     return {
-        (method, name): probe(backbone, build_method(method))
-        for name, backbone in samples()
+        (method, name): probe(backbone, quantised, build_method(method))
+        for name, backbone, quantised in samples()
         if name in chosen
-        for method in ("lora", "pedro", "infix_tuning", "ptuning_v2")
+        for method in ("lora", "pedro", "infix_tuning", "ptuning_v2", "full_ft")
     }
 
 
+@needs_bitsandbytes
 def test_the_document_says_what_trying_says(tried: dict[tuple[str, str], Any]) -> None:
     for place, found in tried.items():
         assert tuple(found) == tuple(LETTERS)
