@@ -77,8 +77,9 @@ def test_no_record_names_a_place_of_the_machine_that_made_it(results):
         assert "/work/" not in json.dumps(record)
 
 
-def test_the_page_of_results_quotes_the_tables_as_they_are():
-    page = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["results", "micro_study"])
+def test_the_pages_of_results_quote_the_tables_as_they_are(name):
+    page = (REPOSITORY / "docs" / f"{name}.md").read_text(encoding="utf-8")
     quoted = re.findall(r"<!-- quoted: (\S+) -->\n\n(.*?)\n\n<!-- end -->", page, flags=re.DOTALL)
     assert quoted
     for name, block in quoted:
