@@ -4,10 +4,7 @@
 """
 
 import gc
-import resource
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +12,7 @@ from torch import Tensor, nn
 from transformers import StoppingCriteria
 
 from pedro_bench.errors import TrainingError
+from pedro_bench.runs.costs import process_peak_bytes, reset_process_peak
 from pedro_bench.training.machine import is_out_of_memory
 
 _COPY_BYTES = 2**28
@@ -22,8 +20,6 @@ _COPY_BYTES = 2**28
 _COPIES = {"cuda": 16, "cpu": 1}
 """Copies between two readings of the clock: on a GPU one is so short that the reading itself would show."""
 _ROUNDS = 7
-_CLEAR = Path("/proc/self/clear_refs")
-_STATUS = Path("/proc/self/status")
 
 
 def now(device: torch.device) -> float:
@@ -37,20 +33,15 @@ def reset_peak(device: torch.device) -> None:
     """Begin anew to watch the highest memory (on other systems than Linux, a CPU's goes on)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif _CLEAR.exists():
-        _CLEAR.write_text("5")
+    else:
+        reset_process_peak()
 
 
 def peak_bytes(device: torch.device) -> int:
     """Return the highest memory since `reset_peak`: the GPU's tensors, or this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return process_peak_bytes()
 
 
 def reserved_bytes(device: torch.device) -> int | None:

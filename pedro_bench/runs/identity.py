@@ -15,7 +15,6 @@ in `checks`. It stands in the key only where its value is another.
 import hashlib
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -253,17 +252,6 @@ def describe_environment(device: str) -> dict[str, Any]:
         "platform": sys.platform,
         "code": code_hash(),
         **_git_state(),
-    }
-
-
-def peak_bytes(gpu_bytes: int | None) -> dict[str, int | str]:
-    """Return the highest memory in use, in bytes, and of what: the GPU, or this process."""
-    if gpu_bytes is not None:
-        return {"peak_bytes": gpu_bytes, "of": "gpu"}
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        "of": "process",
     }
 
 

@@ -39,7 +39,6 @@ from pedro_bench.runs.identity import (
     describe_environment,
     fit_threads,
     now,
-    peak_bytes,
     resolve_device,
     versions,
 )
@@ -179,6 +178,7 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         restart(folder)
     record = _running(prepared, seed, path)
     _write(record, settings)
+    costs.reset_process_peak()
     with contextlib.closing(settings.tracking.start(record, folder)) as tracker:
         run = Run(
             settings, prepared.backbone, prepared.encodings, seed, record.key, folder, tracker
@@ -257,7 +257,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
             "tokens_per_second": round(result.tokens_per_second, 1),
             "test_seconds": round(seconds, 3),
         },
-        memory=peak_bytes(result.peak_memory_bytes),
+        memory=costs.peak_bytes(result.peak_memory_bytes),
         finished=now(),
     )
 
