@@ -1,14 +1,11 @@
-"""Costs of a run: its highest memory, bytes of the adapter, floating-point operations of a pass.
+"""Costs of a run that follow from shapes: bytes of the adapter, floating-point operations of a pass.
 
 Operations are those of matrix products and attention, two for each multiplication and addition, counted from
 shapes with PyTorch's formulas; element-wise work is not counted. They are of one forward pass over a prompt,
 in which a method does all that it does for a prompt, without a cache.
 """
 
-import resource
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,32 +18,6 @@ from pedro_bench.protocols.batch import IGNORED, Batch
 
 TOKENS = 128
 """Tokens of the prompt that operations are counted for; fewer where the model has no room for them."""
-
-
-_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-
-
-def reset_process_peak() -> None:
-    """Begin anew to watch this process's highest memory (on other systems than Linux it goes on)."""
-    if _CLEAR.exists():
-        _CLEAR.write_text("5")
-
-
-def process_peak_bytes() -> int:
-    """Return the highest memory of this process since `reset_process_peak`."""
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def peak_bytes(gpu_bytes: int | None) -> dict[str, int | str]:
-    """Return the highest memory in use, in bytes, and of what: the GPU, or this process."""
-    if gpu_bytes is not None:
-        return {"peak_bytes": gpu_bytes, "of": "gpu"}
-    return {"peak_bytes": process_peak_bytes(), "of": "process"}
 
 
 def adapter_bytes(adapted: AdaptedModel) -> int:

@@ -15,6 +15,7 @@ in `checks`. It stands in the key only where its value is another.
 import hashlib
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ from pedro_bench.protocols.settings import Settings, recorded_config
 from pedro_bench.records import RunRecord
 
 PACKAGE = Path(__file__).parent.parent
+
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 FORGETTING = 1
 """Version of what `evaluation.forgetting` measures; enters the key of a run that asks for it."""
@@ -253,6 +256,29 @@ def describe_environment(device: str) -> dict[str, Any]:
         "code": code_hash(),
         **_git_state(),
     }
+
+
+def reset_process_peak() -> None:
+    """Begin anew to watch this process's highest memory (on other systems than Linux it goes on)."""
+    if _CLEAR.exists():
+        _CLEAR.write_text("5")
+
+
+def process_peak_bytes() -> int:
+    """Return the highest memory of this process since `reset_process_peak`."""
+    if _STATUS.exists():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def peak_bytes(gpu_bytes: int | None) -> dict[str, int | str]:
+    """Return the highest memory in use, in bytes, and of what: the GPU, or this process."""
+    if gpu_bytes is not None:
+        return {"peak_bytes": gpu_bytes, "of": "gpu"}
+    return {"peak_bytes": process_peak_bytes(), "of": "process"}
 
 
 def now() -> str:

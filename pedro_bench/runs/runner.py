@@ -39,6 +39,8 @@ from pedro_bench.runs.identity import (
     describe_environment,
     fit_threads,
     now,
+    peak_bytes,
+    reset_process_peak,
     resolve_device,
     versions,
 )
@@ -178,7 +180,7 @@ def _run_seed(prepared: _Prepared, seed: int, path: Path) -> RunRecord:
         restart(folder)
     record = _running(prepared, seed, path)
     _write(record, settings)
-    costs.reset_process_peak()
+    reset_process_peak()
     with contextlib.closing(settings.tracking.start(record, folder)) as tracker:
         run = Run(
             settings, prepared.backbone, prepared.encodings, seed, record.key, folder, tracker
@@ -257,7 +259,7 @@ def _score(prepared: _Prepared, trained: Trained, record: RunRecord, path: Path)
             "tokens_per_second": round(result.tokens_per_second, 1),
             "test_seconds": round(seconds, 3),
         },
-        memory=costs.peak_bytes(result.peak_memory_bytes),
+        memory=peak_bytes(result.peak_memory_bytes),
         finished=now(),
     )
 

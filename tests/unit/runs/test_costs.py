@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from pedro_bench import grid
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.runs import costs
 from pedro_bench.runs.costs import adapter_bytes, operations
 from pedro_bench.runs.forgetting import Unchanged
 from tests.integration.grids import arguments, write_sst2
@@ -72,19 +70,3 @@ def test_a_record_has_both(
     assert record["memory"]["adapter_bytes"] == 4 * record["parameters"]["trainable"]
     (adapter,) = tmp_path.glob("outputs/**/adapter.safetensors")
     assert adapter.stat().st_size > record["memory"]["adapter_bytes"]
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone forgets a peak")
-def test_the_highest_memory_is_this_runs_and_not_an_earlier_ones() -> None:
-    """Workers run many runs in one process."""
-    size = 400 * 2**20
-    costs.reset_process_peak()
-    before = costs.process_peak_bytes()
-    held = torch.ones(size, dtype=torch.uint8)
-    with_it = costs.process_peak_bytes()
-    del held
-    assert with_it > before + size // 2
-    costs.reset_process_peak()
-    assert costs.process_peak_bytes() < with_it - size // 2
-    assert costs.peak_bytes(7) == {"peak_bytes": 7, "of": "gpu"}
-    assert costs.peak_bytes(None)["of"] == "process"

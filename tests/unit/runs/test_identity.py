@@ -184,3 +184,19 @@ def test_the_callers_number_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     fit_threads(1, "cpu")
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone forgets a peak")
+def test_the_highest_memory_is_this_runs_and_not_an_earlier_ones() -> None:
+    """Workers run many runs in one process."""
+    size = 400 * 2**20
+    identity.reset_process_peak()
+    before = identity.process_peak_bytes()
+    held = torch.ones(size, dtype=torch.uint8)
+    with_it = identity.process_peak_bytes()
+    del held
+    assert with_it > before + size // 2
+    identity.reset_process_peak()
+    assert identity.process_peak_bytes() < with_it - size // 2
+    assert identity.peak_bytes(7) == {"peak_bytes": 7, "of": "gpu"}
+    assert identity.peak_bytes(None)["of"] == "process"
