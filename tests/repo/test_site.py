@@ -112,7 +112,7 @@ def test_search_finds_words_of_pages_but_not_of_sources(site):
 def test_notebooks_are_pages_with_their_outputs(tmp_path):
     site = built(tmp_path, "execute")
     for name, shown in (
-        ("reading_results", "micro_table1"),
+        ("reading_results", "rows × "),
         ("comparing_two_methods", "Comparison(difference="),
         ("inside_pedro", "(3, 128)"),
     ):
