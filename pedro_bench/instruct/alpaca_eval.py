@@ -17,11 +17,10 @@ from pedro_bench.data.fields import text_of
 from pedro_bench.data.formats import read_rows
 from pedro_bench.errors import DataError, JudgingError
 from pedro_bench.instruct.benchmark_rows import suite_folder
-from pedro_bench.instruct.contexts import MISREAD
 from pedro_bench.instruct.job import Outcome
 from pedro_bench.instruct.judge_client import Reply, text_of_reply
 from pedro_bench.instruct.judging import Judgement, block
-from pedro_bench.instruct.mt_bench import JudgedJob
+from pedro_bench.instruct.mt_bench import JudgedJob, answer_notes, judges_named
 from pedro_bench.instruct.questions import Question
 from pedro_bench.seeding import derive
 
@@ -141,7 +140,7 @@ def outcome_of(
         for number, one in enumerate(judgements)
     ]
     shortened = sum(row["shortened"] for row in answers)
-    notes = _notes(judgements, requests, answers, shortened)
+    notes = _notes(judgements, requests, answers)
     kept = {"answers": answers, "judgements": rows}
     return Outcome(_rate(judgements), parts, kept, notes, shortened)
 
@@ -156,28 +155,18 @@ def _rate(judgements: Sequence[Judgement]) -> dict[str, float]:
 
 
 def _notes(
-    judgements: Sequence[Judgement],
-    requests: int,
-    answers: Sequence[Mapping[str, Any]],
-    shortened: int,
+    judgements: Sequence[Judgement], requests: int, answers: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     counts = {score: sum(one.grade == score for one in judgements) for score in (WON, TIED, LOST)}
     notes = [
         f"The judge was asked {requests} times for {len(judgements)} comparisons: {counts[WON]} won, "
-        f"{counts[TIED]} tied, {counts[LOST]} lost."
+        f"{counts[TIED]} tied, {counts[LOST]} lost.",
+        *judges_named(judgements),
     ]
-    models = [reply.get("model") for one in judgements for reply in one.replies]
-    named = sorted({one for one in models if isinstance(one, str)})
-    if named:
-        notes.append(f"The judge's replies name the model {', '.join(named)}.")
     if _judged(judgements) < len(judgements):
         without = len(judgements) - _judged(judgements)
         notes.append(f"{without} pairs got no verdict from the judge; the rate leaves them out.")
-    if any(row.get("misread") for row in answers):
-        notes.append(MISREAD)
-    if shortened:
-        notes.append(f"{shortened} prompts lost tokens at their beginning to fit the model.")
-    return notes
+    return [*notes, *answer_notes(answers)]
 
 
 class AlpacaEvalJob(JudgedJob):

@@ -131,26 +131,34 @@ def outcome_of(
         }
         for number, one in enumerate(judgements)
     ]
-    notes = _notes(judgements, len(graded), requests)
-    if any(row.get("misread") for row in answers):
-        notes.append(MISREAD)
+    notes = [*_notes(judgements, len(graded), requests), *answer_notes(answers)]
     shortened = sum(row["shortened"] for row in answers)
-    if shortened:
-        notes.append(f"{shortened} prompts lost tokens at their beginning to fit the model.")
     kept = {"answers": answers, "judgements": rows}
     return Outcome(_all_means(judgements), parts, kept, notes, shortened)
+
+
+def judges_named(judgements: Sequence[Judgement]) -> list[str]:
+    """Return a sentence on the models that the judge's replies name, nothing where they name none."""
+    models = [reply.get("model") for one in judgements for reply in one.replies]
+    named = sorted({one for one in models if isinstance(one, str)})
+    return [f"The judge's replies name the model {', '.join(named)}."] if named else []
+
+
+def answer_notes(answers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence on what was doubtful when the rows of `answer_rows` were made."""
+    notes = [MISREAD] if any(row.get("misread") for row in answers) else []
+    if shortened := sum(row["shortened"] for row in answers):
+        notes.append(f"{shortened} prompts lost tokens at their beginning to fit the model.")
+    return notes
 
 
 def _notes(judgements: Sequence[Judgement], graded: int, requests: int) -> list[str]:
     referenced = sum(one.question.is_referenced(one.turn) for one in judgements)
     notes = [
         f"The judge was asked {requests} times for {len(judgements)} grades, {referenced} of them "
-        "with a reference answer in view."
+        "with a reference answer in view.",
+        *judges_named(judgements),
     ]
-    models = [reply.get("model") for one in judgements for reply in one.replies]
-    named = sorted({one for one in models if isinstance(one, str)})
-    if named:
-        notes.append(f"The judge's replies name the model {', '.join(named)}.")
     if graded < len(judgements):
         notes.append(
             f"{len(judgements) - graded} answers got no grade from the judge; the means leave them out."
