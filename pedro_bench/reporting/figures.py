@@ -260,7 +260,7 @@ def budget_figure(table: Table, section: Section) -> Figure:
     ]
     figure, axes = panels(
         len(columns),
-        f"Score by trained parameters{_of(table, section)}: median over {table.over}, bars from the "
+        f"Score by trained parameters{place_of(table, section)}: median over {table.over}, bars from the "
         "first to the third quartile",
     )
     methods = list(dict.fromkeys(line.method for line in section.lines))
@@ -296,7 +296,7 @@ def curve_figure(table: Table, section: Section, shown: Mapping[str, Sequence[Cu
         shown: What `curves` gives for it, not empty.
     """
     figure, axes = panels(
-        len(shown), f"Loss on the dev split{_of(table, section)}: median over seeds"
+        len(shown), f"Loss on the dev split{place_of(table, section)}: median over seeds"
     )
     every = list(dict.fromkeys(name_of(one.line) for found in shown.values() for one in found))
     handles = {}
@@ -368,7 +368,8 @@ def _log_where_positive(panel: Axes) -> None:
         logarithmic(panel, "y", lambda value: f"{value:g}")
 
 
-def _of(table: Table, section: Section) -> str:
+def place_of(table: Table, section: Section) -> str:
+    """Return what a figure's title says of suite, backbone and data, marked where they are micro."""
     return (
         f", suite {literal(table.suite)}, backbone {literal(section.backbone)}, data {literal(table.data)}"
         f"{_mark(is_micro=section.is_micro)}"

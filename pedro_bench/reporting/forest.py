@@ -13,10 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pedro_bench.analysis.cells import Cell, Column
-from pedro_bench.analysis.papers import MICRO
 from pedro_bench.analysis.table import Line, Section, Table
-from pedro_bench.reporting.figures import literal, name_of
-from pedro_bench.reporting.notes import MICRO_MARK
+from pedro_bench.reporting.figures import literal, name_of, place_of
 
 _WIDTH, _ROW = 3.3, 0.19
 """Inches: the width of a panel, and the height of a row."""
@@ -47,10 +45,8 @@ def forest_figure(table: Table, section: Section) -> Figure:
     axes = list(figure.subplots(down, across, squeeze=False, sharey=True).flat)
     for spare in axes[len(shown) :]:
         spare.remove()
-    mark = f" ({MICRO_MARK})" if MICRO in (section.backbone, table.data) else ""
     figure.suptitle(
-        f"Difference from the best of a column, suite {literal(table.suite)}, backbone "
-        f"{literal(section.backbone)}, data {literal(table.data)}{mark}: means with 95% intervals; "
+        f"Difference from the best of a column{place_of(table, section)}: means with 95% intervals; "
         "filled: separable after Holm",
         fontsize=8.5,
         wrap=True,
