@@ -218,11 +218,11 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "MethodLayer":
         """Copy all but the gates; those hooks that are copied with the model act for nobody."""
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
         state = {**self.__dict__, "_gates": {}}
-        twin.__dict__.update(copy.deepcopy(state, memo))
-        return twin
+        copied.__dict__.update(copy.deepcopy(state, memo))
+        return copied
 
 
 def _seen_by_role(model: Any) -> LoadedModel:

@@ -192,21 +192,21 @@ def test_saved_and_loaded(
 def test_a_deep_copy_stands_on_its_own(kind: str, wrap: Any, batch: Any) -> None:
     model = wrap(kind)
     expected = logits(model, batch)
-    twin = copy.deepcopy(model)
-    torch.testing.assert_close(logits(twin, batch), expected)
-    move(twin.base_model.layer.parameters(), seed=5)
-    changed = logits(twin, batch)
+    copied = copy.deepcopy(model)
+    torch.testing.assert_close(logits(copied, batch), expected)
+    move(copied.base_model.layer.parameters(), seed=5)
+    changed = logits(copied, batch)
     assert not torch.allclose(changed, expected)
     torch.testing.assert_close(logits(model, batch), expected)
     prompts = prompts_of(batch)
-    assert twin.generate(**prompts, **SETTINGS).shape[0] == 3
+    assert copied.generate(**prompts, **SETTINGS).shape[0] == 3
     bare = copy.deepcopy(model.get_base_model())
     assert torch.allclose(logits(bare, batch), expected)
     move(bare.method_layer.parameters(), seed=5)
     assert torch.allclose(logits(bare, batch), changed)
     assert (
         bare.generate(**prompts, **SETTINGS).tolist()
-        == twin.generate(**prompts, **SETTINGS).tolist()
+        == copied.generate(**prompts, **SETTINGS).tolist()
     )
     torch.testing.assert_close(logits(model, batch), expected)
 

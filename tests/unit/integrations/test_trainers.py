@@ -112,8 +112,8 @@ def test_the_sft_trainer_sees_the_prompts_and_a_model_that_is_there(
         "bf16": False,
         "max_grad_norm": 1.0,
     }
-    twin = peft.get_peft_model(model_of(tiny_folders["llama"]), config_of("PEDRO"))
-    twin.load_state_dict(wrapped.state_dict())
+    second = peft.get_peft_model(model_of(tiny_folders["llama"]), config_of("PEDRO"))
+    second.load_state_dict(wrapped.state_dict())
     trainer = SFTTrainer(
         wrapped,
         SFTConfig(**settings),
@@ -124,11 +124,11 @@ def test_the_sft_trainer_sees_the_prompts_and_a_model_that_is_there(
     assert bool((batch["labels"][:, 0] == -100).all()) and bool((batch["labels"] != -100).any())
     trainer.train()
     found = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    parameters = [one for one in twin.parameters() if one.requires_grad]
+    parameters = [one for one in second.parameters() if one.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=0.05, weight_decay=0.0)
     expected = []
     for _ in range(3):
-        loss = twin(**batch).loss
+        loss = second(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
@@ -137,7 +137,7 @@ def test_the_sft_trainer_sees_the_prompts_and_a_model_that_is_there(
     assert found == pytest.approx(expected, abs=1e-3)
     assert found[-1] < found[0]
     plain = SFTTrainer(
-        twin,
+        second,
         SFTConfig(**settings),
         train_dataset=Dataset.from_list([{"text": "the cat sat on the mat"}] * 8),
         processing_class=tokenizer,
@@ -159,9 +159,9 @@ def test_bilevel_training_takes_turns(tmp_path: Path, tiny_folders: dict[str, Pa
     rows, collator = rows_of(folder)
     torch.manual_seed(0)
     wrapped = peft.get_peft_model(model_of(folder), config_of("PEDRO"))
-    twin = peft.get_peft_model(model_of(folder), config_of("PEDRO"))
+    second = peft.get_peft_model(model_of(folder), config_of("PEDRO"))
     move(wrapped.base_model.layer.parameters(), by=0.1)
-    twin.load_state_dict(wrapped.state_dict())
+    second.load_state_dict(wrapped.state_dict())
     validation = DataLoader(rows[:4], 4, collate_fn=collator)
     settings = TrainingArguments(
         output_dir=str(tmp_path),
@@ -179,22 +179,22 @@ def test_bilevel_training_takes_turns(tmp_path: Path, tiny_folders: dict[str, Pa
         data_collator=collator,
         callbacks=[BilevelCallback(validation)],
     ).train()
-    theta = architecture_parameters(twin)
+    theta = architecture_parameters(second)
     known = {id(one) for one in theta}
-    omega = [one for one in twin.parameters() if one.requires_grad and id(one) not in known]
+    omega = [one for one in second.parameters() if one.requires_grad and id(one) not in known]
     levels = [
         (theta, collator(rows[:4]), torch.optim.AdamW(theta, lr=0.01, weight_decay=0.0)),
         (omega, collator(rows[4:]), torch.optim.AdamW(omega, lr=0.01, weight_decay=0.0)),
     ]
     for _ in range(4):
         for parameters, batch, optimiser in levels:
-            gradients = torch.autograd.grad(twin(**batch).loss, parameters)
+            gradients = torch.autograd.grad(second(**batch).loss, parameters)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
     own = dict(wrapped.base_model.layer.named_parameters())
-    for name, parameter in twin.base_model.layer.named_parameters():
+    for name, parameter in second.base_model.layer.named_parameters():
         torch.testing.assert_close(own[name], parameter, rtol=1e-3, atol=1e-4)
         assert own[name].requires_grad
 
