@@ -38,6 +38,7 @@ from pedro_bench.evaluation.batches import (
     require_decoder,
 )
 from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.cache import CACHE
 from pedro_bench.protocols.context import PromptContext
 
 _SPARE_TOKENS = 4
@@ -152,7 +153,7 @@ def _generate_batch(
         if settings.num_beams > 1 and ids_BT.shape[1] > 1:
             cache = _read_prompt(adapted, ids_BT, mask_BT, positions_BT)
             _continue_as_beams(cache, context, settings.num_beams)
-            given["past_key_values"] = cache
+            given[CACHE] = cache
             ids_BT, positions_BT = ids_BT[:, -1:], positions_BT[:, -1:]
         elif settings.num_beams > 1:
             context.expand(settings.num_beams)
@@ -240,8 +241,8 @@ def _read_prompt(
         input_ids=ids_BT,
         attention_mask=mask_BT.long(),
         position_ids=positions_BT,
-        past_key_values=cache,
         use_cache=True,
+        **{CACHE: cache},
     )
     return cache
 

@@ -21,6 +21,7 @@ from pedro_bench.nn.injection import BackboneInjection
 from pedro_bench.nn.task_head import TaskHead
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import IGNORED, Batch
+from pedro_bench.protocols.cache import cache_of, given_cache
 from pedro_bench.protocols.context import PromptContext, current_context
 from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Method
@@ -277,19 +278,19 @@ def _enter_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
     tokens = kwargs.get("input_ids", args[0] if args else None)
     if tokens is None:
         tokens = kwargs["inputs_embeds"]
-    current_context().enter_forward(tokens.shape[0], tokens.shape[1], kwargs.get("past_key_values"))
+    current_context().enter_forward(tokens.shape[0], tokens.shape[1], given_cache(kwargs))
 
 
 def _enter_answer(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Let the active context check the forward of an answer that is about to begin."""
     tokens = args[0] if args else kwargs["input_ids"]
-    current_context().enter_answer(len(tokens), kwargs.get("past_key_values"))
+    current_context().enter_answer(len(tokens), given_cache(kwargs))
 
 
 def _bind_cache(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
     """Tie a cache that the decoder made itself to the context."""
     context = current_context()
-    cache = getattr(output, "past_key_values", None)
+    cache = cache_of(output)
     if context.stage == "prompt" and cache is not None:
         context.bind(cache)
 
@@ -298,7 +299,7 @@ def _bind_answer_cache(module: nn.Module, args: tuple[Any, ...], output: Any) ->
     """Tie a cache that the stack which writes has made at an answer's beginning to the context."""
     context = current_context()
     if context.num_cached == 0:
-        context.bind(getattr(output, "past_key_values", None))
+        context.bind(cache_of(output))
 
 
 def _own_copies(adapter: nn.Module, kept: Mapping[str, Tensor]) -> None:

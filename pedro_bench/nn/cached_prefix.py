@@ -8,7 +8,6 @@ Legend: B examples, H key/value heads, P prefix tokens, T tokens of this forward
 (those in the cache and its own), W width of a head.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,12 +84,6 @@ def _as_heads(flat: Tensor, own: Tensor) -> Tensor:
 def is_causal(site: Site) -> bool:
     """Return whether an attention module lets no token see those behind it."""
     return bool(getattr(site.module, "is_causal", True))
-
-
-def cache_argument(site: Site) -> str:
-    """Return the name under which an attention module takes the generation's cache."""
-    names = inspect.signature(site.module.forward).parameters
-    return "past_key_values" if "past_key_values" in names else "layer_past"
 
 
 def _flat(own: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from pedro_bench.nn.cached_prefix import (
     FreshPrefix,
     GivenPrefix,
     Pair,
-    cache_argument,
     check_attention,
     is_causal,
     like,
@@ -33,6 +32,7 @@ from pedro_bench.nn.cached_prefix import (
     visible,
 )
 from pedro_bench.protocols.backbone import Site
+from pedro_bench.protocols.cache import argument_of
 from pedro_bench.protocols.context import PromptContext, current_context
 from pedro_bench.protocols.method import Injection
 
@@ -85,7 +85,7 @@ class VirtualTokens:
         injection.on_output(injection.sites(("block",))[-1], self._take_out)
 
     def _wire_attention(self, injection: Injection, site: Site, layer: int) -> None:
-        key, cache = f"virtual tokens/{layer}", cache_argument(site)
+        key, cache = f"virtual tokens/{layer}", argument_of(site.module.forward)
 
         def attend(arguments: Mapping[str, Any]) -> dict[str, Any]:
             return self._attend(key, cache, arguments)

@@ -33,6 +33,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from pedro_bench import checks
 from pedro_bench.protocols.backbone import LoadedBackbone
+from pedro_bench.protocols.cache import CACHE, cache_of, given_cache
 from pedro_bench.protocols.context import current_context
 from pedro_bench.serving.registry import lock_of
 from pedro_bench.serving.static_step import (
@@ -205,16 +206,14 @@ class FastDecoder:
         @wraps(plain)  # by the signature `generate` sees that one position's logits are enough
         def forward(**inputs: Any) -> Any:
             nonlocal active
-            if active is not None and inputs["past_key_values"] is active.cache:
+            if active is not None and given_cache(inputs) is active.cache:
                 logits_BV = active(inputs["input_ids"])
-                return CausalLMOutputWithPast(
-                    logits=logits_BV[:, None], past_key_values=active.cache
-                )
+                return CausalLMOutputWithPast(logits=logits_BV[:, None], **{CACHE: active.cache})
             active = None  # the last batch's buffers may have to go before there is room for others
             output = plain(**inputs)
             mask_BT = inputs.get("attention_mask")
-            active = self._begin(output.past_key_values, mask_BT, max_new_tokens, weights)
-            output.past_key_values = active.cache
+            active = self._begin(cache_of(output), mask_BT, max_new_tokens, weights)
+            setattr(output, CACHE, active.cache)
             return output
 
         model.forward = forward

@@ -25,6 +25,7 @@ from transformers.cache_utils import CacheLayerMixin
 from pedro_bench.errors import InjectionError
 from pedro_bench.nn.tenant_blocks import TenantContext
 from pedro_bench.protocols.backbone import LoadedBackbone
+from pedro_bench.protocols.cache import CACHE
 
 State = dict[str, Any]
 """As `PromptContext.state`: name -> tensors whose first axis is B."""
@@ -181,8 +182,8 @@ class StaticStep:
             input_ids=self._tokens_B1,
             attention_mask=self._mask_B11N,
             position_ids=self._positions_B1,
-            past_key_values=self.cache,
             use_cache=True,
+            **{CACHE: self.cache},
         ).last_hidden_state
         self._logits_BV.copy_(self._backbone.head(hidden_B1D[:, -1]))
         self._positions_B1.add_(1)

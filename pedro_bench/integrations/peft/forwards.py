@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from pedro_bench.errors import ContextError
 from pedro_bench.integrations.peft import gates, prompts
 from pedro_bench.integrations.peft.gates import GatedInjection, Share
+from pedro_bench.protocols.cache import cache_of, given_cache
 from pedro_bench.protocols.context import PromptContext
 
 Acting = Sequence[tuple[GatedInjection, Tensor | None]]
@@ -151,7 +152,7 @@ class Forwards:
         if not self._reads_prompt:
             every_BT = torch.ones(rows, columns, dtype=torch.bool, device=tokens.device)
             return _new_shares(acting, every_BT)
-        cache = given.get("past_key_values")
+        cache = given_cache(given)
         if cache is None or int(cache.get_seq_length()) == 0:
             shares = _new_shares(acting, self._prompt_mask(tokens, given))
             if cache is not None:
@@ -188,7 +189,7 @@ class Forwards:
         if running is None or running.owner is not self or running.module is not module:
             return
         gates.leave(running)
-        cache = getattr(output, "past_key_values", None)
+        cache = cache_of(output)
         if not self._reads_prompt or cache is None or cache in self._kept:
             return
         if running.shares and running.shares[0].context.stage == "prompt":

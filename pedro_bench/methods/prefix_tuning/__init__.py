@@ -98,9 +98,10 @@ class PrefixTuning(Method):
 
 def _wire(injection: Injection, site: Site, order: int, num_virtual_tokens: int) -> None:
     """Let an attention module see its part of the prefix."""
-    from pedro_bench.nn.cached_prefix import GivenPrefix, cache_argument, is_causal, seen_by_all
+    from pedro_bench.nn.cached_prefix import GivenPrefix, is_causal, seen_by_all
+    from pedro_bench.protocols.cache import argument_of
 
-    cache, causal = cache_argument(site), is_causal(site)
+    cache, causal = argument_of(site.module.forward), is_causal(site)
 
     def give_prefix(arguments: Mapping[str, Any]) -> dict[str, Any]:
         keys_BPO, values_BPO = current_context().state[_KEY][2 * order : 2 * order + 2]
