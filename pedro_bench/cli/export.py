@@ -2,6 +2,8 @@
 
     run=RECORD.json                 the run, or its folder of working files
     format=peft                     adapter_config.json and adapter_model.safetensors, as peft loads them
+    format=remote_code              the same with its base model's configuration, as Transformers loads
+                                    it with trust_remote_code=True, and with it lm_eval
     format=merged                   the whole model with the adapter in its weights, as Transformers loads it
     format=native                   this package's own folder, as pedro_bench.load takes it
     out=DIR                         a folder that is new or empty

@@ -11,11 +11,17 @@ from pedro_bench.data.chat import NONE
 from pedro_bench.integrations.export.request import Base, Request
 from pedro_bench.integrations.export.seeds import scores_of, shown_config
 
-_LIBRARIES = {"peft": "peft", "merged": "transformers", "native": "pedro_bench"}
+_LIBRARIES = {
+    "peft": "peft",
+    "remote_code": "transformers",
+    "merged": "transformers",
+    "native": "pedro_bench",
+}
 _HIDDEN = frozenset({"_target_", "name", "label", "lr", "micro_lr", "tuned"})
 """Entries of a method that are no settings, or stand elsewhere in the card."""
 
 PLUGIN = "import pedro_bench.integrations.peft"
+_NEEDS = "# pip install 'pedro_bench[peft]'"
 
 
 def card(
@@ -111,6 +117,7 @@ def _front_matter(
 def _what_it_is(request: Request, names: _Names, seed: int) -> str:
     kind = {
         "peft": "An adapter in peft's format:",
+        "remote_code": "An adapter that Transformers loads with its base model:",
         "merged": "A whole model, with the adapter merged into its weights:",
         "native": "An adapter in pedro_bench's own format:",
     }[request.format]
@@ -152,13 +159,15 @@ def _loading(request: Request, base: Base, is_own_type: bool) -> str:
             else f'folder = "{place}"\n'
         )
         return f'import pedro_bench\n{fetched}run = pedro_bench.load(folder{where})\nrun.generate(["…"])'
-    if request.format == "merged":
+    if request.format in ("merged", "remote_code"):
+        is_code = request.format == "remote_code"
+        first, trusted = (f"{_NEEDS}\n", ", trust_remote_code=True") if is_code else ("", "")
         return (
-            "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-            f'model = AutoModelForCausalLM.from_pretrained("{place}")\n'
+            f"{first}from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+            f'model = AutoModelForCausalLM.from_pretrained("{place}"{trusted})\n'
             f'tokenizer = AutoTokenizer.from_pretrained("{place}")'
         )
-    first = f"{PLUGIN}  # pip install 'pedro_bench[peft]'\n" if is_own_type else ""
+    first = f"{PLUGIN}  {_NEEDS}\n" if is_own_type else ""
     source = (
         f'"{base.place}"' if base.is_on_hub else "model.active_peft_config.base_model_name_or_path"
     )

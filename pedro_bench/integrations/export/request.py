@@ -10,7 +10,7 @@ from pedro_bench.backbones import folders
 from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import check_device
 
-FORMATS = ("peft", "merged", "native")
+FORMATS = ("peft", "remote_code", "merged", "native")
 
 
 @dataclass(frozen=True, kw_only=True)

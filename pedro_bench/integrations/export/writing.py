@@ -1,8 +1,9 @@
 """Writes exports: peft's format, the merged model, or this package's own folder.
 
-    peft     adapter_config.json, adapter_model.safetensors       peft loads it
-    merged   config.json, model.safetensors, tokenizer            Transformers loads it
-    native   adapter/                                             pedro_bench.load loads it
+    peft          adapter_config.json, adapter_model.safetensors    peft loads it
+    remote_code   config.json with `auto_map`, adapter/, tokenizer  Transformers loads it, and its base model
+    merged        config.json, model.safetensors, tokenizer         Transformers loads it
+    native        adapter/                                          pedro_bench.load loads it
 
 An export is made whole beside its folder, proved to give the trained model's logits, and then renamed.
 """
@@ -28,6 +29,9 @@ from pedro_bench.protocols.settings import build_group
 from pedro_bench.runs.saved import load_backbone, read_saved
 from pedro_bench.training.saved_folder import Saved, write_folder
 
+_IN_PEFT = ("peft", "remote_code")
+"""Formats in which peft puts the adapter on a base model that others have."""
+
 
 def export(request: Request, command_of: Callable[[Sequence[Run]], str]) -> Path:
     """Write an export with its model card and return its folder.
@@ -44,7 +48,7 @@ def export(request: Request, command_of: Callable[[Sequence[Run]], str]) -> Path
     saved = read_saved(request.run)
     config = saved.state["config"]
     base = base_of(config["backbone"], request.base)
-    if request.format == "peft":
+    if request.format in _IN_PEFT:
         _check_base(request, base, config["backbone"])
     out = Path(request.out)
     partial = out.with_name(f".partial-{out.name}")
@@ -85,8 +89,8 @@ def _check_base(request: Request, base: Base, backbone: Mapping[str, Any]) -> No
     for key in ("adapter", "random_weights"):
         if backbone.get(key) and request.base is None:
             raise ConfigError(
-                f"base must name a model with the backbone's weights for format=peft, got none where "
-                f"backbone.{key}={backbone[key]} makes them: export format=merged, or give base=."
+                f"base must name a model with the backbone's weights for format={request.format}, got none "
+                f"where backbone.{key}={backbone[key]} makes them: export format=merged, or give base=."
             )
 
 
@@ -150,6 +154,11 @@ def _write_model(request: Request, saved: Saved, base: Base, folder: Path) -> bo
             model.save_pretrained(folder)
         backbone.tokenizer.save_pretrained(folder)
         return False
+    if request.format == "remote_code":
+        from pedro_bench.integrations.peft import remote_code
+
+        remote_code.save(model, backbone.tokenizer, folder)
+        return True
     model.save_pretrained(folder, save_embedding_layers=False)
     return type(model.active_peft_config).__module__.startswith("pedro_bench.")
 
@@ -162,7 +171,7 @@ def _in_peft(adapted: AdaptedModel, base: Base) -> Any:
     """
     if find_spec("peft") is None:
         raise ConfigError(
-            "peft must be installed for format=peft, got none: pip install 'pedro_bench[peft]'."
+            "peft must be installed for what peft loads, got none: pip install 'pedro_bench[peft]'."
         )
     import peft
 

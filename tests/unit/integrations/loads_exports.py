@@ -1,6 +1,6 @@
 """A fresh process: loads exported folders with the tools that they are for, and prints their logits as JSON.
 
-python loads_exports.py TOKENS.json kind=folder …        kind: plugin, peft, merged, native
+python loads_exports.py TOKENS.json kind=folder …        kind: plugin, peft, remote_code, merged, native
 """
 
 import json
@@ -23,16 +23,16 @@ def logits(kind: str, folder: str, rows: Any) -> Any:
         run = pedro_bench.load(folder, device="cpu", backbone=rows["backbone"])
         with torch.no_grad():
             return run.model.answer_logits(batch)[0]
-    if kind == "merged":
+    trusted = {"trust_remote_code": True} if kind == "remote_code" else {}
+    if kind in ("merged", "remote_code"):
         from transformers import AutoModelForCausalLM as Loader
     else:
         from peft import AutoPeftModelForCausalLM as Loader
     if kind == "plugin":
         import pedro_bench.integrations.peft
-    model = Loader.from_pretrained(folder).eval()
-    prompts = (
-        {"labels": labels} if kind == "plugin" else {}
-    )  # peft's AdaLoRA takes no labels once loaded
+    model = Loader.from_pretrained(folder, **trusted).eval()
+    takes_labels = kind in ("plugin", "remote_code")  # peft's AdaLoRA takes none once loaded
+    prompts = {"labels": labels} if takes_labels else {}
     with torch.no_grad():
         made = model(input_ids=ids, attention_mask=torch.ones_like(ids), **prompts).logits
     own = made[:, made.shape[1] - ids.shape[1] :]
@@ -42,7 +42,13 @@ def logits(kind: str, folder: str, rows: Any) -> Any:
 def main(tokens: str, *exports: str) -> None:
     rows = json.loads(Path(tokens).read_text())
     found = {}
-    order = ("peft", "merged", "plugin", "native")  # the first two know nothing of this package
+    order = (
+        "peft",
+        "merged",
+        "remote_code",
+        "plugin",
+        "native",
+    )  # the first two know nothing of this package
     for given in sorted(exports, key=lambda one: order.index(one.partition("=")[0])):
         kind, _, folder = given.partition("=")
         found[folder] = logits(kind, folder, rows).tolist()

@@ -77,6 +77,7 @@ def test_a_card_of_five_seeds() -> None:
     ("form", "said"),
     [
         ("merged", 'AutoModelForCausalLM.from_pretrained("DIR")'),
+        ("remote_code", 'AutoModelForCausalLM.from_pretrained("DIR", trust_remote_code=True)'),
         ("native", 'pedro_bench.load(folder, backbone="FOLDER OF THE BASE MODEL")'),
         ("peft", "model.active_peft_config.base_model_name_or_path"),
     ],

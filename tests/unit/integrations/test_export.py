@@ -1,6 +1,7 @@
 """Exports of runs: each format gives the trained model's logits, also in a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,11 +62,18 @@ def exported(run: Path, form: str, **further: Any) -> Path:
 ASKED: list[tuple[str, str, dict[str, Any]]] = [
     *(("peft", name, changes) for name, (_, changes) in PEFT.items()),
     *(("plugin", name, changes) for name, changes in PLUGIN.items()),
+    *(("remote_code", name, PLUGIN[name]) for name in ("pedro", "bitfit")),
     *(("merged", name, changes) for name, changes in MERGED.items()),
     ("native", "pedro", {"r": 4}),
     ("native", "houlsby_adapter", {}),
 ]
-FEW = (("peft", "lora"), ("plugin", "pedro"), ("merged", "red"), ("native", "pedro"))
+FEW = (
+    ("peft", "lora"),
+    ("plugin", "pedro"),
+    ("remote_code", "pedro"),
+    ("merged", "red"),
+    ("native", "pedro"),
+)
 
 
 @pytest.mark.timeout(600)  # a process of its own that imports all the libraries
@@ -105,6 +113,7 @@ def test_a_fresh_process_gives_the_trained_logits(
         text=True,
         check=False,
         cwd=Path(__file__).parents[3],
+        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])

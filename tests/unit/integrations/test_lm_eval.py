@@ -1,5 +1,8 @@
 """lm-evaluation-harness with `peft=DIR` scores as this package's own evaluation does."""
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,14 @@ pytest.importorskip("lm_eval", reason="the extra `instruct` is not installed")
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
+from transformers import dynamic_module_utils
 
 from pedro_bench.backbones.llama import Llama
 from pedro_bench.errors import ContextError
 from pedro_bench.instruct.contexts import Contexts
 from pedro_bench.instruct.harness_model import AdaptedLM
 from pedro_bench.integrations import lm_eval as taught
+from pedro_bench.integrations.peft import remote_code
 from pedro_bench.nn.adapted_model import AdaptedModel
 from tests.tiny import make_tokenizer, save_tiny
 from tests.unit.integrations.peft_types import PROMPTED, TYPES, config_of, method_of, model_of, move
@@ -87,6 +92,25 @@ def test_scores_and_texts(kind: str, batch_size: int, saved: Any, folder: Path) 
             lm.loglikelihood_rolling(requests("loglikelihood_rolling", [("the cat",)]))
 
 
+def test_plain_lm_eval_scores_what_transformers_loads(
+    saved: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`lm_eval --model hf --model_args pretrained=DIR,trust_remote_code=True`: the class that it makes."""
+    adapter, adapted = saved("PEDRO")
+    wrapped = peft.PeftModel.from_pretrained(model_of(folder), adapter)
+    remote_code.save(wrapped, adapted.backbone.tokenizer, tmp_path / "export")
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    settings = f"pretrained={tmp_path / 'export'},trust_remote_code=True,device=cpu"
+    lm = get_model("hf").create_from_arg_string(f"{settings},add_bos_token=True,max_length=64")
+    own = AdaptedLM(adapted, Contexts(adapted.backbone.tokenizer, 64), batch_size=4)
+    found = lm.loglikelihood(requests("loglikelihood", PAIRS), disable_tqdm=True)
+    expected = own.loglikelihood(requests("loglikelihood", PAIRS))
+    assert [score for score, _ in found] == pytest.approx(
+        [score for score, _ in expected], abs=1e-4
+    )
+
+
 def test_rows_with_two_boundaries_are_scored_apart() -> None:
     pairs = [("", [1, 2], [3, 4]), ("", [1], [2, 3, 4]), ("", [1, 2], [3, 5]), ("", [1, 0], [0, 7])]
     rounds = taught.in_rounds(pairs, max_length=8)
@@ -114,16 +138,10 @@ def test_a_harness_that_was_not_taught_is_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore"
-)  # those of the packages that the command prints its table with
-def test_the_command(
-    saved: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The harness's own command on a task of one's own, run in this process."""
-    import json
-    import runpy
-
+@pytest.mark.timeout(600)  # a process of its own that imports all the libraries
+@pytest.mark.parametrize("program", ["lm_eval", "pedro_bench.integrations.lm_eval"])
+def test_the_command(program: str, saved: Any, folder: Path, tmp_path: Path) -> None:
+    """The harness's own command on a task of one's own; plain, on what Transformers loads."""
     adapter, adapted = saved("PEDRO")
     rows = [
         {"question": "where is the cat", "choices": ["on the mat", "in Oslo"], "label": 0},
@@ -138,15 +156,25 @@ def test_the_command(
         "doc_to_text: '{{question}}'\ndoc_to_choice: '{{choices}}'\ndoc_to_target: label\n"
         "metric_list: [{metric: acc}]\n"
     )
-    model = f"pretrained={folder},peft={adapter},add_bos_token=True,max_length=64"
-    command = ["lm_eval", "--model", "hf", "--model_args", model, "--tasks", "mine"]
+    model = f"pretrained={folder},peft={adapter}"
+    if program == "lm_eval":
+        wrapped = peft.PeftModel.from_pretrained(model_of(folder), adapter)
+        remote_code.save(wrapped, adapted.backbone.tokenizer, tmp_path / "export")
+        model = f"pretrained={tmp_path / 'export'},trust_remote_code=True"
+    model += ",add_bos_token=True,max_length=64"
+    command = [sys.executable, "-m", program, "--model", "hf", "--model_args", model]
+    command += ["--tasks", "mine"]
     command += ["--include_path", str(tmp_path / "tasks"), "--device", "cpu", "--batch_size", "2"]
     command += ["--output_path", str(tmp_path / "out"), "--log_samples"]
-    monkeypatch.setattr(sys, "argv", command)
-    monkeypatch.delitem(sys.modules, "pedro_bench.integrations.lm_eval")
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("pedro_bench.integrations.lm_eval", run_name="__main__")
-    assert not ended.value.code
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
     (samples,) = (tmp_path / "out").rglob("samples_mine_*.jsonl")
     lines = [json.loads(line) for line in samples.read_text().splitlines()]
     own = AdaptedLM(adapted, Contexts(adapted.backbone.tokenizer, 64), batch_size=4)
