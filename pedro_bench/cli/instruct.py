@@ -4,6 +4,7 @@
     suite=bbh        3 examples with their reasoning; the answer stated in generated text
     suite=mt_bench   two-turn conversations, graded from 1 to 10 by `judge.model`
     suite=alpaca_eval   how often `judge.model` prefers the answer to a reference's
+    suite=arc|truthfulqa|winogrande|gsm8k|hellaswag   a benchmark of the Open LLM Leaderboard
 
     run=RECORD.json                 the run, or its folder of working files
     data=files data.root=DIR        rows in DIR/<suite>/; data=hub data.revision=… takes the Hub's
@@ -15,8 +16,8 @@
         judge.attempts=6 judge.timeout_seconds=120 judge.backoff_seconds=1
     results_dir=results output_dir=outputs output=text|json rerun=false device=auto
 
-MMLU and BBH need the extra `instruct` (lm-evaluation-harness). The judge is any endpoint that speaks
-OpenAI's protocol: OPENAI_BASE_URL and OPENAI_API_KEY in the environment. A finished evaluation is not
+All but the judged suites need the extra `instruct` (lm-evaluation-harness). The judge is any endpoint that
+speaks OpenAI's protocol: OPENAI_BASE_URL and OPENAI_API_KEY in the environment. A finished evaluation is not
 made again, an interrupted one goes on.
 """
 

@@ -56,7 +56,7 @@ def _split_files(folder: Path, split: str) -> list[Path]:
     Raises:
         DataError: If there are two tables, or a table beside the original files.
     """
-    tables = sorted(path for path in folder.glob(f"{split}.*") if path.suffix in _TABLES)
+    tables = split_tables(folder, split)
     original = sorted(folder.glob(f"{split}/*_{split}.csv"))
     names = [path.name for path in tables] + ([f"{split}/"] if original else [])
     if len(names) > 1:
@@ -65,6 +65,11 @@ def _split_files(folder: Path, split: str) -> list[Path]:
             "move away all but one."
         )
     return [*tables, *original]
+
+
+def split_tables(folder: Path, split: str) -> list[Path]:
+    """Return the JSONL, JSON and Parquet files of a split."""
+    return sorted(path for path in folder.glob(f"{split}.*") if path.suffix in _TABLES)
 
 
 def suite_folder(root: str, suite: str) -> Path:

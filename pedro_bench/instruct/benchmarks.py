@@ -1,4 +1,7 @@
-"""MMLU and BBH of one run: every task through the harness, journaled, then put together."""
+"""MMLU and BBH of one run: every task through the harness, journaled, then put together.
+
+`BenchmarkJob` is also what the leaderboard's benchmarks are made by (`leaderboard_job`).
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,17 +84,27 @@ def _together(entries: Sequence[Mapping[str, Any]], max_length: int) -> Outcome:
         )
         notes.append(_correction_note(predictions))
     shortened = sum(one["shortened"] for one in entries)
-    if shortened:
-        notes.append(f"{shortened} contexts lost tokens at their beginning to fit {max_length}.")
-    if any(one.get("misread") for one in entries):
-        notes.append(MISREAD)
+    is_misread = any(one.get("misread") for one in entries)
     silent = sum(row["prediction"] == NO_ANSWER for row in predictions)
-    if silent:
-        notes.append(
-            f"{silent} of {len(predictions)} responses state no answer; they count as wrong."
-        )
+    notes += context_notes(
+        shortened, max_length, is_misread=is_misread, silent=silent, rows=len(predictions)
+    )
     rows = {"predictions": predictions}
     return Outcome(metrics, parts, rows, notes, shortened, config={"max_length": max_length})
+
+
+def context_notes(
+    shortened: int, max_length: int, *, is_misread: bool, silent: int, rows: int
+) -> list[str]:
+    """Return a sentence on what was doubtful in contexts and responses, nothing where nothing was."""
+    notes = []
+    if shortened:
+        notes.append(f"{shortened} contexts lost tokens at their beginning to fit {max_length}.")
+    if is_misread:
+        notes.append(MISREAD)
+    if silent:
+        notes.append(f"{silent} of {rows} responses state no answer; they count as wrong.")
+    return notes
 
 
 def _is_corrected(entries: Sequence[Mapping[str, Any]]) -> bool:
@@ -122,7 +135,7 @@ def _percent(rows: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 class BenchmarkJob(Job):
-    """MMLU or BBH on one run.
+    """MMLU or BBH on one run, through the harness.
 
     Raises:
         PedroBenchError: If the harness is not installed, or a task or its data is missing.
@@ -138,19 +151,18 @@ class BenchmarkJob(Job):
                 f"are the harness's plain ones, got task.chat_template={str(template)[:40]!r}: take "
                 "suite=mt_bench or suite=alpaca_eval."
             )
-        version = require_harness()
-        self._names = task_names(request.suite, request.tasks)
-        self._rows = self._local() if request.root is not None else None
+        version = require_harness(request.suite)
+        own = self.settings()
+        self._rows = self.local(request.root) if request.root is not None else None
         self.config = {
-            "tasks": list(self._names),
+            **own,
             "limit": request.limit,
-            "shots": SHOTS[request.suite],
             "num_beams": request.num_beams or 1,
             "max_new_tokens": request.max_new_tokens,
             "max_length": request.max_length,
             "lm_eval": version,
         }
-        files = () if request.root is None else data_files(request.root, request.suite)
+        files = () if request.root is None else self.files(request.root)
         self.data = {"fingerprint": fingerprint(request, files)}
         parts = {"suite": request.suite, "config": self.config, "data": self.data}
         self.key = evaluation_key(run, parts, request.device)
@@ -162,7 +174,9 @@ class BenchmarkJob(Job):
         if self.request.rerun:
             self.clean()
         with self.journal(_KIND, self.key) as journal:
-            rows = self._rows if self._rows is not None else self._from_hub()
+            rows = self._rows
+            if rows is None:
+                rows = self.hub(str(self.request.revision))
             saved = load(self.run.path, device=self.request.device)
             shape = saved.adapted.backbone.shape
             whole = context_length(shape.max_positions, self.request.max_length)
@@ -175,18 +189,34 @@ class BenchmarkJob(Job):
                 num_beams=self.request.num_beams or 1,
                 max_new_tokens=self.request.max_new_tokens,
             )
-            return evaluate_benchmark(lm, contexts, self.request.suite, rows, journal, report)
+            return self.evaluated(lm, contexts, rows, journal, report)
 
     def clean(self) -> None:
         """Remove the journal of tasks."""
         self.journal_path(_KIND, self.key).unlink(missing_ok=True)
 
-    def _local(self) -> Rows:
-        return self._chosen(local_rows(str(self.request.root), self.request.suite))
+    def settings(self) -> dict[str, Any]:
+        """Return tasks and examples, which this suite alone decides."""
+        self._names = task_names(self.request.suite, self.request.tasks)
+        return {"tasks": list(self._names), "shots": SHOTS[self.request.suite]}
 
-    def _from_hub(self) -> Rows:
-        revision = str(self.request.revision)
+    def files(self, root: str) -> Sequence[Path]:
+        """Return the files that hold the rows."""
+        return data_files(root, self.request.suite)
+
+    def local(self, root: str) -> Any:
+        """Read the rows from the files."""
+        return self._chosen(local_rows(root, self.request.suite))
+
+    def hub(self, revision: str) -> Any:
+        """Load the rows from the Hub at a commit."""
         return self._chosen(hub_rows(self.request.suite, revision, self._names))
+
+    def evaluated(
+        self, lm: Any, contexts: Contexts, rows: Any, journal: Journal, report: Report
+    ) -> Outcome:
+        """Evaluate what the journal does not hold yet, and put all together."""
+        return evaluate_benchmark(lm, contexts, self.request.suite, rows, journal, report)
 
     def _chosen(self, rows: Rows) -> Rows:
         """Return the rows of the tasks to evaluate, each up to the limit."""

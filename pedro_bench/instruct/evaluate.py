@@ -6,6 +6,8 @@ from pathlib import Path
 from pedro_bench.instruct.alpaca_eval import AlpacaEvalJob
 from pedro_bench.instruct.benchmarks import BenchmarkJob
 from pedro_bench.instruct.job import Job, Report, find_run
+from pedro_bench.instruct.leaderboard import LEADERBOARD
+from pedro_bench.instruct.leaderboard_job import LeaderboardJob
 from pedro_bench.instruct.mt_bench import MtBenchJob
 from pedro_bench.instruct.record import (
     file_path,
@@ -31,9 +33,9 @@ def evaluate(request: Request, report: Report) -> tuple[EvaluationRecord, Path]:
             data or the judge fails.
     """
     run = find_run(request)
+    harness = LeaderboardJob if request.suite in LEADERBOARD else BenchmarkJob
     judged = {"mt_bench": MtBenchJob, "alpaca_eval": AlpacaEvalJob}
-    kind = judged.get(request.suite, BenchmarkJob)
-    job: Job = kind(request, run)
+    job: Job = judged.get(request.suite, harness)(request, run)
     path = record_path(request.results_dir, request.suite, run.record.stem, job.key)
     finished = None if request.rerun else read_finished(path)
     if finished is None:

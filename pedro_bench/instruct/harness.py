@@ -1,4 +1,4 @@
-"""MMLU and BBH as lm-evaluation-harness has them: its prompts, examples, filters and metrics.
+"""Tasks as lm-evaluation-harness has them: its prompts, examples, filters and metrics.
 
 Only the rows are given to it, from local files or from the Hub. Each task is evaluated by itself, so that
 an interrupted evaluation goes on with the next one. Neither of the harness's caches is used: one keeps
@@ -65,16 +65,16 @@ def stated_answer(text: str) -> str:
     return said or NO_ANSWER
 
 
-def require_harness() -> str:
-    """Return the version of lm-evaluation-harness without importing it.
+def require_harness(suite: str) -> str:
+    """Return the version of lm-evaluation-harness, which a suite needs, without importing it.
 
     Raises:
         ConfigError: If it is not installed.
     """
     if find_spec("lm_eval") is None:
         raise ConfigError(
-            "suite=mmlu and suite=bbh need the package lm_eval, got none installed: install it with "
-            "pip install 'pedro-bench[instruct]'."
+            f"suite={suite} needs the package lm_eval, got none installed: install it with pip install "
+            "'pedro-bench[instruct]'."
         )
     return metadata.version("lm_eval")
 
@@ -102,24 +102,65 @@ def evaluate_task(
     Raises:
         DataError: If the harness cannot make requests of the rows.
     """
+    form = _SUITES[suite]
+    name = f"{form.prefix}{task}"
+    metrics, samples = run_task(lm, form.folder, name, rows, num_fewshot=SHOTS[suite])
+    return TaskResult(
+        accuracy=100 * float(metrics[f"{form.metric},{form.filter}"]),
+        rows=tuple(
+            _kept(suite, one, form.metric) for one in samples if one["filter"] == form.filter
+        ),
+    )
+
+
+def run_task(
+    lm: Any,
+    folder: str,
+    task: str,
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    num_fewshot: int,
+    seed: int = 0,
+    **changes: Any,
+) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    """Evaluate a task file of the harness on rows of ours.
+
+    Args:
+        lm: A model of the harness.
+        folder: Folder of the task's file under the harness's `tasks/`.
+        task: Name of the task.
+        rows: Split -> rows, with the columns of the task's data set.
+        num_fewshot: Examples in front of each question.
+        seed: Seed that the examples are drawn with, where they are drawn.
+        changes: Other keys of the task's file to replace.
+
+    Returns:
+        `metric,filter` -> value, and the harness's sample of each row and filter.
+
+    Raises:
+        DataError: If the task shows another number of examples.
+    """
+    from datasets import Dataset
     from lm_eval.evaluator import evaluate
 
-    form, name = _SUITES[suite], f"{_SUITES[suite].prefix}{task}"
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    loaded = _with_rows(suite, name, rows)
-    found = loaded["tasks"][name]
+    given = {split: Dataset.from_list(list(part)) for split, part in rows.items()}
+    changed = {
+        "task": task,
+        "custom_dataset": lambda **_: given,
+        "num_fewshot": num_fewshot,
+        **changes,
+    }
+    loaded = _manager(folder).load([{"group": "pedro_bench", "task": [changed]}])
+    found = loaded["tasks"][task]
     shots = found.config.num_fewshot
-    if shots != SHOTS[suite]:
-        raise DataError(f"task {name!r} must show {SHOTS[suite]} examples, got {shots}.")
-    found.set_fewshot_seed(0)
+    if shots != num_fewshot:
+        raise DataError(f"task {task!r} must show {num_fewshot} examples, got {shots}.")
+    found.set_fewshot_seed(seed)
     results = evaluate(
         lm=lm, task_dict=loaded, cache_requests=False, bootstrap_iters=0, log_samples=True
     )
-    samples = [one for one in results["samples"][name] if one["filter"] == form.filter]
-    return TaskResult(
-        accuracy=100 * float(results["results"][name][f"{form.metric},{form.filter}"]),
-        rows=tuple(_kept(suite, one, form.metric) for one in samples),
-    )
+    return results["results"][task], results["samples"][task]
 
 
 def _known(suite: str) -> tuple[str, ...]:
@@ -132,26 +173,17 @@ def _known(suite: str) -> tuple[str, ...]:
 def _tasks_folder() -> Path:
     spec = find_spec("lm_eval")
     if spec is None or not spec.submodule_search_locations:
-        require_harness()
+        require_harness("mmlu")
         raise ConfigError("the package lm_eval must be a folder of modules, got something else.")
     return Path(spec.submodule_search_locations[0]) / "tasks"
 
 
-@lru_cache(maxsize=2)
-def _manager(suite: str) -> Any:
-    """Return the harness's manager of the suite's tasks, without the thousands of others."""
+@lru_cache(maxsize=8)
+def _manager(folder: str) -> Any:
+    """Return the harness's manager of the tasks in a folder, without the thousands of others."""
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_path=_tasks_folder() / _SUITES[suite].folder, include_defaults=False)
-
-
-def _with_rows(suite: str, name: str, rows: Mapping[str, Any]) -> Any:
-    """Load a task of the harness with its rows replaced."""
-    from datasets import Dataset
-
-    given = {split: Dataset.from_list(list(part)) for split, part in rows.items()}
-    changed = {"task": name, "custom_dataset": lambda **_: given, "num_fewshot": SHOTS[suite]}
-    return _manager(suite).load([{"group": f"pedro_bench_{suite}", "task": [changed]}])
+    return TaskManager(include_path=_tasks_folder() / folder, include_defaults=False)
 
 
 def _kept(suite: str, sample: Mapping[str, Any], metric: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.errors import RecordError
+from pedro_bench.instruct.leaderboard import LEADERBOARD
 from pedro_bench.instruct.record import (
     Journal,
 )
@@ -15,7 +16,7 @@ from pedro_bench.instruct.request import Request
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.identity import resolve_device
 
-VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 1, "alpaca_eval": 1}
+VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 1, "alpaca_eval": 1} | dict.fromkeys(LEADERBOARD, 1)
 """Suite -> whole number, raised whenever the same run and rows get another score or another answer."""
 
 

@@ -103,8 +103,8 @@ def outcome_of(
 ) -> Outcome:
     """Put the grades together: the mean over all answers, over each turn and over each category.
 
-    Every mean is taken twice: of the strict grades, and of those that FastChat reads. All judgements are
-    settled; `requests` were sent in all.
+    A category's part has the means of each turn too. Every mean is taken twice: of the strict grades, and of
+    those that FastChat reads. All judgements are settled; `requests` were sent in all.
 
     Raises:
         JudgingError: If no answer was graded at all.
@@ -119,7 +119,7 @@ def outcome_of(
     for category in dict.fromkeys(one.question.category for one in judgements):
         of_category = [one for one in judgements if one.question.category == category]
         count = sum(one.grade is not None for one in of_category)
-        parts[category] = {**_means(of_category), "graded": count, "rows": len(of_category)}
+        parts[category] = {**_all_means(of_category), "graded": count, "rows": len(of_category)}
     rows = [
         {
             "index": number,

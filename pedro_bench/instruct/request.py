@@ -8,9 +8,10 @@ from typing import Any
 
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.instruct.leaderboard import LEADERBOARD
 
-SUITES = ("mmlu", "bbh", "mt_bench", "alpaca_eval")
-"""MMLU and BBH go through lm-evaluation-harness, MT-Bench and AlpacaEval through a judge model."""
+SUITES = ("mmlu", "bbh", "mt_bench", "alpaca_eval", *LEADERBOARD)
+"""MT-Bench and AlpacaEval go through a judge model, all others through lm-evaluation-harness."""
 
 JUDGED = ("mt_bench", "alpaca_eval")
 FILES_ONLY = ("alpaca_eval",)
@@ -20,6 +21,7 @@ HUB = {
     "mmlu": ("cais/mmlu", "c30699e8356da336a370243923dbaf21066bb9fe"),
     "bbh": ("SaylorTwift/bbh", "b5306be6f827cfafbb545ff5a51f96916029b0fd"),
     "mt_bench": ("HuggingFaceH4/mt_bench_prompts", None),
+    **{suite: (one.hub_id, one.revision) for suite, one in LEADERBOARD.items()},
 }
 """Data set of each suite on the Hub, the harness's own, and its pinned revision."""
 
@@ -104,6 +106,9 @@ _NOT_WITH = {
     "mt_bench": ("tasks",),
     "alpaca_eval": ("tasks",),
 }
+for _suite, _benchmark in LEADERBOARD.items():
+    _of_texts = () if _benchmark.is_generated else ("evaluation.num_beams", "max_new_tokens")
+    _NOT_WITH[_suite] = ("tasks", *_of_texts, *_JUDGE_DEFAULTS)
 _NOT_WITH_DATA = {"files": "data.revision", "hub": "data.root"}
 
 
@@ -118,8 +123,9 @@ class Request:
         revision: The Hub data set's commit, with `data=hub`; None with `data=files`.
         tasks: Names of tasks to evaluate; None for all of the suite.
         limit: First rows of each task (questions with MT-Bench) to evaluate; None for all.
-        num_beams: Beams of generated text; None: 1 with BBH, the run's where answers are judged.
-        max_new_tokens: Longest generated text; None: the harness's with BBH, 1024 where answers are judged.
+        num_beams: Beams of generated text; None: 1 with BBH and GSM8K, the run's where answers are judged.
+        max_new_tokens: Longest generated text; None: the harness's with BBH and GSM8K, 1024 where answers
+            are judged.
         max_length: Most tokens of prompt and answer; None: the backbone's positions.
         batch_size: Prompts in one pass; None: the run's `evaluation.batch_size`.
         judge: The judge of a suite in JUDGED, else None.

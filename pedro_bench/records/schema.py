@@ -152,7 +152,7 @@ class EvaluationRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     Attributes:
         schema: Version of this schema.
         key: Twelve hexadecimal digits.
-        suite: `mmlu`, `bbh`, `mt_bench` or `alpaca_eval`.
+        suite: A suite of `cli.instruct`, such as `mmlu` or `mt_bench`.
         run: `suite`, `stem`, `method`, `task`, `backbone`, `key` and `seed` of the run.
         config: The evaluation's settings, defaults included.
         data: `fingerprint` of the rows and their number.

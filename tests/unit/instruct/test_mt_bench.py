@@ -59,7 +59,9 @@ def test_fastchats_reading_stands_beside_the_strict_one():
     assert list(outcome.metrics) == [
         *("score", "turn_1", "turn_2", "fastchat_score", "fastchat_turn_1", "fastchat_turn_2")
     ]
-    assert outcome.parts["math"] == {"score": 6.0, "fastchat_score": 5.0, "graded": 1, "rows": 2}
+    strict = {"score": 6.0, "turn_1": 6.0}
+    fastchat = {"fastchat_score": 5.0, "fastchat_turn_1": 5.0}
+    assert outcome.parts["math"] == {**strict, **fastchat, "graded": 1, "rows": 2}
     rows = outcome.rows["judgements"]
     assert [row["fastchat_score"] for row in rows] == [8.0, 10.0, 5.0, None]
     told = "FastChat's reading of the judgements differs from the strict one on 2 of 4 answers."

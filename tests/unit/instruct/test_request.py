@@ -21,6 +21,8 @@ def test_defaults():
     assert judge.moving() == {"model": "judge", "temperature": 0.0, "max_tokens": 2048}
     hub = ask(run="r.json", suite="mmlu", data="hub")
     assert (hub.root, len(hub.revision)) == (None, 40)
+    gsm8k = ask(**{**MMLU, "suite": "gsm8k", "max_new_tokens": 4})
+    assert (gsm8k.suite, gsm8k.max_new_tokens) == ("gsm8k", 4)
     assert (
         ask(run="r.json", suite="bbh", data="hub", **{"data.revision": COMMIT}).revision == COMMIT
     )
@@ -40,6 +42,15 @@ def test_defaults():
             r"evaluation.num_beams must be left out with suite=mmlu, .* got 3",
         ),
         ({**MMLU, "judge.model": "j"}, r"judge.model must be left out with suite=mmlu"),
+        ({**MMLU, "suite": "arc", "tasks": ["a"]}, r"tasks must be left out with suite=arc"),
+        (
+            {**MMLU, "suite": "hellaswag", "max_new_tokens": 4},
+            r"max_new_tokens must be left out with suite=hellaswag",
+        ),
+        (
+            {**MMLU, "suite": "gsm8k", "judge.model": "j"},
+            r"judge.model must be left out with suite",
+        ),
         ({**JUDGED, "tasks": ["a"]}, r"tasks must be left out with suite=mt_bench"),
         ({**JUDGED, "judge.model": None}, r"judge.model must name the judge model .*, got null"),
         ({**JUDGED, "judge.model": " "}, r"judge.model must be a text, not empty, got ' '"),
