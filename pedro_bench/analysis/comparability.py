@@ -67,8 +67,8 @@ _OWN = {
 }  # fmt: skip
 """Paper -> beginnings of the settings for which it has a protocol of its own."""
 
-_WHOLE = ("limit", "tasks")
-"""Settings of an evaluation that leave rows out."""
+_TASKS = {"mmlu": 57, "bbh": 27}
+"""Evaluation -> how many tasks it has as a whole."""
 
 _JUDGE = "gpt-4"
 """Name of the judge of the paper's MT-Bench, as FastChat asks for it; `gpt-4o` and the like are others."""
@@ -218,7 +218,10 @@ def departures(runs: Sequence[Run], paper: str) -> list[str]:
 
 def _of_evaluation(run: Run, made: Conditions) -> list[str]:
     settings: Mapping[str, Any] = run.config["data"]["config"]
-    found = [f"{name}={text_of(settings[name])}" for name in _WHOLE if settings.get(name)]
+    found = [f"limit={text_of(settings['limit'])}"] if settings.get("limit") else []
+    tasks = settings.get("tasks") or ()
+    if tasks and len(tasks) != _TASKS.get(run.task):
+        found.append(f"tasks={text_of(tasks)}")
     judges = made.facts.get(f"{run.task}.judge.model", ())
     return found + [f"judge.model={one}" for one in judges if one != _JUDGE]
 

@@ -48,6 +48,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         published: (task, metric) of columns that only the paper has.
         over: What a median is over, SEEDS or REPEATS.
         sizes: Method -> settings of each of its rows, from the smallest, such as `r=3`.
+        records: The table whose runs fill it too, evaluated otherwise; empty where it has its own.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     published: tuple[tuple[str, str | None], ...] = ()
     over: str = SEEDS
     sizes: dict[str, tuple[tuple[str, ...], ...]] = {}
+    records: str = ""
 
     @property
     def measures_device(self) -> bool:
@@ -82,6 +84,17 @@ def layout_of(suite: str) -> Layout | None:
     """Return the layout that a suite's records fill (`table1`, `micro_table1`, `small_table1`), if any."""
     kind, _, rest = suite.partition("_")
     return layouts().get(rest if kind in (MICRO, SMALL) else suite)
+
+
+def sharing(layout: Layout) -> list[Layout]:
+    """Return the other tables that the runs of a table fill, in the order of the file."""
+    return [one for one in layouts().values() if one.records == layout.name]
+
+
+def suite_of(table: str) -> str:
+    """Return the suite whose records fill a table: that of its own name, unless its layout has another."""
+    layout = layouts().get(table)
+    return layout.records if layout is not None and layout.records else table
 
 
 def is_small(suite: str) -> bool:

@@ -65,6 +65,7 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
         row: Number of its settings among those of its method, the smallest first.
         shown: Whether tables show it: it finished and no newer run replaces it.
         evaluates: Stem of the record that this evaluation is of, None for a run itself.
+        parts: Task or category -> its metrics, of an evaluation.
     """
 
     key: str
@@ -106,6 +107,7 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
     row: int = msgspec.field(name="-row", default=0)
     shown: bool = msgspec.field(name="-shown", default=False)
     evaluates: str | None = msgspec.field(name="-evaluates", default=None)
+    parts: Mapping[str, Mapping[str, Any]] = msgspec.field(name="-parts", default_factory=dict)
 
     @property
     def scores(self) -> Mapping[str, float]:
@@ -238,6 +240,7 @@ class _Evaluation(msgspec.Struct, frozen=True):
     environment: Environment
     started: str
     shortened: int = 0
+    parts: dict[str, dict[str, Any]] = {}
 
 
 def read_evaluations(results_dir: str | Path, runs: Sequence[Run]) -> list[Run]:
@@ -308,12 +311,16 @@ def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
         started=found.started,
         error=None,
         evaluates=run.stem,
+        parts=found.parts,
     )
 
 
 def history_of(run: Run) -> Sequence[Mapping[str, Any]]:
-    """Return what a run's record holds of its training, one mapping for each evaluation."""
-    return records.read(run.path).history
+    """Return what a run's record holds of its training, one mapping for each evaluation of dev.
+
+    What `cli.instruct` measured on a run holds nothing of its training.
+    """
+    return records.read(run.path).history if run.evaluates is None else []
 
 
 def example_scores(run: Run) -> list[float | None] | str:

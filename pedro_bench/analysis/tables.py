@@ -19,13 +19,13 @@ from pedro_bench.analysis.papers import (
     Layout,
     is_small,
     label_of,
-    layout_of,
     paper_score,
     plain,
     published_of,
 )
 from pedro_bench.analysis.reading import Run, no_collection
 from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, normalised, roles
+from pedro_bench.analysis.shared_records import shares
 from pedro_bench.analysis.table import Line, Section, Table, most_parameters
 from pedro_bench.errors import RecordError
 
@@ -89,17 +89,18 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     if problems:
         raise RecordError(problems[0])
     groups: dict[str, list[tuple[Run, str]]] = {}
-    for run, role in zip(runs, found, strict=True):
-        layout = layout_of(run.suite)
+    chosen: dict[str, Layout | None] = {}
+    for table, layout, own in shares(zip(runs, found, strict=True)):
         several = layout is not None and len(layout.backbones) > 1
-        parts = (run.suite, run.data) if several else (run.suite, run.backbone, run.data)
-        groups.setdefault("--".join(parts), []).append((run, role))
-    return [_table(name, groups[name]) for name in sorted(groups)]
+        for run, role in own:
+            parts = (table, run.data) if several else (table, run.backbone, run.data)
+            groups.setdefault("--".join(parts), []).append((run, role))
+            chosen["--".join(parts)] = layout
+    return [_table(name, chosen[name], groups[name]) for name in sorted(groups)]
 
 
-def _table(name: str, own: Sequence[tuple[Run, str]]) -> Table:
+def _table(name: str, layout: Layout | None, own: Sequence[tuple[Run, str]]) -> Table:
     first = own[0][0]
-    layout = layout_of(first.suite)
     if layout is not None and is_small(first.suite):
         begun = {run.task for run, _ in own}
         begun_columns = tuple(one for one in layout.columns if one[0] in begun)
@@ -290,14 +291,18 @@ def _publish(place: _Place, layout: Layout, lines: Sequence[Line]) -> None:
 
 
 def _ranks(lines: Sequence[Line], columns: Sequence[Column]) -> Ranks | None:
-    """Rank by the first column of each task: metrics of one task are no independent tasks.
+    """Rank by one column of each task, that of its main metric, else the first.
+
+    Metrics of one task are no independent tasks.
 
     Tasks on which some methods cannot be compared are left out.
     """
     first: dict[str, int] = {}
     for place, column in enumerate(columns):
         if are_shared(line.cells[place].conditions for line in lines):
-            first.setdefault(column.task, place)
+            shown = [run for line in lines for run in line.cells[place].shown]
+            if column.task not in first or any(run.main_metric == column.metric for run in shown):
+                first[column.task] = place
     return ranks(
         {
             line.name: {

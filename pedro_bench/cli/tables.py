@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from pedro_bench.analysis.frame import results
+from pedro_bench.analysis.papers import suite_of
 from pedro_bench.analysis.reading import find
 from pedro_bench.analysis.table import Table
 from pedro_bench.analysis.tables import tables as tables_of
@@ -54,7 +55,7 @@ def tables(arguments: Sequence[str]) -> int:
         raise ConfigError(f"costs must be true or false, got {own['costs']!r}.")
     folder = Path(str(own["tables_dir"] or Path(str(own["results_dir"])) / "tables"))
     check_folder("tables_dir", folder)
-    made = tables_of(recorded(own))
+    made = _asked(tables_of(recorded(own)), own)
     written = {
         folder / f"{table.name}{ending}": render(table, costs=own["costs"])
         for table in made
@@ -71,6 +72,16 @@ def tables(arguments: Sequence[str]) -> int:
     return DONE
 
 
+def _asked(made: Sequence[Table], own: Mapping[str, Any]) -> list[Table]:
+    """Leave out the tables that the records of another one fill too, unless they are asked for."""
+    named, suites = _names("table", own["table"]), _names("suite", own["suite"])
+    return [
+        table
+        for table in made
+        if not named or table.suite in suites or table.name.partition("--")[0] in named
+    ]
+
+
 def _show(made: Sequence[Table], written: Sequence[Path], *, costs: bool) -> None:
     show = partial(markdown, costs=costs)
     print("\n".join([*map(show, made), *(f"written: {path}" for path in written)]))
@@ -83,7 +94,7 @@ def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
         ConfigError: If there is none.
         RecordError: If a record is damaged, or a name could leave the folder.
     """
-    named = (*_names("table", own["table"]), *_names("suite", own["suite"]))
+    named = (*map(suite_of, _names("table", own["table"])), *_names("suite", own["suite"]))
     chosen = list(dict.fromkeys(named))
     results_dir = Path(str(own["results_dir"]))
     found = {path.relative_to(results_dir / "runs").parts[0] for path in find(results_dir, chosen)}

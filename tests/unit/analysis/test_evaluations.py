@@ -24,6 +24,7 @@ def evaluate(
     judge="gpt-4",
     settings=None,
     data=None,
+    parts=None,
     name="0123456789ab",
     started="2026-01-02T00:00:00+00:00",
 ):
@@ -45,7 +46,7 @@ def evaluate(
         "config": {"judge": judge, **(settings or {})},
         "data": {"fingerprint": "f", "rows": 4, **(data or {})},
         "metrics": metrics,
-        "parts": {},
+        "parts": parts or {},
         "files": files,
         "environment": {"device": "cpu", "dirty": False},
         "started": started,
