@@ -63,7 +63,7 @@ def check_file(file: Path) -> None:
     if find_spec("gguf") is None:
         raise BackboneError(
             f"backbone.path={str(file)!r} must be read by the extra gguf, got none installed: "
-            "pip install 'pedro-bench[gguf]'."
+            "pip install 'pedro_bench[gguf]'."
         )
     stat = file.stat()
     _check(str(file.resolve()), stat.st_size, stat.st_mtime_ns)

@@ -46,7 +46,7 @@ def require_extra(kind: str) -> None:
     if find_spec("bitsandbytes") is None:
         raise BackboneError(
             f"backbone.quantization={kind} must have the extra quantization, got none installed: "
-            "pip install 'pedro-bench[quantization]'."
+            "pip install 'pedro_bench[quantization]'."
         )
 
 

@@ -4,8 +4,10 @@ Speed and memory of generation, method against method in one run; `none` is the 
 
     methods=[none,lora,ia3,pedro]   what takes turns
     beams=[1,3]                     beams of each prompt
-    tenants=[1,4,16,64]             also batches in which every sequence is another tenant's, beside peft's
-    decoding=[plain,compiled]       steps of Transformers' loop, and compiled ones over a static cache
+    tenants=[]                      [1,4,16,64]: also batches of so many tenants, one sequence each, and
+                                    peft's mixed batches of LoRA
+    decoding=[plain]                plain: steps of Transformers' loop; static: over a static cache;
+                                    compiled: these compiled
     merged=false                    true: lora and adalora also merged into the weights
     repeats=5 warmup=1 prompts=10   how often, and how much each time; a warm-up at least
     lengths=paper                   prompts of prompt_tokens=278.6 and answers of new_tokens=32.5 in the mean

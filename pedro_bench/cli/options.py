@@ -201,14 +201,16 @@ Examples:
 
 Other commands (each as python -m pedro_bench.cli.<name>):
   efficiency  speed and memory of generation, method against method
-  figures  training curves, scores by parameters, learned activations
-  inspect  what the model sees: splits, an example, token lengths
-  instruct MMLU, BBH and MT-Bench of an instruction-tuned run
-  pack     a finished suite's records and predictions as two Parquet files
-  params   parameters of every method on a backbone; budget=8.9e6 sizes each
-  plan     what a grid holds, and what time and memory it will take
-  score    scores predictions of any system
-  tables   tables from records
+  export      a finished run for peft, Transformers or pedro_bench.load
+  figures     training curves, scores by parameters, learned activations
+  inspect     what the model sees: splits, an example, token lengths
+  instruct    MMLU, BBH, MT-Bench and AlpacaEval of an instruction-tuned run
+  pack        a finished suite's records and predictions as two Parquet files
+  params      parameters of every method on a backbone; budget=8.9e6 sizes each
+  plan        what a grid holds, and what time and memory it will take
+  score       scores predictions of any system
+  tables      tables from records
+  tune        each method's learning rate, from dev data
 
 Exit codes: 0 done, 1 a run failed, 2 bad input."""
 

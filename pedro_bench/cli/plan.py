@@ -6,9 +6,9 @@ It takes what `python -m pedro_bench -m` takes, and
                                     failed; shows its workers and the time left with so many
     output=text|json
 
-Time and memory come from finished records under the same trainer settings, on the same backbone and kind
-of device (of the same method and task where there are any, else of the same task, else of the same
-backbone), and where there are none from a model (`grid/costs.py`); each job says which.
+Time and memory come from finished records under the same trainer settings (at any learning rate), on the
+same backbone and kind of device (of the same method and task where there are any, else of the same task,
+else of the same backbone), and where there are none from a model (`grid/costs.py`); each job says which.
 """
 
 import sys
@@ -40,6 +40,11 @@ from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
 from pedro_bench.runs.identity import resolve_device
 
 _CONFIGURED = ("method", "task", "trainer", "evaluation", "backbone")
+
+_ORIGIN = frozenset({"rates", "tried"})
+"""Settings of the trainer that say how its rate was found; records from before them lack them."""
+_RATE = _ORIGIN | {"lr", "untuned_lr"}
+"""Settings of the trainer that change neither time nor memory of a run."""
 
 
 class Earlier:
@@ -118,15 +123,16 @@ def _readable(paths: Sequence[Path]) -> tuple[list[Run], list[Path]]:
 
 
 def _trainer(config: Mapping[str, Any]) -> Any:
-    return _group(config, "trainer")
+    return _group(config, "trainer", _RATE)
 
 
 def _configured(config: Mapping[str, Any]) -> Any:
-    return tuple(_group(config, group) for group in _CONFIGURED)
+    return tuple(_group(config, group, _ORIGIN) for group in _CONFIGURED)
 
 
-def _group(config: Mapping[str, Any], name: str) -> Any:
-    return _hashable(with_earlier(name, config.get(name)))
+def _group(config: Mapping[str, Any], name: str, left_out: frozenset[str]) -> Any:
+    own = with_earlier(name, config.get(name)) or {}
+    return _hashable({key: value for key, value in own.items() if key not in left_out})
 
 
 def _hashable(value: Any) -> Any:
@@ -237,7 +243,7 @@ def _shown(found: Mapping[str, Any]) -> Group:
         f"{found['runs']} runs: {counts}.",
         f"To do, one after another: about {_duration(found['seconds'])}, with up to "
         f"{found['peak_bytes'] / 2**30:.1f} GiB.",
-        f"Told from: {', '.join(f'{source} ({number})' for source, number in sources)}.",
+        f"Estimated from: {', '.join(f'{source} ({number})' for source, number in sources)}.",
         *(f"Afterwards: {line}" for line in found["afterwards"]),
     ]
     if moved := sum(job["finished_under_other_keys"] for job in found["jobs"]):
@@ -252,7 +258,7 @@ def _shown(found: Mapping[str, Any]) -> Group:
         left = _duration(found["seconds_left"])
         plural = "s" if found["workers"] > 1 else ""
         lines.append(
-            f"At it now: {found['workers']} worker{plural}; with so many about {left} are left."
+            f"Running now: {found['workers']} worker{plural}; with so many about {left} are left."
         )
     return Group(table, *(Text(line) for line in lines))
 

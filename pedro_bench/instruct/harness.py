@@ -74,7 +74,7 @@ def require_harness(suite: str) -> str:
     if find_spec("lm_eval") is None:
         raise ConfigError(
             f"suite={suite} needs the package lm_eval, got none installed: install it with pip install "
-            "'pedro-bench[instruct]'."
+            "'pedro_bench[instruct]'."
         )
     return metadata.version("lm_eval")
 

@@ -390,4 +390,4 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 def test_a_missing_extra_is_told_with_the_remedy(arguments: Any, capsys: Any) -> None:
     code, _, err = call(arguments("mmlu"), capsys)
     assert code == 2
-    assert "install it with pip install 'pedro-bench[instruct]'" in err
+    assert "install it with pip install 'pedro_bench[instruct]'" in err

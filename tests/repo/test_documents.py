@@ -25,6 +25,7 @@ from pedro_bench.cli.command import guarded
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.sweep import combinations_of
+from pedro_bench.cli.options import help_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -111,6 +112,11 @@ def test_every_command_stands_above():
     files = (REPOSITORY / "pedro_bench" / "cli").glob("*.py")
     found = {path.stem for path in files if "sys.exit(guarded(" in path.read_text()}
     assert found == set(OWN_KEYS)
+
+
+def test_the_help_of_the_main_command_lists_every_other_command():
+    listed = help_text().split("Other commands", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    assert [line.split()[0] for line in listed] == sorted(OWN_KEYS)
 
 
 def test_the_task_of_ones_own_in_the_documents_works(tmp_path, monkeypatch, capsys):

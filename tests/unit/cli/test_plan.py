@@ -67,6 +67,9 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     assert earlier.cost(ia3).source == "records of this task"
     elsewhere = replace(ia3, task=replace(settings.task, name="squad"))
     assert earlier.cost(elsewhere).source == "records of this backbone"
+    faster = {**settings.resolved_config["trainer"], "lr": 0.5, "tried": {"trials": 7}}
+    tuned = {**settings.resolved_config, "trainer": faster}
+    assert earlier.cost(replace(settings, resolved_config=tuned)).seconds == 30.0
     longer = {**settings.resolved_config, "trainer": {"max_steps": 300}}
     assert earlier.cost(replace(settings, resolved_config=longer)) is None
     assert earlier.cost(replace(settings, backbone=replace(settings.backbone, name="x"))) is None
@@ -134,6 +137,7 @@ def test_a_record_older_than_a_setting_counts_with_what_was_in_force_then(tmp_pa
     settings = settings_of([*GRID, f"results_dir={tmp_path}"])
     trainer = dict(settings.resolved_config["trainer"])
     assert (trainer.pop("group_by_length"), trainer.pop("micro_batch_tokens")) == (True, None)
+    assert trainer.pop("tried") is None
     write(settings, 0, config={**settings.resolved_config, "trainer": trainer})
     earlier = Earlier(str(tmp_path))
     assert earlier.num_moved(settings, [(0, tmp_path, "missing")]) == 1
@@ -149,7 +153,7 @@ def test_an_experiment_for_people(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "10 runs: 0 finished, 10 missing, 0 failed, 0 running." in shown
     assert "To do, one after another: about " in shown
-    assert "Told from: model (2)." in shown
+    assert "Estimated from: model (2)." in shown
     assert max(map(len, shown.splitlines())) <= 80
     rows = [line.split()[:3] for line in shown.splitlines() if " pedro " in line]
     assert rows == [["boolq", "pedro", "5"], ["squad", "pedro", "5"]]
@@ -171,7 +175,7 @@ def test_a_watch_ends_with_the_last_run_and_tells_who_is_at_it(tmp_path, capsys)
     ending.join()
     shown = capsys.readouterr().out
     assert "5 runs: 5 finished, 0 missing, 0 failed, 0 running." in shown
-    assert "At it now: 1 worker; with so many about 0 s are left." in shown
+    assert "Running now: 1 worker; with so many about 0 s are left." in shown
     lease.release(is_done=True)
     assert guarded(plan, [*GRID, where, "watch=1", "output=json"]) == 2
     assert "watch must be 0 with output=json, got 1" in capsys.readouterr().err
