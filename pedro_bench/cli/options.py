@@ -204,7 +204,7 @@ Other commands (each as python -m pedro_bench.cli.<name>):
   export      a finished run for peft, Transformers or pedro_bench.load
   figures     training curves, scores by parameters, learned activations
   inspect     what the model sees: splits, an example, token lengths
-  instruct    MMLU, BBH, MT-Bench and AlpacaEval of an instruction-tuned run
+  instruct    MMLU, BBH, MT-Bench, AlpacaEval or the leaderboard of an instruction-tuned run
   pack        a finished suite's records and predictions as two Parquet files
   params      parameters of every method on a backbone; budget=8.9e6 sizes each
   plan        what a grid holds, and what time and memory it will take
