@@ -46,7 +46,7 @@ against the first row's traces on the same machine: what differs there is the ve
 | torch | transformers | against | traces | bit for bit | within 1e-4 | above | other answers | refused |
 |---|---|---|---|---|---|---|---|---|
 """
-_FREE = ("torch", "transformers", "tokenizers", "huggingface-hub", "huggingface_hub")
+_FREE = ("torch", "setuptools", "transformers", "tokenizers", "huggingface-hub", "huggingface_hub")
 """Packages whose versions a pair decides."""
 
 _MAKE = """
@@ -188,8 +188,10 @@ def main(arguments: Sequence[str]) -> int:
     for pair in given.pairs:
         print(f"{pair}: traces under these versions", file=sys.stderr, flush=True)
         _kept(pair).write_text(json.dumps(measure(pair)))
-    known = {path.stem: json.loads(path.read_text()) for path in _in_order(FOLDER.glob("*.json"))}
-    PAGE.write_text(page(known), encoding="utf-8")
+        known = {
+            path.stem: json.loads(path.read_text()) for path in _in_order(FOLDER.glob("*.json"))
+        }
+        PAGE.write_text(page(known), encoding="utf-8")
     return 0
 
 
