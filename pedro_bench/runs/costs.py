@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+from torch.utils.flop_counter import flop_registry
 
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import IGNORED, Batch
@@ -65,9 +65,17 @@ class _Counter(TorchDispatchMode):
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query.shape, key.shape, value.shape))
+    """Return 2 B H T S (W + U): keys and values (B, K, S, W or U) are repeated for all H heads of queries."""
+    rows, heads, tokens, width = query.shape
+    return 2 * rows * heads * tokens * key.shape[2] * (width + value.shape[3])
 
 
-_FORMULAS: Mapping[Any, Callable[..., int]] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention  # PyTorch has no formula
-}
+_FORMULAS: Mapping[Any, Callable[..., int]] = dict.fromkeys(
+    (
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu,  # PyTorch has no formula
+        torch.ops.aten._scaled_dot_product_flash_attention,  # PyTorch 2.11's refuses K < H
+        torch.ops.aten._scaled_dot_product_efficient_attention,
+        torch.ops.aten._scaled_dot_product_cudnn_attention,
+    ),
+    _attention,
+)
