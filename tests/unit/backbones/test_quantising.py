@@ -241,7 +241,7 @@ def test_another_word_and_a_missing_extra_are_refused(
     with pytest.raises(ConfigError, match=r"backbone\.quantization .*got 'nf8'.*mean 'nf4'"):
         make(folder, quantization="nf8")
     monkeypatch.setattr(quantising, "find_spec", lambda name: None)
-    with pytest.raises(BackboneError, match=r"quantization=nf4 .*pedro-bench\[quantization\]"):
+    with pytest.raises(BackboneError, match=r"quantization=nf4 .*pedro_bench\[quantization\]"):
         make(folder, quantization=NF4).identity()
 
 

@@ -163,7 +163,7 @@ def test_without_the_extra_the_command_is_named(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gguf, "find_spec", lambda name: None)
-    with pytest.raises(BackboneError, match=r"extra gguf, got none .*pedro-bench\[gguf\]"):
+    with pytest.raises(BackboneError, match=r"extra gguf, got none .*pedro_bench\[gguf\]"):
         make(file).identity()
 
 
