@@ -8,7 +8,6 @@ other ranks.
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pedro_bench.grid.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import record_at, status_of
-from pedro_bench.runs.identity import begun, run_key
+from pedro_bench.runs.identity import begun, now, run_key
 from pedro_bench.runs.processes import agreed
 from pedro_bench.training.interruption import interruption
 from pedro_bench.training.saved_folder import steps_saved, working_folder
@@ -194,15 +193,15 @@ class Claims(Iterator[tuple[int, Path]]):
 
     def _record_crashes(self, seed: int, path: Path) -> None:
         """Record a run as failed that no worker has survived."""
-        settings, now = self.settings, datetime.now(UTC).isoformat(timespec="seconds")
+        settings, moment = self.settings, now()
         known = record_at(path)
         if known is None or known.status != "running":
-            known = begun(settings, seed, path, now)
+            known = begun(settings, seed, path, moment)
         error = (
             f"a run must leave its process alive, got {MOST_CRASHES} workers that died in this one, as "
             "where memory runs out: set workers=1 or a smaller trainer.micro_batch_size, and retry=true."
         )
-        failed = known.changed(status="failed", error=error, finished=now)
+        failed = known.changed(status="failed", error=error, finished=moment)
         records.write(failed, settings.results_dir)
 
     @staticmethod

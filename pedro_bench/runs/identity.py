@@ -282,8 +282,12 @@ def peak_bytes(gpu_bytes: int | None) -> dict[str, int | str]:
 
 
 def now() -> str:
-    """Return the time in UTC, to the second, in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """Return the time in UTC, in ISO 8601.
+
+    To the millisecond: by its record a command knows whether a run was done again, and a run can fail twice
+    within a second.
+    """
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _git_state() -> dict[str, Any]:

@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,14 @@ from pedro_bench.methods.lora import Lora
 from pedro_bench.metrics.classification import accuracy
 from pedro_bench.metrics.question_answering import f1_em
 from pedro_bench.runs import identity
-from pedro_bench.runs.identity import SMALL_PARAMETERS, fit_threads, key_parts, run_key, versions
+from pedro_bench.runs.identity import (
+    SMALL_PARAMETERS,
+    fit_threads,
+    key_parts,
+    now,
+    run_key,
+    versions,
+)
 from pedro_bench.tasks.classification import Classification
 from pedro_bench.training.config import TrainerConfig
 
@@ -200,3 +209,12 @@ def test_the_highest_memory_is_this_runs_and_not_an_earlier_ones() -> None:
     assert identity.process_peak_bytes() < with_it - size // 2
     assert identity.peak_bytes(7) == {"peak_bytes": 7, "of": "gpu"}
     assert identity.peak_bytes(None)["of"] == "process"
+
+
+def test_two_moments_of_one_second_are_told_apart() -> None:
+    moments = set()
+    for _ in range(3):
+        moments.add(now())
+        time.sleep(0.005)
+    assert len(moments) == 3
+    assert all(datetime.fromisoformat(one).utcoffset() == timedelta(0) for one in moments)
