@@ -49,8 +49,8 @@ against the first row's traces on the same machine: what differs there is the ve
 _KNOWN = """
 ## What is known
 
-PyTorch 2.11's `torch.nn.init.trunc_normal_` draws other numbers from a seed than 2.13's, so methods that
-begin with it (Houlsby-Adapter, Adapter-FFN, AdapterDrop) have there what would be another seed's results here.
+PyTorch 2.11's `torch.nn.init.trunc_normal_` draws other numbers from a seed than 2.13's. Methods that
+begin with it (Houlsby-Adapter, Adapter-FFN, AdapterDrop) have there what is another seed's result here.
 """
 _FREE = ("torch", "setuptools", "transformers", "tokenizers", "huggingface-hub", "huggingface_hub")
 """Packages whose versions a pair decides."""
