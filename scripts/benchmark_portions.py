@@ -22,6 +22,7 @@ import torch
 
 from pedro_bench import ranks
 from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.data.batching import portions
 from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import load_splits
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -61,9 +62,10 @@ def main() -> None:
             passes[limit].backward(batch, parameters)
             if number:
                 seconds[limit].append(time.process_time() - started)
-                cut = [portion for portion, _ in passes[limit]._portions(batch)]
-                held = sum(len(portion) * max(map(len, portion)) for portion in cut)
-                positions[limit].append(held / sum(map(len, batch)))
+                lengths = [len(row) for row in batch]
+                cut = portions(lengths, passes[limit].limit(batch_size))
+                held = sum(len(own) * max(lengths[row] for row in own) for own in cut)
+                positions[limit].append(held / sum(lengths))
     first = seconds[given.limits[0]]
     for limit in passes:
         ratios = [own / base for own, base in zip(seconds[limit], first, strict=True)]
