@@ -2,8 +2,8 @@
 
 Every method is tried with the same few values on the same two tasks, one seed each. The two values with the
 lowest geometric mean of best dev losses get two more seeds, because at rates near too high a seed may fall
-to chance; the better of the two by the medians over three seeds is the one for `micro_lr` in the method's
-YAML. Trials are ordinary records of the suite `micro_lr`, in a folder of their own, so that no table
+to chance; the better of the two by the medians over three seeds is the one for conf/rates/micro.yaml.
+Trials are ordinary records of the suite `micro_lr`, in a folder of their own, so that no table
 counts them as results; those that have finished are not run again.
 
     python scripts/micro_learning_rates.py --methods pedro lora ia3 full_ft

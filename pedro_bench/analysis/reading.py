@@ -183,7 +183,7 @@ def _read(path: Path, shared: dict[str, _Shared]) -> Run:
             raise msgspec.ValidationError("a field has a value that the schema does not allow")
         group = f"{run.suite}/{path.name.rpartition('--seed')[0]}"
         if group not in shared:
-            config = _ANY.decode(run.raw_config)
+            config = records.config_now(_ANY.decode(run.raw_config))
             label = str((config.get("method") or {}).get("label", run.method))
             shared[group] = config, known_settings(config), label
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -32,7 +32,7 @@ RATE = "trainer.lr"
 """Name of the learning rate in force, whichever setting it follows from."""
 
 NOT_IN_KEY: Mapping[str, frozenset[str]] = {
-    "method": frozenset({"name", "label", "lr", "micro_lr", "tuned"}),
+    "method": frozenset({"name", "label", "lr", "tuned"}),
     "trainer": TrainerConfig.moves_no_number - {"lr"},
     "evaluation": frozenset({"name", "batch_size", "forgetting"}),
 }
@@ -69,8 +69,7 @@ CHANGED: Mapping[str, tuple[str, str]] = {
 """Class of a method -> the setting that records from before a change of its default lack, and the change."""
 
 _NO_ROW = {
-    group: left_out | {"_target_", "name", "label", "lr", "micro_lr", "untuned_lr"}
-    for group, left_out in NOT_IN_KEY.items()
+    group: left_out | {"_target_", "name", "label", "lr"} for group, left_out in NOT_IN_KEY.items()
 }
 """The same with all names, and the rates that RATE stands for."""
 
@@ -113,8 +112,8 @@ def row_settings(known: Mapping[str, Any]) -> dict[str, Any]:
 
 def rate_in_force(method: Mapping[str, Any], trainer: Mapping[str, Any]) -> Any:
     """Return the learning rate that `TrainerConfig.resolved_lr` gives, None where none is named."""
-    rates = (method.get("lr"), trainer.get("lr"), method.get("micro_lr"), trainer.get("untuned_lr"))
-    return next((rate for rate in rates if rate is not None), None)
+    own = method.get("lr")
+    return trainer.get("lr") if own is None else own
 
 
 def normalised(value: Any) -> Any:

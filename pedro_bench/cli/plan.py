@@ -43,7 +43,7 @@ _CONFIGURED = ("method", "task", "trainer", "evaluation", "backbone")
 
 _ORIGIN = frozenset({"rates", "tried"})
 """Settings of the trainer that say how its rate was found; records from before them lack them."""
-_RATE = _ORIGIN | {"lr", "untuned_lr"}
+_RATE = _ORIGIN | {"lr"}
 """Settings of the trainer that change neither time nor memory of a run."""
 
 

@@ -103,8 +103,6 @@ class Method(ABC):
         name: The YAML's name; stands in records and file names.
         label: Name as printed in tables (LaTeX).
         lr: Learning rate of this method under any trainer, or None for the trainer's. Above 0.
-        micro_lr: Learning rate that suits the embedded micro backbone; used where neither `lr` nor the
-            trainer names one (`trainer=micro`). Above 0, or None where none was measured.
         bilevel: Where batches for the `architecture` parameter group come from; see BILEVEL_CHOICES.
         architecture_lr: Learning rate of the `architecture` group under bilevel training, or None for
             the trainer's `architecture_lr` (and where that is null too, the weights' rate). Above 0.
@@ -115,7 +113,6 @@ class Method(ABC):
     name: str
     label: str
     lr: float | None = None
-    micro_lr: float | None = None
     bilevel: str = "none"
     architecture_lr: float | None = None
     tuned: Mapping[str, Sequence[Any]] | None = None
@@ -140,7 +137,6 @@ class Method(ABC):
     def __post_init__(self) -> None:
         checks.text("method.name", self.name)
         checks.number("method.lr", self.lr, above=0, optional=True)
-        checks.number("method.micro_lr", self.micro_lr, above=0, optional=True)
         checks.choice("method.bilevel", self.bilevel, BILEVEL_CHOICES)
         if self.bilevel != "none" and not self.is_bilevel:
             raise ConfigError(

@@ -14,6 +14,7 @@ from pedro_bench.records.schema import (
     Split,
     check_name,
     comparable,
+    config_now,
 )
 from pedro_bench.records.store import (
     decode,
@@ -36,7 +37,7 @@ from pedro_bench.records.store import (
 
 __all__ = [
     "EvaluationRecord", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE", "check_name",
-    "comparable", "decode", "exists", "find", "has_predictions", "predictions_path", "read", "read_bytes",
-    "read_predictions", "record_at", "record_path", "run_key", "set_aside", "status_of", "suite_folder",
-    "text_of", "write",
+    "comparable", "config_now", "decode", "exists", "find", "has_predictions", "predictions_path", "read",
+    "read_bytes", "read_predictions", "record_at", "record_path", "run_key", "set_aside", "status_of",
+    "suite_folder", "text_of", "write",
 ]  # fmt: skip

@@ -286,6 +286,25 @@ def run_of_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "splits": splits, "phases": phases}
 
 
+def config_now(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a recorded configuration with today's settings.
+
+    The learning rate of the embedded backbone stood in `method.micro_lr`, and in `trainer.untuned_lr` for
+    methods without one; both were in force where no other rate was given.
+    """
+    method, trainer = config.get("method"), config.get("trainer")
+    if not isinstance(method, Mapping) or "micro_lr" not in method:
+        return config
+    method, trainer = dict(method), dict(trainer or {})
+    own, untuned = method.pop("micro_lr"), trainer.pop("untuned_lr", None)
+    if trainer.get("rates") is None:
+        trainer.pop("rates", None)  # `trainer=micro` had no table of rates, and has one now
+    if trainer.get("lr") is None:
+        method["lr"] = own if method.get("lr") is None else method["lr"]
+        trainer["lr"] = untuned
+    return {**config, "method": method, "trainer": trainer}
+
+
 def evaluation_of_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of an evaluation's record of schema 1 in the form of schema 2."""
     lost = [match for note in content.get("notes", ()) if (match := _LOST.fullmatch(note))]

@@ -21,7 +21,14 @@ import msgspec
 from pedro_bench import files
 from pedro_bench.errors import DamagedRecordError, RecordError, near_match
 from pedro_bench.records import packed
-from pedro_bench.records.schema import SCHEMA, RunRecord, check_name, run_of_schema_1, stem_of
+from pedro_bench.records.schema import (
+    SCHEMA,
+    RunRecord,
+    check_name,
+    config_now,
+    run_of_schema_1,
+    stem_of,
+)
 
 _DECODER = msgspec.json.Decoder(RunRecord)
 _logger = logging.getLogger(__name__)
@@ -177,7 +184,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(content: bytes, path: Path) -> RunRecord:
-    """Return the record that a text is, older schemas converted.
+    """Return the record that a text is, older schemas and settings converted.
 
     Args:
         content: The file's bytes.
@@ -195,7 +202,8 @@ def decode(content: bytes, path: Path) -> RunRecord:
         record = _converted(content, path)  # says in one sentence what is wrong
     if record.stem != path.stem:
         raise DamagedRecordError(f"record {path} must lie in a file named {record.stem}.json.")
-    return record
+    config = config_now(record.config)
+    return record if config is record.config else record.changed(config=config)
 
 
 def _converted(content: bytes, path: Path) -> RunRecord:

@@ -41,7 +41,7 @@ FORGETTING = 1
 """Version of what `evaluation.forgetting` measures; enters the key of a run that asks for it."""
 
 NOT_IN_KEY: Mapping[str, tuple[str, ...]] = {
-    "method": ("name", "label", "lr", "micro_lr", "tuned"),
+    "method": ("name", "label", "lr", "tuned"),
     "task": ("name", "label", "hub_id", "hub_config", "hub_revision", "official_rows"),
     "evaluation": ("name", "batch_size", "forgetting"),
 }

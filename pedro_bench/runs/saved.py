@@ -6,6 +6,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,12 +234,15 @@ def read_saved(path: str | Path) -> Saved:
     path = Path(path)
     folder = path if path.is_dir() else _folder_of(path)
     try:
-        return read_folder(folder / _ADAPTER)
+        saved = read_folder(folder / _ADAPTER)
     except DamagedFolderError as error:
         raise RecordError(
             f"a finished run must have its adapter in {folder / _ADAPTER}, got a folder in which "
             f"{error}: run it again with rerun=true."
         ) from error
+    method = records.config_now({"method": saved.state["method"]})["method"]
+    config = records.config_now(saved.state["config"])
+    return replace(saved, state={**saved.state, "method": method, "config": config})
 
 
 def _folder_of(path: Path) -> Path:

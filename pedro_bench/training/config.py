@@ -27,9 +27,7 @@ class TrainerConfig:
     Attributes:
         name: The YAML's name; stands in records.
         label: Name as printed in tables.
-        lr: Learning rate, unless the method brings its own (`method.lr` wins). Above 0, or null for the
-            method's `micro_lr`: for the embedded backbone.
-        untuned_lr: With `lr` null, the rate of methods without a `micro_lr`. Above 0.
+        lr: Learning rate, unless the method brings its own (`method.lr` wins). Above 0.
         weight_decay: AdamW's decay of matrices; vectors, biases and scalars are never decayed.
         beta1: AdamW's decay rate of the first moment, in [0, 1).
         beta2: AdamW's decay rate of the second moment, in [0, 1).
@@ -72,8 +70,7 @@ class TrainerConfig:
 
     name: str = "paper"
     label: str = "paper"
-    lr: float | None = 1e-4
-    untuned_lr: float | None = None
+    lr: float = 1e-4
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
@@ -113,7 +110,6 @@ class TrainerConfig:
             "rates",
             "tried",
             "lr",
-            "untuned_lr",
             "checkpoint_every_steps",
             "gradient_checkpointing",
         }
@@ -147,8 +143,7 @@ class TrainerConfig:
         checks.flag("trainer.gradient_checkpointing", self.gradient_checkpointing)
 
     def _check_numbers(self) -> None:
-        checks.number("trainer.lr", self.lr, above=0, optional=True)
-        checks.number("trainer.untuned_lr", self.untuned_lr, above=0, optional=self.lr is not None)
+        checks.number("trainer.lr", self.lr, above=0)
         checks.number("trainer.architecture_lr", self.architecture_lr, above=0, optional=True)
         checks.number("trainer.weight_decay", self.weight_decay, least=0)
         checks.number("trainer.architecture_weight_decay", self.architecture_weight_decay, least=0)
@@ -174,9 +169,8 @@ class TrainerConfig:
         return self.eval_every_epochs * steps_per_epoch
 
     def resolved_lr(self, method: Method) -> float:
-        """Return the rate in force: `method.lr`, else `lr`, else the method's `micro_lr` or ours."""
-        rates = (method.lr, self.lr, method.micro_lr, self.untuned_lr)
-        return next(rate for rate in rates if rate is not None)
+        """Return the rate in force: the method's own, else ours."""
+        return self.lr if method.lr is None else method.lr
 
     def resolved_architecture_lr(self, method: Method) -> float:
         """Return the rate of the `architecture` group: the method's own, else ours, else the weights'."""

@@ -49,7 +49,6 @@ OTHER_VALUES: dict[str, list[Any]] = {
 _FOUND = {"bilevel": "none", "architecture_lr": None}
 
 BESIDE: dict[str, dict[str, Any]] = {
-    "Method.micro_lr": {"lr": None},  # acts while no rate is set
     "Ssp.structure": _FOUND | {"structure": ["layers.0.query.lora_0"]},
     "LearnedAdapters.structure": _FOUND | {"structure": ["attn_out.identity"] * 4},
 }
@@ -159,8 +158,7 @@ class Outcomes:
         self, adapted: AdaptedModel, steps: int, phase: int, folder: Path, changes: dict[str, Any]
     ) -> None:
         settings = {
-            "lr": None,
-            "untuned_lr": 2e-2,
+            "lr": 2e-2,
             "warmup_ratio": 0.0,
             "num_epochs": steps,
             "max_steps": steps,

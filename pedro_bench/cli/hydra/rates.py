@@ -31,6 +31,8 @@ TARGETS = ("method", "trainer", "evaluation")
 """Groups whose settings a rule may set."""
 
 RATE = "method.lr"
+FALLBACK = "trainer.lr"
+"""The rate of methods without one of their own; typed, it wins over a rule's rate of the method."""
 
 
 def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str, Any]:
@@ -44,10 +46,12 @@ def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str
         ConfigError: If there is no such file, a rule is malformed, or none gives this method a rate.
     """
     name = (config.get("trainer") or {}).get("rates")
-    if name is None:
+    own = {group: str((config.get(group) or {}).get("name", "")) for group in CONDITIONS}
+    if name is None or not all(
+        own.values()
+    ):  # what is left out is refused where settings are built
         return config
     check_option(RATES, name)
-    own = {group: str(config[group]["name"]) for group in CONDITIONS}
     chosen: dict[str, Any] = {}
     tried = None
     for rule in _rules(_file(name)):
@@ -55,8 +59,9 @@ def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str
             values = dict(_values(rule["set"], own["task"]))
             tried = rule.get("tried") if RATE in values else tried
             chosen |= values
-    chosen = {key: value for key, value in chosen.items() if key not in typed}
-    if RATE not in chosen and RATE not in typed:
+    passed_over = {*typed, RATE} if FALLBACK in typed else typed
+    chosen = {key: value for key, value in chosen.items() if key not in passed_over}
+    if not any(key in chosen or key in typed for key in (RATE, FALLBACK)):
         raise ConfigError(
             f"trainer.rates={name} must have a rate for method={own['method']} task={own['task']} "
             f"backbone={own['backbone']}, got none: set {RATE}=…, or trainer.rates=null for the trainer's "

@@ -44,6 +44,8 @@ def command_of(runs: Sequence[Run]) -> str:
     chosen |= {"method": first.method, "task": first.task}
     chosen |= {"backbone": first.backbone, "data": first.data, "suite": first.suite}
     changed = dict(pair for group in _GROUPS for pair in _settings(group, config))
+    if "method.lr" in changed:
+        changed.pop("trainer.lr", None)  # not in force
     seeds = sorted(run.seed for run in runs)
     device = {"device": config["device"]} if config.get("device", "auto") != "auto" else {}
     return _command(

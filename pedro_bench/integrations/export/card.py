@@ -17,7 +17,7 @@ _LIBRARIES = {
     "merged": "transformers",
     "native": "pedro_bench",
 }
-_HIDDEN = frozenset({"_target_", "name", "label", "lr", "micro_lr", "tuned"})
+_HIDDEN = frozenset({"_target_", "name", "label", "lr", "tuned"})
 """Entries of a method that are no settings, or stand elsewhere in the card."""
 
 PLUGIN = "import pedro_bench.integrations.peft"

@@ -1,6 +1,5 @@
 import json
 from dataclasses import fields
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -127,7 +126,7 @@ def test_a_suite_that_is_named_twice_is_read_once(tmp_path):
         ({"method": {"roles": None}}, {"method": {}}),
         ({"evaluation": {"batch_size": 32}}, {"evaluation": {"batch_size": 64}}),
         ({"trainer": {"checkpoint_every_steps": 5}}, {"trainer": {"gradient_checkpointing": True}}),
-        ({"trainer": {"untuned_lr": 0.1}}, {"method": {"micro_lr": 0.2}}),  # trainer.lr is in force
+        ({"trainer": {"lr": 0.1}, "method": {"lr": 0.2}}, {"method": {"lr": 0.2}}),
     ],
 )
 def test_what_cannot_move_a_number_makes_no_row(tmp_path, one, other):
@@ -139,7 +138,7 @@ def test_what_cannot_move_a_number_makes_no_row(tmp_path, one, other):
 
 def test_the_learning_rate_in_force_makes_rows_where_it_differs_within_a_task(tmp_path):
     for task, rate in (("boolq", 0.002), ("sst2", 0.003)):
-        run(tmp_path, task=task, lr=None, groups={"method": {"micro_lr": rate}})
+        run(tmp_path, task=task, groups={"method": {"lr": rate}})
     run(tmp_path, task="boolq", lr=0.001, groups={"method": {"lr": 0.003}})
     made = rows(tmp_path)
     found = [(row.settings, list(row.cells)) for row in made]
@@ -263,24 +262,21 @@ BEFORE_NULL = {
 def test_what_the_key_leaves_out_makes_no_row():
     own = {group: set(identity.NOT_IN_KEY[group]) for group in ("method", "evaluation")}
     assert {group: NOT_IN_KEY[group] for group in own} == own
-    assert {"name", "label", "checkpoint_every_steps", "untuned_lr"} <= NOT_IN_KEY["trainer"]
+    assert {"name", "label", "checkpoint_every_steps", "rates"} <= NOT_IN_KEY["trainer"]
     assert NOT_IN_KEY["trainer"] == TrainerConfig.moves_no_number - {"lr"}
 
 
-@pytest.mark.parametrize(
-    ("own", "trained", "small"), list(product((None, 3e-4), (None, 1e-3), (None, 2e-3)))
-)
-def test_the_rate_in_force_is_the_trainers(own, trained, small):
-    method = FullFineTuning(name="full_ft", label="Full-FT", lr=own, micro_lr=small)
-    trainer = TrainerConfig(lr=trained, untuned_lr=5e-3)
-    settings = ({"lr": own, "micro_lr": small}, {"lr": trained, "untuned_lr": 5e-3})
-    assert rate_in_force(*settings) == trainer.resolved_lr(method)
+@pytest.mark.parametrize("own", [None, 3e-4])
+def test_the_rate_in_force_is_the_trainers(own):
+    method = FullFineTuning(name="full_ft", label="Full-FT", lr=own)
+    trainer = TrainerConfig(lr=1e-3)
+    assert rate_in_force({"lr": own}, {"lr": 1e-3}) == trainer.resolved_lr(method)
 
 
 def test_settings_are_flat_and_in_one_spelling():
     config = {
-        "method": {"_target_": "x.Y", "name": "lora", "r": 8.0, "roles": None, "micro_lr": 0.01},
-        "trainer": {"name": "micro", "lr": None, "beta1": 0.9, "gradient_checkpointing": True},
+        "method": {"_target_": "x.Y", "name": "lora", "r": 8.0, "roles": None, "lr": 0.01},
+        "trainer": {"name": "micro", "lr": 1e-4, "beta1": 0.9, "gradient_checkpointing": True},
         "evaluation": {"batch_size": 64, "num_beams": 3},
         "task": {"version": 2},
     }

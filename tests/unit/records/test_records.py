@@ -184,6 +184,30 @@ def test_an_older_record_tells_its_facts_in_fields(tmp_path):
         records.read(path)
 
 
+@pytest.mark.parametrize(
+    ("own", "micro", "trained", "in_force"),
+    [
+        (None, 0.003, None, {"method": 0.003, "trainer": 0.001}),
+        (None, None, None, {"method": None, "trainer": 0.001}),
+        (0.5, 0.003, None, {"method": 0.5, "trainer": 0.001}),
+        (None, 0.003, 0.02, {"method": None, "trainer": 0.02}),
+    ],
+)
+def test_an_older_record_has_the_rate_that_was_in_force(own, micro, trained, in_force):
+    older = {
+        "method": {"name": "lora", "lr": own, "micro_lr": micro},
+        "trainer": {"lr": trained, "untuned_lr": 0.001, "max_steps": 9},
+        "suite": "main",
+    }
+    found = records.config_now(older)
+    assert found == {
+        "method": {"name": "lora", "lr": in_force["method"]},
+        "trainer": {"lr": in_force["trainer"], "max_steps": 9},
+        "suite": "main",
+    }
+    assert records.config_now(found) is found
+
+
 def test_a_record_in_the_wrong_file_is_refused(tmp_path):
     path = records.write(record(), tmp_path)
     moved = path.rename(path.with_name("pedro--boolq--micro--0123456789ab--seed4.json"))

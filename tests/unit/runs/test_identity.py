@@ -70,6 +70,7 @@ def test_added_renamed_and_moved_code_changes_no_key(copy: Path) -> None:
     for folder in ("nn", "metrics", "methods", "tasks", "reporting", "training", "data"):
         (package / folder / "added.py").write_text('"""Added."""\n\nVALUE = 1\n')
     yaml = (copy / "conf/method/lora.yaml").read_text().replace("name: lora", "name: lora_too")
+    yaml = yaml.replace("lr: null", "lr: 3.0e-3")  # as conf/rates/micro.yaml has it for lora
     (copy / "conf/method/lora_too.yaml").write_text(yaml)
     # a module is renamed, with the YAMLs that name it
     (package / "methods/lora.py").rename(package / "methods/low_rank_adaptation.py")

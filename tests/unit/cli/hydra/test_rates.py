@@ -74,7 +74,14 @@ def test_a_sweep_reads_the_rules_for_each_of_its_combinations():
 def test_the_key_is_that_of_the_run_that_names_the_settings_itself():
     chosen = settings_of([*BASE, "method=pedro", "task=rte"])
     typed = settings_of(
-        [*BASE[:3], "method=pedro", "task=rte", "method.lr=0.5", "trainer.max_steps=7"]
+        [
+            *BASE[:3],
+            "trainer.rates=null",
+            "method=pedro",
+            "task=rte",
+            "method.lr=0.5",
+            "trainer.max_steps=7",
+        ]
     )
     assert typed.trainer.rates is None
     assert key_parts(chosen) == key_parts(typed)
@@ -121,3 +128,29 @@ def test_a_malformed_rule_is_refused(mine, text: str, message: str):
     mine(text)
     with pytest.raises(ConfigError, match=message):
         settings_of([*BASE, "method=lora", "task=rte"])
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_typed_rate_of_the_trainer_wins_over_the_files():
+    words = [*BASE, "method=lora", "task=rte", "trainer.lr=0.75"]
+    settings = settings_of(words)
+    assert (settings.method.lr, settings.trainer.resolved_lr(settings.method)) == (None, 0.75)
+    assert settings_of([*words[:-1], "method.lr=0.5", "trainer.lr=0.75"]).method.lr == 0.5
+
+
+def test_a_rule_for_all_may_name_the_trainers_rate(mine):
+    mine("- {for: {}, set: {trainer.lr: 0.25}}\n- {for: {method: ia3}, set: {method.lr: 0.5}}")
+    found = {
+        name: settings_of([*BASE, f"method={name}", "task=rte"]) for name in ("ia3", "full_ft_red")
+    }
+    rates = {name: one.trainer.resolved_lr(one.method) for name, one in found.items()}
+    assert rates == {"ia3": 0.5, "full_ft_red": 2e-5}  # its YAML has a rate of its own
+
+
+def test_the_micro_table_gives_every_method_a_rate():
+    found = {
+        name: settings_of(["trainer=micro", "task=rte", f"method={name}"])
+        for name in ("pedro", "lora", "ia3", "red", "full_ft_red")
+    }
+    rates = {name: one.trainer.resolved_lr(one.method) for name, one in found.items()}
+    assert rates == {"pedro": 1e-3, "lora": 3e-3, "ia3": 3e-2, "red": 1e-3, "full_ft_red": 2e-5}

@@ -7,7 +7,7 @@ import pytest
 
 from pedro_bench import records
 from pedro_bench.analysis.reading import read_runs
-from pedro_bench.analysis.rows import normalised, with_earlier
+from pedro_bench.analysis.rows import normalised, rate_in_force, with_earlier
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.rerun import command_of
@@ -46,6 +46,10 @@ def test_a_committed_records_command_composes_to_its_configuration(path):
     words = words_of(read_runs([path]), "pedro_bench")
     composed = settings_of(words).resolved_config
     recorded = records.read(path).config
+    assert rate_in_force(composed["method"], composed["trainer"]) == rate_in_force(
+        recorded["method"], recorded["trainer"]
+    )
+    recorded["trainer"].pop("lr")  # the method has one of its own, and the command names no other
     for group in ("method", "task", "backbone", "data", "trainer", "evaluation"):
         own = with_earlier(group, recorded[group])
         assert {name: normalised(composed[group][name]) for name in own} == {
