@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         others = [one for one in arguments if not one.startswith("from=")]
         print(prefetch(settings_of(others).backbone, origins[0]))
     except PedroBenchError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -21,7 +21,7 @@ from pedro_bench.cli import (
     tables,
     tune,
 )
-from pedro_bench.cli.command import guarded
+from pedro_bench.cli.command import guarded, split_flags
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.sweep import combinations_of
@@ -52,9 +52,17 @@ OWN_KEYS = {module.__name__.rpartition(".")[2]: dict(module.DEFAULTS) for module
 
 
 def commands(text):
-    """Yield the words after `python -m pedro_bench`, and of `make run ARGS=…`, in code blocks."""
-    for block in re.findall(r"```(?:sh|bash)\n(.*?)```", text, flags=re.DOTALL):
+    """Yield the words after `python -m pedro_bench`, and of `make run ARGS=…`, in code blocks.
+
+    Blocks are fenced or indented; a line with an ellipsis is no whole command.
+    """
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, flags=re.DOTALL)
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    blocks += re.findall(r"^ {4}\S.*$", outside, flags=re.MULTILINE)
+    for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
+            if "…" in line or not re.match(r"\s*([A-Z_]+=\S* )*(python|make) ", line):
+                continue
             words = shlex.split(line, comments=True)
             while words and re.match(r"[A-Z_]+=", words[0]):
                 words = words[1:]
@@ -91,7 +99,7 @@ def test_the_documents_commands_compose(module, arguments):
     name = module.removeprefix("pedro_bench").removeprefix(".cli.")
     if name:
         assert (REPOSITORY / "pedro_bench" / "cli" / f"{name}.py").is_file()
-        values, others = split_extra(arguments, OWN_KEYS[name])
+        values, others = split_extra(split_flags(arguments, ("-m",)), OWN_KEYS[name])
         assert set(values) == set(OWN_KEYS[name])
         assert combinations_of(others) if name in ("plan", "tune") else settings_of(others)
     elif "-m" in arguments:
