@@ -1,13 +1,14 @@
 """Costs: what a run will take, from a model of arithmetic and memory, where no record has it.
 
-Time: a training token costs 4 N floating-point operations (2 N forward, 2 N back through frozen
-weights), or 6 N where all N weights are trained; a token that is only read costs 2 N. Rows are the
-official ones, or those of the micro world, as far as `trainer.eval_rows` and `evaluation.test_rows` let them.
-Examples have the mean length of the seven tasks that the PEDRO paper reports, or the micro world's; tasks of
-short sentences have their own (SHORT); the most steps are taken, since nobody knows when training
-stops early. A generated answer is as long as the task allows, in every beam; a ranked one is read together
-with its prompt, once for each candidate. RATES are operations a second: 40% of an A40's 150e12 in bfloat16,
-and what the embedded backbone reaches on a CPU core.
+Time: a training token costs 4 N floating-point operations (2 N forward, 2 N back through frozen weights),
+or 6 N where all weights are trained; a token that is only read costs 2 N. N is without the embedding, which
+is looked up: half of MiniLM. Rows are the official ones, or those of the micro world, as far as
+`trainer.eval_rows` and `evaluation.test_rows` let them. Examples have the mean length of the seven tasks
+that the PEDRO paper reports, or the micro world's; tasks of short sentences have their own (SHORT); the
+most steps are taken, since nobody knows when training stops early. A generated answer is as long as the
+task allows, in every beam; a ranked one is read together with its prompt, once for each candidate. RATES
+are operations a second: 40% of an A40's 150e12 in bfloat16, and what the embedded backbone reaches on a CPU
+core.
 
 Memory: the weights, quantised ones with their scales; 16 bytes for each trainable parameter (value, gradient
 and AdamW's two moments in float32, 12 where the weights themselves are trained); for each token of a forward
@@ -64,7 +65,8 @@ def modelled_cost(settings: Settings) -> Cost:
     shape = settings.backbone.shape()
     trained = settings.method.count(shape).trainable
     is_full = trained >= shape.num_parameters
-    seconds = _operations(settings, shape.num_parameters, is_full=is_full) / RATES[device]
+    multiplied = shape.num_parameters - shape.vocab_size * shape.hidden_size
+    seconds = _operations(settings, multiplied, is_full=is_full) / RATES[device]
     wide = device == "cpu" or getattr(settings.backbone, "dtype", None) == "float32"
     number_bytes = 4 if wide else 2
     state = trained * (12 if is_full else 16)
