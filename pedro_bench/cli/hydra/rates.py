@@ -15,6 +15,7 @@ the same settings itself.
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from pedro_bench.errors import ConfigError, near_match
 CONDITIONS = ("backbone", "method", "task")
 TARGETS = ("method", "trainer", "evaluation")
 """Groups whose settings a rule may set."""
+
+_HEAD = "# Found on dev data by"
 
 RATE = "method.lr"
 FALLBACK = "trainer.lr"
@@ -77,24 +80,50 @@ def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str
 
 
 def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) -> None:
-    """Write a table of rates; rules of the file for other conditions stay, before the new ones.
+    """Write a table of rates; what the file holds for other conditions stays as it is, before the new rules.
 
     Args:
         path: The file, made or replaced.
         rules: As in a file.
-        command: What found them, for the file's head.
+        command: What found them; it stands above them.
 
     Raises:
         ConfigError: If the file is there and no table of rates.
     """
-    known = _rules(path) if path.is_file() else []
     new = [rule["for"] for rule in rules]
-    lines = [f"# Found on dev data by\n#   {command}\n"]
-    for rule in (*(one for one in known if one["for"] not in new), *rules):
+    kept: list[str] = []
+    if path.is_file():
+        _rules(path)
+        for block in _blocks(path.read_text(encoding="utf-8")):
+            is_replaced = block.startswith("-") and _parsed(block)[0]["for"] in new
+            if block.startswith(_HEAD) and kept and kept[-1].startswith(_HEAD):
+                kept.pop()  # none of its rules is left
+            kept += [] if is_replaced else [block]
+        if kept and kept[-1].startswith(_HEAD):
+            kept.pop()
+    lines = [f"{_HEAD}\n#   {command}\n"]
+    for rule in rules:
         inner = ",\n   ".join(f"{key}: {json.dumps(value)}" for key, value in rule.items())
         lines.append(f"- {{{inner}}}\n")
-    files.write_text(path, "".join(lines))
+    files.write_text(path, "".join([*kept, *lines]))
     _rules.cache_clear()
+
+
+def _blocks(text: str) -> list[str]:
+    """Return the rules of a file, each with its lines, and what stands between them."""
+    lines = (text.rstrip() + "\n").splitlines(keepends=True)
+    starts = [
+        number
+        for number, line in enumerate(lines)
+        if line.startswith(("- ", _HEAD))
+        or (line.startswith("#") and number and not lines[number - 1].startswith("#"))
+    ]
+    places = sorted({0, *starts})
+    return ["".join(lines[a:b]) for a, b in pairwise([*places, len(lines)])]
+
+
+def _parsed(text: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.create(text), resolve=True)
 
 
 def _file(name: str) -> Path:

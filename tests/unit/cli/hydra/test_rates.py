@@ -1,10 +1,12 @@
 """Tables of rates: which rule holds, what wins over it, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.rates import write_rates
 from pedro_bench.cli.hydra.sweep import sweep_of
 from pedro_bench.cli.options import groups, outside_options
 from pedro_bench.errors import ConfigError
@@ -154,3 +156,37 @@ def test_the_micro_table_gives_every_method_a_rate():
     }
     rates = {name: one.trainer.resolved_lr(one.method) for name, one in found.items()}
     assert rates == {"pedro": 1e-3, "lora": 3e-3, "ia3": 3e-2, "red": 1e-3, "full_ft_red": 2e-5}
+
+
+def test_found_rules_replace_their_own_and_leave_the_rest_of_a_file(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    by_hand = (
+        "# By hand.\n- for: {method: lora}\n  set: {method.lr: 0.5}   # a note\n\n"
+        "# Others.\n- {for: {}, set: {trainer.lr: 0.25}}\n"
+    )
+    path.write_text(by_hand)
+
+    def found(rate: float, *methods: str) -> list[dict[str, Any]]:
+        return [
+            {"for": {"method": name}, "set": {"method.lr": rate}, "tried": {"trials": 2}}
+            for name in methods
+        ]
+
+    write_rates(path, found(0.1, "pedro", "ia3"), "first")
+    write_rates(path, found(0.2, "pedro"), "second")
+    text = path.read_text()
+    assert text.startswith(by_hand)
+    assert (text.count("first"), text.count("second"), text.count('"pedro"')) == (1, 1, 1)
+    assert text.index("first") < text.index('"ia3"') < text.index("second") < text.index('"pedro"')
+    write_rates(path, found(0.3, "ia3", "lora"), "third")
+    text = path.read_text()
+    assert "first" not in text  # none of its rules is left
+    assert "a note" not in text  # lora's rule by hand is for the same runs
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# By hand.",
+        "# Others.",
+        "# Found on dev data by",
+        "#   second",
+        "# Found on dev data by",
+        "#   third",
+    ]
