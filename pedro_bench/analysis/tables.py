@@ -233,7 +233,7 @@ def _section(place: _Place, rows: Sequence[_Row]) -> Section:
     label = dict(every[0].config.get("backbone") or {}).get("label") if every else None
     return Section(
         backbone=place.backbone,
-        label=str(label or label_of("backbones", place.backbone)),
+        label=plain(str(label or label_of("backbones", place.backbone))),
         is_micro=place.is_micro,
         lines=lines,
         ranks=_ranks(lines, place.columns),

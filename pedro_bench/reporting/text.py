@@ -191,7 +191,7 @@ def _latex_row(row: GridRow, width: int) -> str:
 
 def _cell(cell: Text) -> str:
     own = cell.plain.removeprefix(plain(cell.label))
-    text = cell.label + escape_latex(own) if cell.label else _breakable(own)
+    text = cell.label + _breakable(own)
     return _MARKS.get(cell.place, "%s") % text + (r"$^\dagger$" if cell.differs else "")
 
 

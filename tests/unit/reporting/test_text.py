@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench.reporting.text import PREAMBLE, escape_latex, latex
+from pedro_bench.reporting.text import PREAMBLE, escape_latex, latex, markdown
 from tests.unit.analysis.runs import built, five, only, run
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
@@ -58,6 +58,22 @@ def test_settings_and_errors_of_any_letters_compile_and_fit(compiled, tmp_path):
     assert r"r=a\&b" in text
     assert r"c\%d\_\{e\}" in text
     assert "[U+6F22][U+5B57]" in text
+    assert compiled(text) == []
+
+
+def test_long_names_of_settings_are_broken_and_a_backbones_label_is_plain(compiled, tmp_path):
+    for tokens in (256, 1024):
+        groups = {
+            "method": {"label": "Houlsby-Adapter"},
+            "trainer": {"micro_batch_tokens": tokens},
+            "backbone": {"name": "small", "label": r"Small (Q4\_1)"},
+        }
+        five(tmp_path / "results", "houlsby_adapter", score=tokens / 20, groups=groups)
+    table = only(tmp_path / "results")
+    text = latex(table)
+    assert r"\_\allowbreak{}tokens" in text
+    assert r"Small (Q4\_1): 2 methods" in text
+    assert "Small (Q4_1): 2 methods" in markdown(table)
     assert compiled(text) == []
 
 
