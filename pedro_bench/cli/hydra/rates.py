@@ -50,9 +50,8 @@ def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str
     """
     name = (config.get("trainer") or {}).get("rates")
     own = {group: str((config.get(group) or {}).get("name", "")) for group in CONDITIONS}
-    if name is None or not all(
-        own.values()
-    ):  # what is left out is refused where settings are built
+    is_whole = all(own.values())  # what is left out is refused where settings are built
+    if name is None or not is_whole:
         return config
     check_option(RATES, name)
     chosen: dict[str, Any] = {}
@@ -94,13 +93,17 @@ def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) ->
     kept: list[str] = []
     if path.is_file():
         _rules(path)
-        for block in _blocks(path.read_text(encoding="utf-8")):
-            is_replaced = block.startswith("-") and _parsed(block)[0]["for"] in new
-            if block.startswith(_HEAD) and kept and kept[-1].startswith(_HEAD):
-                kept.pop()  # none of its rules is left
-            kept += [] if is_replaced else [block]
-        if kept and kept[-1].startswith(_HEAD):
-            kept.pop()
+        blocks = _blocks(path.read_text(encoding="utf-8"))
+        kept = [
+            one for one in blocks if not one.startswith("-") or _parsed(one)[0]["for"] not in new
+        ]
+    # a command none of whose rules is left stands before another command, or at the end
+    following = [*kept[1:], _HEAD]
+    kept = [
+        one
+        for one, after in zip(kept, following, strict=False)
+        if not (one.startswith(_HEAD) and after.startswith(_HEAD))
+    ]
     lines = [f"{_HEAD}\n#   {command}\n"]
     for rule in rules:
         inner = ",\n   ".join(f"{key}: {json.dumps(value)}" for key, value in rule.items())
