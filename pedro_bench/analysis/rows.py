@@ -47,6 +47,7 @@ EARLIER: Mapping[str, Mapping[str, Any]] = {
         "warmup_steps": None,
         "eval_every_epochs": None,
         "eval_rows": None,
+        "metric_for_best_model": "loss",
     },
     "evaluation": {"test_rows": None},
     "pedro_bench.evaluation.config.EvaluationConfig": {
@@ -156,7 +157,8 @@ def name_rows(runs: Sequence[Run]) -> None:
     for own in methods.values():
         groups = _without_settings_of_tasks(_by_settings(own))
         settings = {text: json.loads(text) for text in groups}
-        ordered = sorted(settings, key=lambda text: _order(settings[text]))
+        names = sorted({name for one in settings.values() for name in one})
+        ordered = sorted(settings, key=lambda text: _order(settings[text], names))
         for row, text in enumerate(ordered):
             name = ", ".join(_differences(settings[text], list(settings.values())))
             for run in groups[text]:
@@ -217,11 +219,12 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _order(settings: Mapping[str, Any]) -> list[tuple[str, float, str]]:
-    """Return a key that sorts numbers as numbers: r=6 before r=12."""
+def _order(settings: Mapping[str, Any], names: Sequence[str]) -> list[tuple[bool, float, str]]:
+    """Return a key that sorts by these settings in turn: null first, and r=6 before r=12."""
+    values = [settings.get(name) for name in names]
     return [
-        (name, value if isinstance(value, int | float) else 0.0, json.dumps(value))
-        for name, value in sorted(settings.items())
+        (one is not None, one if isinstance(one, int | float) else 0.0, json.dumps(one))
+        for one in values
     ]
 
 

@@ -65,6 +65,11 @@ def tune(arguments: Sequence[str]) -> int:
     combinations = combinations_of([*overrides, f"suite={TRIALS}{given['rates']}"])
     settings = combinations[0].settings
     check_output(settings.output)
+    if any(one.settings.trainer.metric_for_best_model != "loss" for one in combinations):
+        raise ConfigError(
+            "trainer.metric_for_best_model must be loss, since a search compares dev losses, got "
+            "main_metric: add trainer.metric_for_best_model=loss to the command."
+        )
     search_of = _Search(combinations, overrides)
     trials = {name: _trials(own, given) for name, own in search_of.methods.items()}
     groups = [search_of.tasks] if given["per"] == "method" else [[one] for one in search_of.tasks]

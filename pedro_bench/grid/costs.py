@@ -95,7 +95,10 @@ def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
     interval = trainer.evaluation_interval(math.ceil(sizes.train / _batch(settings)))
     dev_rows = min(sizes.dev, trainer.eval_rows or sizes.dev)
     test_rows = min(sizes.test, settings.evaluation.test_rows or sizes.test)
-    dev = steps // interval * dev_rows * length * 2
+    read = length
+    if trainer.metric_for_best_model == "main_metric":
+        read += _answering(settings, length)
+    dev = steps // interval * dev_rows * read * 2
     return float(size * (training + dev + test_rows * _answering(settings, length) * 2))
 
 

@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.protocols.task import Example, Task
 from pedro_bench.records import Phase
+from pedro_bench.runs.preparation import DevScore
 from pedro_bench.seeding import seed_torch
 from pedro_bench.training.checkpoint import TrainResult
 from pedro_bench.training.tracking import Tracker
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One seed of a configuration, as training needs it; `encodings` are by split, `folder` is its own."""
+    """One seed of a configuration, as training needs it.
+
+    `encodings` are by split, `folder` is its own, `dev_score` is there where the main metric decides.
+    """
 
     settings: Settings
     backbone: LoadedBackbone
@@ -44,6 +49,7 @@ class Run:
     key: str
     folder: Path
     tracker: Tracker
+    dev_score: DevScore | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,7 @@ def _train_phase(run: Run, adapted: AdaptedModel, phase: int, tracker: Tracker) 
         folder=run.folder,
         tracker=tracker,
         phase=phase,
+        dev_score=partial(run.dev_score.of, adapted) if run.dev_score else None,
     )
 
 

@@ -205,17 +205,18 @@ class LoopState:
         self.loss_sum += loss * num_answer_tokens
         self.num_answer_tokens += num_answer_tokens
 
-    def close_interval(self, *, epoch: float, dev_loss: float) -> None:
+    def close_interval(self, *, epoch: float, dev_loss: float, dev_score: float | None) -> None:
         """Write down an evaluation, and begin a new mean of the training loss."""
-        self.history.append(
-            {
-                "step": self.step,
-                "epoch": epoch,
-                "train_loss": self.loss_sum / self.num_answer_tokens,
-                "dev_loss": dev_loss,
-                "lr": self.last_lr,
-            }
-        )
+        entry = {
+            "step": self.step,
+            "epoch": epoch,
+            "train_loss": self.loss_sum / self.num_answer_tokens,
+            "dev_loss": dev_loss,
+            "lr": self.last_lr,
+        }
+        if dev_score is not None:
+            entry["dev_score"] = dev_score
+        self.history.append(entry)
         self.loss_sum, self.num_answer_tokens = 0.0, 0
 
     def to_json(self) -> dict[str, Any]:
@@ -230,23 +231,33 @@ class LoopState:
 
 @dataclass
 class EarlyStopping:
-    """The lowest dev loss so far and how long ago it was; both None or 0 before the first evaluation.
+    """The best evaluation so far and how long ago it was; None or 0 before the first evaluation.
 
-    `is_over` after `patience` evaluations without a strictly lower dev loss, never if that is None.
+    The best has the highest dev score where there is one, else the lowest dev loss. `is_over` after
+    `patience` evaluations without a strictly better one, never if that is None.
     """
 
     patience: int | None
     best_step: int = 0
     best_dev_loss: float | None = None
     num_waited: int = 0
+    best_dev_score: float | None = None
 
-    def update(self, step: int, dev_loss: float) -> bool:
-        """Take in one evaluation; return whether it is the best so far (an equal loss is not)."""
-        if self.best_dev_loss is None or dev_loss < self.best_dev_loss:
+    def update(self, step: int, dev_loss: float, dev_score: float | None = None) -> bool:
+        """Take in one evaluation; return whether it is the best so far (an equal one is not)."""
+        if self._is_better(dev_loss, dev_score):
             self.best_step, self.best_dev_loss, self.num_waited = step, dev_loss, 0
+            self.best_dev_score = dev_score
             return True
         self.num_waited += 1
         return False
+
+    def _is_better(self, dev_loss: float, dev_score: float | None) -> bool:
+        if self.best_dev_loss is None:
+            return True
+        if dev_score is None or self.best_dev_score is None:
+            return dev_loss < self.best_dev_loss
+        return dev_score > self.best_dev_score
 
     @property
     def is_over(self) -> bool:
@@ -270,8 +281,11 @@ class TrainResult:
 
     Attributes:
         history: One entry per evaluation: step, epoch (passes over the rows so far), train_loss (token
-            mean since the evaluation before), dev_loss (token mean), lr (rate of the last step).
-        best_step: Step with the lowest dev loss `best_dev_loss`, of those that the method lets be the best.
+            mean since the evaluation before), dev_loss (token mean), lr (rate of the last step), and
+            dev_score (percent) where the main metric decides.
+        best_step: Step of the best evaluation, of those that the method lets be the best.
+        best_dev_loss: Its dev loss.
+        best_dev_score: Its dev score, or None where the dev loss decides.
         steps: Optimiser steps taken.
         stopped_early: Whether the patience ran out before the schedule.
         train_seconds: Time of all steps, evaluations and checkpoints that count, over all restarts.
@@ -284,6 +298,7 @@ class TrainResult:
     history: tuple[Mapping[str, float], ...]
     best_step: int
     best_dev_loss: float
+    best_dev_score: float | None
     steps: int
     stopped_early: bool
     train_seconds: float

@@ -19,6 +19,9 @@ PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULER_TYPES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
 """Schedules of Transformers that need no settings of their own; `optimiser.schedule_factor` has them."""
 
+METRICS_FOR_BEST_MODEL = ("loss", "main_metric")
+"""What is compared at each evaluation: the dev loss, or the task's main metric on the same dev rows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
@@ -45,6 +48,9 @@ class TrainerConfig:
         micro_batch_size: Examples per forward pass, or null for the whole batch.
         micro_batch_tokens: Positions per forward pass on each device, padding included, in training and
             for the dev loss, or null for no bound.
+        metric_for_best_model: One of METRICS_FOR_BEST_MODEL: the adapter of the lowest dev loss is the
+            best, or that of the highest main metric, in percent; answers to the dev rows are then made as
+            the test's are, at every evaluation. Of equal ones the earliest counts.
         eval_rows: Most dev rows of the dev loss, the same for every run of a task, or null for all; bilevel
             training on the dev split takes all.
         eval_batch_size: Examples per forward pass of the dev loss, or null for `micro_batch_size`.
@@ -52,7 +58,7 @@ class TrainerConfig:
         eval_every_steps: Optimiser steps between two dev losses.
         eval_every_epochs: Passes over the training rows between two dev losses, in place of
             `eval_every_steps`; null: the steps count.
-        patience: Evaluations without a lower dev loss after which training stops, or null to train to
+        patience: Evaluations without a better adapter after which training stops, or null to train to
             the end.
         max_grad_norm: Gradients are scaled down to this norm. Above 0.
         precision: One of PRECISIONS.
@@ -85,6 +91,7 @@ class TrainerConfig:
     group_by_length: bool = False
     micro_batch_size: int | None = None
     micro_batch_tokens: int | None = 8192
+    metric_for_best_model: str = checks.later("loss", neutral="loss")
     eval_rows: int | None = checks.later(None, neutral=None)
     eval_batch_size: int | None = None
     max_length: int = 2048
@@ -138,6 +145,9 @@ class TrainerConfig:
         checks.integer("trainer.warmup_steps", self.warmup_steps, least=0, optional=True)
         self._check_numbers()
         checks.choice("trainer.precision", self.precision, PRECISIONS)
+        checks.choice(
+            "trainer.metric_for_best_model", self.metric_for_best_model, METRICS_FOR_BEST_MODEL
+        )
         checks.choice("trainer.lr_scheduler_type", self.lr_scheduler_type, LR_SCHEDULER_TYPES)
         checks.flag("trainer.group_by_length", self.group_by_length)
         checks.flag("trainer.gradient_checkpointing", self.gradient_checkpointing)

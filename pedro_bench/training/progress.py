@@ -166,9 +166,10 @@ class TrainingProgress:
         """Tell the outcome of one evaluation."""
         if not self._is_shown:
             return
+        score = f", dev score {entry['dev_score']:.2f}" if "dev_score" in entry else ""
         line = (
             f"{self._title}: step {entry['step']:.0f} of {self._total_steps}, "
-            f"train loss {entry['train_loss']:.4f}, dev loss {entry['dev_loss']:.4f}"
+            f"train loss {entry['train_loss']:.4f}, dev loss {entry['dev_loss']:.4f}{score}"
             f"{' (best so far)' if is_best else ''}, {tokens_per_second:,.0f} tokens/s"
         )
         if self._board is None and _send is None:

@@ -1,18 +1,20 @@
 """The one training loop: every method goes through it, and it names none.
 
 Each step: one architecture step where the method is bilevel, then the weights' step (accumulate,
-clip, AdamW, the method's `after_step`). Every `eval_every_steps` the dev loss decides which adapter
-is best (of those that the method lets be) and whether the patience is used up. A run that was
+clip, AdamW, the method's `after_step`). Every `eval_every_steps` the dev loss, or the main metric on the
+dev rows, decides which adapter is best (of those that the method lets be) and whether the patience is used
+up. A run that was
 killed goes on from its newest checkpoint with the same bits on the same machine: weights,
 optimisers, random states, history, the method's own state.
 """
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from pedro_bench import ranks
@@ -64,8 +66,10 @@ class TrainingLoop:
         identity: tuple[str, int, int],
         folder: Path,
         tracker: "Tracker | None",
+        dev_score: Callable[[], float] | None,
     ) -> None:
         self.adapted, self.config, self.tracker = adapted, config, tracker
+        self.dev_score = dev_score
         train_rows, dev_rows = rows
         self.dev = stopping_rows(dev_rows, config.eval_rows)
         key, self.seed, self.phase = identity
@@ -201,24 +205,31 @@ class TrainingLoop:
             self.tracker.log({"train/loss": state.last_loss, "train/lr": state.last_lr}, state.step)
 
     def _evaluate(self) -> bool:
-        """Compute the dev loss and keep the adapter if it is the best; return whether it is."""
+        """Evaluate the adapter and keep it if it is the best; return whether it is."""
         self.is_evaluating = True
         dev_loss = self.passes.mean_loss(self.dev)
+        dev_score = self._mean_over_processes(self.dev_score()) if self.dev_score else None
         self.is_evaluating = False
         state = self.state
         require_finite("dev loss", dev_loss, state.step, self.store.last_step())
         epoch = state.step / self.steps_per_epoch
-        state.close_interval(epoch=epoch, dev_loss=dev_loss)
+        state.close_interval(epoch=epoch, dev_loss=dev_loss, dev_score=dev_score)
         is_last = state.step == self.total_steps
         may_be_best = is_last or self.adapted.method.can_be_best(state.step, self.total_steps)
-        is_best = may_be_best and self.stopping.update(state.step, dev_loss)
+        is_best = may_be_best and self.stopping.update(state.step, dev_loss, dev_score)
         if self.accelerator.is_main_process:
             if is_best:
                 self.store.save_best(state.step, dev_loss, self.adapted.adapter_state())
             if self.tracker is not None:
-                self.tracker.log({"dev/loss": dev_loss, "epoch": epoch}, state.step)
+                score = {} if dev_score is None else {"dev/score": dev_score}
+                self.tracker.log({"dev/loss": dev_loss, **score, "epoch": epoch}, state.step)
         self.accelerator.wait_for_everyone()
         return is_best
+
+    def _mean_over_processes(self, value: float) -> float:
+        """Return one value for all processes, so that they agree on which adapter is the best."""
+        own = torch.tensor(value, dtype=torch.float64, device=self.adapted.backbone.device)
+        return float(self.accelerator.reduce(own, reduction="mean"))
 
     def _take_peak(self) -> None:
         """Keep the highest peak of this start and of those before it."""
@@ -283,6 +294,7 @@ class TrainingLoop:
             history=tuple(state.history),
             best_step=stopping.best_step,
             best_dev_loss=stopping.best_dev_loss,
+            best_dev_score=stopping.best_dev_score,
             steps=state.step,
             stopped_early=state.stopped_early,
             train_seconds=state.train_seconds,
@@ -305,6 +317,7 @@ def train(
     folder: Path,
     tracker: "Tracker | None" = None,
     phase: int = 0,
+    dev_score: Callable[[], float] | None = None,
 ) -> TrainResult:
     """Train an adapted model, or go on where a killed run stopped; the best adapter ends up loaded.
 
@@ -324,6 +337,8 @@ def train(
         folder: The run's working folder.
         tracker: Where curves go, or None.
         phase: Number of this training phase, from 0.
+        dev_score: Returns the main metric of the adapted model on the dev rows that count, in percent;
+            needed where `config.metric_for_best_model` is `main_metric`, else not called.
 
     Raises:
         DataError: If a split has no rows, or a row has no answer or exceeds the backbone's positions.
@@ -332,6 +347,9 @@ def train(
         TrainingError: If the loss or a gradient is not finite, memory runs out, or the folder
             cannot be written; one sentence with the remedy.
     """
+    by_metric = config.metric_for_best_model == "main_metric"
+    if by_metric and dev_score is None:
+        raise TypeError("train needs `dev_score` where the main metric decides")
     for split, rows in (("train", train), ("dev", dev)):
         _check_rows(split, rows)
         check_positions(adapted, max(map(len, rows)))
@@ -345,6 +363,7 @@ def train(
         identity=(key, seed, phase),
         folder=folder,
         tracker=tracker,
+        dev_score=dev_score if by_metric else None,
     )
     with machine.deterministic(adapted.backbone.device):
         return loop.run()

@@ -262,7 +262,8 @@ TRAINER_ELSEWHERE = {
     "micro_batch_size",  # rounding of sums
     "micro_batch_tokens",
     "eval_batch_size",
-    "eval_rows",  # which adapter is the best, and when training ends
+    "eval_rows",
+    "metric_for_best_model",
 }
 
 

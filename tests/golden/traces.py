@@ -58,6 +58,10 @@ TRAINERS: Mapping[str, tuple[str, ...]] = {
     "micro_batch_size": ("trainer.micro_batch_size=2",),
     "micro_batch_tokens": ("trainer.micro_batch_tokens=120",),
     "eval_batch_size": ("trainer.eval_batch_size=3",),
+    "metric_for_best_model": (
+        "trainer.metric_for_best_model=main_metric",
+        "trainer.eval_every_steps=1",
+    ),
     "eval_rows": ("trainer.eval_rows=2", "trainer.eval_every_steps=1"),
     "max_length": ("trainer.max_length=40",),
     "eval_every_steps": ("trainer.eval_every_steps=1",),

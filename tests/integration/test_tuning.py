@@ -24,6 +24,14 @@ def given(
     return [*own, "method=lora,bitfit", *search]
 
 
+def test_a_search_compares_dev_losses_alone(given: list[str]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"must be loss, .* add trainer\.metric_for_best_model=loss"
+    ):
+        tune([*given, "trainer.metric_for_best_model=main_metric"])
+    assert not Path("results").exists()
+
+
 @pytest.mark.timeout(600)
 def test_rates_are_found_recorded_and_used(
     given: list[str], capsys: pytest.CaptureFixture[str]

@@ -40,6 +40,15 @@ def test_tables_rows_and_cells(tmp_path):
     assert [table.suite for table in built(tmp_path, "other")] == ["other"]
 
 
+@pytest.mark.parametrize("beside", ["lr_scheduler_type", "patience"])
+def test_no_bound_stands_before_bounds(beside, tmp_path):
+    """Whichever settings stand beside it in the alphabet."""
+    for most in (7, None, 5):
+        run(tmp_path, groups={"trainer": {"max_steps": most, beside: "constant"}})
+    named = [f"trainer.max_steps={most}" for most in ("null", 5, 7)]
+    assert [row.settings for row in rows(tmp_path)] == named
+
+
 def test_settings_that_differ_make_rows_in_numeric_order(tmp_path):
     five(tmp_path, r=12)
     five(tmp_path, r=6)
@@ -250,6 +259,7 @@ BEFORE = {
     "trainer.group_by_length": True,
     "trainer.lr_scheduler_type": "linear",
     "trainer.label_smoothing_factor": 0,
+    "trainer.metric_for_best_model": "loss",
 }
 """What records had that lack these settings."""
 

@@ -45,6 +45,10 @@ def test_time_counts_the_rows_that_are_read_and_short_examples_as_short():
     # 10 epochs of 66,349 rows in batches of 128: 5190 steps, 25 dev losses.
     a_parameter = 5190 * 128 * 33 * 4 + 25 * 400 * 33 * 2 + 100 * (33 + 3 * 8) * 2
     assert modelled_cost(settings).seconds == pytest.approx(MULTIPLIED * a_parameter / 4e10)
+    by_metric = replace(settings.trainer, metric_for_best_model="main_metric")
+    a_parameter += 25 * 400 * (33 + 3 * 8) * 2  # dev rows are answered too
+    found = modelled_cost(replace(settings, trainer=by_metric)).seconds
+    assert found == pytest.approx(MULTIPLIED * a_parameter / 4e10)
 
 
 def test_memory_on_llama_by_hand():

@@ -65,6 +65,10 @@ def test_the_learning_rate_in_force(lora: Any) -> None:
             {"label_smoothing_factor": 1.0},
             r"trainer\.label_smoothing_factor must be a number at least 0 and below 1, got 1\.0",
         ),
+        (
+            {"metric_for_best_model": "main_metrics"},
+            r"trainer\.metric_for_best_model must be .*'main_metrics'.*Did you mean 'main_metric'",
+        ),
         ({"label_smoothing_factor": -0.1}, r"trainer\.label_smoothing_factor .* got -0\.1"),
         ({"label_smoothing_factor": "0.1"}, r"trainer\.label_smoothing_factor .* got '0\.1'"),
         ({"lr": "fast"}, r"trainer\.lr must be a number above 0, got 'fast'\."),

@@ -1,0 +1,185 @@
+"""What all seeds of a configuration share: its splits, encoded, and the backbone, loaded once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+
+from pedro_bench.data.encoding import Encoding, continuation_ids
+from pedro_bench.data.encoding_cache import Limits, encode_cached
+from pedro_bench.data.splits import Splits, load_splits, with_fewer_test_rows
+from pedro_bench.data.text_pairs import encode_pairs
+from pedro_bench.errors import PedroBenchError
+from pedro_bench.evaluation.config import AnyEvaluation
+from pedro_bench.evaluation.prediction import predict
+from pedro_bench.nn.adapted_model import AdaptedModel, head_for
+from pedro_bench.nn.sharding import shard
+from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.head import Head
+from pedro_bench.protocols.settings import Settings
+from pedro_bench.protocols.task import Example, Task
+from pedro_bench.runs import costs
+from pedro_bench.runs.forgetting import PlainText, unchanged
+from pedro_bench.runs.identity import fit_threads, resolve_device
+from pedro_bench.runs.processes import num_shares
+from pedro_bench.training.checkpoint import stopping_rows
+
+
+@dataclass(frozen=True)
+class DevScore:
+    """Scores an adapted model on dev rows.
+
+    Attributes:
+        task: The task, for the backbone's tokenizer.
+        examples: The dev rows that decide (`training.checkpoint.stopping_rows`).
+        prompts: The same rows, encoded as test rows are.
+        evaluation: How they are answered.
+    """
+
+    task: Task
+    examples: Sequence[Example]
+    prompts: Sequence[Encoded]
+    evaluation: AnyEvaluation
+
+    def of(self, adapted: AdaptedModel) -> float:
+        """Return the main metric in percent; the model is in training mode again afterwards if it was.
+
+        Raises:
+            DataError: If an example has no candidates to rank.
+            TrainingError: If the device runs out of memory.
+        """
+        found = predict(
+            adapted,
+            self.task,
+            self.examples,
+            self.prompts,
+            self.evaluation,
+            continued=partial(continuation_ids, adapted.backbone.tokenizer),
+        )
+        return found.scores[self.task.main_metric]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all seeds of a configuration share; `task` is the settings' for the backbone's tokenizer."""
+
+    settings: Settings
+    task: Task
+    backbone: LoadedBackbone
+    fingerprint: str
+    splits: Splits
+    scoring: Sequence[str]
+    encodings: Mapping[str, Encoding]
+    device: str
+    check: Callable[[], None]
+    dev_score: DevScore | None
+    text: PlainText | None
+    bare: tuple[int, int] | None
+
+
+def prepare(settings: Settings, check: Callable[[], None]) -> Prepared:
+    """Load and divide the data, load the backbone, encode the splits."""
+    splits = with_fewer_test_rows(
+        load_splits(settings.task, settings.data), settings.task, settings.evaluation.test_rows
+    )
+    scoring = settings.task.scoring_notes(splits["test"].examples)
+    device = resolve_device(settings.device)
+    backbone, fingerprint = _loaded(settings.backbone, device)
+    task = settings.task.for_tokenizer(backbone.tokenizer)
+    if task is not settings.task:
+        splits = with_fewer_test_rows(
+            load_splits(task, settings.data), task, settings.evaluation.test_rows
+        )
+    head = head_for(backbone, settings.task)
+    cache = Path(settings.output_dir) / "cache" / "encodings"
+    encodings = {}
+    for name in ("train", "dev", "test"):
+        try:
+            if head is not None:
+                encodings[name] = encode_pairs(
+                    backbone.tokenizer, splits[name].examples, head, max_length=settings.max_tokens
+                )
+                continue
+            room = _room(settings, backbone, splits["test"].examples) if name == "test" else 0
+            limits = Limits(settings.max_tokens, name != "test", room)
+            encodings[name] = encode_cached(
+                backbone.tokenizer, splits[name].examples, limits, cache
+            )
+        except PedroBenchError as error:
+            raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
+    decides = settings.trainer.metric_for_best_model == "main_metric"
+    dev = splits["dev"].examples
+    dev_score = _dev_score(settings, task, backbone, dev, encodings["dev"]) if decides else None
+    text = None
+    if settings.evaluation.forgetting is not None:
+        size = settings.evaluation.batch_size
+        text = PlainText(settings.evaluation.forgetting, backbone, settings.max_tokens, size)
+    bare = _bare_operations(backbone, head, settings.max_tokens) if num_shares() == 1 else None
+    return Prepared(
+        settings,
+        task,
+        backbone,
+        fingerprint,
+        splits,
+        scoring,
+        encodings,
+        device,
+        check,
+        dev_score,
+        text,
+        bare,
+    )
+
+
+def _dev_score(
+    settings: Settings,
+    task: Task,
+    backbone: LoadedBackbone,
+    dev: Sequence[Example],
+    encoding: Encoding,
+) -> DevScore:
+    """Return what scores the dev rows that decide; a decoder's prompts are encoded as the test's are."""
+    most = settings.trainer.eval_rows
+    examples, prompts = stopping_rows(dev, most), stopping_rows(encoding.encoded, most)
+    if head_for(backbone, settings.task) is None:
+        examples = task.scored_examples(examples)
+        room = _room(settings, backbone, examples)
+        cache = Path(settings.output_dir) / "cache" / "encodings"
+        limits = Limits(settings.max_tokens, with_answers=False, max_new_tokens=room)
+        prompts = encode_cached(backbone.tokenizer, examples, limits, cache).encoded
+    return DevScore(task, examples, prompts, settings.evaluation)
+
+
+def _bare_operations(
+    backbone: LoadedBackbone, head: Head | None, max_tokens: int
+) -> tuple[int, int]:
+    """Return the tokens of a prompt, and the operations of the bare backbone's pass over it."""
+    tokens = max(1, min(costs.TOKENS, max_tokens - 1))
+    with unchanged(backbone, head) as bare:
+        return tokens, costs.operations(bare, tokens)
+
+
+def _room(settings: Settings, backbone: LoadedBackbone, examples: Sequence[Example]) -> int:
+    """Return the tokens to keep beside these prompts, so that all that follows them has positions."""
+    room, positions = settings.task.max_new_tokens, backbone.shape.max_positions
+    if not settings.evaluation.ranks or positions is None:
+        return room
+    spare = positions - settings.method.num_positions - settings.max_tokens
+    if all(len(word.encode()) + 2 <= spare for one in examples for word in one.candidates):
+        return room
+    pairs = [(one, word) for one in examples for word in one.candidates]
+    return max(room, *(len(ids) - spare for ids in continuation_ids(backbone.tokenizer, pairs)))
+
+
+@lru_cache(maxsize=1)
+def _loaded(config: Backbone, device: str) -> tuple[LoadedBackbone, str]:
+    """Load a backbone once for all configurations of this process that share it."""
+    shares = num_shares()
+    backbone = config.load(device=device if shares == 1 else "cpu")
+    fit_threads(backbone.shape.num_parameters, device)
+    if shares > 1:
+        shard(backbone, torch.device(device), shares)
+    return backbone, backbone.fingerprint()
