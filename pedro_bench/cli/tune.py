@@ -31,7 +31,7 @@ from rich.table import Table
 from pedro_bench import checks
 from pedro_bench.cli.command import DONE, RUN_FAILED, check_output, guarded, print_json, split_flags
 from pedro_bench.cli.hydra.overrides import split_extra
-from pedro_bench.cli.hydra.rates import write_rates
+from pedro_bench.cli.hydra.rates import check_extendable, write_rates
 from pedro_bench.cli.hydra.sweep import Combination, combinations_of
 from pedro_bench.cli.run import worked_off
 from pedro_bench.errors import ConfigError
@@ -70,6 +70,8 @@ def tune(arguments: Sequence[str]) -> int:
             "trainer.metric_for_best_model must be loss, since a search compares dev losses, got "
             "main_metric: add trainer.metric_for_best_model=loss to the command."
         )
+    path = Path(given["rates_dir"]) / f"{given['rates']}.yaml"
+    check_extendable(path)
     search_of = _Search(combinations, overrides)
     trials = {name: _trials(own, given) for name, own in search_of.methods.items()}
     groups = [search_of.tasks] if given["per"] == "method" else [[one] for one in search_of.tasks]
@@ -92,7 +94,6 @@ def tune(arguments: Sequence[str]) -> int:
                         "tried": _tried(given, settings, tasks),
                     }
                 )
-    path = Path(given["rates_dir"]) / f"{given['rates']}.yaml"
     command = shlex.join(["python", "-m", "pedro_bench.cli.tune", *arguments])
     if rules:
         write_rates(path, rules, command)

@@ -32,6 +32,14 @@ def test_a_search_compares_dev_losses_alone(given: list[str]) -> None:
     assert not Path("results").exists()
 
 
+def test_a_table_that_cannot_be_extended_is_refused_before_the_search(given: list[str]) -> None:
+    Path("own/rates").mkdir(parents=True)
+    Path("own/rates/mine.yaml").write_text("[{for: {method: lora}, set: {method.lr: 0.5}}]\n")
+    with pytest.raises(ConfigError, match="must each begin a line"):
+        tune(given)
+    assert not Path("results").exists()
+
+
 @pytest.mark.timeout(600)
 def test_rates_are_found_recorded_and_used(
     given: list[str], capsys: pytest.CaptureFixture[str]

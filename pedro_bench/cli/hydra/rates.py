@@ -78,6 +78,23 @@ def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str
     return result
 
 
+def check_extendable(path: Path) -> None:
+    """Require that rules can be added to a file, or that there is none.
+
+    Raises:
+        ConfigError: If it is no table of rates, or its rules do not each begin a line of their own.
+    """
+    if not path.is_file():
+        return
+    rules = _rules(path)
+    found = [one for one in _blocks(path.read_text(encoding="utf-8")) if one.startswith("- ")]
+    if len(found) != len(rules):
+        raise ConfigError(
+            f"rules of {path} must each begin a line with '- ', so that others can be added, got "
+            f"{len(found)} such lines for {len(rules)} rules: write them so, or give another rates=NAME."
+        )
+
+
 def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) -> None:
     """Write a table of rates; what the file holds for other conditions stays as it is, before the new rules.
 
@@ -87,12 +104,12 @@ def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) ->
         command: What found them; it stands above them.
 
     Raises:
-        ConfigError: If the file is there and no table of rates.
+        ConfigError: As `check_extendable`.
     """
+    check_extendable(path)
     new = [rule["for"] for rule in rules]
     kept: list[str] = []
     if path.is_file():
-        _rules(path)
         blocks = _blocks(path.read_text(encoding="utf-8"))
         kept = [
             one for one in blocks if not one.startswith("-") or _parsed(one)[0]["for"] not in new

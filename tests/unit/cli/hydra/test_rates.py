@@ -190,3 +190,20 @@ def test_found_rules_replace_their_own_and_leave_the_rest_of_a_file(tmp_path: Pa
         "# Found on dev data by",
         "#   third",
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{for: {method: lora}, set: {method.lr: 0.5}}]\n",
+        "  - for: {method: lora}\n    set: {method.lr: 0.5}\n",
+    ],
+)
+def test_a_file_whose_rules_begin_no_lines_is_left_as_it_is(text: str, tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(
+        ConfigError, match=r"must each begin a line .* got 0 such lines for 1 rules"
+    ):
+        write_rates(path, [{"for": {"method": "ia3"}, "set": {"method.lr": 0.1}}], "command")
+    assert path.read_text() == text
