@@ -1,13 +1,13 @@
-r"""Print what a training step costs by the positions that one of its passes may hold.
+r"""Print what a training step costs by precision and by the positions that one of its passes may hold.
 
     python scripts/benchmark_portions.py 1024 512 256 --of method=lora task=sst2 backbone=smollm2_135m \
         data=files data.root=DIR trainer=small
 
 `trainer.micro_batch_tokens` cuts an optimiser batch into passes, longest rows first, so that rows of like
-length share a pass and less of it is padding; the sum of the losses is the same but for rounding. Forward
-and backward passes of the same real batches, the limits in turn within each batch and backwards in every
-other one; printed is the median over batches of the processor's time over that of the first limit, and the
-positions a step has, padding included, over its tokens.
+length share a pass and less of it is padding; the sum of the losses is the same but for rounding.
+`--precision fp32 bf16` takes every limit in both. Forward and backward passes of the same real batches, in
+turn within each batch and backwards in every other one; printed is the median over batches of the processor's
+time over that of the first, and the positions a step has, padding included, over its tokens.
 """
 
 import argparse
@@ -36,6 +36,7 @@ def main() -> None:
     )
     parser.add_argument("limits", nargs="+", type=int, help="positions a pass may hold")
     parser.add_argument("--of", nargs="+", required=True, help="the configuration, as typed")
+    parser.add_argument("--precision", nargs="+", default=["fp32"], choices=("fp32", "bf16"))
     parser.add_argument("--batches", type=int, default=8, help="measured, after one that is not")
     given = parser.parse_args()
     settings = settings_of(given.of)
@@ -51,31 +52,36 @@ def main() -> None:
     adapted = AdaptedModel(backbone, settings.method)
     adapted.train()
     whole = Passes(adapted, ranks.accelerator(), "fp32", batch_size, batch_size)
-    passes = {limit: replace(whole, micro_batch_tokens=limit) for limit in given.limits}
+    passes = {
+        (limit, precision): replace(whole, micro_batch_tokens=limit, precision=precision)
+        for limit in given.limits
+        for precision in given.precision
+    }
     parameters = list(adapted.adapter.parameters())
-    seconds: dict[int, list[float]] = {limit: [] for limit in passes}
-    positions: dict[int, list[float]] = {limit: [] for limit in passes}
+    seconds: dict[tuple[int, str], list[float]] = {one: [] for one in passes}
+    positions: dict[tuple[int, str], list[float]] = {one: [] for one in passes}
     for number in range(given.batches + 1):
         batch = order.batch(number)
-        for limit in passes if number % 2 else reversed(passes):
+        for one in passes if number % 2 else reversed(passes):
             started = time.process_time()
-            passes[limit].backward(batch, parameters)
+            passes[one].backward(batch, parameters)
             if number:
-                seconds[limit].append(time.process_time() - started)
+                seconds[one].append(time.process_time() - started)
                 lengths = [len(row) for row in batch]
-                cut = portions(lengths, passes[limit].limit(batch_size))
+                cut = portions(lengths, passes[one].limit(batch_size))
                 held = sum(len(own) * max(lengths[row] for row in own) for own in cut)
-                positions[limit].append(held / sum(lengths))
-    first = seconds[given.limits[0]]
-    for limit in passes:
-        ratios = [own / base for own, base in zip(seconds[limit], first, strict=True)]
+                positions[one].append(held / sum(lengths))
+    first = seconds[given.limits[0], given.precision[0]]
+    for one in passes:
+        ratios = [own / base for own, base in zip(seconds[one], first, strict=True)]
         shown = {
-            "micro_batch_tokens": limit,
+            "micro_batch_tokens": one[0],
+            "precision": one[1],
             "time": round(statistics.median(ratios), 3),
             "lowest": round(min(ratios), 3),
             "highest": round(max(ratios), 3),
-            "positions a token": round(statistics.mean(positions[limit]), 3),
-            "seconds a step": round(statistics.mean(seconds[limit]), 2),
+            "positions a token": round(statistics.mean(positions[one]), 3),
+            "seconds a step": round(statistics.mean(seconds[one]), 2),
         }
         print(json.dumps(shown))
 
