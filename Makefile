@@ -81,5 +81,5 @@ figures: $(STAMP) ## results/runs -> results/figures, from records and what lies
 notebooks: $(STAMP) ## execute the notebooks on tiny data
 	$(BIN)/python -m pytest -m "slow or not slow" tests/integration/test_notebooks.py $(ARGS)
 
-clean: ## remove caches, working files and trained adapters; records stay
+clean: ## remove caches and outputs/: trained adapters, fetched weights; records stay
 	rm -rf outputs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -10,8 +10,8 @@ record does not hold is no difference. Speed and memory have one condition more:
 seeds and other commits are listed, and compared all the same: a commit need not move a number.
 
 A paper's number is compared with ours on the paper's backbone and data, where a run was trained and
-answered by the paper's protocol (`departures`). RED gives rates, epochs, batches and decoding for each
-task, so a run of its tables may have those too.
+answered by the paper's protocol (`departures`). RED gives rates, epochs, batches, decoding and what chooses
+the best adapter for each task, so a run of its tables may have those too.
 """
 
 import json
@@ -62,8 +62,8 @@ _PROTOCOL = {
 _OWN = {
     "RED": ("evaluation", "trainer.num_epochs", "trainer.batch_size", "trainer.warmup_ratio",
             "trainer.weight_decay", "trainer.max_length", "trainer.eval_every_steps",
-            "trainer.eval_every_epochs", "trainer.patience", "trainer.warmup_steps",
-            "trainer.lr_scheduler_type", "trainer.label_smoothing_factor"),
+            "trainer.eval_every_epochs", "trainer.metric_for_best_model", "trainer.patience",
+            "trainer.warmup_steps", "trainer.lr_scheduler_type", "trainer.label_smoothing_factor"),
 }  # fmt: skip
 """Paper -> beginnings of the settings for which it has a protocol of its own."""
 

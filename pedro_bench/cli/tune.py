@@ -13,8 +13,9 @@ It takes what `python -m pedro_bench -m` takes (an experiment, or methods and ta
 
 A method whose YAML names `tuned: {alpha: [8, 16]}` has these values tried along with its rates, in the same
 number of trials. Trials are ordinary records in the suite tune_NAME: what is finished is not run again, and
-workers share them. The dev split that chooses a rate also stops training early, as in the papers; no choice
-reads the test split (its scores stand in the records).
+workers share them. Trials are compared by dev loss, so trainer.metric_for_best_model must be loss. The dev
+split that chooses a rate also stops training early, as in the papers; no choice reads the test split (its
+scores stand in the records).
 """
 
 import math

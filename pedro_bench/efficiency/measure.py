@@ -19,10 +19,9 @@ from transformers import GenerationConfig, StoppingCriteriaList
 from pedro_bench.efficiency import meter
 from pedro_bench.efficiency.request import Item, batch_of
 from pedro_bench.efficiency.systems import Generate, System
-from pedro_bench.evaluation.batches import padded
+from pedro_bench.evaluation.batches import is_out_of_memory, padded
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.serving.fast_decoding import FastDecoder, stepping
-from pedro_bench.training.machine import is_out_of_memory
 
 _WARM_TOKENS = 4
 """Tokens of a warm-up's answers, or as many as the measured ones have where that is less."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import StoppingCriteria
 
 from pedro_bench.errors import TrainingError
+from pedro_bench.evaluation.batches import is_out_of_memory
 from pedro_bench.runs.identity import process_peak_bytes, reset_process_peak
-from pedro_bench.training.machine import is_out_of_memory
 
 _COPY_BYTES = 2**28
 """Of each of two buffers: far beyond the caches of a GPU, and little beside a backbone."""

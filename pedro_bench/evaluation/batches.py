@@ -93,6 +93,17 @@ def padded(
     return values_BT.to(device), mask_BT.to(device)
 
 
+_CPU_EXHAUSTED = "can't allocate memory"
+"""What PyTorch's CPU allocator says in a plain RuntimeError."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on a GPU or in the machine."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and _CPU_EXHAUSTED in str(error)
+    )
+
+
 @contextmanager
 def evaluating(adapted: Adapted, batch_size: int) -> Iterator[None]:
     """Hold every module in evaluation mode without gradients, and put each back as it was.
@@ -106,7 +117,9 @@ def evaluating(adapted: Adapted, batch_size: int) -> Iterator[None]:
             module.training = False
         with torch.no_grad():
             yield
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         remedy = f"set it to {batch_size // 2}" if batch_size > 1 else "take fewer beams"
         raise TrainingError(
             "batch_size (of a run: evaluation.batch_size) must be small enough for the device's "

@@ -6,9 +6,9 @@ is looked up: half of MiniLM. Rows are the official ones, or those of the micro 
 `trainer.eval_rows` and `evaluation.test_rows` let them. Examples have the mean length of the seven tasks
 that the PEDRO paper reports, or the micro world's; tasks of short sentences have their own (SHORT); the
 most steps are taken, since nobody knows when training stops early. A generated answer is as long as the
-task allows, in every beam; a ranked one is read together with its prompt, once for each candidate. RATES
-are operations a second: 40% of an A40's 150e12 in bfloat16, and what the embedded backbone reaches on a CPU
-core.
+task allows, in every beam, of the test rows and where the metric decides of the dev rows; a ranked one is
+read together with its prompt, once for each candidate. RATES are operations a second: 40% of an A40's
+150e12 in bfloat16, and what the embedded backbone reaches on a CPU core.
 
 Memory: the weights, quantised ones with their scales; 16 bytes for each trainable parameter (value, gradient
 and AdamW's two moments in float32, 12 where the weights themselves are trained); for each token of a forward

@@ -52,7 +52,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
         trainable: Parameters that it trained; None where an older record does not say.
         steps: Optimiser steps taken.
         best_step: Step of the checkpoint that was kept; None where an older record does not say.
-        stopped_early: Whether it ended because the dev loss fell no more.
+        stopped_early: Whether it ended because no evaluation was better any more.
     """
 
     trainable: int | None

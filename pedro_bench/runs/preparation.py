@@ -110,9 +110,9 @@ def prepare(settings: Settings, check: Callable[[], None]) -> Prepared:
             )
         except PedroBenchError as error:
             raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
-    decides = settings.trainer.metric_for_best_model == "main_metric"
-    dev = splits["dev"].examples
-    dev_score = _dev_score(settings, task, backbone, dev, encodings["dev"]) if decides else None
+    dev_score = None
+    if settings.trainer.metric_for_best_model == "main_metric":
+        dev_score = _dev_score(settings, task, backbone, splits["dev"].examples, encodings["dev"])
     text = None
     if settings.evaluation.forgetting is not None:
         size = settings.evaluation.batch_size
@@ -149,7 +149,12 @@ def _dev_score(
         room = _room(settings, backbone, examples)
         cache = Path(settings.output_dir) / "cache" / "encodings"
         limits = Limits(settings.max_tokens, with_answers=False, max_new_tokens=room)
-        prompts = encode_cached(backbone.tokenizer, examples, limits, cache).encoded
+        try:
+            prompts = encode_cached(backbone.tokenizer, examples, limits, cache).encoded
+        except PedroBenchError as error:
+            raise type(error)(
+                f"split dev of task {task.name}, of the rows that are answered: {error}"
+            ) from None
     return DevScore(task, examples, prompts, settings.evaluation)
 
 

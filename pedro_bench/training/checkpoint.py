@@ -1,7 +1,7 @@
 """Checkpoints: everything exact resume needs, the last two kept, a damaged one passed over.
 
 Under the run's working folder, one subfolder a phase holds `checkpoint-<step>` (state to go on
-from) and `best-<step>` (the adapter with the lowest dev loss, with `adapter.safetensors`). A
+from) and `best-<step>` (the best adapter, `adapter.safetensors`). A
 checkpoint counts only together with the best adapter it names. Each is written whole
 (`saved_folder.py`).
 """
@@ -81,7 +81,7 @@ class CheckpointStore:
         self._remove_outdated()
 
     def save_best(self, step: int, dev_loss: float, adapter: Mapping[str, Tensor]) -> None:
-        """Write the adapter with the lowest dev loss so far."""
+        """Write the best adapter so far."""
         state = {"step": step, "dev_loss": dev_loss}
         saved = Saved(asdict(self.identity), state, {"adapter": adapter})
         write_folder(self.best_folder(step), saved)

@@ -51,12 +51,12 @@ class TrainerConfig:
         metric_for_best_model: One of METRICS_FOR_BEST_MODEL: the adapter of the lowest dev loss is the
             best, or that of the highest main metric, in percent; answers to the dev rows are then made as
             the test's are, at every evaluation. Of equal ones the earliest counts.
-        eval_rows: Most dev rows of the dev loss, the same for every run of a task, or null for all; bilevel
+        eval_rows: Most dev rows of an evaluation, the same for every run of a task, or null for all; bilevel
             training on the dev split takes all.
         eval_batch_size: Examples per forward pass of the dev loss, or null for `micro_batch_size`.
         max_length: Longest prompt and answer together, in tokens; read where examples are encoded.
-        eval_every_steps: Optimiser steps between two dev losses.
-        eval_every_epochs: Passes over the training rows between two dev losses, in place of
+        eval_every_steps: Optimiser steps between two evaluations.
+        eval_every_epochs: Passes over the training rows between two evaluations, in place of
             `eval_every_steps`; null: the steps count.
         patience: Evaluations without a better adapter after which training stops, or null to train to
             the end.
@@ -173,7 +173,7 @@ class TrainerConfig:
         return 16 if official_train_rows < SMALL_TASK_ROWS else 128
 
     def evaluation_interval(self, steps_per_epoch: int) -> int:
-        """Return the optimiser steps between two dev losses, from those of a pass over the training rows."""
+        """Return the optimiser steps between two evaluations, from those of a pass over the training rows."""
         if self.eval_every_epochs is None:
             return self.eval_every_steps
         return self.eval_every_epochs * steps_per_epoch

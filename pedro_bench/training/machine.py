@@ -86,9 +86,6 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     return None
 
 
-_CPU_EXHAUSTED = "can't allocate memory"
-"""What PyTorch's CPU allocator says in a plain RuntimeError."""
-
 LEAST_TOKENS = 512
 """Down to where a smaller bound of positions is tried before other settings."""
 
@@ -96,13 +93,6 @@ LEAST_TOKENS = 512
 EXPLODED = 50.0
 """Nats per answer token above which a loss has exploded: four times what guessing costs in the largest
 vocabulary that is in use (256,000 tokens, 12.5 nats)."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out, on a GPU or in the machine."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and _CPU_EXHAUSTED in str(error)
-    )
 
 
 def out_of_memory(
@@ -124,7 +114,7 @@ def out_of_memory(
         eval_batch_size: Examples per forward pass of the dev loss in force.
         binding_tokens: `trainer.micro_batch_tokens` if it, and not a number of examples, bounded the
             largest pass, else None.
-        is_evaluating: Whether the dev loss was being computed.
+        is_evaluating: Whether the dev loss was being computed; answers have an error of their own.
         can_checkpoint_gradients: Whether the method allows it.
     """
     if binding_tokens is not None and binding_tokens > LEAST_TOKENS:

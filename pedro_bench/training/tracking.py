@@ -128,6 +128,8 @@ class ServiceTracker(Tracker):
                 "best_step": record.best_step,
                 "best_dev_loss": record.metrics["dev"]["loss"],
             }
+        if record.main_metric in record.metrics.get("dev", {}):
+            values["best_dev_score"] = record.metrics["dev"][record.main_metric]
         if self._tracking.takes_texts:
             values |= {"key": record.key, "status": record.status}
         step = sum(phase.steps for phase in record.phases) or None

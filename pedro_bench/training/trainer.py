@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pedro_bench import ranks
 from pedro_bench.errors import DataError, TrainingError
-from pedro_bench.evaluation.batches import check_positions
+from pedro_bench.evaluation.batches import check_positions, is_out_of_memory
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.seeding import seed_torch
@@ -36,7 +36,7 @@ from pedro_bench.training.checkpoint import (
 from pedro_bench.training.config import TrainerConfig
 from pedro_bench.training.interruption import interruption
 from pedro_bench.training.learner import ARCHITECTURE, WEIGHTS, Learner, levels
-from pedro_bench.training.machine import is_out_of_memory, out_of_memory, require_finite
+from pedro_bench.training.machine import out_of_memory, require_finite
 from pedro_bench.training.optimiser import (
     load_optimiser_tensors,
     optimiser_tensors,
@@ -208,14 +208,16 @@ class TrainingLoop:
         """Evaluate the adapter and keep it if it is the best; return whether it is."""
         self.is_evaluating = True
         dev_loss = self.passes.mean_loss(self.dev)
-        dev_score = self._mean_over_processes(self.dev_score()) if self.dev_score else None
         self.is_evaluating = False
         state = self.state
         require_finite("dev loss", dev_loss, state.step, self.store.last_step())
-        epoch = state.step / self.steps_per_epoch
-        state.close_interval(epoch=epoch, dev_loss=dev_loss, dev_score=dev_score)
         is_last = state.step == self.total_steps
         may_be_best = is_last or self.adapted.method.can_be_best(state.step, self.total_steps)
+        dev_score = None
+        if self.dev_score is not None and may_be_best:
+            dev_score = self._mean_over_processes(self.dev_score())
+        epoch = state.step / self.steps_per_epoch
+        state.close_interval(epoch=epoch, dev_loss=dev_loss, dev_score=dev_score)
         is_best = may_be_best and self.stopping.update(state.step, dev_loss, dev_score)
         if self.accelerator.is_main_process:
             if is_best:

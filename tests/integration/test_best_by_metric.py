@@ -10,6 +10,7 @@ import pedro_bench
 from pedro_bench import records
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.splits import load_splits
+from pedro_bench.errors import DataError
 from pedro_bench.grid import run
 from pedro_bench.training.checkpoint import stopping_rows
 from tests.integration.grids import arguments, write_sst2
@@ -56,3 +57,19 @@ def test_the_metric_is_that_of_the_dev_rows(
     chosen = stopping_rows(right, 11)
     assert sum(chosen) > 0, "an untrained model answers nothing"
     assert record["metrics"]["dev"]["acc"] == pytest.approx(100 * sum(chosen) / 11)
+
+
+def test_dev_rows_that_do_not_fit_are_named(
+    tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With their own short answers they fit, but not with the room that an answer is given."""
+    monkeypatch.chdir(tmp_path)
+    data = write_sst2(tmp_path / "data")
+    train = data / "sst2" / "train.jsonl"  # of which the dev rows are taken
+    train.write_text(train.read_text().replace("film", "film of the sort that goes on and on"))
+    short = ("trainer.max_length=27", "task.max_new_tokens=12")
+    with pytest.raises(
+        DataError, match=r"^split dev of task sst2, of the rows that are answered: "
+    ):
+        trained(tiny_folders["llama"], data, *short)
+    assert not [one for one in Path("results").rglob("*") if one.is_file()]

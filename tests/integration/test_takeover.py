@@ -80,7 +80,7 @@ def sleeps_in(
     lost="nothing: it leaves the run to the other, whose record stays as it is",
 )
 @pytest.mark.parametrize(
-    ("name", "fails"), [("_prepare", False), ("predict", False), ("train_phases", True)]
+    ("name", "fails"), [("prepare", False), ("predict", False), ("train_phases", True)]
 )
 def test_a_finished_record_of_another_worker_stays(
     name: str, fails: bool, settings: Settings, monkeypatch: pytest.MonkeyPatch

@@ -58,7 +58,7 @@ def commands(text):
     """
     blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, flags=re.DOTALL)
     outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    blocks += re.findall(r"^ {4}\S.*$", outside, flags=re.MULTILINE)
+    blocks += re.findall(r"(?:^ {4}.*\n)+", outside, flags=re.MULTILINE)
     for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
             if "…" in line or not re.match(r"\s*([A-Z_]+=\S* )*(python|make) ", line):

@@ -32,8 +32,18 @@ def test_a_token_equal_to_the_padding_stays_a_token() -> None:
     assert mask.tolist() == [[True, True], [False, True]]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+)
 @pytest.mark.parametrize(("batch_size", "remedy"), [(32, "set it to 16"), (1, "take fewer beams")])
-def test_lack_of_memory_names_the_setting_and_the_argument(batch_size: int, remedy: str) -> None:
+def test_lack_of_memory_names_the_setting_and_the_argument(
+    batch_size: int, remedy: str, error: Exception
+) -> None:
     module = nn.Linear(1, 1)
     seen = []
 
@@ -41,7 +51,7 @@ def test_lack_of_memory_names_the_setting_and_the_argument(batch_size: int, reme
         adapted: Any = SimpleNamespace(modules=module.modules)
         with evaluating(adapted, batch_size):
             seen.append(module.training)
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
 
     message = (
         r"^batch_size \(of a run: evaluation\.batch_size\) must be small enough .*"
@@ -50,4 +60,12 @@ def test_lack_of_memory_names_the_setting_and_the_argument(batch_size: int, reme
     with pytest.raises(TrainingError, match=message):
         run_out_of_memory()
     assert seen == [False]
+    assert module.training
+
+
+def test_another_error_stays_as_it_is() -> None:
+    module = nn.Linear(1, 1)
+    adapted: Any = SimpleNamespace(modules=module.modules)
+    with pytest.raises(RuntimeError, match=r"^shapes$"), evaluating(adapted, 1):
+        raise RuntimeError("shapes")
     assert module.training

@@ -98,6 +98,17 @@ def test_curves_scores_key_and_status_arrive_in_order(record: RunRecord, tmp_pat
     assert len(service.threads) == 1 and threading.current_thread().name not in service.threads
 
 
+def test_the_score_that_chose_arrives_beside_its_loss(record: RunRecord, tmp_path: Path) -> None:
+    service = Service()
+    done = finished(record)
+    dev = {**done.metrics["dev"], done.main_metric: 70.0}
+    tracker = start(service, record, tmp_path)
+    tracker.finish(done.changed(metrics={**done.metrics, "dev": dev}))
+    tracker.close()
+    values, _ = service.logged[-1]
+    assert (values["best_dev_loss"], values["best_dev_score"]) == (0.5, 70.0)
+
+
 @pytest.mark.fault(
     what="A tracking service fails while a run goes on",
     how="its call to open, log or finish raises, or asks the process to exit",

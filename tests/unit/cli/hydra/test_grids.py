@@ -227,7 +227,7 @@ def test_reds_grids_train_by_reds_tables():
 
 @pytest.mark.usefixtures("reds_backbones")
 def test_reds_grids_of_e2e_and_t5_train_by_reds_tables():
-    e2e, t5 = reds("red_table2"), reds("red_table3", "task=cola,qnli")
+    e2e, t5 = reds("red_table2", "data=micro"), reds("red_table3", "task=cola,qnli")
     lora = e2e["gpt2_large", "lora_red_gpt2", "e2e"]
     assert (lora.method.lr, lora.trainer.weight_decay, lora.trainer.label_smoothing_factor) == (
         2e-4,
