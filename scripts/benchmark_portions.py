@@ -73,10 +73,11 @@ def main() -> None:
                 positions[one].append(held / sum(lengths))
     first = seconds[given.limits[0], given.precision[0]]
     for one in passes:
+        limit, precision = one
         ratios = [own / base for own, base in zip(seconds[one], first, strict=True)]
         shown = {
-            "micro_batch_tokens": one[0],
-            "precision": one[1],
+            "micro_batch_tokens": limit,
+            "precision": precision,
             "time": round(statistics.median(ratios), 3),
             "lowest": round(min(ratios), 3),
             "highest": round(max(ratios), 3),

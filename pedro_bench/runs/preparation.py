@@ -94,25 +94,26 @@ def prepare(settings: Settings, check: Callable[[], None]) -> Prepared:
             load_splits(task, settings.data), task, settings.evaluation.test_rows
         )
     head = head_for(backbone, settings.task)
-    cache = Path(settings.output_dir) / "cache" / "encodings"
     encodings = {}
     for name in ("train", "dev", "test"):
-        try:
-            if head is not None:
-                encodings[name] = encode_pairs(
-                    backbone.tokenizer, splits[name].examples, head, max_length=settings.max_tokens
-                )
-                continue
-            room = _room(settings, backbone, splits["test"].examples) if name == "test" else 0
-            limits = Limits(settings.max_tokens, name != "test", room)
-            encodings[name] = encode_cached(
-                backbone.tokenizer, splits[name].examples, limits, cache
-            )
-        except PedroBenchError as error:
-            raise type(error)(f"split {name} of task {settings.task.name}: {error}") from None
+        place = f"split {name} of task {task.name}"
+        with_answers = name != "test"
+        examples: Sequence[Example] = splits[name].examples
+        encodings[name] = _encoded(
+            settings, backbone, examples, head, place, with_answers=with_answers
+        )
     dev_score = None
     if settings.trainer.metric_for_best_model == "main_metric":
-        dev_score = _dev_score(settings, task, backbone, splits["dev"].examples, encodings["dev"])
+        most = settings.trainer.eval_rows
+        examples = stopping_rows(splits["dev"].examples, most)
+        prompts: Sequence[Encoded] = stopping_rows(encodings["dev"].encoded, most)
+        if head is None:  # a decoder's prompts are encoded as the test's are
+            examples = task.scored_examples(examples)
+            place = f"split dev of task {task.name}, of the rows that are answered"
+            prompts = _encoded(
+                settings, backbone, examples, head, place, with_answers=False
+            ).encoded
+        dev_score = DevScore(task, examples, prompts, settings.evaluation)
     text = None
     if settings.evaluation.forgetting is not None:
         size = settings.evaluation.batch_size
@@ -134,28 +135,28 @@ def prepare(settings: Settings, check: Callable[[], None]) -> Prepared:
     )
 
 
-def _dev_score(
+def _encoded(
     settings: Settings,
-    task: Task,
     backbone: LoadedBackbone,
-    dev: Sequence[Example],
-    encoding: Encoding,
-) -> DevScore:
-    """Return what scores the dev rows that decide; a decoder's prompts are encoded as the test's are."""
-    most = settings.trainer.eval_rows
-    examples, prompts = stopping_rows(dev, most), stopping_rows(encoding.encoded, most)
-    if head_for(backbone, settings.task) is None:
-        examples = task.scored_examples(examples)
-        room = _room(settings, backbone, examples)
+    examples: Sequence[Example],
+    head: Head | None,
+    place: str,
+    *,
+    with_answers: bool,
+) -> Encoding:
+    """Encode examples for a head, or for a decoder with their answers or with room for one.
+
+    An error gets the place in front.
+    """
+    try:
+        if head is not None:
+            return encode_pairs(backbone.tokenizer, examples, head, max_length=settings.max_tokens)
+        room = 0 if with_answers else _room(settings, backbone, examples)
+        limits = Limits(settings.max_tokens, with_answers, room)
         cache = Path(settings.output_dir) / "cache" / "encodings"
-        limits = Limits(settings.max_tokens, with_answers=False, max_new_tokens=room)
-        try:
-            prompts = encode_cached(backbone.tokenizer, examples, limits, cache).encoded
-        except PedroBenchError as error:
-            raise type(error)(
-                f"split dev of task {task.name}, of the rows that are answered: {error}"
-            ) from None
-    return DevScore(task, examples, prompts, settings.evaluation)
+        return encode_cached(backbone.tokenizer, examples, limits, cache)
+    except PedroBenchError as error:
+        raise type(error)(f"{place}: {error}") from None
 
 
 def _bare_operations(

@@ -3,9 +3,8 @@
 Each step: one architecture step where the method is bilevel, then the weights' step (accumulate,
 clip, AdamW, the method's `after_step`). Every `eval_every_steps` the dev loss, or the main metric on the
 dev rows, decides which adapter is best (of those that the method lets be) and whether the patience is used
-up. A run that was
-killed goes on from its newest checkpoint with the same bits on the same machine: weights,
-optimisers, random states, history, the method's own state.
+up. A run that was killed goes on from its newest checkpoint with the same bits on the same machine:
+weights, optimisers, random states, history, the method's own state.
 """
 
 import logging

@@ -92,7 +92,7 @@ def open_gate(folder: Path) -> None:
 
 
 def at_work(folder: Path, process: subprocess.Popen[str]) -> list[int]:
-    """Wait until two processes train and have a checkpoint; return their numbers."""
+    """Wait until two processes have a checkpoint and stand still; return their numbers."""
     deadline = time.monotonic() + 900
     while time.monotonic() < deadline and process.poll() is None:
         saved = {path.parents[1] for path in found(folder / "outputs", "checkpoint-*/*.json")}
@@ -101,7 +101,9 @@ def at_work(folder: Path, process: subprocess.Popen[str]) -> list[int]:
             owners = [json.loads(text[12:])["owner"]["pid"] for text in leases]
         except (FileNotFoundError, ValueError):  # given back, or not yet whole
             owners = []
-        if len(saved) == 2 == len(owners):
+        steps = [folder / "gate" / f"step-{owner}" for owner in owners]
+        stand_still = all(path.exists() and path.read_text() == "6" for path in steps)
+        if len(saved) == 2 == len(owners) and stand_still:
             return owners
         time.sleep(0.05)
     raise AssertionError(finish(process, 10))
