@@ -47,6 +47,7 @@ _NUMBERS: Mapping[str, Callable[[Run], Any]] = {
     "train_seconds": attrgetter("timing.train_seconds"),
     "test_seconds": attrgetter("timing.test_seconds"),
     "train_tokens_per_second": attrgetter("timing.tokens_per_second"),
+    "train_joules": attrgetter("train_joules"),
     "forgotten": attrgetter("forgotten"),
 }
 _PLACES = ("environment.device", "environment.device_name", "key", "path", "environment.commit",
@@ -78,6 +79,7 @@ def results(folder: str | Path = "results", suites: Sequence[str] = ()) -> pd.Da
     - `acc`, `f1`, …: every metric of the test split; one with the name of another column is `test_<name>`.
     - `matrices`, `trainable`: entries that the papers count as parameters; all that the optimiser updates.
     - `train_seconds`, `test_seconds`, `train_tokens_per_second`, `peak_bytes`, `adapter_bytes`: what it cost.
+    - `train_joules`: energy of the whole device in training, where it counts it.
     - `method_operations`: floating-point operations that the method adds to a pass over a prompt.
     - `forgotten`: rise of the loss on plain text, in nats a token.
     - `device`, `device_name`, `key`, `path`, `commit`, `dirty`, `started`: where it comes from.

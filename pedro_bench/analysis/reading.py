@@ -45,6 +45,12 @@ class Memory(msgspec.Struct, frozen=True):
     adapter_bytes: int | None = None
 
 
+class Energy(msgspec.Struct, frozen=True):
+    """Joules that the device took in training."""
+
+    train_joules: float | None = None
+
+
 class Timing(msgspec.Struct, frozen=True):
     """Seconds of training and of scoring, and the tokens trained on in a second."""
 
@@ -91,6 +97,7 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
     predictions: dict[str, str] | None = None
     timing: Timing = Timing()
     memory: Memory = Memory()
+    energy: Energy | None = None
     environment: Environment = Environment()
     finished: str | None = None
     error: str | None = None
@@ -128,6 +135,11 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
     def method_operations(self) -> int | None:
         """Operations that the method adds to a pass over a prompt, None where they were not counted."""
         return (self.operations or {}).get("method")
+
+    @property
+    def train_joules(self) -> float | None:
+        """Energy that the device took in training, None where it does not count it."""
+        return self.energy.train_joules if self.energy is not None else None
 
     @property
     def stem(self) -> str:
@@ -307,6 +319,7 @@ def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
         predictions=found.files.get("judgements") or found.files.get("predictions"),
         timing=Timing(),
         memory=Memory(),
+        energy=None,
         environment=msgspec.structs.replace(place, dirty=dirty),
         started=found.started,
         error=None,

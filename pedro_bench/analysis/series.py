@@ -32,6 +32,7 @@ AXES: Mapping[str, str | None] = {
     PARAMETERS: None,
     SPEED: "train_tokens_per_second",
     "seconds": "train_seconds",
+    "energy": "train_joules",
     "memory": "peak_bytes",
     "size": "adapter_bytes",
 }

@@ -21,7 +21,7 @@ SCHEMA = 2
 
 STATUSES = ("finished", "failed", "running")
 
-VOLATILE = ("timing", "memory", "environment", "started", "finished")
+VOLATILE = ("timing", "memory", "energy", "environment", "started", "finished")
 """Fields that two runs of the same key may differ in; all others are equal bit for bit."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -90,6 +90,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         shares: Processes that the backbone's layers were split over.
         timing: Seconds and tokens per second.
         memory: Peak bytes, and those of the saved adapter.
+        energy: `train_joules`, and `of` what: `gpu` or `processors`; None where the device does not count.
         environment: Versions of libraries, device, threads, hash of the code, commit, state of the tree.
         notes: Sentences for people.
         started: Time in ISO 8601 with its zone; `finished` likewise, None while running.
@@ -122,6 +123,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     shares: int = 1
     timing: dict[str, Any] = {}
     memory: dict[str, Any] = {}
+    energy: dict[str, Any] | None = None
     environment: dict[str, Any] = {}
     notes: list[str] = []
     started: str

@@ -44,6 +44,7 @@ AXIS_TITLES: Mapping[str, str] = {
     "parameters": "trained parameters",
     "speed": "training tokens/s",
     "seconds": "training seconds",
+    "energy": "training energy, J",
     "memory": "peak memory",
     "size": "adapter size",
 }

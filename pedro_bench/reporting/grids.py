@@ -273,8 +273,8 @@ def cost_grid(table: Table, of: str) -> Grid:
     header = ("Method", *COST_HEADINGS)
     note = (
         f"Median over the row's tasks and {table.over}; of memory, size and operations the greatest. Times "
-        "depend on the device and on what else it did. Operations are what the method adds to a pass over a "
-        "prompt; forgotten is the rise of the loss on plain text in nats a token."
+        "and energy depend on the device and on what else it did. Operations are what the method adds to a "
+        "pass over a prompt; forgotten is the rise of the loss on plain text in nats a token."
     )
     return Grid(
         f"What a run costs, {of}.",
@@ -284,12 +284,14 @@ def cost_grid(table: Table, of: str) -> Grid:
     )
 
 
-COST_HEADINGS = ("Train time", "Tokens/s", "Peak memory", "Adapter size", "Operations", "Forgotten")
+COST_HEADINGS = (
+    "Train time", "Tokens/s", "Energy", "Peak memory", "Adapter size", "Operations", "Forgotten",
+)  # fmt: skip
 
 
 def cost_texts(costs: dict[str, float | None]) -> tuple[str, ...]:
     """Return what stands under COST_HEADINGS, for people."""
-    seconds, speed, peak, size, operations, forgotten = costs.values()
+    seconds, speed, joules, peak, size, operations, forgotten = costs.values()
     time = (
         MISSING
         if seconds is None
@@ -300,6 +302,7 @@ def cost_texts(costs: dict[str, float | None]) -> tuple[str, ...]:
     return (
         time,
         MISSING if speed is None else f"{speed:,.0f}",
+        MISSING if joules is None else f"{joules / 1000:,.3g} kJ",
         size_text(peak),
         size_text(size),
         MISSING if operations is None else f"{operations:.3g}",

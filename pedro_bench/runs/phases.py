@@ -121,10 +121,12 @@ def _train_phase(run: Run, adapted: AdaptedModel, phase: int, tracker: Tracker) 
 
 def _joined(results: list[TrainResult]) -> TrainResult:
     """Return the last phase's result with what all phases cost."""
+    joules = [result.train_joules for result in results]
     peaks = [result.peak_memory_bytes for result in results if result.peak_memory_bytes is not None]
     return replace(
         results[-1],
         train_seconds=sum(result.train_seconds for result in results),
+        train_joules=None if None in joules else math.fsum(one or 0.0 for one in joules),
         peak_memory_bytes=max(peaks, default=None),
     )
 

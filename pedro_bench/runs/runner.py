@@ -168,6 +168,7 @@ def _score(prepared: Prepared, trained: Trained, record: RunRecord, path: Path) 
             "test_seconds": round(seconds, 3),
         },
         memory=peak_bytes(result.peak_memory_bytes),
+        energy=_energy(result, adapted),
         finished=now(),
     )
 
@@ -175,6 +176,14 @@ def _score(prepared: Prepared, trained: Trained, record: RunRecord, path: Path) 
 def _dev_metrics(task: Task, result: TrainResult) -> dict[str, float]:
     score = result.best_dev_score
     return {"loss": result.best_dev_loss} | ({} if score is None else {task.main_metric: score})
+
+
+def _energy(result: TrainResult, adapted: AdaptedModel) -> dict[str, Any] | None:
+    """Return the record's energy of the training; None where the device did not count it."""
+    if result.train_joules is None:
+        return None
+    of = "gpu" if adapted.backbone.device.type == "cuda" else "processors"
+    return {"train_joules": round(result.train_joules, 3), "of": of}
 
 
 def _operations(prepared: Prepared, adapted: AdaptedModel) -> dict[str, int] | None:

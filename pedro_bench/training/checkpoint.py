@@ -177,6 +177,7 @@ class LoopState:
         loss_sum: Training loss summed over `num_answer_tokens` since the last evaluation, in nats.
         num_tokens: Prompt and answer tokens trained on so far.
         step_seconds: Time of the steps alone; `train_seconds` with evaluations and files.
+        train_joules: Energy of the device meanwhile, or None where it was not counted from the first step.
         is_finished: Whether training is over; `stopped_early` whether the patience ended it.
         peak_memory_bytes: Highest peak of GPU memory over all starts, or None on a CPU.
     """
@@ -188,6 +189,7 @@ class LoopState:
     num_tokens: int = 0
     step_seconds: float = 0.0
     train_seconds: float = 0.0
+    train_joules: float | None = 0.0
     last_loss: float = 0.0
     last_lr: float = 0.0
     is_finished: bool = False
@@ -225,8 +227,8 @@ class LoopState:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Take back what `to_json` gave."""
-        return cls(**values)
+        """Take back what `to_json` gave; older checkpoints say nothing of energy."""
+        return cls(**{"train_joules": None, **values})
 
 
 @dataclass
@@ -289,6 +291,7 @@ class TrainResult:
         steps: Optimiser steps taken.
         stopped_early: Whether the patience ran out before the schedule.
         train_seconds: Time of all steps, evaluations and checkpoints that count, over all restarts.
+        train_joules: Energy of the device meanwhile, or None where it was not counted throughout.
         tokens_per_second: Prompt and answer tokens trained on per second of steps alone.
         peak_memory_bytes: Highest GPU memory in use, or None on a CPU.
         resumed_from: Step of the checkpoint this process started from, or None.
@@ -302,6 +305,7 @@ class TrainResult:
     steps: int
     stopped_early: bool
     train_seconds: float
+    train_joules: float | None
     tokens_per_second: float
     peak_memory_bytes: int | None
     resumed_from: int | None

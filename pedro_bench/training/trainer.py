@@ -33,6 +33,7 @@ from pedro_bench.training.checkpoint import (
     stopping_rows,
 )
 from pedro_bench.training.config import TrainerConfig
+from pedro_bench.training.energy import meter_of
 from pedro_bench.training.interruption import interruption
 from pedro_bench.training.learner import ARCHITECTURE, WEIGHTS, Learner, levels
 from pedro_bench.training.machine import out_of_memory, require_finite
@@ -108,6 +109,7 @@ class TrainingLoop:
             parameter: name for name, parameter in adapted.adapter.named_parameters()
         }
         self.optimisers = {learner.level.name: learner.optimiser for learner in self.learners}
+        self.energy = meter_of(adapted.backbone.device) if not ranks.is_one_of_several() else None
         self.resumed_from: int | None = None
         self.is_evaluating = False
 
@@ -146,6 +148,8 @@ class TrainingLoop:
             seed_torch(self.seed, *names)
         else:
             self._load(checkpoint)
+        if self.energy is None:
+            self.state.train_joules = None
         self.adapted.train()
 
     def _advance(self, progress: TrainingProgress) -> None:
@@ -164,6 +168,8 @@ class TrainingLoop:
             state.stopped_early = self.stopping.is_over and not is_last
             state.is_finished = is_last or state.stopped_early
         state.train_seconds += time.perf_counter() - started
+        if self.energy is not None:
+            state.train_joules = self.energy.add_to(state.train_joules)
         every = config.checkpoint_every_steps
         if is_evaluated or (every is not None and state.step % every == 0):
             self._save()
@@ -299,6 +305,7 @@ class TrainingLoop:
             steps=state.step,
             stopped_early=state.stopped_early,
             train_seconds=state.train_seconds,
+            train_joules=state.train_joules,
             tokens_per_second=state.tokens_per_second,
             peak_memory_bytes=state.peak_memory_bytes,
             resumed_from=self.resumed_from,

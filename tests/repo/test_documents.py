@@ -175,6 +175,21 @@ def test_files_named_in_the_documents_exist():
             assert (folder / target).exists(), f"{name} names {target}"
 
 
+def test_tests_named_in_the_documents_exist():
+    defined = {
+        (path.name, function)
+        for path in REPOSITORY.glob("tests/**/test_*.py")
+        for function in re.findall(r"def (test_\w+)\(", path.read_text(encoding="utf-8"))
+    }
+    named = {
+        pair
+        for text in DOCUMENTS.values()
+        for pair in re.findall(r"(test_\w+\.py)::(test_\w+)", text)
+    }
+    assert len(named) > 40
+    assert not named - defined
+
+
 def test_the_changelog_begins_with_the_packages_version():
     changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     first = re.search(r"^## \[?([0-9.]+)", changelog, flags=re.MULTILINE)

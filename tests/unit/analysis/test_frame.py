@@ -25,6 +25,7 @@ def test_one_row_a_run_with_what_its_record_holds(tmp_path):
         parameters={"matrices": 5, "trainable": 6, "total": 7},
         timing={"train_seconds": 60.0, "tokens_per_second": 100.0},
         memory={"peak_bytes": 9, "adapter_bytes": 8},
+        energy={"train_joules": 7.5, "of": "processors"},
         environment={"device": "cpu", "commit": "abc", "dirty": True},
     )
     run(tmp_path, "lora", seed=3, status="failed", metrics={}, error="boom.")
@@ -49,6 +50,7 @@ def test_one_row_a_run_with_what_its_record_holds(tmp_path):
         True,
         str(path),
     )
+    assert pedro.train_joules == 7.5 and pd.isna(lora.train_joules)
     assert pedro.key == path.stem.split("--")[3]
     assert (lora.status, lora.error, lora.seed, bool(lora.shown)) == ("failed", "boom.", 3, False)
     assert pd.isna(lora.acc) and pd.isna(lora.adapter_bytes) and pd.isna(lora.commit)

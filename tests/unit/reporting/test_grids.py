@@ -144,6 +144,7 @@ def test_costs_are_shown_where_they_are_asked_for(tmp_path):
         run(
             tmp_path, "pedro", seed=seed, timing=spent,
             memory={"peak_bytes": 2**30 + seed, "adapter_bytes": 2**20},
+            energy={"train_joules": 4200.0 + seed, "of": "gpu"},
             operations={"tokens": 128, "backbone": 10**9, "method": 112_896},
             forgetting={"before": 2.0, "after": 2.25 + seed, "rise": 0.25 + seed, "tokens": 99},
         )  # fmt: skip
@@ -154,8 +155,8 @@ def test_costs_are_shown_where_they_are_asked_for(tmp_path):
     ]
     shown = {row.method: [cell.plain for cell in row.cells[1:]] for row in costs.rows}
     assert shown == {
-        "pedro": ["70.0 s", "1,235", "1.0 GiB", "1.0 MiB", "1.13e+05", "+1.250"],
-        "lora": ["20 min", "--", "--", "--", "--", "--"],
+        "pedro": ["70.0 s", "1,235", "4.2 kJ", "1.0 GiB", "1.0 MiB", "1.13e+05", "+1.250"],
+        "lora": ["20 min", "--", "--", "--", "--", "--", "--"],
     }
     assert not any(one.caption.startswith("What a run costs") for one in grids(table))
     assert "What a run costs" in markdown(table, costs=True)

@@ -1,5 +1,6 @@
-"""Costs: operations by closed forms, bytes by the saved file."""
+"""Costs: operations by closed forms, bytes by the saved file, energy by the device's counter."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.runs.costs import adapter_bytes, operations
 from pedro_bench.runs.forgetting import Unchanged
+from pedro_bench.training import trainer
+from pedro_bench.training.energy import Counter, EnergyMeter
 from tests.integration.grids import arguments, write_sst2
 from tests.tiny import build_method
 
@@ -58,12 +61,17 @@ def test_a_methods_operations_are_its_matrices(bare: tuple[Any, int], name: str)
     adapted.remove()
 
 
-def test_a_record_has_both(
+def test_a_record_has_them(
     tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = settings_of(arguments(tiny_folders["llama"], write_sst2(tmp_path / "data")))
+    readings = itertools.count(step=2.5)
+    meter = EnergyMeter([Counter(lambda: next(readings))])
+    monkeypatch.setattr(trainer, "meter_of", lambda _: meter)
     (record,) = grid.run(settings)
+    steps = record["phases"][-1]["steps"]
+    assert record["energy"] == {"train_joules": 2.5 * steps, "of": "processors"}
     found = record["operations"]
     matrices = record["parameters"]["matrices"]
     assert found["method"] == 2 * (found["tokens"] + 1) * matrices
