@@ -35,8 +35,9 @@ from pedro_bench.analysis.series import (
     shown_layers,
 )
 from pedro_bench.analysis.table import Line, Section, Table
-from pedro_bench.reporting.grids import amount, label_of, size_text
+from pedro_bench.reporting.grids import label_of
 from pedro_bench.reporting.notes import MICRO_MARK
+from pedro_bench.reporting.numbers import amount, size_text
 
 FORMATS = ("pdf", "png")
 

@@ -15,9 +15,7 @@ from pedro_bench.analysis.papers import PublishedScore, plain
 from pedro_bench.analysis.statistics import FEWEST, range_coverage
 from pedro_bench.analysis.table import Line, Section, Table, Verdict
 from pedro_bench.reporting.notes import absent_tasks, caption, missing, notes, on_backbone
-
-MISSING = "--"
-"""The text of what does not exist."""
+from pedro_bench.reporting.numbers import COST_HEADINGS, MISSING, amount, cost_texts, p_text
 
 LEGEND = (
     "Best bold, second underlined; † differs from the best (p < 0.05, corrected after Holm for all pairs of "
@@ -123,19 +121,6 @@ def label_of(line: Line) -> Text:
     """Return a row's printed name: the method, and the settings that separate it from others."""
     settings = f" ({line.settings})" if line.settings else ""
     return Text(plain(line.label) + settings, line.label)
-
-
-def amount(count: float | None) -> str:
-    """Return a number of parameters as papers print it: 8945664 becomes 8.9M."""
-    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if count is not None and count >= size:
-            return f"{count / size:.1f}{unit}"
-    return MISSING if count is None else f"{count:g}"
-
-
-def p_text(p: float) -> str:
-    """Return a p value for people: three decimals, `p<0.001` below."""
-    return "p<0.001" if p < 0.001 else f"p={p:.3f}"
 
 
 def _missing(table: Table) -> tuple[str, ...]:
@@ -282,40 +267,6 @@ def cost_grid(table: Table, of: str) -> Grid:
         _rows(table, lambda line: tuple(map(Text, cost_texts(line.costs)))),
         (note,),
     )
-
-
-COST_HEADINGS = (
-    "Train time", "Tokens/s", "Energy", "Peak memory", "Adapter size", "Operations", "Forgotten",
-)  # fmt: skip
-
-
-def cost_texts(costs: dict[str, float | None]) -> tuple[str, ...]:
-    """Return what stands under COST_HEADINGS, for people."""
-    seconds, speed, joules, peak, size, operations, forgotten = costs.values()
-    time = (
-        MISSING
-        if seconds is None
-        else f"{seconds:.1f} s"
-        if seconds < 600
-        else f"{seconds / 60:.0f} min"
-    )
-    return (
-        time,
-        MISSING if speed is None else f"{speed:,.0f}",
-        MISSING if joules is None else f"{joules / 1000:,.3g} kJ",
-        size_text(peak),
-        size_text(size),
-        MISSING if operations is None else f"{operations:.3g}",
-        MISSING if forgotten is None else f"{forgotten:+.3f}",
-    )
-
-
-def size_text(size: float | None) -> str:
-    """Return a number of bytes for people, in powers of 1024."""
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if size is not None and size >= 1024**power:
-            return f"{size / 1024**power:.1f} {unit}"
-    return MISSING if size is None else f"{size:.0f} B"
 
 
 def _ranks(table: Table, of: str) -> Grid:

@@ -21,16 +21,9 @@ from pedro_bench.analysis.rows import FAILED, UNFINISHED
 from pedro_bench.analysis.series import AXES, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
 from pedro_bench.reporting.figures import AXIS_TITLES, draw_curves, draw_points, inline, swatch
-from pedro_bench.reporting.grids import (
-    COST_HEADINGS,
-    LEGEND,
-    amount,
-    cost_texts,
-    differs,
-    grids,
-    label_of,
-)
+from pedro_bench.reporting.grids import LEGEND, differs, grids, label_of
 from pedro_bench.reporting.notes import caption, device_of, missing, notes
+from pedro_bench.reporting.numbers import COST_HEADINGS, amount, cost_texts
 
 FOLDER = Path(__file__).parent / "page_files"
 

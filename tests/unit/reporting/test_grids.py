@@ -4,8 +4,9 @@ import io
 import pytest
 
 from pedro_bench.analysis.papers import plain
-from pedro_bench.reporting.grids import amount, grids, p_text, size_text
+from pedro_bench.reporting.grids import grids
 from pedro_bench.reporting.notes import missing
+from pedro_bench.reporting.numbers import amount, p_text, size_text
 from pedro_bench.reporting.text import comma_separated, escape_latex, latex, markdown
 from tests.unit.analysis.runs import built, five, only, run
 

@@ -183,7 +183,7 @@ def test_sorting_and_filters_in_a_browser(results, tmp_path):
     assert found["down"] == ["pedro", "lora", "ia3"]
     assert found["up"] == ["ia3", "lora", "pedro"]
     assert found["size"] == ["pedro", "ia3", "lora"]
-    assert found["before"] == found["after"] == [True, 6, 6]
+    assert found["before"] == found["after"] == [True, 6, 7]
     assert found["method"] == [0, 0, 6]
     assert found["task"] == [0, 0, True, 0]
     is_open, runs, title, command = found["trace"]
