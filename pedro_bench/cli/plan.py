@@ -240,7 +240,7 @@ def _shown(found: Mapping[str, Any]) -> Group:
     counts = ", ".join(f"{found[status]} {status}" for status in STATUSES)
     sources = Counter(job["from"] for job in found["jobs"]).most_common()
     lines = [
-        f"{found['runs']} runs: {counts}.",
+        f"{found['runs']} run{'' if found['runs'] == 1 else 's'}: {counts}.",
         f"To do, one after another: about {_duration(found['seconds'])}, with up to "
         f"{found['peak_bytes'] / 2**30:.1f} GiB.",
         f"Estimated from: {', '.join(f'{source} ({number})' for source, number in sources)}.",

@@ -85,7 +85,8 @@ def show_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
     for job, reason in failures:
         line = f"failed: {' '.join(job['overrides'])}: {reason}"
         console.print(line, markup=False, soft_wrap=True)
-    console.print(f"{len(jobs)} jobs, {sum(job['status'] != 'finished' for job in jobs)} failed.")
+    num_failed = sum(job["status"] != "finished" for job in jobs)
+    console.print(f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}, {num_failed} failed.")
 
 
 def _test_metrics(records: Sequence[Record]) -> list[Mapping[str, float]]:

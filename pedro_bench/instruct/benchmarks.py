@@ -99,7 +99,8 @@ def context_notes(
     """Return a sentence on what was doubtful in contexts and responses, nothing where nothing was."""
     notes = []
     if shortened:
-        notes.append(f"{shortened} contexts lost tokens at their beginning to fit {max_length}.")
+        contexts = "context" if shortened == 1 else "contexts"
+        notes.append(f"{shortened} {contexts} lost tokens at their beginning to fit {max_length}.")
     if is_misread:
         notes.append(MISREAD)
     if silent:

@@ -212,7 +212,7 @@ def _shortened(run: Run) -> Iterator[str]:
     """Yield what a record says of texts that did not fit: `12 of 800 test prompts, 4 lost their answer`."""
     for name, split in run.splits.items():
         if split.shortened and run.evaluates is not None:
-            yield f"{split.shortened} contexts"
+            yield f"{split.shortened} context{'' if split.shortened == 1 else 's'}"
         elif split.shortened:
             lost = f", {split.lost_answers} lost their answer" if split.lost_answers else ""
             yield f"{split.shortened} of {split.rows} {name} prompts{lost}"
