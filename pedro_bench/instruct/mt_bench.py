@@ -148,7 +148,8 @@ def answer_notes(answers: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a sentence on what was doubtful when the rows of `answer_rows` were made."""
     notes = [MISREAD] if any(row.get("misread") for row in answers) else []
     if shortened := sum(row["shortened"] for row in answers):
-        notes.append(f"{shortened} prompts lost tokens at their beginning to fit the model.")
+        prompts = "prompt" if shortened == 1 else "prompts"
+        notes.append(f"{shortened} {prompts} lost tokens at their beginning to fit the model.")
     return notes
 
 

@@ -37,7 +37,7 @@ from pedro_bench.analysis.series import (
 from pedro_bench.analysis.table import Line, Section, Table
 from pedro_bench.reporting.grids import label_of
 from pedro_bench.reporting.notes import MICRO_MARK
-from pedro_bench.reporting.numbers import amount, size_text
+from pedro_bench.reporting.numbers import amount, energy_text, size_text
 
 FORMATS = ("pdf", "png")
 
@@ -45,7 +45,7 @@ AXIS_TITLES: Mapping[str, str] = {
     "parameters": "trained parameters",
     "speed": "training tokens/s",
     "seconds": "training seconds",
-    "energy": "training energy, J",
+    "energy": "training energy",
     "memory": "peak memory",
     "size": "adapter size",
 }
@@ -337,7 +337,7 @@ def draw_points(
 ) -> Drawn:
     """Draw medians with quartiles against one of AXES, and the unbeaten ones joined."""
     drawn: Drawn = []
-    text = size_text if kind in ("memory", "size") else _amount
+    text = {"memory": size_text, "size": size_text, "energy": energy_text}.get(kind, _amount)
     best = front(found, kind, column.sign)
     (joined,) = panel.plot(
         [one.at(kind) or 0.0 for one in best], [one.median for one in best], "--", color="0.6"

@@ -30,6 +30,13 @@ def size_text(size: float | None) -> str:
     return MISSING if size is None else f"{size:.0f} B"
 
 
+def energy_text(joules: float | None) -> str:
+    """Return joules for people."""
+    if joules is None:
+        return MISSING
+    return f"{joules:.0f} J" if joules < 1000 else f"{joules / 1000:,.1f} kJ"
+
+
 def cost_texts(costs: dict[str, float | None]) -> tuple[str, ...]:
     """Return what stands under COST_HEADINGS, for people."""
     seconds, speed, joules, peak, size, operations, forgotten = costs.values()
@@ -43,7 +50,7 @@ def cost_texts(costs: dict[str, float | None]) -> tuple[str, ...]:
     return (
         time,
         MISSING if speed is None else f"{speed:,.0f}",
-        MISSING if joules is None else f"{joules / 1000:,.1f} kJ",
+        energy_text(joules),
         size_text(peak),
         size_text(size),
         MISSING if operations is None else f"{operations:.3g}",

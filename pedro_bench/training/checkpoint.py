@@ -177,7 +177,7 @@ class LoopState:
         loss_sum: Training loss summed over `num_answer_tokens` since the last evaluation, in nats.
         num_tokens: Prompt and answer tokens trained on so far.
         step_seconds: Time of the steps alone; `train_seconds` with evaluations and files.
-        train_joules: Energy of the device meanwhile, or None where it was not counted from the first step.
+        train_joules: Energy of the device in steps and evaluations, None where it is not known of all.
         is_finished: Whether training is over; `stopped_early` whether the patience ended it.
         peak_memory_bytes: Highest peak of GPU memory over all starts, or None on a CPU.
     """
@@ -291,7 +291,7 @@ class TrainResult:
         steps: Optimiser steps taken.
         stopped_early: Whether the patience ran out before the schedule.
         train_seconds: Time of all steps, evaluations and checkpoints that count, over all restarts.
-        train_joules: Energy of the device meanwhile, or None where it was not counted throughout.
+        train_joules: Energy of the device in steps and evaluations, None where it is not known of all.
         tokens_per_second: Prompt and answer tokens trained on per second of steps alone.
         peak_memory_bytes: Highest GPU memory in use, or None on a CPU.
         resumed_from: Step of the checkpoint this process started from, or None.

@@ -1,11 +1,12 @@
 """Energy of a training in joules, read from the device's own counter.
 
 An NVIDIA GPU counts what it takes (NVML, from Volta on; extra `energy`). The packages of processors count
-theirs under Linux (powercap), where this user may read it. A counter is of the whole device: what else runs
-there is in it. Where nothing counts, nothing is recorded; nothing is estimated from a device's rated power.
+theirs under Linux (powercap), where this user may read it; memory is not in it. A counter is of the whole
+device: what else runs there is in it. Where nothing counts, nothing is recorded; nothing is estimated from a
+device's rated power.
 """
 
-import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +16,10 @@ import torch
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the counters of the packages, one folder each."""
+CPUINFO = Path("/proc/cpuinfo")
 
-_PACKAGE = re.compile(r"intel-rapl:\d+")
-"""Folders of packages and of platforms; parts of a package have a second number. AMD's have Intel's name."""
+MOST_WATTS = 1000.0
+"""More than a package takes: a counter that may have gone around since its last reading is not believed."""
 
 
 @dataclass(frozen=True)
@@ -32,62 +34,91 @@ class Counter:
     read: Callable[[], float]
     span: float | None = None
 
+    def rise(self, before: float, after: float, seconds: float) -> float | None:
+        """Return the joules between two readings, None where it may have gone around more than once."""
+        if self.span is None:
+            return after - before
+        if seconds * MOST_WATTS >= self.span:
+            return None
+        return after - before if after >= before else after - before + self.span
+
 
 class EnergyMeter:
-    """What the counters of a device add up to."""
+    """A stopwatch of joules over all counters of a device."""
 
     def __init__(self, counters: Sequence[Counter]) -> None:
-        """Begin to measure now.
-
-        Args:
-            counters: At least one.
+        """Take at least one counter, and read each once.
 
         Raises:
             OSError: If one cannot be read.
         """
         self._counters = tuple(counters)
-        self._read = [one.read() for one in self._counters]
+        self._begun: tuple[list[float], float] | None = self._read()
 
-    def add_to(self, joules: float | None) -> float | None:
-        """Return `joules` with those since the last call; None if there were none or a counter is gone.
-
-        A counter with a span must be asked before it has gone around once, which takes minutes to hours.
-        """
+    def start(self) -> None:
+        """Begin to measure now."""
         try:
-            now = [one.read() for one in self._counters]
+            self._begun = self._read()
+        except OSError:
+            self._begun = None
+
+    def added_to(self, joules: float | None) -> float | None:
+        """Return `joules` with those since the start; None if either is unknown.
+
+        They are unknown where a counter cannot be read any more, or was read so long ago that it may have
+        gone around: with 65,536 J, AMD's span, after a minute, with Intel's after four.
+        """
+        if joules is None or self._begun is None:
+            return None
+        values, moment = self._begun
+        try:
+            now, later = self._read()
         except OSError:
             return None
-        for counter, value, before in zip(self._counters, now, self._read, strict=True):
-            joules = None if joules is None else joules + _rise(value - before, counter.span)
-        self._read = now
+        for counter, before, after in zip(self._counters, values, now, strict=True):
+            risen = counter.rise(before, after, later - moment)
+            if risen is None:
+                return None
+            joules += risen
         return joules
+
+    def _read(self) -> tuple[list[float], float]:
+        return [one.read() for one in self._counters], _clock()
 
 
 def meter_of(device: torch.device) -> EnergyMeter | None:
     """Return a meter of a device, or None where it has no counter that can be read."""
-    counters = _gpu(device) if device.type == "cuda" else _packages()
     try:
+        counters = _gpu(device) if device.type == "cuda" else _packages()
         return EnergyMeter(counters) if counters else None
     except OSError:
         return None
 
 
-def _rise(difference: float, span: float | None) -> float:
-    return difference + span if difference < 0 and span is not None else difference
+def _clock() -> float:
+    """Return seconds, those in which the machine slept too, where the system tells them."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 def _packages() -> Sequence[Counter]:
-    """Return the counters of all packages of this machine's processors; none if one has no span."""
+    """Return the counters of all packages of this machine's processors.
+
+    Some kernels show one package of AMD as many dies, each with the whole package's counter: none are
+    returned then.
+
+    Raises:
+        OSError: If one cannot be read.
+    """
     found = []
-    for folder in sorted(POWERCAP.glob("intel-rapl:*")):
-        try:
-            if not _PACKAGE.fullmatch(folder.name):
-                continue
-            if (folder / "name").read_text().startswith("package"):
-                span = _joules(folder / "max_energy_range_uj")
-                found.append(Counter(partial(_joules, folder / "energy_uj"), span))
-        except OSError:
+    for folder in sorted(POWERCAP.glob("intel-rapl:*")):  # AMD's have this name too
+        name = (folder / "name").read_text()
+        if not name.startswith("package"):
+            continue  # a part of a package, or the platform
+        if "-die-" in name and "GenuineIntel" not in CPUINFO.read_text():
             return ()
+        span = _joules(folder / "max_energy_range_uj")
+        found.append(Counter(partial(_joules, folder / "energy_uj"), span))
     return found
 
 
@@ -101,17 +132,19 @@ def _gpu(device: torch.device) -> Sequence[Counter]:
         import pynvml
     except ImportError:
         return ()
+    # Older packages of this name lack functions, and take no text.
+    unable = (pynvml.NVMLError, AttributeError, TypeError)
     try:
         pynvml.nvmlInit()
         name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         handle = pynvml.nvmlDeviceGetHandleByUUID(name)
-    except pynvml.NVMLError:
+    except unable:
         return ()
 
     def read() -> float:
         try:
             return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
-        except pynvml.NVMLError as error:
+        except unable as error:
             raise OSError(str(error)) from error
 
     return (Counter(read),)

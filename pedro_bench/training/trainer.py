@@ -148,13 +148,15 @@ class TrainingLoop:
             seed_torch(self.seed, *names)
         else:
             self._load(checkpoint)
-        if self.energy is None:
+        if self.energy is None and not self.state.is_finished:
             self.state.train_joules = None
         self.adapted.train()
 
     def _advance(self, progress: TrainingProgress) -> None:
         """Take one step, with the evaluation and the checkpoint that are due after it."""
         started = time.perf_counter()
+        if self.energy is not None:
+            self.energy.start()
         state, config = self.state, self.config
         self._step()
         state.step_seconds += time.perf_counter() - started
@@ -169,7 +171,7 @@ class TrainingLoop:
             state.is_finished = is_last or state.stopped_early
         state.train_seconds += time.perf_counter() - started
         if self.energy is not None:
-            state.train_joules = self.energy.add_to(state.train_joules)
+            state.train_joules = self.energy.added_to(state.train_joules)
         every = config.checkpoint_every_steps
         if is_evaluated or (every is not None and state.step % every == 0):
             self._save()

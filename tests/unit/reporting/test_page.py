@@ -49,6 +49,7 @@ def results(tmp_path):
     made = {
         "timing": {"tokens_per_second": 100.0, "train_seconds": 30.0},
         "memory": {"peak_bytes": 3 * 1024**3, "adapter_bytes": 5 * 1024**2},
+        "energy": {"train_joules": 45.0, "of": "gpu"},
         "suite": "micro_table1",
     }
     history = [{"step": step, "dev_loss": 1 / step} for step in (1, 2, 4)]
@@ -95,14 +96,17 @@ def test_scores_with_their_doubts_the_published_number_and_the_mark(results):
 def test_charts_hold_one_mark_for_each_run(results):
     elements = Elements(page_of(results))
     kinds = [one["data-kind"] for one in elements.of("figure")]
-    assert kinds == ["curves", "parameters", "speed", "seconds", "memory", "size"]
+    assert kinds == ["curves", "parameters", "speed", "seconds", "energy", "memory", "size"]
     titles = [text for text in elements.texts if ", seed " in text or ", median over" in text]
     assert sorted(one for one in titles if one.startswith("PEDRO")) == [
         "PEDRO, median over seeds", *(f"PEDRO, seed {n}" for n in range(5)),
     ]  # fmt: skip
-    assert {"(IA)^3: 60.00 at 7K", "PEDRO: 80.00 at 3.0 GiB", "LoRA: 70.00 at 5.0 MiB"} <= {
-        *elements.texts
-    }
+    assert {
+        "(IA)^3: 60.00 at 7K",
+        "PEDRO: 80.00 at 3.0 GiB",
+        "PEDRO: 80.00 at 45 J",
+        "LoRA: 70.00 at 5.0 MiB",
+    } <= {*elements.texts}
     assert {"pedro", "lora", "ia3", ""} == {
         one["data-method"] for one in elements.of("g") if "data-method" in one
     }
@@ -183,8 +187,8 @@ def test_sorting_and_filters_in_a_browser(results, tmp_path):
     assert found["down"] == ["pedro", "lora", "ia3"]
     assert found["up"] == ["ia3", "lora", "pedro"]
     assert found["size"] == ["pedro", "ia3", "lora"]
-    assert found["before"] == found["after"] == [True, 6, 7]
-    assert found["method"] == [0, 0, 6]
+    assert found["before"] == found["after"] == [True, 7, 7]
+    assert found["method"] == [0, 0, 7]
     assert found["task"] == [0, 0, True, 0]
     is_open, runs, title, command = found["trace"]
     assert (is_open, runs, title) == (True, 5, "PEDRO, BoolQ (acc)")

@@ -66,7 +66,7 @@ def test_a_record_has_them(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = settings_of(arguments(tiny_folders["llama"], write_sst2(tmp_path / "data")))
-    readings = itertools.count(step=2.5)
+    readings = itertools.count(step=2.5)  # one at a step's start, one at its end
     meter = EnergyMeter([Counter(lambda: next(readings))])
     monkeypatch.setattr(trainer, "meter_of", lambda _: meter)
     (record,) = grid.run(settings)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from pedro_bench.runs import phases
 from pedro_bench.training import energy, trainer
 from pedro_bench.training.energy import Counter, EnergyMeter, meter_of
 
@@ -26,23 +28,48 @@ def package(folder: Path, name: str, joules: float, span: float = 100.0) -> Path
 
 @pytest.fixture
 def powercap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
-    return tmp_path
+    folder = tmp_path / "powercap"
+    folder.mkdir()
+    (tmp_path / "cpuinfo").write_text("vendor_id : GenuineIntel\n")
+    monkeypatch.setattr(energy, "POWERCAP", folder)
+    monkeypatch.setattr(energy, "CPUINFO", tmp_path / "cpuinfo")
+    return folder
 
 
-def test_packages_are_added_up_and_go_around(powercap: Path) -> None:
-    first = package(powercap / "intel-rapl:0", "package-0", 10.0)
-    second = package(powercap / "intel-rapl:1", "package-1", 95.0)
-    package(powercap / "intel-rapl:0:0", "core", 1.0)  # part of the first package
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(energy, "_clock", lambda: now[0])
+    return now
+
+
+def test_packages_are_added_up_and_go_around(powercap: Path, clock: list[float]) -> None:
+    first = package(powercap / "intel-rapl:0", "package-0", 10.0, span=9000.0)
+    second = package(powercap / "intel-rapl:a", "package-10", 8995.0, span=9000.0)
+    package(powercap / "intel-rapl:0:0", "dram", 1.0)
     package(powercap / "intel-rapl:2", "psys", 1.0)  # the platform, which holds both
+    package(powercap / "intel-rapl-mmio:0", "package-0", 1.0)  # the first once more
     meter = meter_of(CPU)
     assert meter is not None
-    package(first, "package-0", 13.5)
-    package(second, "package-1", 2.0)  # 5 up to its span, and 2
-    package(powercap / "intel-rapl:0:0", "core", 50.0)
-    assert meter.add_to(1.0) == pytest.approx(1.0 + 3.5 + 7.0)
-    assert meter.add_to(0.0) == 0.0
-    assert meter.add_to(None) is None
+    meter.start()
+    package(first, "package-0", 13.5, span=9000.0)
+    package(second, "package-10", 2.0, span=9000.0)  # 5 up to its span, and 2
+    package(powercap / "intel-rapl:0:0", "dram", 50.0)
+    clock[0] += 8.0
+    assert meter.added_to(1.0) == pytest.approx(1.0 + 3.5 + 7.0)
+    assert meter.added_to(None) is None
+    meter.start()
+    assert meter.added_to(0.0) == 0.0
+    clock[0] += 9.0  # at 1,000 W it may have gone around
+    assert meter.added_to(0.0) is None
+
+
+def test_dies_are_packages_of_intel_alone(powercap: Path) -> None:
+    package(powercap / "intel-rapl:0", "package-0-die-0", 1.0)
+    package(powercap / "intel-rapl:1", "package-0-die-1", 1.0)
+    assert meter_of(CPU) is not None
+    energy.CPUINFO.write_text("vendor_id : AuthenticAMD\n")
+    assert meter_of(CPU) is None  # each would be the whole package
 
 
 def test_without_counters_nothing_is_measured(powercap: Path) -> None:
@@ -50,14 +77,19 @@ def test_without_counters_nothing_is_measured(powercap: Path) -> None:
     package(powercap / "intel-rapl:0", "psys", 1.0)
     assert meter_of(CPU) is None
     package(powercap / "intel-rapl:1", "package-0", 1.0)
-    hidden = package(powercap / "intel-rapl:2", "package-1", 1.0) / "energy_uj"
-    hidden.unlink()
-    hidden.mkdir()  # reading it fails, as it does without the permission
-    assert meter_of(CPU) is None  # one package of two would be half the truth
+    second = package(powercap / "intel-rapl:2", "package-1", 1.0)
+    assert meter_of(CPU) is not None
+    for file in ("energy_uj", "max_energy_range_uj"):
+        kept = (second / file).read_text()
+        (second / file).unlink()
+        (second / file).mkdir()  # reading it fails, as it does without the permission
+        assert meter_of(CPU) is None  # one package of two would be half the truth
+        (second / file).rmdir()
+        (second / file).write_text(kept)
 
 
-def test_a_counter_that_breaks_ends_the_measurement() -> None:
-    readings = iter([1.0, 4.0])
+def test_a_counter_that_breaks_leaves_the_energy_unknown() -> None:
+    readings = iter([1.0, 2.0, 6.0, 7.0])
 
     def read() -> float:
         for value in readings:
@@ -65,15 +97,19 @@ def test_a_counter_that_breaks_ends_the_measurement() -> None:
         raise OSError("gone")
 
     meter = EnergyMeter([Counter(read)])
-    assert meter.add_to(0.0) == 3.0
-    assert meter.add_to(3.0) is None
+    meter.start()
+    assert meter.added_to(0.5) == 4.5
+    meter.start()
+    assert meter.added_to(4.5) is None  # it is gone at the end
+    meter.start()
+    assert meter.added_to(4.5) is None  # and at the start
 
 
 def test_a_gpu_is_asked_by_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     class NVMLError(Exception):
         pass
 
-    taken = iter([5000, 7500])
+    taken = iter([4000, 5000, 7500, 8000])
     asked: list[str] = []
 
     def handle(name: str) -> str:
@@ -94,12 +130,28 @@ def test_a_gpu_is_asked_by_its_identity(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: known)
     meter = meter_of(gpu)
     assert meter is not None
-    assert meter.add_to(0.0) == 2.5  # NVML counts in millijoules
+    meter.start()
+    assert meter.added_to(0.0) == 2.5  # NVML counts in millijoules
     known.uuid = "part-of-a-gpu"
     assert meter_of(gpu) is None
     assert asked == ["GPU-1234", "GPU-part-of-a-gpu"]
+    known.uuid = "1234"
+    assert meter_of(gpu) is not None
+    del nvml.nvmlDeviceGetTotalEnergyConsumption  # an older package of this name
+    assert meter_of(gpu) is None
     monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it fails
     assert meter_of(gpu) is None
+
+
+def counting(joules_a_step: float) -> Callable[[Any], EnergyMeter]:
+    """Return meters that tell so much from a start to its end, and as much between two of them."""
+    total = [0.0]
+
+    def read() -> float:
+        total[0] += joules_a_step
+        return total[0]
+
+    return lambda _: EnergyMeter([Counter(read)])
 
 
 def test_a_training_adds_up_over_its_restarts(
@@ -108,17 +160,10 @@ def test_a_training_adds_up_over_its_restarts(
     lora: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def counting(joules_a_reading: float) -> Callable[[Any], EnergyMeter]:
-        total = [0.0]
-
-        def read() -> float:
-            total[0] += joules_a_reading
-            return total[0]
-
-        return lambda _: EnergyMeter([Counter(read)])
-
     monkeypatch.setattr(trainer, "meter_of", counting(2.0))
     assert run_training(lora, short(), "whole")[1].train_joules == 8 * 2.0
+    monkeypatch.setattr(trainer, "meter_of", lambda _: None)
+    assert run_training(lora, short(), "whole")[1].train_joules == 8 * 2.0  # it was at its end
 
     class StoppedError(Exception):
         pass
@@ -142,6 +187,31 @@ def test_a_training_adds_up_over_its_restarts(
         monkeypatch.setattr(trainer, "meter_of", following)
         result = run_training(lora, short(), folder)[1]
         assert (result.resumed_from, result.train_joules) == (4, wanted)
+
+
+def test_phases_add_up_and_one_unknown_leaves_all_unknown(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer, "meter_of", counting(2.0))
+    known = run_training(lora, short(max_steps=2))[1]
+    unknown = replace(known, train_joules=None)
+    assert phases._joined([known, known]).train_joules == 8.0
+    assert phases._joined([known, unknown]).train_joules is None
+    assert phases._joined([unknown, known]).train_joules is None
+
+
+def test_processes_that_share_a_run_measure_nothing(
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer, "meter_of", counting(2.0))
+    monkeypatch.setattr(trainer.ranks, "is_one_of_several", lambda: True)
+    assert run_training(lora, short(max_steps=2))[1].train_joules is None
 
 
 def test_a_checkpoint_that_says_nothing_of_energy_leaves_it_unknown() -> None:
