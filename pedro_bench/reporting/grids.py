@@ -15,7 +15,7 @@ from pedro_bench.analysis.papers import PublishedScore, plain
 from pedro_bench.analysis.statistics import FEWEST, range_coverage
 from pedro_bench.analysis.table import Line, Section, Table, Verdict
 from pedro_bench.reporting.notes import absent_tasks, caption, missing, notes, on_backbone
-from pedro_bench.reporting.numbers import COST_HEADINGS, MISSING, amount, cost_texts, p_text
+from pedro_bench.reporting.numbers import MISSING, amount, cost_columns, p_text
 
 LEGEND = (
     "Best bold, second underlined; † differs from the best (p < 0.05, corrected after Holm for all pairs of "
@@ -255,7 +255,9 @@ def _printed(one: PublishedScore) -> str:
 
 def cost_grid(table: Table, of: str) -> Grid:
     """Return what a run of each row costs."""
-    header = ("Method", *COST_HEADINGS)
+    lines = [line for section in table.sections for line in section.lines]
+    columns = cost_columns(line.costs for line in lines)
+    header = ("Method", *(column.heading for column in columns))
     note = (
         f"Median over the row's tasks and {table.over}; of memory, size and operations the greatest. Times "
         "and energy depend on the device and on what else it did. Operations are what the method adds to a "
@@ -264,7 +266,7 @@ def cost_grid(table: Table, of: str) -> Grid:
     return Grid(
         f"What a run costs, {of}.",
         header,
-        _rows(table, lambda line: tuple(map(Text, cost_texts(line.costs)))),
+        _rows(table, lambda line: tuple(Text(column.of(line.costs)) for column in columns)),
         (note,),
     )
 

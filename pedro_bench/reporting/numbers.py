@@ -1,12 +1,10 @@
 """Numbers as people read them: counts, sizes, p values, and what runs cost."""
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
 MISSING = "--"
 """The text of what does not exist."""
-
-COST_HEADINGS = (
-    "Train time", "Tokens/s", "Energy", "Peak memory", "Adapter size", "Operations", "Forgotten",
-)  # fmt: skip
-"""What `cost_texts` returns, in its order."""
 
 
 def amount(count: float | None) -> str:
@@ -30,29 +28,49 @@ def size_text(size: float | None) -> str:
     return MISSING if size is None else f"{size:.0f} B"
 
 
-def energy_text(joules: float | None) -> str:
+def energy_text(joules: float) -> str:
     """Return joules for people."""
-    if joules is None:
-        return MISSING
     return f"{joules:.0f} J" if joules < 1000 else f"{joules / 1000:,.1f} kJ"
 
 
-def cost_texts(costs: dict[str, float | None]) -> tuple[str, ...]:
-    """Return what stands under COST_HEADINGS, for people."""
-    seconds, speed, joules, peak, size, operations, forgotten = costs.values()
-    time = (
-        MISSING
-        if seconds is None
-        else f"{seconds:.1f} s"
-        if seconds < 600
-        else f"{seconds / 60:.0f} min"
-    )
-    return (
-        time,
-        MISSING if speed is None else f"{speed:,.0f}",
-        energy_text(joules),
-        size_text(peak),
-        size_text(size),
-        MISSING if operations is None else f"{operations:.3g}",
-        MISSING if forgotten is None else f"{forgotten:+.3f}",
+@dataclass(frozen=True)
+class CostColumn:
+    """One column of what runs cost.
+
+    Attributes:
+        heading: Its heading.
+        name: Its name in `analysis.table.COSTS`.
+        text: Returns a value for people.
+    """
+
+    heading: str
+    name: str
+    text: Callable[[float], str]
+
+    def of(self, costs: Mapping[str, float | None]) -> str:
+        """Return what stands in it for some costs."""
+        value = costs[self.name]
+        return MISSING if value is None else self.text(value)
+
+
+_COST_COLUMNS = (
+    CostColumn(
+        "Train time",
+        "train_seconds",
+        lambda seconds: f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 60:.0f} min",
+    ),
+    CostColumn("Tokens/s", "train_tokens_per_second", "{:,.0f}".format),
+    CostColumn("Energy", "train_joules", energy_text),
+    CostColumn("Peak memory", "peak_bytes", size_text),
+    CostColumn("Adapter size", "adapter_bytes", size_text),
+    CostColumn("Operations", "method_operations", "{:.3g}".format),
+    CostColumn("Forgotten", "forgotten", "{:+.3f}".format),
+)
+
+
+def cost_columns(costs: Iterable[Mapping[str, float | None]]) -> tuple[CostColumn, ...]:
+    """Return the columns under which any of some rows' costs has a value."""
+    rows = list(costs)
+    return tuple(
+        column for column in _COST_COLUMNS if any(row[column.name] is not None for row in rows)
     )

@@ -23,7 +23,7 @@ from pedro_bench.analysis.table import Line, Section, Table, costs_of
 from pedro_bench.reporting.figures import AXIS_TITLES, draw_curves, draw_points, inline, swatch
 from pedro_bench.reporting.grids import LEGEND, differs, grids, label_of
 from pedro_bench.reporting.notes import caption, device_of, missing, notes
-from pedro_bench.reporting.numbers import COST_HEADINGS, amount, cost_texts
+from pedro_bench.reporting.numbers import amount, cost_columns
 
 FOLDER = Path(__file__).parent / "page_files"
 
@@ -64,8 +64,8 @@ def page(tables: Sequence[Table], command: Command) -> str:
         charts=lambda table, section: list(_charts(table, section, list(methods))),
         grids=lambda table: grids(table)[1:],
         trace=partial(_trace, command),
-        **{one.__name__: one for one in (amount, caption, cost_texts, differs, missing, notes)},
-        COST_HEADINGS=COST_HEADINGS,
+        **{one.__name__: one for one in (amount, caption, differs, missing, notes)},
+        cost_columns=lambda lines: cost_columns(line.costs for line in lines),
         label_of=lambda line: label_of(line).plain,
         words=_words,
         legend=LEGEND,
@@ -125,11 +125,12 @@ def _trace(command: Command, line: Line, cell: Cell) -> dict[str, Any] | None:
     runs = cell.scored
     if not runs:
         return None
+    costs = costs_of(runs)
     facts = [
         ("Key", runs[0].key),
         ("Commit", ", ".join(dict.fromkeys(run.environment.commit or "not known" for run in runs))),
         ("Device", ", ".join(dict.fromkeys(map(device_of, runs)))),
-        *zip(COST_HEADINGS, cost_texts(costs_of(runs)), strict=True),
+        *((column.heading, column.of(costs)) for column in cost_columns([costs])),
     ]
     if cell.interval:
         interval = f"{cell.interval.low:.2f} to {cell.interval.high:.2f}"

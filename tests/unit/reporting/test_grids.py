@@ -159,6 +159,9 @@ def test_costs_are_shown_where_they_are_asked_for(tmp_path):
         "pedro": ["70.0 s", "1,235", "4.2 kJ", "1.0 GiB", "1.0 MiB", "1.13e+05", "+1.250"],
         "lora": ["20 min", "--", "--", "--", "--", "--", "--"],
     }
+    assert costs.header[1:] == (
+        "Train time", "Tokens/s", "Energy", "Peak memory", "Adapter size", "Operations", "Forgotten",
+    )  # fmt: skip
     assert not any(one.caption.startswith("What a run costs") for one in grids(table))
     assert "What a run costs" in markdown(table, costs=True)
     assert "What a run costs" in latex(table, costs=True)
@@ -166,6 +169,16 @@ def test_costs_are_shown_where_they_are_asked_for(tmp_path):
     assert rows[1]["peak_bytes"] == str(2**30 + 2)
     assert (rows[1]["train_seconds"], rows[0]["adapter_bytes"]) == ("70", "")
     assert "train_seconds" not in comma_separated(table)
+
+
+def test_costs_that_no_run_has_take_no_column(tmp_path):
+    run(tmp_path, "lora", timing={"train_seconds": 1200.0})
+    costs = next(
+        one
+        for one in grids(only(tmp_path), costs=True)
+        if one.caption.startswith("What a run costs")
+    )
+    assert costs.header == ("Method", "Train time")
 
 
 def test_a_number_leads_back_to_its_records(tmp_path):
