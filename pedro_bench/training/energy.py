@@ -44,55 +44,47 @@ class Counter:
 
 
 class EnergyMeter:
-    """A stopwatch of joules over all counters of a device."""
+    """A stopwatch of joules over all counters of a device; without one it never knows any."""
 
-    def __init__(self, counters: Sequence[Counter]) -> None:
-        """Take at least one counter, and read each once.
-
-        Raises:
-            OSError: If one cannot be read.
-        """
+    def __init__(self, counters: Sequence[Counter] = ()) -> None:
         self._counters = tuple(counters)
-        self._begun: tuple[list[float], float] | None = self._read()
+        self._begun: tuple[list[float], float] | None = None
 
     def start(self) -> None:
         """Begin to measure now."""
-        try:
-            self._begun = self._read()
-        except OSError:
-            self._begun = None
+        self._begun = self._read()
 
     def added_to(self, joules: float | None) -> float | None:
         """Return `joules` with those since the start; None if either is unknown.
 
-        They are unknown where a counter cannot be read any more, or was read so long ago that it may have
-        gone around: with 65,536 J, AMD's span, after a minute, with Intel's after four.
+        They are unknown where a counter cannot be read, or was read so long ago that it may have gone around:
+        with 65,536 J, AMD's span, after a minute, with Intel's after four.
         """
-        if joules is None or self._begun is None:
+        begun, ended = self._begun, self._read()
+        if joules is None or begun is None or ended is None:
             return None
-        values, moment = self._begun
-        try:
-            now, later = self._read()
-        except OSError:
-            return None
-        for counter, before, after in zip(self._counters, values, now, strict=True):
-            risen = counter.rise(before, after, later - moment)
+        seconds = ended[1] - begun[1]
+        for counter, before, after in zip(self._counters, begun[0], ended[0], strict=True):
+            risen = counter.rise(before, after, seconds)
             if risen is None:
                 return None
             joules += risen
         return joules
 
-    def _read(self) -> tuple[list[float], float]:
-        return [one.read() for one in self._counters], _clock()
+    def _read(self) -> tuple[list[float], float] | None:
+        try:
+            values = [one.read() for one in self._counters]
+        except OSError:
+            return None
+        return (values, _clock()) if values else None
 
 
-def meter_of(device: torch.device) -> EnergyMeter | None:
-    """Return a meter of a device, or None where it has no counter that can be read."""
+def meter_of(device: torch.device) -> EnergyMeter:
+    """Return a meter of a device, without counters where it has none that can be read."""
     try:
-        counters = _gpu(device) if device.type == "cuda" else _packages()
-        return EnergyMeter(counters) if counters else None
+        return EnergyMeter(_gpu(device) if device.type == "cuda" else _packages())
     except OSError:
-        return None
+        return EnergyMeter()
 
 
 def _clock() -> float:

@@ -33,7 +33,7 @@ from pedro_bench.training.checkpoint import (
     stopping_rows,
 )
 from pedro_bench.training.config import TrainerConfig
-from pedro_bench.training.energy import meter_of
+from pedro_bench.training.energy import EnergyMeter, meter_of
 from pedro_bench.training.interruption import interruption
 from pedro_bench.training.learner import ARCHITECTURE, WEIGHTS, Learner, levels
 from pedro_bench.training.machine import out_of_memory, require_finite
@@ -109,7 +109,8 @@ class TrainingLoop:
             parameter: name for name, parameter in adapted.adapter.named_parameters()
         }
         self.optimisers = {learner.level.name: learner.optimiser for learner in self.learners}
-        self.energy = meter_of(adapted.backbone.device) if not ranks.is_one_of_several() else None
+        is_alone = not ranks.is_one_of_several()
+        self.energy = meter_of(adapted.backbone.device) if is_alone else EnergyMeter()
         self.resumed_from: int | None = None
         self.is_evaluating = False
 
@@ -148,15 +149,12 @@ class TrainingLoop:
             seed_torch(self.seed, *names)
         else:
             self._load(checkpoint)
-        if self.energy is None and not self.state.is_finished:
-            self.state.train_joules = None
         self.adapted.train()
 
     def _advance(self, progress: TrainingProgress) -> None:
         """Take one step, with the evaluation and the checkpoint that are due after it."""
         started = time.perf_counter()
-        if self.energy is not None:
-            self.energy.start()
+        self.energy.start()
         state, config = self.state, self.config
         self._step()
         state.step_seconds += time.perf_counter() - started
@@ -170,8 +168,7 @@ class TrainingLoop:
             state.stopped_early = self.stopping.is_over and not is_last
             state.is_finished = is_last or state.stopped_early
         state.train_seconds += time.perf_counter() - started
-        if self.energy is not None:
-            state.train_joules = self.energy.added_to(state.train_joules)
+        state.train_joules = self.energy.added_to(state.train_joules)
         every = config.checkpoint_every_steps
         if is_evaluated or (every is not None and state.step % every == 0):
             self._save()

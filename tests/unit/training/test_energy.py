@@ -17,13 +17,20 @@ from pedro_bench.training.energy import Counter, EnergyMeter, meter_of
 CPU = torch.device("cpu")
 
 
-def package(folder: Path, name: str, joules: float, span: float = 100.0) -> Path:
+def package(folder: Path, name: str, joules: float, span: float = 262144.0) -> Path:
     """Write a counter as Linux shows it, in microjoules."""
     folder.mkdir(exist_ok=True)
     (folder / "name").write_text(f"{name}\n")
     (folder / "energy_uj").write_text(f"{round(joules * 1e6)}\n")
     (folder / "max_energy_range_uj").write_text(f"{round(span * 1e6)}\n")
     return folder
+
+
+def is_counted(device: torch.device) -> bool:
+    """Whether a device's meter knows what it took between two readings."""
+    meter = meter_of(device)
+    meter.start()
+    return meter.added_to(0.0) is not None
 
 
 @pytest.fixture
@@ -50,7 +57,6 @@ def test_packages_are_added_up_and_go_around(powercap: Path, clock: list[float])
     package(powercap / "intel-rapl:2", "psys", 1.0)  # the platform, which holds both
     package(powercap / "intel-rapl-mmio:0", "package-0", 1.0)  # the first once more
     meter = meter_of(CPU)
-    assert meter is not None
     meter.start()
     package(first, "package-0", 13.5, span=9000.0)
     package(second, "package-10", 2.0, span=9000.0)  # 5 up to its span, and 2
@@ -67,29 +73,29 @@ def test_packages_are_added_up_and_go_around(powercap: Path, clock: list[float])
 def test_dies_are_packages_of_intel_alone(powercap: Path) -> None:
     package(powercap / "intel-rapl:0", "package-0-die-0", 1.0)
     package(powercap / "intel-rapl:1", "package-0-die-1", 1.0)
-    assert meter_of(CPU) is not None
+    assert is_counted(CPU)
     energy.CPUINFO.write_text("vendor_id : AuthenticAMD\n")
-    assert meter_of(CPU) is None  # each would be the whole package
+    assert not is_counted(CPU)  # each would be the whole package
 
 
 def test_without_counters_nothing_is_measured(powercap: Path) -> None:
-    assert meter_of(CPU) is None
+    assert not is_counted(CPU)
     package(powercap / "intel-rapl:0", "psys", 1.0)
-    assert meter_of(CPU) is None
+    assert not is_counted(CPU)
     package(powercap / "intel-rapl:1", "package-0", 1.0)
     second = package(powercap / "intel-rapl:2", "package-1", 1.0)
-    assert meter_of(CPU) is not None
+    assert is_counted(CPU)
     for file in ("energy_uj", "max_energy_range_uj"):
         kept = (second / file).read_text()
         (second / file).unlink()
         (second / file).mkdir()  # reading it fails, as it does without the permission
-        assert meter_of(CPU) is None  # one package of two would be half the truth
+        assert not is_counted(CPU)  # one package of two would be half the truth
         (second / file).rmdir()
         (second / file).write_text(kept)
 
 
 def test_a_counter_that_breaks_leaves_the_energy_unknown() -> None:
-    readings = iter([1.0, 2.0, 6.0, 7.0])
+    readings = iter([2.0, 6.0, 7.0])
 
     def read() -> float:
         for value in readings:
@@ -109,7 +115,7 @@ def test_a_gpu_is_asked_by_its_identity(monkeypatch: pytest.MonkeyPatch) -> None
     class NVMLError(Exception):
         pass
 
-    taken = iter([4000, 5000, 7500, 8000])
+    taken = iter([5000, 7500, 8000, 8000])
     asked: list[str] = []
 
     def handle(name: str) -> str:
@@ -129,18 +135,17 @@ def test_a_gpu_is_asked_by_its_identity(monkeypatch: pytest.MonkeyPatch) -> None
     known = SimpleNamespace(uuid="1234")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: known)
     meter = meter_of(gpu)
-    assert meter is not None
     meter.start()
     assert meter.added_to(0.0) == 2.5  # NVML counts in millijoules
     known.uuid = "part-of-a-gpu"
-    assert meter_of(gpu) is None
+    assert not is_counted(gpu)
     assert asked == ["GPU-1234", "GPU-part-of-a-gpu"]
     known.uuid = "1234"
-    assert meter_of(gpu) is not None
+    assert is_counted(gpu)
     del nvml.nvmlDeviceGetTotalEnergyConsumption  # an older package of this name
-    assert meter_of(gpu) is None
+    assert not is_counted(gpu)
     monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it fails
-    assert meter_of(gpu) is None
+    assert not is_counted(gpu)
 
 
 def counting(joules_a_step: float) -> Callable[[Any], EnergyMeter]:
@@ -154,16 +159,30 @@ def counting(joules_a_step: float) -> Callable[[Any], EnergyMeter]:
     return lambda _: EnergyMeter([Counter(read)])
 
 
-def test_a_training_adds_up_over_its_restarts(
+@pytest.fixture
+def trained(
     run_training: Callable[..., Any],
     short: Callable[..., Any],
     lora: Any,
     monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Any]:
+    """A function that trains with a device's meter and returns the result; keywords change the protocol."""
+
+    def train(meter: Callable[[Any], EnergyMeter], folder: str, **changes: Any) -> Any:
+        monkeypatch.setattr(trainer, "meter_of", meter)
+        return run_training(lora, short(**changes), folder)[1]
+
+    return train
+
+
+def test_a_training_adds_up_over_its_restarts(
+    trained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "meter_of", counting(2.0))
-    assert run_training(lora, short(), "whole")[1].train_joules == 8 * 2.0
-    monkeypatch.setattr(trainer, "meter_of", lambda _: None)
-    assert run_training(lora, short(), "whole")[1].train_joules == 8 * 2.0  # it was at its end
+    def uncounted(_: Any) -> EnergyMeter:
+        return EnergyMeter()
+
+    assert trained(counting(2.0), "whole").train_joules == 8 * 2.0
+    assert trained(uncounted, "whole").train_joules == 8 * 2.0  # it was at its end
 
     class StoppedError(Exception):
         pass
@@ -177,26 +196,18 @@ def test_a_training_adds_up_over_its_restarts(
 
     for folder, following, wanted in (
         ("again", counting(3.0), 4 * 2.0 + 4 * 3.0),
-        ("moved", lambda _: None, None),  # to a machine without a counter
+        ("moved", uncounted, None),  # to a machine without a counter
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(trainer, "meter_of", counting(2.0))
             patched.setattr(trainer.CheckpointStore, "save", stop_at_four)
             with pytest.raises(StoppedError):
-                run_training(lora, short(), folder)
-        monkeypatch.setattr(trainer, "meter_of", following)
-        result = run_training(lora, short(), folder)[1]
+                trained(counting(2.0), folder)
+        result = trained(following, folder)
         assert (result.resumed_from, result.train_joules) == (4, wanted)
 
 
-def test_phases_add_up_and_one_unknown_leaves_all_unknown(
-    run_training: Callable[..., Any],
-    short: Callable[..., Any],
-    lora: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(trainer, "meter_of", counting(2.0))
-    known = run_training(lora, short(max_steps=2))[1]
+def test_phases_add_up_and_one_unknown_leaves_all_unknown(trained: Callable[..., Any]) -> None:
+    known = trained(counting(2.0), "run", max_steps=2)
     unknown = replace(known, train_joules=None)
     assert phases._joined([known, known]).train_joules == 8.0
     assert phases._joined([known, unknown]).train_joules is None
@@ -204,14 +215,10 @@ def test_phases_add_up_and_one_unknown_leaves_all_unknown(
 
 
 def test_processes_that_share_a_run_measure_nothing(
-    run_training: Callable[..., Any],
-    short: Callable[..., Any],
-    lora: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    trained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "meter_of", counting(2.0))
     monkeypatch.setattr(trainer.ranks, "is_one_of_several", lambda: True)
-    assert run_training(lora, short(max_steps=2))[1].train_joules is None
+    assert trained(counting(2.0), "run", max_steps=2).train_joules is None
 
 
 def test_a_checkpoint_that_says_nothing_of_energy_leaves_it_unknown() -> None:
