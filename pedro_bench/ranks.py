@@ -19,6 +19,9 @@ from pedro_bench.errors import ConfigError
 SET = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher gives every process."""
 
+SHARES_DEVICE = "PEDRO_BENCH_SHARES_DEVICE"
+"""Set in a worker's environment where others of its command train on the same device."""
+
 MEETING_SECONDS = 60
 """How long ranks wait for each other at the start, by default."""
 

@@ -37,7 +37,7 @@ from pedro_bench.grid import plan as plan_of
 from pedro_bench.grid.costs import Cost, modelled_cost
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
-from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.identity import kind_of_device
 
 _CONFIGURED = ("method", "task", "trainer", "evaluation", "backbone")
 
@@ -82,7 +82,7 @@ class Earlier:
 
     def cost(self, settings: Settings) -> Cost | None:
         """Return the median time and greatest memory of the runs most like this one, if any."""
-        device = resolve_device(settings.device).partition(":")[0]
+        device = kind_of_device(settings.device)
         kind = (settings.backbone.name, device, _trainer(settings.resolved_config))
         task, method = settings.task.name, settings.method.name
         levels = (

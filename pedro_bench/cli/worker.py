@@ -16,6 +16,7 @@ from pedro_bench.errors import ConfigError, PedroBenchError
 from pedro_bench.grid.grid import Grid, sentence
 from pedro_bench.grid.leases import Leases
 from pedro_bench.grid.workers import work
+from pedro_bench.ranks import SHARES_DEVICE
 from pedro_bench.training.interruption import Interrupted
 from pedro_bench.training.progress import send_progress
 
@@ -45,6 +46,7 @@ def pin_gpu(folder: Path) -> None:
         name = f"gpu-{os.uname().nodename}-{gpu.replace('/', '_')}"  # MIG-<uuid>/<number>/<number>
         if leases.take(name) is not None:  # until this process ends
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            os.environ.pop(SHARES_DEVICE, None)
             return
     raise ConfigError(
         f"workers must be at most the number of free GPUs, got {len(gpus)} GPUs and a process on each: "

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pedro_bench.backbones.quantising import weight_bytes
 from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, LikelihoodConfig
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.identity import kind_of_device
 
 RATES = {"cpu": 4e10, "cuda": 6e13}
 
@@ -61,7 +61,7 @@ class Cost:
 
 def modelled_cost(settings: Settings) -> Cost:
     """Estimate one seed's run from sizes alone."""
-    device = resolve_device(settings.device).partition(":")[0]
+    device = kind_of_device(settings.device)
     shape = settings.backbone.shape()
     trained = settings.method.count(shape).trainable
     is_full = trained >= shape.num_parameters

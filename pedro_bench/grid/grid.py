@@ -30,6 +30,7 @@ from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
 from pedro_bench.ranks import is_main
 from pedro_bench.records import record_at, status_of
+from pedro_bench.runs.identity import resolve_device
 from pedro_bench.training.saved_folder import restart, steps_saved, working_folder
 
 
@@ -91,7 +92,12 @@ class Grid:
 
     @classmethod
     def planned(cls, given: Iterable[tuple[tuple[str, ...], Settings]]) -> "Grid":
-        """Plan configurations, each given with what separates it from the others."""
+        """Plan configurations, each given with what separates it from the others.
+
+        Raises:
+            PedroBenchError: If data, backbone or a record cannot be read, or runs are due on a device that
+                this machine's PyTorch cannot use.
+        """
         configurations: list[Configuration] = []
         seen: dict[str, str] = {}
         for overrides, settings in given:
@@ -100,6 +106,8 @@ class Grid:
                 path for _, path in runs
             )  # before their status: what changes later is seen
             due = due_of(settings, with_status(runs))
+            if due:
+                resolve_device(settings.device)
             configurations.append(Configuration(settings, overrides, tuple(runs), tuple(due)))
         moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         output = Path(configurations[0].settings.output_dir) if configurations else Path()

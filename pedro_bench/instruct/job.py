@@ -14,7 +14,7 @@ from pedro_bench.instruct.record import (
 )
 from pedro_bench.instruct.request import Request
 from pedro_bench.records import RunRecord
-from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.identity import kind_of_device
 
 VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 1, "alpaca_eval": 1} | dict.fromkeys(LEADERBOARD, 1)
 """Suite -> whole number, raised whenever the same run and rows get another score or another answer."""
@@ -68,7 +68,7 @@ def evaluation_key(run: Run, parts: dict[str, Any], device: str) -> str:
     """Return the key of an evaluation of a run; `parts` are what else can change its numbers."""
     whole = {
         "run": run.identity,
-        "device": resolve_device(device).partition(":")[0],
+        "device": kind_of_device(device),
         "version": VERSIONS[parts["suite"]],
         **parts,
     }

@@ -101,7 +101,7 @@ def key_parts(settings: Settings) -> dict[str, Any]:
             "dtype": getattr(backbone, "dtype", None),
             "attn_implementation": getattr(backbone, "attn_implementation", None),
         },
-        "device": resolve_device(settings.device).partition(":")[0],
+        "device": kind_of_device(settings.device),
         "versions": versions(settings),
         **measured,
     }
@@ -159,21 +159,28 @@ def _described(value: Any, left_out: tuple[str, ...] | frozenset[str] = ()) -> A
     return value
 
 
-def resolve_device(device: str) -> str:
-    """Turn `auto` into `cuda` where a GPU and a PyTorch that can use it are there, else `cpu`.
+def kind_of_device(device: str) -> str:
+    """Return `cpu` or `cuda` for a setting, as keys hold it; `cuda` also where this machine has none.
 
-    Torch is not imported: an NVIDIA driver shows in the file system, and a CPU build in torch's
-    version.
+    `auto` is `cuda` where a GPU and a PyTorch that can use it are there. Torch is not imported: an NVIDIA
+    driver shows in the file system, and a CPU build in torch's version.
+    """
+    if device == "auto":
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+        has_gpu = Path("/dev/nvidiactl").exists() and not hidden
+        return "cuda" if has_gpu and not _is_cpu_build() else "cpu"
+    return device.partition(":")[0]
+
+
+def resolve_device(device: str) -> str:
+    """Return the device of a setting for a process that will use it: `auto` becomes `cuda` or `cpu`.
 
     Raises:
         ConfigError: If a GPU is asked for and PyTorch is a CPU build.
     """
-    is_cpu_build = _torch_version().endswith("+cpu")
     if device == "auto":
-        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-        has_gpu = Path("/dev/nvidiactl").exists() and not hidden
-        return "cuda" if has_gpu and not is_cpu_build else "cpu"
-    if device.startswith("cuda") and is_cpu_build:
+        return kind_of_device(device)
+    if device.startswith("cuda") and _is_cpu_build():
         raise ConfigError(
             f"device must be cpu with a CPU build of PyTorch, got {device!r}: install a CUDA build "
             "of torch, or set device=cpu."
@@ -182,8 +189,8 @@ def resolve_device(device: str) -> str:
 
 
 @cache
-def _torch_version() -> str:
-    return metadata.version("torch")
+def _is_cpu_build() -> bool:
+    return metadata.version("torch").endswith("+cpu")
 
 
 @cache

@@ -2,10 +2,11 @@
 
 An NVIDIA GPU counts what it takes (NVML, from Volta on; extra `energy`). The packages of processors count
 theirs under Linux (powercap), where this user may read it; memory is not in it. A counter is of the whole
-device: what else runs there is in it. Where nothing counts, nothing is recorded; nothing is estimated from a
-device's rated power.
+device: what else runs there is in it. Of workers that one command keeps side by side on one device,
+and where nothing counts, nothing is recorded; nothing is estimated from a device's rated power.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
+
+from pedro_bench.ranks import SHARES_DEVICE
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the counters of the packages, one folder each."""
@@ -80,7 +83,9 @@ class EnergyMeter:
 
 
 def meter_of(device: torch.device) -> EnergyMeter:
-    """Return a meter of a device, without counters where it has none that can be read."""
+    """Return a meter of a device, without counters where it has none that can be read, or others share it."""
+    if SHARES_DEVICE in os.environ:
+        return EnergyMeter()
     try:
         return EnergyMeter(_gpu(device) if device.type == "cuda" else _packages())
     except OSError:

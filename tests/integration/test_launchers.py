@@ -308,15 +308,19 @@ def test_every_process_of_a_machine_gets_a_gpu_of_its_own(
     """Whichever command it is of: every process here has another sweep's folder."""
     script = (
         "import os, sys; from pathlib import Path; from pedro_bench.cli.worker import pin_gpu; "
-        "pin_gpu(Path(sys.argv[1])); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); "
-        "sys.stdin.read()"
+        "pin_gpu(Path(sys.argv[1])); assert 'PEDRO_BENCH_SHARES_DEVICE' not in os.environ; "
+        "print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
     )
     gpus = ("MIG-4d/3/0", "5")
 
     def started(folder: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", script, str(tmp_path / folder)],
-            env=environment(CUDA_VISIBLE_DEVICES=",".join(gpus), TMPDIR=str(tmp_path)),
+            env=environment(
+                CUDA_VISIBLE_DEVICES=",".join(gpus),
+                TMPDIR=str(tmp_path),
+                PEDRO_BENCH_SHARES_DEVICE="1",  # not this GPU, which has no other worker
+            ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -28,6 +28,7 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.grid.due import LONGEST_PAUSE
 from pedro_bench.grid.grid import Grid, sentence
 from pedro_bench.grid.workers import run_workers
+from pedro_bench.ranks import SHARES_DEVICE
 from pedro_bench.training.interruption import ENDING, Interrupted, grace_after, taken_by
 
 PACKAGES = {
@@ -123,7 +124,7 @@ def start_worker(config: DictConfig) -> None:
     variables: dict[str, str | None] = {}
     if _is_joblib():  # it sets the threads of its processes
         own = (name for name in os.environ if name.endswith("_NUM_THREADS"))
-        variables = {**dict.fromkeys(own), **shared["threads"]}
+        variables = {**dict.fromkeys(own), **shared["threads"], SHARES_DEVICE: "1"}
     try:
         run_workers(grid, 1, waits=False, **variables)
     except Interrupted as error:

@@ -14,8 +14,11 @@ from pedro_bench.cli.command import guarded
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.sweep import Combination
 from pedro_bench.cli.plan import Earlier, _duration, look, plan
+from pedro_bench.errors import ConfigError
+from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.leases import Leases
 from pedro_bench.records import RunRecord
+from pedro_bench.runs import identity
 
 GRID = ["method=lora", "task=copa", "device=cpu"]
 
@@ -179,6 +182,23 @@ def test_a_watch_ends_with_the_last_run_and_tells_who_is_at_it(tmp_path, capsys)
     lease.release(is_done=True)
     assert guarded(plan, [*GRID, where, "watch=1", "output=json"]) == 2
     assert "watch must be 0 with output=json, got 1" in capsys.readouterr().err
+
+
+def test_a_plan_for_a_gpu_needs_none(tmp_path, capsys, monkeypatch):
+    """A cluster's runs are counted on a laptop; only running them there is refused."""
+    monkeypatch.setattr(identity, "_is_cpu_build", lambda: True)
+    own = ["method=lora", "task=copa", "seeds=[0]", f"results_dir={tmp_path}"]
+    on_gpu = settings_of([*own, "device=cuda:1"])
+    assert planned(capsys, *own, "device=cuda:1")["missing"] == 1
+    assert identity.run_key(on_gpu) != identity.run_key(settings_of([*own, "device=cpu"]))
+    with pytest.raises(ConfigError, match="device must be cpu with a CPU build"):
+        Grid.planned([((), on_gpu)])
+    write(on_gpu, 0)
+    path = grid.plan(on_gpu)[0][1]
+    records.predictions_path(path).parent.mkdir()
+    records.predictions_path(path).touch()
+    assert planned(capsys, *own, "device=cuda:1")["finished"] == 1
+    assert not Grid.planned([((), on_gpu)]).configurations[0].due
 
 
 def test_what_an_experiment_lacks_is_told_here_too(capsys):

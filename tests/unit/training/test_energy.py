@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from pedro_bench import ranks
 from pedro_bench.runs import phases
 from pedro_bench.training import energy, trainer
 from pedro_bench.training.energy import Counter, EnergyMeter, meter_of
@@ -92,6 +93,15 @@ def test_without_counters_nothing_is_measured(powercap: Path) -> None:
         assert not is_counted(CPU)  # one package of two would be half the truth
         (second / file).rmdir()
         (second / file).write_text(kept)
+
+
+def test_workers_that_share_a_device_measure_nothing(
+    powercap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(powercap / "intel-rapl:0", "package-0", 10.0)
+    assert is_counted(CPU)
+    monkeypatch.setenv(ranks.SHARES_DEVICE, "1")
+    assert not is_counted(CPU)
 
 
 def test_a_counter_that_breaks_leaves_the_energy_unknown() -> None:
