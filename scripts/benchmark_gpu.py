@@ -51,7 +51,7 @@ def parts(results: str, backbone: tuple[str, ...], *, small: bool = False) -> di
     common = [f"results_dir={results}", "rerun=true", "output=json"]
     if small:
         common += ["prompt_tokens=6", "new_tokens=3"]
-    times = ("prompts=1", "repeats=1" if small else "repeats=3")
+    times = ("prompts=1", "repeats=1" if small else "repeats=4")
     tenants = 2 if small else TENANTS
     steps = "--repeats 1 --steps 2 --batch 2" if small else f"--repeats 2 --steps {STEPS}"
     table3 = [] if small else ["suite=table3"]  # the table is no place for a trial
