@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from pedro_bench import records
 from pedro_bench.analysis.frame import runs_of
 from pedro_bench.analysis.reading import Run, read_runs
 from pedro_bench.analysis.series import (
@@ -108,7 +109,8 @@ def _first_with_activations(runs: Sequence[Run]) -> Run | str:
     """Return the first run whose activations can be had, else why not; empty where none learned any."""
     reason = ""
     for run in sorted(runs, key=lambda run: (run.method, run.settings, run.task, run.seed)):
-        if dict(run.config.get("method") or {}).get("activation") != _LEARNABLE:
+        is_measurement = "efficiency" in run.config
+        if is_measurement or (run.config.get("method") or {}).get("activation") != _LEARNABLE:
             continue
         try:
             _learned(Path(run.path))
@@ -126,8 +128,8 @@ def _one(path: Path) -> Run:
         ConfigError: If it is not the file of a finished run.
         RecordError: If it is damaged.
     """
-    if not path.is_file():
-        raise ConfigError(f"run must be the JSON file of a record, got {str(path)!r}.")
+    if not records.exists(path):
+        raise ConfigError(f"run must be the place of a record, got {str(path)!r}, where none is.")
     run = read_runs([path])[0]
     if run.status != "finished":
         raise ConfigError(

@@ -311,7 +311,7 @@ def _check_positions(
 
 def _is_whole(paths: Sequence[Path]) -> bool:
     """Whether all of these records are there and finished, and of one run."""
-    if not all(path.is_file() for path in paths):
+    if not all(map(records.exists, paths)):
         return False
     read = [records.read(path) for path in paths]
     return all(one.status == "finished" for one in read) and len({one.started for one in read}) == 1

@@ -8,7 +8,8 @@ that the PEDRO paper reports, or the micro world's; tasks of short sentences hav
 most steps are taken, since nobody knows when training stops early. A generated answer is as long as the
 task allows, in every beam, of the test rows and where the metric decides of the dev rows; a ranked one is
 read together with its prompt, once for each candidate. RATES are operations a second: 40% of an A40's
-150e12 in bfloat16, and what the embedded backbone reaches on a CPU core.
+150e12 in bfloat16, and what the embedded backbone reaches on a CPU core. A step on a GPU takes LAYER_SECONDS
+in each layer at least: three times an eager forward pass of Llama-2 7B on an H200, which waits for the host.
 
 Memory: the weights, quantised ones with their scales; 16 bytes for each trainable parameter (value, gradient
 and AdamW's two moments in float32, 12 where the weights themselves are trained); for each token of a forward
@@ -29,6 +30,7 @@ from pedro_bench.protocols.settings import Settings
 from pedro_bench.runs.identity import kind_of_device
 
 RATES = {"cpu": 4e10, "cuda": 6e13}
+LAYER_SECONDS = {"cpu": 0.0, "cuda": 2e-3}
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ def modelled_cost(settings: Settings) -> Cost:
     trained = settings.method.count(shape).trainable
     is_full = trained >= shape.num_parameters
     multiplied = shape.num_parameters - shape.vocab_size * shape.hidden_size
-    seconds = _operations(settings, multiplied, is_full=is_full) / RATES[device]
+    seconds = max(
+        _operations(settings, multiplied, is_full=is_full) / RATES[device],
+        most_steps(settings) * shape.num_layers * LAYER_SECONDS[device],
+    )
     wide = device == "cpu" or getattr(settings.backbone, "dtype", None) == "float32"
     number_bytes = 4 if wide else 2
     state = trained * (12 if is_full else 16)

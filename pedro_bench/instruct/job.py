@@ -53,10 +53,9 @@ def find_run(request: Request) -> Run:
     path = Path(request.run)
     if path.is_dir():
         path = records.suite_folder(request.results_dir, path.parent.name) / f"{path.name}.json"
-    if not path.is_file():
+    if not records.exists(path):
         raise RecordError(
-            f"run must be the record of a finished run, got {request.run!r}, where "
-            f"{str(path)!r} is no file."
+            f"run must be the record of a finished run, got {request.run!r}: {str(path)!r} is none."
         )
     record = records.read(path)
     if record.status != "finished":

@@ -3,6 +3,7 @@ import json
 from pedro_bench.analysis.series import Activations, Coefficients, write_activations
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.figures import figures
+from pedro_bench.cli.pack import pack
 from tests.unit.analysis.runs import run
 
 RATIONAL = {"name": "pedro", "label": "PEDRO", "activation": "rational"}
@@ -49,12 +50,26 @@ def test_an_adapter_that_is_gone_is_said(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_one_run(tmp_path, capsys):
+def test_one_run_packed_or_not(tmp_path, capsys):
     with_activations(tmp_path, seed=0)
     record = with_activations(tmp_path, seed=3)
-    assert figures([f"run={record}", f"figures_dir={tmp_path / 'f'}", "output=json"]) == 0
-    written = json.loads(capsys.readouterr().out)["figures"]
-    assert [path.rpartition(".")[2] for path in written] == ["pdf", "png"]
+    for name in ("f", "g"):
+        assert figures([f"run={record}", f"figures_dir={tmp_path / name}", "output=json"]) == 0
+        written = json.loads(capsys.readouterr().out)["figures"]
+        assert [path.rpartition(".")[2] for path in written] == ["pdf", "png"]
+        if name == "f":
+            assert pack([f"results_dir={tmp_path}", "suite=main"]) == 0
+            assert not record.exists()
+            capsys.readouterr()
+
+
+def test_a_measurement_of_speed_has_no_activations(tmp_path, capsys):
+    """Its record names a method and has no adapter."""
+    record = run(tmp_path, config={"method": RATIONAL, "efficiency": {"repeats": 1}})
+    assert figures([f"results_dir={tmp_path}", "output=json"]) == 0
+    assert json.loads(capsys.readouterr().out)["without_activations"] == []
+    assert guarded(figures, [f"run={record}", f"figures_dir={tmp_path}"]) == 2
+    assert "of a training to be loaded, got a measurement of speed" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, capsys):
@@ -62,7 +77,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, capsys):
     for arguments, sentence in (
         (["figure_dir=x"], "figure_dir must be a known key, got 'figure_dir=x'."),
         ([f"results_dir={tmp_path / 'none'}"], "results_dir must hold records, got none in"),
-        ([f"run={tmp_path / 'no.json'}"], "run must be the JSON file of a record, got"),
+        ([f"run={tmp_path / 'no.json'}"], "run must be the place of a record, got"),
         ([f"run={failed}"], "run must be the record of a finished run, got one that is failed."),
     ):
         assert guarded(figures, [*arguments, f"figures_dir={tmp_path / 'f'}"]) == 2

@@ -15,7 +15,7 @@ from pedro_bench.efficiency import compare as comparing
 from pedro_bench.efficiency import meter, systems
 from pedro_bench.efficiency.compare import Comparison, compare, ratio, row_of, rows_since
 from pedro_bench.errors import InjectionError, TrainingError
-from pedro_bench.records import RunRecord
+from pedro_bench.records import RunRecord, packing
 from pedro_bench.serving.static_step import StaticStep
 
 
@@ -52,7 +52,11 @@ def test_methods_take_turns_and_leave_records(
     assert found["device"] == device
     assert told == [f"read from records of {record.started} on {device}; rerun=true measures anew"]
     told.clear()
-    (tmp_path / found["records"][3]).unlink()
+    packing.pack(tmp_path / comparison.results_dir, "efficiency")
+    assert compare(comparison, told.append) == found
+    assert len(told) == 1, "nor a packed one"
+    told.clear()
+    (tmp_path / found["records"][0]).with_name("packed.parquet").unlink()
     compare(comparison, told.append)
     assert len(told) == 8, "ratios are of one run, so all is measured anew"
 

@@ -51,6 +51,15 @@ def test_time_counts_the_rows_that_are_read_and_short_examples_as_short():
     assert found == pytest.approx(MULTIPLIED * a_parameter / 4e10)
 
 
+def test_a_step_on_a_gpu_takes_its_starts_at_least():
+    given = [*PAPER[:3], "device=cuda", "trainer.max_steps=100", "trainer.eval_every_steps=100"]
+    small = settings_of([*given, "task=copa", "trainer.batch_size=1", "evaluation.test_rows=1"])
+    assert modelled_cost(small).seconds == pytest.approx(100 * 32 * 2e-3)
+    large = settings_of([*given, "task=boolq", "trainer.batch_size=128"])
+    a_parameter = 100 * 128 * 279 * 4 + 1635 * 279 * 2 + 1635 * 303 * 2
+    assert modelled_cost(large).seconds == pytest.approx(MULTIPLIED * a_parameter / 6e13)
+
+
 def test_memory_on_llama_by_hand():
     settings = settings_of([*PAPER, "task=boolq", "method=lora", "trainer.micro_batch_size=1"])
     kept = 34 * 4096 * 2  # float32 on a CPU
