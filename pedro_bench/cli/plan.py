@@ -8,7 +8,8 @@ It takes what `python -m pedro_bench -m` takes, and
 
 Time and memory come from finished records under the same trainer settings (at any learning rate), on the
 same backbone and kind of device (of the same method and task where there are any, else of the same task,
-else of the same backbone), and where there are none from a model (`grid/costs.py`); each job says which.
+else of the same backbone, times the batches that the method's step reads), and where there are none from a
+model (`grid/costs.py`); with output=json each job says which.
 """
 
 import sys
@@ -34,7 +35,7 @@ from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.sweep import Combination, afterwards, combinations_of
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.grid import plan as plan_of
-from pedro_bench.grid.costs import Cost, modelled_cost
+from pedro_bench.grid.costs import Cost, batches_a_step, modelled_cost
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
 from pedro_bench.runs.identity import kind_of_device
@@ -66,10 +67,13 @@ class Earlier:
             names = (run.method, run.task, run.backbone)
             self._done.add((run.suite, run.seed, names, configured))
             kind = (run.backbone, run.environment.device, trainer)
-            for own in ((), (run.task,), (run.task, run.method)):
-                self._spent.setdefault((*kind, *own), []).append(
-                    (seconds, run.memory.peak_bytes or 0)
-                )
+            peak = run.memory.peak_bytes or 0
+            alike = (*kind, run.task, run.method)
+            self._spent.setdefault(alike, []).append((seconds, peak))
+            is_plain = (run.config.get("method") or {}).get("bilevel", "none") == "none"
+            a_batch = seconds if is_plain else seconds / 2
+            for own in ((), (run.task,)):
+                self._spent.setdefault((*kind, *own), []).append((a_batch, peak))
 
     def num_moved(self, settings: Settings, planned: Sequence[tuple[int, Path, str]]) -> int:
         """Return how many runs that are not finished are so under another key, with these settings."""
@@ -93,7 +97,9 @@ class Earlier:
         for own, source in levels:
             spent = self._spent_by((*kind, *own))
             if spent is not None:
-                return Cost(*spent, source)
+                seconds, peak = spent
+                times = 1 if len(own) == 2 else batches_a_step(settings.method)
+                return Cost(times * seconds, peak, source)
         return None
 
     def _spent_by(self, group: tuple[Any, ...]) -> tuple[float, int] | None:
@@ -231,7 +237,7 @@ def _job(
 def _shown(found: Mapping[str, Any]) -> Group:
     table = Table(title="plan", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=0)
     table.add_column("job", overflow="fold", min_width=24)
-    for column in ("runs", *STATUSES, "a run", "GiB"):
+    for column in ("runs", *STATUSES, "time a run", "  GiB"):
         table.add_column(column, justify="right", no_wrap=True)
     for job in found["jobs"]:
         numbers = [str(job[name]) for name in ("runs", *STATUSES)]

@@ -5,11 +5,13 @@ or 6 N where all weights are trained; a token that is only read costs 2 N. N is 
 is looked up: half of MiniLM. Rows are the official ones, or those of the micro world, as far as
 `trainer.eval_rows` and `evaluation.test_rows` let them. Examples have the mean length of the seven tasks
 that the PEDRO paper reports, or the micro world's; tasks of short sentences have their own (SHORT); the
-most steps are taken, since nobody knows when training stops early. A generated answer is as long as the
-task allows, in every beam, of the test rows and where the metric decides of the dev rows; a ranked one is
-read together with its prompt, once for each candidate. RATES are operations a second: 40% of an A40's
-150e12 in bfloat16, and what the embedded backbone reaches on a CPU core. A step on a GPU takes LAYER_SECONDS
-in each layer at least: three times an eager forward pass of Llama-2 7B on an H200, which waits for the host.
+most steps are taken, since nobody knows when training stops early. With two levels a step reads two
+batches, and after a search the found structure is trained (`batches_a_step`). A generated answer is as long
+as the task allows, in every beam, of the test rows and where the metric decides of the dev rows; a ranked
+one is read together with its prompt, once for each candidate. RATES are operations a second: 40% of an
+A40's 150e12 in bfloat16, and what the embedded backbone reaches on a CPU core. A step on a GPU takes
+LAYER_SECONDS in each layer at least: three times an eager forward pass of Llama-2 7B on an H200, which
+waits for the host.
 
 Memory: the weights, quantised ones with their scales; 16 bytes for each trainable parameter (value, gradient
 and AdamW's two moments in float32, 12 where the weights themselves are trained); for each token of a forward
@@ -26,6 +28,7 @@ from dataclasses import dataclass
 
 from pedro_bench.backbones.quantising import weight_bytes
 from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, LikelihoodConfig
+from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.runs.identity import kind_of_device
 
@@ -70,7 +73,10 @@ def modelled_cost(settings: Settings) -> Cost:
     multiplied = shape.num_parameters - shape.vocab_size * shape.hidden_size
     seconds = max(
         _operations(settings, multiplied, is_full=is_full) / RATES[device],
-        most_steps(settings) * shape.num_layers * LAYER_SECONDS[device],
+        most_steps(settings)
+        * batches_a_step(settings.method)
+        * shape.num_layers
+        * LAYER_SECONDS[device],
     )
     wide = device == "cpu" or getattr(settings.backbone, "dtype", None) == "float32"
     number_bytes = 4 if wide else 2
@@ -82,6 +88,13 @@ def modelled_cost(settings: Settings) -> Cost:
     activations = _positions(settings) * (layers + 8 * shape.vocab_size)
     weights = weight_bytes(shape, getattr(settings.backbone, "quantization", None), number_bytes)
     return Cost(seconds, weights + state + activations, "model")
+
+
+def batches_a_step(method: Method) -> int:
+    """Return how many batches are read for each step that the trainer counts, of all phases of a method."""
+    if method.bilevel == "none":
+        return 1
+    return 2 + method.counts_last_phase
 
 
 def most_steps(settings: Settings) -> int:
@@ -96,7 +109,8 @@ def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
     trainer, sizes, steps = settings.trainer, _sizes(settings), most_steps(settings)
     tokens = sizes.tokens if sizes is _MICRO else SHORT.get(settings.task.name, sizes.tokens)
     length = min(tokens, int(trainer.max_length))
-    training = steps * _batch(settings) * length * (6 if is_full else 4)
+    batches = steps * batches_a_step(settings.method)
+    training = batches * _batch(settings) * length * (6 if is_full else 4)
     interval = trainer.evaluation_interval(math.ceil(sizes.train / _batch(settings)))
     dev_rows = min(sizes.dev, trainer.eval_rows or sizes.dev)
     test_rows = min(sizes.test, settings.evaluation.test_rows or sizes.test)

@@ -137,7 +137,9 @@ def out_of_memory(
     )
 
 
-def require_finite(what: str, value: float, step: int, last_checkpoint: int | None) -> None:
+def require_finite(
+    what: str, value: float, step: int, last_checkpoint: int | None, precision: str
+) -> None:
     """Require a loss or gradient norm that is finite, and a loss that has not exploded.
 
     Args:
@@ -145,6 +147,7 @@ def require_finite(what: str, value: float, step: int, last_checkpoint: int | No
         value: The value; of a loss in nats per answer token.
         step: The step that was being taken, from 1.
         last_checkpoint: Step of the last good checkpoint, or None.
+        precision: `fp32` or `bf16`: in what the step was taken.
 
     Raises:
         DivergenceError: If the value is infinite or not a number, or a loss above EXPLODED; with the
@@ -152,7 +155,8 @@ def require_finite(what: str, value: float, step: int, last_checkpoint: int | No
     """
     is_loss = what.endswith("loss")
     if not math.isfinite(value):
-        wanted, got, more = "finite", f"{value}", " or set trainer.precision=fp32"
+        more = "" if precision == "fp32" else " or set trainer.precision=fp32"
+        wanted, got = "finite", f"{value}"
     elif is_loss and value > EXPLODED:
         wanted, got, more = f"at most {EXPLODED:g} nats per answer token", f"{value:.1f}", ""
     else:

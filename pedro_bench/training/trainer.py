@@ -193,11 +193,12 @@ class TrainingLoop:
             learner.optimiser.zero_grad(set_to_none=True)
             extra = adapted.extra_loss if is_weights else None
             loss = self.passes.backward(rows, learner.level.parameters, extra)
-            self._require_finite(f"{learner.level.name} training loss", loss)
+            self._require_finite(f"{learner.level.name} training loss", loss, number + 1)
             norm = self.accelerator.clip_grad_norm_(
                 learner.level.parameters, self.config.max_grad_norm
             )
-            self._require_finite(f"{learner.level.name} gradient norm", float(norm or 0.0))
+            gradient_norm = float(norm or 0.0)
+            self._require_finite(f"{learner.level.name} gradient norm", gradient_norm, number + 1)
             learner.step(factor)
             state.num_tokens += sum(map(len, rows))
             if is_weights:
@@ -214,7 +215,7 @@ class TrainingLoop:
         dev_loss = self.passes.mean_loss(self.dev)
         self.is_evaluating = False
         state = self.state
-        require_finite("dev loss", dev_loss, state.step, self.store.last_step())
+        self._require_finite("dev loss", dev_loss, state.step)
         is_last = state.step == self.total_steps
         may_be_best = is_last or self.adapted.method.can_be_best(state.step, self.total_steps)
         dev_score = None
@@ -270,8 +271,8 @@ class TrainingLoop:
         self.resumed_from = checkpoint.step
         _logger.info("training goes on from the checkpoint of step %d.", checkpoint.step)
 
-    def _require_finite(self, what: str, value: float) -> None:
-        require_finite(what, value, self.state.step + 1, self.store.last_step())
+    def _require_finite(self, what: str, value: float, step: int) -> None:
+        require_finite(what, value, step, self.store.last_step(), self.passes.precision)
 
     def _binding_tokens(self) -> int | None:
         """Return the bound of positions if it is what bounds the largest pass."""

@@ -68,6 +68,8 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     earlier = Earlier(str(tmp_path))
     ia3 = replace(settings, method=replace(settings.method, name="ia3"))
     assert earlier.cost(ia3).source == "records of this task"
+    search = settings_of(["method=ssp", *GRID[1:], where])
+    assert earlier.cost(search).seconds == 3 * 30.0, "two levels, and the training after it"
     elsewhere = replace(ia3, task=replace(settings.task, name="squad"))
     assert earlier.cost(elsewhere).source == "records of this backbone"
     faster = {**settings.resolved_config["trainer"], "lr": 0.5, "tried": {"trials": 7}}

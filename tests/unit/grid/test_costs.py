@@ -32,7 +32,7 @@ def test_steps_of_the_papers_protocol():
 
 
 def test_time_on_llama_by_hand():
-    settings = settings_of([*PAPER, "task=boolq"])
+    settings = settings_of([*PAPER, "task=boolq", "method=lora"])
     # 5900 steps x 16 x 279 tokens x 4; 29 dev losses x 1635 x 279 x 2; 1635 x (279 + 3 x 8) x 2.
     a_parameter = 5900 * 16 * 279 * 4 + 29 * 1635 * 279 * 2 + 1635 * 303 * 2
     assert modelled_cost(settings).seconds == pytest.approx(MULTIPLIED * a_parameter / 4e10)
@@ -40,7 +40,7 @@ def test_time_on_llama_by_hand():
 
 def test_time_counts_the_rows_that_are_read_and_short_examples_as_short():
     settings = settings_of(
-        [*PAPER, "task=sst2", "trainer.eval_rows=400", "evaluation.test_rows=100"]
+        [*PAPER, "task=sst2", "method=ia3", "trainer.eval_rows=400", "evaluation.test_rows=100"]
     )
     # 10 epochs of 66,349 rows in batches of 128: 5190 steps, 25 dev losses.
     a_parameter = 5190 * 128 * 33 * 4 + 25 * 400 * 33 * 2 + 100 * (33 + 3 * 8) * 2
@@ -51,8 +51,31 @@ def test_time_counts_the_rows_that_are_read_and_short_examples_as_short():
     assert found == pytest.approx(MULTIPLIED * a_parameter / 4e10)
 
 
+@pytest.mark.parametrize(
+    ("method", "batches"),
+    [
+        (["method=lora"], 1),
+        (["method=pedro"], 2),
+        (["method=pedro", "method.bilevel=none"], 1),
+        (["method=learned_adapter"], 3),
+        (["method=ssp"], 3),
+    ],
+)
+def test_levels_and_a_search_read_more_batches(method, batches):
+    settings = settings_of([*PAPER, *method, "task=boolq", "trainer.max_steps=200"])
+    # One dev loss of 1635 rows, and the test set.
+    a_parameter = batches * 200 * 16 * 279 * 4 + 1635 * 279 * 2 + 1635 * 303 * 2
+    assert modelled_cost(settings).seconds == pytest.approx(MULTIPLIED * a_parameter / 4e10)
+
+
 def test_a_step_on_a_gpu_takes_its_starts_at_least():
-    given = [*PAPER[:3], "device=cuda", "trainer.max_steps=100", "trainer.eval_every_steps=100"]
+    given = [
+        *PAPER[:3],
+        "method=lora",
+        "device=cuda",
+        "trainer.max_steps=100",
+        "trainer.eval_every_steps=100",
+    ]
     small = settings_of([*given, "task=copa", "trainer.batch_size=1", "evaluation.test_rows=1"])
     assert modelled_cost(small).seconds == pytest.approx(100 * 32 * 2e-3)
     large = settings_of([*given, "task=boolq", "trainer.batch_size=128"])

@@ -71,10 +71,10 @@ def test_a_loss_that_is_not_a_number_ends_the_run(
     start = (
         r"training loss must be finite, got nan at step 1, before any update: the backbone itself"
     )
-    with pytest.raises(
-        TrainingError, match=start + r".*weights.*or set trainer\.precision=fp32\.$"
-    ):
+    with pytest.raises(TrainingError, match=start + r".*weights.*tokenizer_path\)\.$"):
         run_training(broken(0, "nan"), short(), "other")
+    with pytest.raises(TrainingError, match=start + r".* or set trainer\.precision=fp32\.$"):
+        run_training(broken(0, "nan"), short(precision="bf16"), "half")
     with pytest.raises(TrainingError, match=r"the dev loss must stay finite, got nan at step 2"):
         run_training(broken(2, "nan"), short(), "third")
 
@@ -100,20 +100,22 @@ def test_a_loss_that_explodes_ends_the_run(
 
 def test_a_bad_start_is_no_explosion() -> None:
     guess = math.log(256_000)
-    machine.require_finite("weights training loss", 3 * guess, 1, None)
-    machine.require_finite("weights gradient norm", 1e6, 1, None)  # clipped: bound to no size
+    machine.require_finite("weights training loss", 3 * guess, 1, None, "fp32")
+    machine.require_finite(
+        "weights gradient norm", 1e6, 1, None, "fp32"
+    )  # clipped: bound to no size
     for name in ("training loss", "architecture training loss"):
         with pytest.raises(
             DivergenceError, match=r"got 312\.5 at step 1, before any update: the ba"
         ) as one:
-            machine.require_finite(name, 312.5, 1, None)
+            machine.require_finite(name, 312.5, 1, None, "bf16")
         assert "wrong weights or the tokenizer" in str(one.value)
         assert "lr" not in str(one.value)
     for name, step in (("training loss", 2), ("dev loss", 1)):  # after an update
         with pytest.raises(DivergenceError, match=r"got 312\.5 at step .*lower the learning rate"):
-            machine.require_finite(name, 312.5, step, None)
+            machine.require_finite(name, 312.5, step, None, "bf16")
     with pytest.raises(DivergenceError, match=r"gradient norm must stay finite, got inf at step 1"):
-        machine.require_finite("gradient norm", math.inf, 1, None)
+        machine.require_finite("gradient norm", math.inf, 1, None, "fp32")
 
 
 @pytest.mark.fault(
