@@ -19,8 +19,8 @@ from pedro_bench.errors import ConfigError
 SET = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher gives every process."""
 
-SHARES_DEVICE = "PEDRO_BENCH_SHARES_DEVICE"
-"""Set in a worker's environment where others of its command train on the same device."""
+SHARED_DEVICES = "PEDRO_BENCH_SHARED_DEVICES"
+"""Variable of a worker: the kinds of device, such as `cpu,cuda`, that others of its command are at too."""
 
 MEETING_SECONDS = 60
 """How long ranks wait for each other at the start, by default."""

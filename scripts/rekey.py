@@ -177,7 +177,7 @@ def rekey(path: Path, results: Path, made_with: Mapping[str, int]) -> str | None
     if old.predictions is not None:
         target = records.predictions_path(place)
         predictions = {**old.predictions, "path": target.relative_to(place.parent).as_posix()}
-        if records.predictions_path(path).is_file():  # of trials they are not kept
+        if records.has_predictions(path):  # of trials they are not kept
             files.write_bytes(target, records.read_predictions(path))
     new = old.changed(
         key=key,
@@ -196,6 +196,11 @@ def rekey(path: Path, results: Path, made_with: Mapping[str, int]) -> str | None
     return key
 
 
+def is_finished_run(record: RunRecord) -> bool:
+    """Whether a record is of a training that is finished, not of a measurement of speed."""
+    return record.status == "finished" and "efficiency" not in record.config
+
+
 def main() -> int:
     """Verify or write; return 0, or 2 if a run does not agree."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -209,9 +214,7 @@ def main() -> int:
     given = parser.parse_args()
     pairs = [one.partition("=") for one in given.made_with]
     made_with = {name: int(number) for name, _, number in pairs}
-    paths = [
-        path for path in records.find(given.results) if records.read(path).status == "finished"
-    ]
+    paths = [path for path in records.find(given.results) if is_finished_run(records.read(path))]
     for found in verify(sample(paths, given.verify), given.log, given.reference, given.workers):
         print(json.dumps(found), flush=True)
     logged = _logged(given.log)

@@ -215,9 +215,12 @@ class Llama(Backbone):
 
         Raises:
             BackboneError: If the weights are missing, gated, damaged or not of this family.
+            ConfigError: If PyTorch does not find the device.
         """
         from pedro_bench.backbones.loading import build_random, load_folder
+        from pedro_bench.backbones.refusals import require_device
 
+        require_device(device)
         if self.random_weights:
             mapping, source = self.configuration()
             return build_random(self, mapping, source, device)

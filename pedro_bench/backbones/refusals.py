@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from pedro_bench.errors import BackboneError
+from pedro_bench.errors import BackboneError, ConfigError
 
 REFUSALS = (
     ValueError,
@@ -25,6 +25,21 @@ REFUSALS = (
 
 _LACKS = ("can't start new thread", "can't allocate memory", "Cannot allocate memory")
 """What Python, PyTorch and the system say where the machine, not the folder, is at fault."""
+
+
+def require_device(device: str) -> None:
+    """Require that PyTorch finds the GPU on which a backbone is to lie.
+
+    Raises:
+        ConfigError: If it finds none, or fewer.
+    """
+    chosen = torch.device(device)
+    count = torch.cuda.device_count() if chosen.type == "cuda" and torch.cuda.is_available() else 0
+    if chosen.type == "cuda" and (chosen.index or 0) >= count:
+        raise ConfigError(
+            f"device must be one of this machine's, got {device!r} where PyTorch finds {count or 'no'} "
+            f"{'GPU' if count < 2 else 'GPUs'}: set device=cpu, or look at nvidia-smi."
+        )
 
 
 def unsuitable(source: str, error: Exception) -> BackboneError:

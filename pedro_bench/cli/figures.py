@@ -129,7 +129,7 @@ def _one(path: Path) -> Run:
         RecordError: If it is damaged.
     """
     if not records.exists(path):
-        raise ConfigError(f"run must be the place of a record, got {str(path)!r}, where none is.")
+        raise ConfigError(f"run must be a record, got {str(path)!r}, where there is none.")
     run = read_runs([path])[0]
     if run.status != "finished":
         raise ConfigError(

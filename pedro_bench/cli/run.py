@@ -176,7 +176,7 @@ def _done(grid: Grid, launcher: Launcher, *, is_multirun: bool = False) -> list[
         with logs_to_stderr():
             number = 0 if launcher.is_chosen else number_of_workers(grid)
             if launcher.is_chosen or number > 1:
-                _share(grid, launcher)
+                _share(grid, launcher, number or launcher.number_of_workers(grid))
                 if launcher.is_chosen:
                     launcher.run(grid)
                 else:
@@ -203,11 +203,12 @@ def _done(grid: Grid, launcher: Launcher, *, is_multirun: bool = False) -> list[
             grid.remove()
 
 
-def _share(grid: Grid, launcher: Launcher) -> None:
+def _share(grid: Grid, launcher: Launcher, number: int) -> None:
     grid.share(
         cwd=str(Path.cwd()),
         options=[str(folder) for folder in conf_folders()[1:]],
         pins_gpu=launcher.is_local,
+        shared_devices=launcher.shared_devices(number),
         is_progress_shown=not launcher.is_chosen and sys.stderr.isatty(),
         threads={key: own for key, own in os.environ.items() if key.endswith("_NUM_THREADS")},
     )

@@ -16,7 +16,7 @@ from pedro_bench.errors import ConfigError, PedroBenchError
 from pedro_bench.grid.grid import Grid, sentence
 from pedro_bench.grid.leases import Leases
 from pedro_bench.grid.workers import work
-from pedro_bench.ranks import SHARES_DEVICE
+from pedro_bench.ranks import SHARED_DEVICES
 from pedro_bench.training.interruption import Interrupted
 from pedro_bench.training.progress import send_progress
 
@@ -24,7 +24,7 @@ GPU_LEASE_SECONDS = 3600.0
 """Longer than a process may be stopped and go on; the death of one is seen at once."""
 
 
-def pin_gpu(folder: Path) -> None:
+def pin_gpu(folder: Path) -> bool:
     """Give this process one of the machine's GPUs for itself, before torch looks for them.
 
     A launcher on a cluster (Slurm, Ray) does so itself. For processes of one machine, each leases the
@@ -35,19 +35,21 @@ def pin_gpu(folder: Path) -> None:
         folder: The command's folder: the leases lie there, and hold for the command alone, where this
             user has no folder for temporary files.
 
+    Returns:
+        Whether there were several to choose from.
+
     Raises:
         ConfigError: If every GPU is held by another process.
     """
     gpus = visible_gpus()
     if len(gpus) < 2:
-        return
+        return False
     leases = _gpu_leases(folder)
     for gpu in gpus:
         name = f"gpu-{os.uname().nodename}-{gpu.replace('/', '_')}"  # MIG-<uuid>/<number>/<number>
         if leases.take(name) is not None:  # until this process ends
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-            os.environ.pop(SHARES_DEVICE, None)
-            return
+            return True
     raise ConfigError(
         f"workers must be at most the number of free GPUs, got {len(gpus)} GPUs and a process on each: "
         f"set workers={len(gpus)} (or hydra.launcher.n_jobs), or fewer while another command has some."
@@ -85,8 +87,10 @@ def main(arguments: Sequence[str]) -> int:
             grid, shared = entered(folder)
             if shared["is_progress_shown"]:
                 send_progress(own)
-            if shared["pins_gpu"]:
-                pin_gpu(folder)
+            devices = set(shared["shared_devices"])
+            if shared["pins_gpu"] and pin_gpu(folder):
+                devices.discard("cuda")
+            os.environ[SHARED_DEVICES] = ",".join(sorted(devices))
             work(grid, waits=False)
     except PedroBenchError as error:
         sys.stderr.write(f"error: {sentence(error)}\n")

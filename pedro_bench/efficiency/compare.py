@@ -24,7 +24,7 @@ from pedro_bench.efficiency.systems import System, systems_of
 from pedro_bench.errors import ConfigError, TrainingError
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
-from pedro_bench.records import RunRecord
+from pedro_bench.records import RunRecord, packing
 from pedro_bench.runs.identity import now, resolve_device
 from pedro_bench.serving import AdapterBank
 
@@ -283,6 +283,8 @@ def _measure(
     )
     for number, (repeat, system, turn) in enumerate(taken):
         if number == 0:
+            if any(records.exists(path) and not path.is_file() for path in stale):
+                packing.unpack(comparison.results_dir, request.suite)
             for path in stale:
                 path.unlink(missing_ok=True)
         recorder.write(system, repeat, turn, setting)

@@ -26,7 +26,7 @@ from pedro_bench.grid.costs import modelled_cost
 from pedro_bench.grid.due import LONGEST_PAUSE, Claims
 from pedro_bench.grid.grid import Grid
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.ranks import SHARES_DEVICE, is_main, is_one_of_several, meet
+from pedro_bench.ranks import is_main, is_one_of_several, meet
 from pedro_bench.runs.identity import resolve_device, threads_for
 from pedro_bench.runs.processes import agreed_due, made_ready, reasons_recorded, refuse_splitting
 from pedro_bench.training.interruption import ENDING, Interrupted, TakenOver, grace_after, taken_by
@@ -71,8 +71,6 @@ def run_workers(grid: Grid, number: int, *, waits: bool = True, **variables: str
     the grid's folder.
     """
     workers: list[_Worker] = []
-    if number > 1:
-        variables[SHARES_DEVICE] = "1"
 
     def leave(kind: int, _: FrameType | None) -> None:
         _end(workers, kind)

@@ -55,11 +55,12 @@ def find_run(request: Request) -> Run:
         path = records.suite_folder(request.results_dir, path.parent.name) / f"{path.name}.json"
     if not records.exists(path):
         raise RecordError(
-            f"run must be the record of a finished run, got {request.run!r}: {str(path)!r} is none."
+            f"run must be the record of a finished run, got {request.run!r}, where there is no record."
         )
     record = records.read(path)
     if record.status != "finished":
         raise RecordError(f"run must be finished, got {record.status!r} in {path}.")
+    records.require_training(record, path)
     return Run(path, record)
 
 

@@ -111,6 +111,19 @@ def exists(path: Path) -> bool:
     return path.is_file() or packed.holds(path)
 
 
+def require_training(record: RunRecord, path: Path) -> None:
+    """Require the record of a training.
+
+    Raises:
+        RecordError: If it is that of a measurement of speed.
+    """
+    if "efficiency" in record.config:
+        raise RecordError(
+            f"record {path} must be of a training to be loaded, got a measurement of speed, which leaves no "
+            "adapter."
+        )
+
+
 def has_predictions(path: Path) -> bool:
     """Whether the predictions of the record at `path` are there, as a file or in its suite's pack."""
     return predictions_path(path).is_file() or packed.holds_predictions(path)

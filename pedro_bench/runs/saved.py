@@ -254,11 +254,7 @@ def _folder_of(path: Path) -> Path:
     record = records.read(path)
     if record.status != "finished":
         raise RecordError(f"record {path} must be finished to be loaded, got {record.status!r}.")
-    if "efficiency" in record.config:
-        raise RecordError(
-            f"record {path} must be of a training to be loaded, got a measurement of speed, which leaves no "
-            "adapter."
-        )
+    records.require_training(record, path)
     folder = Path(record.config["output_dir"]) / record.suite / record.stem
     if not folder.is_absolute() and not folder.is_dir():
         above = path.resolve().parents[3:4]  # the folder in which results_dir lies

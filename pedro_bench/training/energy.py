@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from pedro_bench.ranks import SHARES_DEVICE
+from pedro_bench.ranks import SHARED_DEVICES
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the counters of the packages, one folder each."""
@@ -84,7 +84,7 @@ class EnergyMeter:
 
 def meter_of(device: torch.device) -> EnergyMeter:
     """Return a meter of a device, without counters where it has none that can be read, or others share it."""
-    if SHARES_DEVICE in os.environ:
+    if device.type in os.environ.get(SHARED_DEVICES, "").split(","):
         return EnergyMeter()
     try:
         return EnergyMeter(_gpu(device) if device.type == "cuda" else _packages())

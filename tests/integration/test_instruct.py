@@ -362,7 +362,10 @@ def test_a_run_may_be_named_by_its_folder(trained: Path) -> None:
             ["suite=mt_bench", "judge.model=j", "data.root=/nowhere"],
             "must hold a folder 'mt_bench'",
         ),
-        (["suite=mt_bench", "judge.model=j", "run=absent.json"], "'absent.json' is none"),
+        (
+            ["suite=mt_bench", "judge.model=j", "run=absent.json"],
+            "got 'absent.json', where there is no record",
+        ),
         (["suite=mt_bench", "judge.modle=j"], "Did you mean 'judge.model'"),
         (["suite=mmlu", "device=gpu"], "device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
         (["suite=mt_bench", "judge.model=j", "output=xml"], "output must be text or json"),

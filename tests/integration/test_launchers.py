@@ -308,7 +308,7 @@ def test_every_process_of_a_machine_gets_a_gpu_of_its_own(
     """Whichever command it is of: every process here has another sweep's folder."""
     script = (
         "import os, sys; from pathlib import Path; from pedro_bench.cli.worker import pin_gpu; "
-        "pin_gpu(Path(sys.argv[1])); assert 'PEDRO_BENCH_SHARES_DEVICE' not in os.environ; "
+        "assert pin_gpu(Path(sys.argv[1])); "
         "print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); sys.stdin.read()"
     )
     gpus = ("MIG-4d/3/0", "5")
@@ -316,11 +316,7 @@ def test_every_process_of_a_machine_gets_a_gpu_of_its_own(
     def started(folder: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", script, str(tmp_path / folder)],
-            env=environment(
-                CUDA_VISIBLE_DEVICES=",".join(gpus),
-                TMPDIR=str(tmp_path),
-                PEDRO_BENCH_SHARES_DEVICE="1",  # not this GPU, which has no other worker
-            ),
+            env=environment(CUDA_VISIBLE_DEVICES=",".join(gpus), TMPDIR=str(tmp_path)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -352,7 +348,7 @@ def test_every_process_of_a_machine_gets_a_gpu_of_its_own(
             process.kill()
             process.communicate()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # a cluster has pinned one already
-    pin_gpu(tmp_path)
+    assert not pin_gpu(tmp_path)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
 

@@ -28,7 +28,6 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.grid.due import LONGEST_PAUSE
 from pedro_bench.grid.grid import Grid, sentence
 from pedro_bench.grid.workers import run_workers
-from pedro_bench.ranks import SHARES_DEVICE
 from pedro_bench.training.interruption import ENDING, Interrupted, grace_after, taken_by
 
 PACKAGES = {
@@ -74,16 +73,30 @@ class Launcher:
         """Whether workers are processes of this machine, which have to share its GPUs out."""
         return not self.is_chosen or "Joblib" in self._target
 
+    def number_of_workers(self, grid: Grid) -> int:
+        """Return how many workers are started at a time, never more than due runs."""
+        due = [one for one in grid.configurations if one.due]
+        asked = due[0].settings.workers if due else 1
+        number = asked if isinstance(asked, int) else self._most
+        return min(number, sum(len(one.due) for one in due))
+
+    def shared_devices(self, number: int) -> list[str]:
+        """Return the kinds of device that several of so many workers may be at, before GPUs are shared out.
+
+        Slurm and Ray give each worker a GPU; the processors of a node may be another's too.
+        """
+        if number < 2:
+            return []
+        is_on_one_machine = self.is_local or "LocalLauncher" in self._target
+        return ["cpu", "cuda"] if is_on_one_machine else ["cpu"]
+
     def run(self, grid: Grid) -> None:
         """Have the grid worked on until no run is left, or the launcher gets it no further.
 
         Raises:
             Interrupted: If this process was asked to end.
         """
-        due = [one for one in grid.configurations if one.due]
-        asked = due[0].settings.workers if due else 1
-        number = asked if isinstance(asked, int) else self._most
-        number, in_vain = min(number, sum(len(one.due) for one in due)), 0
+        number, in_vain = self.number_of_workers(grid), 0
         while in_vain < MOST_IN_VAIN and number > len(grid.given_up) and any(grid.look()):
             before = grid.progress
             with _passed_on(grid) if self.is_local else contextlib.nullcontext():
@@ -124,7 +137,7 @@ def start_worker(config: DictConfig) -> None:
     variables: dict[str, str | None] = {}
     if _is_joblib():  # it sets the threads of its processes
         own = (name for name in os.environ if name.endswith("_NUM_THREADS"))
-        variables = {**dict.fromkeys(own), **shared["threads"], SHARES_DEVICE: "1"}
+        variables = {**dict.fromkeys(own), **shared["threads"]}
     try:
         run_workers(grid, 1, waits=False, **variables)
     except Interrupted as error:

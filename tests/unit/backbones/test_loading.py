@@ -12,7 +12,7 @@ import transformers
 
 from pedro_bench.backbones.llama import Llama
 from pedro_bench.backbones.refusals import unsuitable
-from pedro_bench.errors import BackboneError, InjectionError
+from pedro_bench.errors import BackboneError, ConfigError, InjectionError
 
 SIZES: dict[str, Any] = {
     "model_type": "llama",
@@ -330,3 +330,21 @@ def test_a_machine_without_memory_or_threads_is_not_told_as_a_bad_folder(error: 
     assert message.startswith("models/seven must fit into this machine's memory and threads, got ")
     assert "set backbone.dtype=bfloat16, choose a smaller backbone" in message
     assert "causal language model" not in message
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "found"), [("cuda", 0, "no GPU"), ("cuda:2", 2, "2 GPUs")]
+)
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_read(
+    tiny_folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    count: int,
+    found: str,
+) -> None:
+    """A build of PyTorch for CUDA on a machine without a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    backbone = Llama(name="tiny", label="tiny", path=str(tiny_folders["llama"]))
+    with pytest.raises(ConfigError, match=f"got '{device}' where PyTorch finds {found}: set"):
+        backbone.load(device=device)

@@ -77,7 +77,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, capsys):
     for arguments, sentence in (
         (["figure_dir=x"], "figure_dir must be a known key, got 'figure_dir=x'."),
         ([f"results_dir={tmp_path / 'none'}"], "results_dir must hold records, got none in"),
-        ([f"run={tmp_path / 'no.json'}"], "run must be the place of a record, got"),
+        ([f"run={tmp_path / 'no.json'}"], "run must be a record, got"),
         ([f"run={failed}"], "run must be the record of a finished run, got one that is failed."),
     ):
         assert guarded(figures, [*arguments, f"figures_dir={tmp_path / 'f'}"]) == 2

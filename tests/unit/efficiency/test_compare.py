@@ -113,6 +113,11 @@ def test_no_records_of_two_runs_stand_side_by_side(
     told: list[str] = []
     compare(make_comparison(**own), told.append)
     assert len(told) == 2, "half of a comparison is none"
+    packing.pack(tmp_path, "efficiency")
+    with pytest.raises(Stopped):
+        compare(make_comparison(rerun=True, **own), stop_at("repeat 1 of 1: pedro"))
+    left = [records.read(path) for path in records.find(tmp_path)]
+    assert [(one.method, one.started[18]) for one in left] == [("none", "4")], "nor packed ones"
 
 
 @pytest.fixture

@@ -16,9 +16,7 @@ from pedro_bench.grid.workers import (
     free_bytes,
     num_cores,
     number_of_workers,
-    run_workers,
 )
-from pedro_bench.ranks import SHARES_DEVICE
 
 
 @pytest.fixture(autouse=True)
@@ -84,24 +82,6 @@ def test_a_gpu_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert number_of_workers(grid) == 1
     three = replace(grid.configurations[0], settings=replace(own, workers=3))
     assert number_of_workers(Grid([three], {}, tmp_path)) == 3
-
-
-@pytest.mark.parametrize(("asked", "is_shared"), [(1, False), (2, True)])
-def test_workers_know_whether_others_share_their_device(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int, is_shared: bool
-) -> None:
-    own = settings_of(["method=lora", "task=copa", "device=cpu", f"results_dir={tmp_path}"])
-    grid = Grid.planned([((), own)])
-    given: list[dict[str, str]] = []
-
-    def refuse(command: object, *, env: dict[str, str], **_: object) -> None:
-        given.append(env)
-        raise OSError("enough is known")
-
-    monkeypatch.setattr(workers.subprocess, "Popen", refuse)
-    with pytest.raises(OSError, match="enough"):
-        run_workers(grid, asked)
-    assert (SHARES_DEVICE in given[0]) is is_shared
 
 
 def test_nothing_due_has_none(tmp_path: Path) -> None:

@@ -100,8 +100,12 @@ def test_workers_that_share_a_device_measure_nothing(
 ) -> None:
     package(powercap / "intel-rapl:0", "package-0", 10.0)
     assert is_counted(CPU)
-    monkeypatch.setenv(ranks.SHARES_DEVICE, "1")
+    monkeypatch.setenv(ranks.SHARED_DEVICES, "cpu,cuda")
     assert not is_counted(CPU)
+    monkeypatch.setenv(ranks.SHARED_DEVICES, "cuda")
+    assert is_counted(CPU)
+    monkeypatch.setenv(ranks.SHARED_DEVICES, "")
+    assert is_counted(CPU)
 
 
 def test_a_counter_that_breaks_leaves_the_energy_unknown() -> None:

@@ -1,17 +1,20 @@
 """Launchers start equal workers through Hydra's public door, and are asked again while that helps."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pedro_bench import records
+from pedro_bench.cli import worker
 from pedro_bench.cli.hydra import launch
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.launch import Launcher, is_installed
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.grid import Grid
+from pedro_bench.ranks import SHARED_DEVICES
 from pedro_bench.training.interruption import Interrupted
 from pedro_bench.training.saved_folder import working_folder
 
@@ -39,6 +42,34 @@ def test_every_worker_is_alike_and_finds_the_grid(
     monkeypatch.setattr(launch, "run_workers", works)
     assert Launcher(["hydra/launcher=basic"])._start(grid, 2) is None
     assert started == [(grid.name, 3, 1, {"waits": False})] * 2
+
+
+@pytest.mark.parametrize(
+    ("given", "gpus", "expected"),
+    [
+        (["cpu", "cuda"], "0", "cpu,cuda"),
+        (["cpu", "cuda"], "0,1", "cpu"),  # a GPU of its own
+        ([], "0,1", ""),
+    ],
+)
+def test_a_worker_knows_which_devices_others_are_at_too(
+    grid: Grid,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[str],
+    gpus: str,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.setenv(SHARED_DEVICES, "left over")
+    shared = {"pins_gpu": True, "shared_devices": given, "is_progress_shown": False}
+    grid.share(cwd=str(tmp_path), options=[], **shared)
+    told: list[str] = []
+    monkeypatch.setattr(worker, "work", lambda *_, **__: told.append(os.environ[SHARED_DEVICES]))
+    assert worker.main([str(grid.folder)]) == 0
+    assert told == [expected]
 
 
 def test_what_breaks_a_launcher_is_told(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,23 +124,29 @@ def test_a_grid_that_is_done_asks_no_launcher(grid: Grid, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("overrides", "is_chosen", "is_local"),
+    ("overrides", "is_chosen", "is_local", "shared"),
     [
-        ([], False, True),
-        (["method=lora"], False, True),
-        (["hydra/launcher=basic"], False, True),
-        (["hydra/launcher=processes", "hydra.launcher.n_jobs=3"], True, True),
-        (["hydra/launcher=slurm", "hydra.launcher.partition=gpu"], True, False),
+        ([], False, True, ["cpu", "cuda"]),
+        (["method=lora"], False, True, ["cpu", "cuda"]),
+        (["hydra/launcher=basic"], False, True, ["cpu", "cuda"]),
+        (["hydra/launcher=processes", "hydra.launcher.n_jobs=3"], True, True, ["cpu", "cuda"]),
+        (["hydra/launcher=slurm_local"], True, False, ["cpu", "cuda"]),
+        (["hydra/launcher=slurm", "hydra.launcher.partition=gpu"], True, False, ["cpu"]),
     ],
 )
 def test_what_is_chosen(
-    overrides: list[str], is_chosen: bool, is_local: bool, monkeypatch: pytest.MonkeyPatch
+    overrides: list[str],
+    is_chosen: bool,
+    is_local: bool,
+    shared: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(launch, "is_installed", lambda _: True)
     if not is_installed("hydra_joblib_launcher") and is_chosen:
         pytest.skip("the plug-ins' classes are not installed: pip install pedro_bench[launchers]")
     launcher = Launcher(overrides)
     assert (launcher.is_chosen, launcher.is_local) == (is_chosen, is_local)
+    assert (launcher.shared_devices(1), launcher.shared_devices(2)) == ([], shared)
     if "hydra.launcher.n_jobs=3" in overrides:
         assert launcher._most == 3
 
