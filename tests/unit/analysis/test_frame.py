@@ -162,6 +162,8 @@ def test_the_committed_results_have_the_medians_of_the_committed_tables():
         cells = pd.read_csv(file, keep_default_na=False)
         suite = file.name.split("--")[0]
         for cell in cells[cells["median"] != ""].itertuples():
+            if cell.metric == "memory_mib":  # a second metric, beside the score
+                continue
             own = medians.loc[(suite, cell.method, cell.settings, cell.task)]
             assert own == pytest.approx(float(cell.median), rel=1e-9)
 

@@ -42,7 +42,8 @@ def test_every_experiment_says_how_it_is_run_and_which_suite_it_fills():
             rf"#   python -m pedro_bench(\.cli\.\w+| -m \+experiment={name}( .*)?\n)", text
         )
         assert re.search(rf"^suite: {name}$", text, flags=re.MULTILINE)
-        assert "task:" in text or "command:" in text
+        of_another = set(re.findall(r"^  - (\w+)$", text, flags=re.MULTILINE))
+        assert "task:" in text or "command:" in text or of_another & set(options("experiment"))
 
 
 def test_every_table_has_its_experiment_and_its_methods():
