@@ -10,13 +10,7 @@ from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid import workers
 from pedro_bench.grid.grid import Grid
-from pedro_bench.grid.workers import (
-    LEFT,
-    TIME_LIMIT,
-    free_bytes,
-    num_cores,
-    number_of_workers,
-)
+from pedro_bench.grid.workers import LEFT, TIME_LIMIT, free_bytes, num_cores, number_of_workers
 
 
 @pytest.fixture(autouse=True)
