@@ -3,10 +3,13 @@
 The scores of single test examples come from predictions. A cell whose predictions are gone, changed since
 they were recorded, or without scores is compared over seeds alone, and the reason is kept.
 
-Best and second are decided on two decimals, as they are shown. Every other cell is compared with the best
-one (the first of several that share the best median), and the p values of the column are corrected
-together, after Holm. Which cell is the best is read from the scores that are then compared, so the family
-is that of all pairs: k (k - 1) / 2 for k cells with a score, not the k - 1 comparisons that are made.
+Best and second are decided on two decimals, as they are shown, among the cells with the most seeds of their
+column; FULL_SEEDS and more count alike. A cell with fewer is neither: a median of one seed is often the
+highest by chance. Where a single cell has the most and others have fewer, the column has no best. Every
+other cell is compared with the best one (the first of several that share the best median), and the p values
+of the column are corrected together, after Holm. Which cell is the best is read from the scores that are
+then compared, so the family is that of all pairs: k (k - 1) / 2 for k cells with a score, not the k - 1
+comparisons that are made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -97,6 +100,8 @@ class Cell:
         spread: The values described, None where there is none.
         interval: 95% bootstrap interval of the median, None below five seeds.
         place: 1 for the best of its column, 2 for the second, else 0; equal numbers share a place.
+        short_of: Seeds that other cells of its column have and it lacks, so that it has no place and no rank;
+            the number it would need, 0 where it has enough.
         from_best: Comparison of this cell less the best one, None for the best and where impossible.
         untested: Why that is impossible, else empty.
         published: The paper's number for this backbone, method and task.
@@ -116,6 +121,7 @@ class Cell:
     spread: Spread | None = None
     interval: Interval | None = None
     place: int = 0
+    short_of: int = 0
     from_best: Tested | None = None
     untested: str = ""
     published: PublishedScore | None = None
@@ -257,14 +263,20 @@ def judge(cells: Sequence[Cell]) -> None:
     """Write into the cells of one column their places, intervals and comparisons with the best."""
     sign = cells[0].column.sign if cells else 1
     scored = [cell for cell in cells if cell.spread is not None]
-    shown = {id(cell): sign * round(median_of(cell), 2) for cell in scored}
-    best_two = sorted(set(shown.values()), reverse=True)[:2]
+    needed = min(FULL_SEEDS, max((len(cell.values) for cell in scored), default=0))
     for cell in scored:
+        cell.short_of = needed if len(cell.values) < needed else 0
+    _add_intervals(scored)
+    ranked = [cell for cell in scored if not cell.short_of]
+    if len(ranked) == 1 < len(scored):
+        return
+    shown = {id(cell): sign * round(median_of(cell), 2) for cell in ranked}
+    best_two = sorted(set(shown.values()), reverse=True)[:2]
+    for cell in ranked:
         own = shown[id(cell)]
         cell.place = best_two.index(own) + 1 if own in best_two else 0
-    _add_intervals(scored)
-    if scored:
-        _test(scored, max(scored, key=lambda cell: sign * median_of(cell)))
+    if ranked:
+        _test(scored, max(ranked, key=lambda cell: sign * median_of(cell)))
 
 
 def _test(cells: Sequence[Cell], best: Cell) -> None:

@@ -47,7 +47,7 @@ class Point:
     """One cell with a finished run: median score, and `low` and `high`, the first and the third quartile.
 
     `parameters` are matrix entries that the papers count, `costs` those of AXES; None where no record has
-    them.
+    them. `is_short`: it has fewer seeds than others of its column.
     """
 
     line: Line
@@ -56,6 +56,7 @@ class Point:
     high: float
     parameters: float | None
     costs: Mapping[str, float | None]
+    is_short: bool = False
 
     def at(self, kind: str) -> float | None:
         """Return where it is on one of AXES."""
@@ -92,6 +93,7 @@ def _point(line: Line, cell: Cell) -> Point | None:
         high=cell.spread.upper_quartile,
         parameters=most_parameters(cell.shown, "matrices"),
         costs=costs_of(cell.shown),
+        is_short=cell.short_of > 0,
     )
 
 
@@ -120,11 +122,16 @@ def has_several_sizes(section: Section) -> bool:
 def front(found: Sequence[Point], kind: str, sign: int) -> list[Point]:
     """Return the points that no other beats, the cheapest first: none is better at the same or a lower cost.
 
-    Points without a cost of this kind are left out; of SPEED more is cheaper. `sign` is -1 where the least
+    Points without a cost of this kind are left out, and those with fewer seeds than others; of SPEED more is
+    cheaper. `sign` is -1 where the least
     score is the best.
     """
     cheap = -1 if kind == SPEED else 1
-    priced = [(cheap * value, point) for point in found if (value := point.at(kind)) is not None]
+    priced = [
+        (cheap * value, point)
+        for point in found
+        if (value := point.at(kind)) is not None and not point.is_short
+    ]
     best: list[Point] = []
     for _, point in sorted(priced, key=lambda pair: (pair[0], -sign * pair[1].median)):
         if not best or sign * point.median > sign * best[-1].median:

@@ -295,7 +295,7 @@ def _ranks(lines: Sequence[Line], columns: Sequence[Column]) -> Ranks | None:
 
     Metrics of one task are no independent tasks.
 
-    Tasks on which some methods cannot be compared are left out.
+    Tasks on which some methods cannot be compared are left out, and cells with fewer seeds than others have.
     """
     first: dict[str, int] = {}
     for place, column in enumerate(columns):
@@ -309,6 +309,7 @@ def _ranks(lines: Sequence[Line], columns: Sequence[Column]) -> Ranks | None:
                 task: columns[place].sign * round(spread.median, 2)
                 for task, place in first.items()
                 if (spread := line.cells[place].spread) is not None
+                and not line.cells[place].short_of
             }
             for line in lines
         }

@@ -14,7 +14,14 @@ from pedro_bench.analysis.comparability import OTHER_PROTOCOLS, OTHER_RUNS
 from pedro_bench.analysis.papers import PublishedScore, plain
 from pedro_bench.analysis.statistics import FEWEST, range_coverage
 from pedro_bench.analysis.table import Line, Section, Table, Verdict
-from pedro_bench.reporting.notes import absent_tasks, caption, missing, notes, on_backbone
+from pedro_bench.reporting.notes import (
+    absent_tasks,
+    caption,
+    missing,
+    missing_of,
+    notes,
+    on_backbone,
+)
 from pedro_bench.reporting.numbers import MISSING, amount, cost_columns, p_text
 
 LEGEND = (
@@ -136,7 +143,7 @@ def _missing(table: Table) -> tuple[str, ...]:
                 found.append(f"{line.name}{on}")
             elif absent:
                 found.append(f"{line.name} on {', '.join(absent)}{on}")
-    return (f"Missing: {'; '.join(found)}.",)
+    return (f"Missing, {missing_of(table)}: {'; '.join(found)}.",)
 
 
 def _score(cell: Cell) -> Text:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.comparability import Sides, differing, settings_by_task
-from pedro_bench.analysis.papers import SEEDS
+from pedro_bench.analysis.papers import SEEDS, is_small, layouts
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import (
     CHANGED,
@@ -43,13 +43,36 @@ def on_backbone(section: Section, table: Table) -> str:
 
 
 def missing(table: Table) -> list[str]:
-    """Return `row on task` for every cell without a score, with the metric where another has one."""
+    """Return `row on task` for every cell without a score, with the metric where another has one.
+
+    Rows and columns are the paper's, or those that have records: what a grid would have made besides, and has
+    not begun, no record tells.
+    """
     return [
         f"{line.name} on {task}{on_backbone(section, table)}"
         for section in table.sections
         for line in section.lines
         for task in absent_tasks(line)
     ]
+
+
+def missing_of(table: Table) -> str:
+    """Return what `missing` looks through, to follow `Missing`."""
+    if table.layout is None:
+        return "of the methods and tasks that have records"
+    if is_small(table.suite):
+        return "of the paper's methods on the tasks that have records"
+    return "of the paper's methods and tasks"
+
+
+def _without_records(table: Table) -> Iterator[str]:
+    """Yield the tasks of a paper's table that have no column, as no record has them."""
+    if table.layout is not None and is_small(table.suite):
+        shown = {column.task for column in table.columns}
+        every = dict.fromkeys(task for task, _ in layouts()[table.layout.name].columns)
+        if absent := [task for task in every if task not in shown]:
+            what = "Tasks of the paper's table without a record, and so without a column"
+            yield f"{what}: {', '.join(absent)}."
 
 
 def absent_tasks(line: Line) -> list[str]:
@@ -66,8 +89,8 @@ def absent_tasks(line: Line) -> list[str]:
 
 def notes(table: Table) -> list[str]:
     """Return a sentence on every doubt about a table, then the notes of its layout."""
-    found = [*_doubts(table), *_made_before(table), *_differing(table), *_by_task(table)]
-    found += _tuning(table)
+    sentences = (_without_records, _doubts, _short, _made_before, _differing, _by_task, _tuning)
+    found = [sentence for each in sentences for sentence in each(table)]
     if table.layout is None:
         return found
     where = _devices(table) if table.layout.measures_device else []
@@ -92,6 +115,31 @@ def _doubts(table: Table) -> list[str]:
                 name = heading.format(over=table.over, metric=cell.column.metric or "")
                 found.setdefault(name, {})[f"{place} {text}"] = None
     return [*failed, *(f"{heading}: {', '.join(own)}." for heading, own in found.items())]
+
+
+def _short(table: Table) -> Iterator[str]:
+    """Yield which cells are not ranked, as others have more seeds, and which columns have no best."""
+    short: list[str] = []
+    without_best: dict[str, None] = {}
+    for section in table.sections:
+        on = on_backbone(section, table)
+        for number, column in enumerate(table.columns):
+            cells = [(line.name, line.cells[number]) for line in section.lines]
+            own = [
+                f"{name} on {column.task}{on} ({len(cell.values)} of {cell.short_of})"
+                for name, cell in cells
+                if cell.short_of
+            ]
+            short += own
+            if own and not any(cell.place for _, cell in cells):
+                without_best[column.task + on] = None
+    if short:
+        yield (
+            f"Fewer {table.over} than other cells of the column, so neither marked nor ranked: "
+            f"{', '.join(dict.fromkeys(short))}."
+        )
+    if without_best:
+        yield f"One cell alone has the most {table.over}, so no best is marked: {', '.join(without_best)}."
 
 
 def _made_before(table: Table) -> Iterator[str]:

@@ -22,7 +22,7 @@ from pedro_bench.analysis.series import AXES, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
 from pedro_bench.reporting.figures import AXIS_TITLES, draw_curves, draw_points, inline, swatch
 from pedro_bench.reporting.grids import LEGEND, differs, grids, label_of
-from pedro_bench.reporting.notes import caption, device_of, missing, notes
+from pedro_bench.reporting.notes import caption, device_of, missing, missing_of, notes
 from pedro_bench.reporting.numbers import amount, cost_columns
 
 FOLDER = Path(__file__).parent / "page_files"
@@ -64,7 +64,7 @@ def page(tables: Sequence[Table], command: Command) -> str:
         charts=lambda table, section: list(_charts(table, section, list(methods))),
         grids=lambda table: grids(table)[1:],
         trace=partial(_trace, command),
-        **{one.__name__: one for one in (amount, caption, differs, missing, notes)},
+        **{one.__name__: one for one in (amount, caption, differs, missing, missing_of, notes)},
         cost_columns=lambda lines: cost_columns(line.costs for line in lines),
         label_of=lambda line: label_of(line).plain,
         words=_words,

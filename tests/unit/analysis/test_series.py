@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,8 @@ def test_the_front_holds_the_unbeaten():
     assert [one.line.method for one in front(made, "parameters", -1)] == ["a", "b"]
     assert [one.line.method for one in front(made, "speed", 1)] == ["b", "a", "c"]
     assert [one.line.method for one in front(made, "seconds", 1)] == ["b", "a"]
+    few = [replace(one, is_short=one.line.method == "a") for one in made]
+    assert [one.line.method for one in front(few, "parameters", 1)] == ["b", "c"]
 
 
 INITIAL = Coefficients(GELU_NUMERATOR, GELU_DENOMINATOR)

@@ -4,6 +4,7 @@ import pytest
 
 from pedro_bench.analysis.cells import Column
 from pedro_bench.reporting.notes import caption, missing, notes
+from pedro_bench.reporting.text import markdown
 from tests.unit.analysis.runs import built, five, only, run
 
 LLAMA = {"backbone": "llama2_7b", "data": "hub"}
@@ -96,6 +97,55 @@ def test_of_two_that_share_the_best_median_the_first_is_the_best(tmp_path):
     ia3, pedro = (line.cells[0] for line in table.sections[0].lines)
     assert (ia3.from_best, ia3.place, pedro.place) == (None, 1, 1)
     assert (pedro.from_best.p, pedro.from_best.separates) == (1.0, False)
+
+
+def with_seeds(folder, task="boolq", **scores):
+    """Write runs of several methods: method -> one score a seed."""
+    for method, own in scores.items():
+        for seed, score in enumerate(own):
+            run(folder, method, task, seed, score)
+
+
+def test_a_cell_with_fewer_seeds_than_others_has_no_place_and_no_rank(tmp_path):
+    with_seeds(tmp_path, ia3=[99.0], lora=[80, 81, 82], pedro=[70, 71, 72], bitfit=[90, 95])
+    table = only(tmp_path)
+    cells = {line.method: line.cells[0] for line in table.sections[0].lines}
+    places = {name: (cell.place, cell.short_of) for name, cell in cells.items()}
+    assert places == {"bitfit": (0, 3), "ia3": (0, 3), "lora": (1, 0), "pedro": (2, 0)}
+    assert table.sections[0].ranks.average == {"lora": 1.0, "pedro": 2.0}
+    # compared all the same where it has two seeds: with the best of those that are ranked
+    assert cells["bitfit"].from_best.comparison.difference == pytest.approx(92.5 - 81)
+    assert cells["lora"].from_best is None
+    text = markdown(table)
+    told = "bitfit on boolq (2 of 3), ia3 on boolq (1 of 3)"
+    assert (
+        f"Fewer seeds than other cells of the column, so neither marked nor ranked: {told}.\n"
+        in text
+    )
+    assert "| (IA)^3 | -- | 99.00 (n=1) |" in text
+    assert "| LoRA | -- | **81.00 (n=3)** |" in text
+
+
+def test_more_than_five_seeds_count_as_five(tmp_path):
+    with_seeds(tmp_path, lora=[80.0 + n for n in range(7)], pedro=[90.0 + n for n in range(5)])
+    table = only(tmp_path)
+    lora, pedro = (line.cells[0] for line in table.sections[0].lines)
+    assert (lora.place, pedro.place, lora.short_of, pedro.short_of) == (2, 1, 0, 0)
+    assert not [note for note in notes(table) if note.startswith("Fewer seeds")]
+
+
+def test_one_cell_that_has_the_most_seeds_is_no_best(tmp_path):
+    with_seeds(tmp_path, lora=[80, 81], pedro=[70, 71, 72])
+    with_seeds(tmp_path, "sst2", lora=[80], pedro=[70])
+    table = only(tmp_path)
+    lora, pedro = (line.cells for line in table.sections[0].lines)
+    assert [cell.place for cell in (*lora, *pedro)] == [0, 1, 0, 2]
+    assert lora[0].from_best is None
+    told = "One cell alone has the most seeds, so no best is marked: boolq."
+    assert told in notes(table)
+    with_seeds(tmp_path / "alone", pedro=[70, 71, 72])
+    (line,) = only(tmp_path / "alone").sections[0].lines
+    assert line.cells[0].place == 1
 
 
 def test_a_claim_is_decided_or_said_to_be_open(tmp_path):

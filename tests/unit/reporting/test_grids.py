@@ -19,7 +19,7 @@ Suite main, backbone micro, data micro (micro results: embedded backbone or data
 | PEDRO | 56.4K | **81.00** | **70.00 (n=1)** |
 
 - Best bold, second underlined; † differs from the best (p < 0.05, corrected after Holm for all pairs of a column).
-- Missing: ia3 on sst2.
+- Missing, of the methods and tasks that have records: ia3 on sst2.
 - Failed: pedro on sst2, seed 1: 50% of memory_pool & more.
 - Fewer than 5 seeds: pedro on sst2 has 1.
 
@@ -105,7 +105,8 @@ def test_a_papers_table_has_a_heading_for_each_backbone_and_rules_between_groups
     assert "| PEDRO | 83.5 (+7.50) | 79.5 |" in markdown(paper_table)
     assert r"\textbf{91.00}" in text
     assert r"\underline{80.00}$^\dagger$" in text
-    assert "Missing: adalora (llama2_13b)" not in text
+    assert "Missing, of the paper's methods and tasks: " in text
+    assert "tasks: adalora (llama2_13b)" not in text
     assert r"adalora (llama2\_13b)" in text
     claim = "| PEDRO above (IA)^3 on BoolQ | PEDRO, Table 5 | supported | p<0.001 | 5+5 seeds alone"
     assert claim in markdown(paper_table)

@@ -86,6 +86,25 @@ def test_below_five_seeds_the_spread_has_no_interval(tmp_path):
     assert "- No interval below 5 seeds." in text
 
 
+def test_what_was_never_begun_is_told_only_where_a_paper_has_it(tmp_path):
+    """A small suite's columns are tasks with records; a grid of one's own is not in its records."""
+    places = {"backbone": "minilm", "data": "files", "task": "stsb"}
+    five(tmp_path, "lora", suite="small_red_table1", **places)
+    small = markdown(only(tmp_path))
+    assert (
+        "Missing, of the paper's methods on the tasks that have records: full_ft on stsb;" in small
+    )
+    told = "Tasks of the paper's table without a record, and so without a column: mnli, sst2, mrpc, cola,"
+    assert told in small
+    own = tmp_path / "own"
+    five(own, "lora", **places)
+    assert "Missing" not in markdown(only(own))
+    assert "without a record" not in markdown(only(own))
+    five(own, "pedro", **{**places, "task": "mrpc"})
+    told = "Missing, of the methods and tasks that have records: lora on mrpc; pedro on stsb."
+    assert told in markdown(only(own))
+
+
 def test_rows_from_before_a_change_of_their_method_say_so(tmp_path):
     places = {"suite": "micro_table1"}
     ssp = {"_target_": "pedro_bench.methods.ssp.Ssp", "r": 4}

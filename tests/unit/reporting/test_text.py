@@ -103,7 +103,7 @@ Method & Params & BoolQ & SST-2 \\
 PEDRO & 56.4K & \textbf{81.00} & \textbf{70.00 (n=1)} \\
 \end{longtable}
 \par\noindent\raggedright\footnotesize Best bold, second underlined; $^\dagger$ differs from the best (p $<$ 0.05, corrected after Holm for all pairs of a column).
-\par\noindent\raggedright\footnotesize Missing: ia3 on sst2.
+\par\noindent\raggedright\footnotesize Missing, of the methods and tasks that have records: ia3 on sst2.
 \par\noindent\raggedright\footnotesize Failed: pedro on sst2, seed 1: 50\% of memory\_pool \& more.
 \par\noindent\raggedright\footnotesize Fewer than 5 seeds: pedro on sst2 has 1.
 \par}
