@@ -198,7 +198,7 @@ def rekey(path: Path, results: Path, made_with: Mapping[str, int]) -> str | None
 
 def is_finished_run(record: RunRecord) -> bool:
     """Whether a record is of a training that is finished, not of a measurement of speed."""
-    return record.status == "finished" and "efficiency" not in record.config
+    return record.status == "finished" and not record.is_measurement
 
 
 def main() -> int:

@@ -105,7 +105,7 @@ def conditions_of(runs: Sequence[Run], *, is_measured: bool = False) -> Conditio
     }
     if first.evaluates is not None:
         facts |= _parts(first)
-    if is_measured or "efficiency" in first.config:
+    if is_measured or first.is_measurement:
         facts[RUN] = _known(
             f"{run.key} of {run.started}, {run.environment.device_name}" for run in runs
         )

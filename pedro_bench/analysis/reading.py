@@ -147,6 +147,11 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
         return Path(self.path).stem
 
     @property
+    def is_measurement(self) -> bool:
+        """Whether it is a measurement of speed and memory, not a training."""
+        return records.is_measurement(self.config)
+
+    @property
     def record(self) -> str:
         """Place of the record under its results_dir: `runs/<suite>/<stem>.json`."""
         return "/".join(self.path.replace("\\", "/").split("/")[-3:])
@@ -300,11 +305,8 @@ def _evaluation(path: Path) -> _Evaluation:
 def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
     settings = {"config": found.config, "data": found.data}
     place = found.environment
-    dirty = (
-        None
-        if place.dirty is None and run.environment.dirty is None
-        else (bool(place.dirty or run.environment.dirty))
-    )
+    states = {place.dirty, run.environment.dirty} - {None}
+    dirty = any(states) if states else None
     rows = records.Split(fingerprint=found.data.get("fingerprint"), shortened=found.shortened)
     return msgspec.structs.replace(
         run,

@@ -109,8 +109,8 @@ def _first_with_activations(runs: Sequence[Run]) -> Run | str:
     """Return the first run whose activations can be had, else why not; empty where none learned any."""
     reason = ""
     for run in sorted(runs, key=lambda run: (run.method, run.settings, run.task, run.seed)):
-        is_measurement = "efficiency" in run.config
-        if is_measurement or (run.config.get("method") or {}).get("activation") != _LEARNABLE:
+        activation = (run.config.get("method") or {}).get("activation")
+        if run.is_measurement or activation != _LEARNABLE:
             continue
         try:
             _learned(Path(run.path))

@@ -15,6 +15,7 @@ from pedro_bench.records.schema import (
     check_name,
     comparable,
     config_now,
+    is_measurement,
 )
 from pedro_bench.records.store import (
     decode,
@@ -38,7 +39,7 @@ from pedro_bench.records.store import (
 
 __all__ = [
     "EvaluationRecord", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE", "check_name",
-    "comparable", "config_now", "decode", "exists", "find", "has_predictions", "predictions_path", "read",
-    "read_bytes", "read_predictions", "record_at", "record_path", "require_training", "run_key", "set_aside",
-    "status_of", "suite_folder", "text_of", "write",
+    "comparable", "config_now", "decode", "exists", "find", "has_predictions", "is_measurement",
+    "predictions_path", "read", "read_bytes", "read_predictions", "record_at", "record_path",
+    "require_training", "run_key", "set_aside", "status_of", "suite_folder", "text_of", "write",
 ]  # fmt: skip

@@ -138,6 +138,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """File name without its ending; predictions and working files share it."""
         return stem_of(self.method, self.task, self.backbone, self.key, self.seed)
 
+    @property
+    def is_measurement(self) -> bool:
+        """Whether it is of a measurement of speed and memory: nothing was trained, no adapter is left."""
+        return is_measurement(self.config)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON types, in the schema's order."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
@@ -216,6 +221,14 @@ def check(record: RunRecord) -> None:
         for name, value in scores.items():
             if not math.isfinite(value):
                 raise RecordError(f"metrics.{split}.{name} must be a finite number, got {value!r}.")
+
+
+def is_measurement(config: Mapping[str, Any]) -> bool:
+    """Whether a recorded configuration is that of a measurement of speed and memory, not of a training.
+
+    `cli.efficiency` leaves its request in it.
+    """
+    return "efficiency" in config
 
 
 def check_name(key: str, value: Any) -> None:

@@ -117,7 +117,7 @@ def require_training(record: RunRecord, path: Path) -> None:
     Raises:
         RecordError: If it is that of a measurement of speed.
     """
-    if "efficiency" in record.config:
+    if record.is_measurement:
         raise RecordError(
             f"record {path} must be of a training to be loaded, got a measurement of speed, which leaves no "
             "adapter."

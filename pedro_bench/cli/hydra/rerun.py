@@ -34,7 +34,7 @@ def command_of(runs: Sequence[Run]) -> str:
     if first.evaluates is not None:
         own = {"run": _record(first), "suite": first.task, **_known(config["data"], EVALUATED)}
         return _command("pedro_bench.cli.instruct", own)
-    if "efficiency" in config:
+    if first.is_measurement:
         backbone = dict(_settings("backbone", config))
         own = {**_known(config["efficiency"], MEASURED), "suite": first.suite}
         return _command(

@@ -44,6 +44,7 @@ def test_methods_take_turns_and_leave_records(
     record = records.read(found["records"][0])
     assert len(found["records"]) == 8
     assert (record.suite, record.method, record.task) == ("efficiency", "none", "generate_beam1")
+    assert record.is_measurement
     assert record.timing["new_tokens"] == 6
     assert record.timing["bandwidth_bytes_per_second"] == found["bandwidth_bytes_per_second"]
     told.clear()

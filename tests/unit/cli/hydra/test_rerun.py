@@ -95,5 +95,8 @@ def test_evaluations_and_measurements_have_their_own_commands(tmp_path):
     path = run(
         tmp_path, "lora", "generate_beam1", suite="table3", groups={"efficiency": request},
     )  # fmt: skip
-    words = words_of(read_runs([path]), "pedro_bench.cli.efficiency")
+    trained, measurement = read_runs([of, path])
+    assert measurement.is_measurement and records.read(path).is_measurement
+    assert not trained.is_measurement and not records.read(of).is_measurement
+    words = words_of([measurement], "pedro_bench.cli.efficiency")
     assert words == ["backbone=micro", "beams=[1]", "repeats=3", "suite=table3"]
