@@ -38,7 +38,7 @@ from pedro_bench.analysis.tables import tables
 from pedro_bench.cli.command import DONE, check_folder, check_output, guarded, print_json
 from pedro_bench.cli.hydra.overrides import only_extra
 from pedro_bench.cli.tables import RECORDED, recorded
-from pedro_bench.errors import ConfigError, RecordError
+from pedro_bench.errors import RecordError
 from pedro_bench.files import write_bytes
 from pedro_bench.reporting.figures import activation_figure, budget_figure, curve_figure, rendered
 from pedro_bench.reporting.forest import compared, forest_data, forest_figure
@@ -65,7 +65,8 @@ def figures(arguments: Sequence[str]) -> int:
     drawn: list[tuple[str, Files]] = []
     without: list[str] = []
     if asked is not None:
-        drawn.append(_activations(_one(asked)))
+        records.finished_run(asked)
+        drawn += map(_activations, read_runs([asked]))
     else:
         frame = recorded(own)
         drawn += [one for table in tables(frame) for one in _of_table(table)]
@@ -119,23 +120,6 @@ def _first_with_activations(runs: Sequence[Run]) -> Run | str:
             continue
         return run
     return reason
-
-
-def _one(path: Path) -> Run:
-    """Read the record that `run` names.
-
-    Raises:
-        ConfigError: If it is not the file of a finished run.
-        RecordError: If it is damaged.
-    """
-    if not records.exists(path):
-        raise ConfigError(f"run must be a record, got {str(path)!r}, where there is none.")
-    run = read_runs([path])[0]
-    if run.status != "finished":
-        raise ConfigError(
-            f"run must be the record of a finished run, got one that is {run.status}."
-        )
-    return run
 
 
 def _activations(run: Run) -> tuple[str, Files]:

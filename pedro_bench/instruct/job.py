@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.errors import RecordError
 from pedro_bench.instruct.leaderboard import LEADERBOARD
 from pedro_bench.instruct.record import (
     Journal,
@@ -48,20 +47,12 @@ def find_run(request: Request) -> Run:
     """Return the finished run that a request names.
 
     Raises:
-        RecordError: If there is none.
+        RecordError: If there is none: see `records.finished_run`.
     """
     path = Path(request.run)
     if path.is_dir():
         path = records.suite_folder(request.results_dir, path.parent.name) / f"{path.name}.json"
-    if not records.exists(path):
-        raise RecordError(
-            f"run must be the record of a finished run, got {request.run!r}, where there is no record."
-        )
-    record = records.read(path)
-    if record.status != "finished":
-        raise RecordError(f"run must be finished, got {record.status!r} in {path}.")
-    records.require_training(record, path)
-    return Run(path, record)
+    return Run(path, records.finished_run(path))
 
 
 def evaluation_key(run: Run, parts: dict[str, Any], device: str) -> str:

@@ -21,6 +21,7 @@ from pedro_bench.records.store import (
     decode,
     exists,
     find,
+    finished_run,
     has_predictions,
     predictions_path,
     read,
@@ -28,7 +29,6 @@ from pedro_bench.records.store import (
     read_predictions,
     record_at,
     record_path,
-    require_training,
     run_key,
     set_aside,
     status_of,
@@ -39,7 +39,7 @@ from pedro_bench.records.store import (
 
 __all__ = [
     "EvaluationRecord", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE", "check_name",
-    "comparable", "config_now", "decode", "exists", "find", "has_predictions", "is_measurement",
-    "predictions_path", "read", "read_bytes", "read_predictions", "record_at", "record_path",
-    "require_training", "run_key", "set_aside", "status_of", "suite_folder", "text_of", "write",
+    "comparable", "config_now", "decode", "exists", "find", "finished_run", "has_predictions",
+    "is_measurement", "predictions_path", "read", "read_bytes", "read_predictions", "record_at",
+    "record_path", "run_key", "set_aside", "status_of", "suite_folder", "text_of", "write",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ record stays its name: every function here takes it, whether the file is there o
 A file wins over what is packed under its name.
 """
 
+import difflib
 import hashlib
 import json
 import logging
@@ -31,6 +32,7 @@ from pedro_bench.records.schema import (
 )
 
 _DECODER = msgspec.json.Decoder(RunRecord)
+_WHERE = "records are <results_dir>/runs/<suite>/<name>.json"
 _logger = logging.getLogger(__name__)
 
 
@@ -111,17 +113,29 @@ def exists(path: Path) -> bool:
     return path.is_file() or packed.holds(path)
 
 
-def require_training(record: RunRecord, path: Path) -> None:
-    """Require the record of a training.
+def finished_run(path: str | Path) -> RunRecord:
+    """Read the record of a finished run: a training, which leaves an adapter.
 
     Raises:
-        RecordError: If it is that of a measurement of speed.
+        RecordError: If there is no record, it is damaged or of a measurement of speed, or its run is not
+            finished.
     """
+    path = Path(path)
+    rule = f"record {path} must be that of a finished run"
+    if not exists(path):
+        there = {one.name: one for one in _records_in(path.parent)}
+        near = difflib.get_close_matches(path.name, there, n=1)
+        hint = f". Did you mean {str(there[near[0]])!r}?" if near else f": {_WHERE}."
+        raise RecordError(f"{rule}, got none there{hint}")
+    record = read(path)
+    if record.status != "finished":
+        raise RecordError(f"{rule}, got status {record.status!r}: give its command again.")
     if record.is_measurement:
         raise RecordError(
-            f"record {path} must be of a training to be loaded, got a measurement of speed, which leaves no "
-            "adapter."
+            f"{rule}, got a measurement of speed, which leaves no adapter: name a record that "
+            "`python -m pedro_bench` made."
         )
+    return record
 
 
 def has_predictions(path: Path) -> bool:

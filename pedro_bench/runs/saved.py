@@ -249,12 +249,9 @@ def _folder_of(path: Path) -> Path:
     """Return the working folder of the run that a record describes.
 
     Raises:
-        RecordError: If the record is not that of a finished training, or its folder is gone.
+        RecordError: If the record is not that of a finished run, or its folder is gone.
     """
-    record = records.read(path)
-    if record.status != "finished":
-        raise RecordError(f"record {path} must be finished to be loaded, got {record.status!r}.")
-    records.require_training(record, path)
+    record = records.finished_run(path)
     folder = Path(record.config["output_dir"]) / record.suite / record.stem
     if not folder.is_absolute() and not folder.is_dir():
         above = path.resolve().parents[3:4]  # the folder in which results_dir lies

@@ -349,7 +349,7 @@ def test_a_run_may_be_named_by_its_folder(trained: Path) -> None:
     content = json.loads(run_of(trained).read_text())
     failed = trained / run_of(trained).name
     failed.write_text(json.dumps({**content, "status": "failed", "error": "broken"}))
-    with pytest.raises(RecordError, match=r"run must be finished, got 'failed' in "):
+    with pytest.raises(RecordError, match=r"must be that of a finished run, got status 'failed'"):
         find_run(request_of({**values, "run": str(failed)}))
 
 
@@ -364,7 +364,7 @@ def test_a_run_may_be_named_by_its_folder(trained: Path) -> None:
         ),
         (
             ["suite=mt_bench", "judge.model=j", "run=absent.json"],
-            "got 'absent.json', where there is no record",
+            "record absent.json must be that of a finished run, got none there",
         ),
         (["suite=mt_bench", "judge.modle=j"], "Did you mean 'judge.model'"),
         (["suite=mmlu", "device=gpu"], "device must be auto, cpu, cuda or cuda:N, got 'gpu'"),

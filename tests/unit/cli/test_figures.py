@@ -69,7 +69,7 @@ def test_a_measurement_of_speed_has_no_activations(tmp_path, capsys):
     assert figures([f"results_dir={tmp_path}", "output=json"]) == 0
     assert json.loads(capsys.readouterr().out)["without_activations"] == []
     assert guarded(figures, [f"run={record}", f"figures_dir={tmp_path}"]) == 2
-    assert "of a training to be loaded, got a measurement of speed" in capsys.readouterr().err
+    assert "must be that of a finished run, got a measurement of speed" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, capsys):
@@ -77,8 +77,14 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, capsys):
     for arguments, sentence in (
         (["figure_dir=x"], "figure_dir must be a known key, got 'figure_dir=x'."),
         ([f"results_dir={tmp_path / 'none'}"], "results_dir must hold records, got none in"),
-        ([f"run={tmp_path / 'no.json'}"], "run must be a record, got"),
-        ([f"run={failed}"], "run must be the record of a finished run, got one that is failed."),
+        (
+            [f"run={tmp_path / 'no.json'}"],
+            "no.json must be that of a finished run, got none there: records are",
+        ),
+        (
+            [f"run={failed}"],
+            f"{failed} must be that of a finished run, got status 'failed': give its command again.",
+        ),
     ):
         assert guarded(figures, [*arguments, f"figures_dir={tmp_path / 'f'}"]) == 2
         error = capsys.readouterr().err

@@ -114,6 +114,30 @@ def test_reading_names_file_and_field(tmp_path):
         records.read(tmp_path / "absent.json")
 
 
+def test_a_finished_run_is_read_and_what_is_none_is_named(tmp_path):
+    path = records.write(record(), tmp_path)
+    assert records.finished_run(str(path)) == records.read(path)
+    failed = records.write(record(seed=1, status="failed", metrics={}, error="boom."), tmp_path)
+    speed = records.write(record(suite="speed", config={"efficiency": {}}), tmp_path)
+    away = path.with_name(path.name.replace("boolq", "bolq"))
+    for place, found in (
+        (away, f"none there. Did you mean {str(path)!r}?"),
+        (
+            tmp_path / "x" / "y.json",
+            "none there: records are <results_dir>/runs/<suite>/<name>.json.",
+        ),
+        (failed, "status 'failed': give its command again."),
+        (
+            speed,
+            "a measurement of speed, which leaves no adapter: name a record that `python -m pedro_bench` "
+            "made.",
+        ),
+    ):
+        with pytest.raises(RecordError) as error:
+            records.finished_run(place)
+        assert str(error.value) == f"record {place} must be that of a finished run, got {found}"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -140,7 +140,9 @@ def test_a_record_that_lies_in_no_folder_of_results_is_told(
 ) -> None:
     """Such as a record that was copied to the root of a disk."""
     monkeypatch.chdir("/")
-    with pytest.raises(PedroBenchError, match="must be readable"):
+    with pytest.raises(
+        PedroBenchError, match="nowhere.json must be that of a finished run, got none there"
+    ):
         pedro_bench.load("nowhere.json")
     monkeypatch.setattr(Path, "resolve", lambda self, strict=False: Path("/x.json"))
     from pedro_bench.records import RunRecord
@@ -157,6 +159,6 @@ def test_a_record_that_lies_in_no_folder_of_results_is_told(
         metrics={"test": {"acc": 1.0}},
         started="now",
     )
-    monkeypatch.setattr(saved.records, "read", lambda path: record)
+    monkeypatch.setattr(saved.records, "finished_run", lambda path: record)
     with pytest.raises(RecordError, match="must have its working folder gone/x/x--x--x--0"):
         pedro_bench.load("/x.json")
