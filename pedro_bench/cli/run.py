@@ -23,7 +23,7 @@ from pedro_bench.cli.hydra.sweep import Combination, combinations_of, refuse_gri
 from pedro_bench.cli.options import conf_folders
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.grid import Grid, sentence
-from pedro_bench.grid.workers import number_of_workers, run_workers, work, work_on
+from pedro_bench.grid.workers import run_workers, work, work_on
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several, launch
 from pedro_bench.records import status_of
@@ -174,9 +174,9 @@ def _done(grid: Grid, launcher: Launcher, *, is_multirun: bool = False) -> list[
     """Have a grid worked on until none of its runs is left; return what became of each configuration."""
     try:
         with logs_to_stderr():
-            number = 0 if launcher.is_chosen else number_of_workers(grid)
+            number = launcher.number_of_workers(grid)
             if launcher.is_chosen or number > 1:
-                _share(grid, launcher, number or launcher.number_of_workers(grid))
+                _share(grid, launcher, number)
                 if launcher.is_chosen:
                     launcher.run(grid)
                 else:

@@ -138,17 +138,23 @@ def _end(workers: list[_Worker], kind: int) -> None:
         time.sleep(0.05)
 
 
-def number_of_workers(grid: Grid) -> int:
-    """Return how many workers a command has on this machine, never more than due runs.
+def number_of_workers(grid: Grid, launched: int | None = None) -> int:
+    """Return how many workers a command has, never more than due runs.
 
     `workers=auto` gives one where a run takes a GPU or several threads, else one for each core as far as
     the memory reaches. The threads of a run do not depend on it.
+
+    Args:
+        grid: What is to be done.
+        launched: What `workers=auto` gives where a launcher starts them; None where they share this machine.
     """
     due = [one for one in grid.configurations if one.due]
     asked = due[0].settings.workers if due else 1
     most = sum(len(one.due) for one in due)
     if is_one_of_several():
         return 1
+    if asked == "auto" and launched is not None:
+        asked = launched
     if isinstance(asked, int):
         return min(asked, most)
     if most < 2 or any(_takes_all(one.settings) for one in due):

@@ -27,7 +27,7 @@ from pedro_bench.cli.worker import entered
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.due import LONGEST_PAUSE
 from pedro_bench.grid.grid import Grid, sentence
-from pedro_bench.grid.workers import run_workers
+from pedro_bench.grid.workers import number_of_workers, run_workers
 from pedro_bench.training.interruption import ENDING, Interrupted, grace_after, taken_by
 
 PACKAGES = {
@@ -74,11 +74,8 @@ class Launcher:
         return not self.is_chosen or "Joblib" in self._target
 
     def number_of_workers(self, grid: Grid) -> int:
-        """Return how many workers are started at a time, never more than due runs."""
-        due = [one for one in grid.configurations if one.due]
-        asked = due[0].settings.workers if due else 1
-        number = asked if isinstance(asked, int) else self._most
-        return min(number, sum(len(one.due) for one in due))
+        """Return how many workers are started at a time, by the launcher or else on this machine."""
+        return number_of_workers(grid, self._most if self.is_chosen else None)
 
     def shared_devices(self, number: int) -> list[str]:
         """Return the kinds of device that several of so many workers may be at, before GPUs are shared out.
@@ -96,7 +93,7 @@ class Launcher:
         Raises:
             Interrupted: If this process was asked to end.
         """
-        number, in_vain = self.number_of_workers(grid), 0
+        number, in_vain = number_of_workers(grid, self._most), 0
         while in_vain < MOST_IN_VAIN and number > len(grid.given_up) and any(grid.look()):
             before = grid.progress
             with _passed_on(grid) if self.is_local else contextlib.nullcontext():

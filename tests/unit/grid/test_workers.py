@@ -78,6 +78,19 @@ def test_a_gpu_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert number_of_workers(Grid([three], {}, tmp_path)) == 3
 
 
+def test_a_launcher_starts_as_many_as_it_has_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = settings_of(["method=lora", "task=copa", "device=cpu", f"results_dir={tmp_path}"])
+    grid = Grid.planned([((), own)])  # of five runs
+    monkeypatch.setattr(workers, "resolve_device", lambda _: "cuda")
+    assert [number_of_workers(grid, places) for places in (2, 16)] == [2, 5]
+    three = replace(grid.configurations[0], settings=replace(own, workers=3))
+    assert number_of_workers(Grid([three], {}, tmp_path), 2) == 3, "what is asked for wins"
+    nothing = replace(three, due=())
+    assert number_of_workers(Grid([nothing], {}, tmp_path), 2) == 0
+
+
 def test_nothing_due_has_none(tmp_path: Path) -> None:
     own = settings_of(["method=lora", "task=copa", "device=cpu", f"results_dir={tmp_path}"])
     (one,) = Grid.planned([((), own)]).configurations
