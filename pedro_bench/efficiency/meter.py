@@ -14,6 +14,7 @@ from transformers import StoppingCriteria
 from pedro_bench.errors import TrainingError
 from pedro_bench.evaluation.batches import is_out_of_memory
 from pedro_bench.runs.identity import process_peak_bytes, reset_process_peak
+from pedro_bench.training import machine
 
 _COPY_BYTES = 2**28
 """Of each of two buffers: far beyond the caches of a GPU, and little beside a backbone."""
@@ -31,17 +32,14 @@ def now(device: torch.device) -> float:
 
 def reset_peak(device: torch.device) -> None:
     """Begin anew to watch the highest memory (on other systems than Linux, a CPU's goes on)."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        reset_process_peak()
+    machine.reset_peak_memory(device)
+    reset_process_peak()
 
 
 def peak_bytes(device: torch.device) -> int:
     """Return the highest memory since `reset_peak`: the GPU's tensors, or this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return process_peak_bytes()
+    on_gpu = machine.peak_memory_bytes(device)
+    return process_peak_bytes() if on_gpu is None else on_gpu
 
 
 def reserved_bytes(device: torch.device) -> int | None:

@@ -75,8 +75,8 @@ def _make(job: Job, path: Path, report: Report) -> EvaluationRecord:
 
 def _gpu_bytes(device: str) -> int | None:
     """Return the highest memory in use on a GPU, in bytes; None on other devices."""
-    if not device.startswith("cuda"):
-        return None
     import torch
 
-    return int(torch.cuda.max_memory_allocated(device))
+    from pedro_bench.training.machine import peak_memory_bytes
+
+    return peak_memory_bytes(torch.device(device))
