@@ -66,7 +66,7 @@ def tune(arguments: Sequence[str]) -> int:
     combinations = combinations_of([*overrides, f"suite={TRIALS}{given['rates']}"])
     settings = combinations[0].settings
     check_output(settings.output)
-    if any(one.settings.trainer.metric_for_best_model != "loss" for one in combinations):
+    if any(one.settings.trainer.is_best_by_metric for one in combinations):
         raise ConfigError(
             "trainer.metric_for_best_model must be loss, since a search compares dev losses, got "
             "main_metric: add trainer.metric_for_best_model=loss to the command."

@@ -115,7 +115,7 @@ def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
     dev_rows = min(sizes.dev, trainer.eval_rows or sizes.dev)
     test_rows = min(sizes.test, settings.evaluation.test_rows or sizes.test)
     read = length
-    if trainer.metric_for_best_model == "main_metric":
+    if trainer.is_best_by_metric:
         read += _answering(settings, length)
     dev = steps // interval * dev_rows * read * 2
     return float(size * (training + dev + test_rows * _answering(settings, length) * 2))

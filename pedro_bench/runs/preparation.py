@@ -103,7 +103,7 @@ def prepare(settings: Settings, check: Callable[[], None]) -> Prepared:
             settings, backbone, examples, head, place, with_answers=with_answers
         )
     dev_score = None
-    if settings.trainer.metric_for_best_model == "main_metric":
+    if settings.trainer.is_best_by_metric:
         most = settings.trainer.eval_rows
         examples = stopping_rows(splits["dev"].examples, most)
         prompts: Sequence[Encoded] = stopping_rows(encodings["dev"].encoded, most)

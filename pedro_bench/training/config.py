@@ -166,6 +166,11 @@ class TrainerConfig:
         )
         checks.number("trainer.max_grad_norm", self.max_grad_norm, above=0)
 
+    @property
+    def is_best_by_metric(self) -> bool:
+        """Whether the main metric on the dev rows decides which adapter is best, not the dev loss."""
+        return self.metric_for_best_model == "main_metric"
+
     def resolved_batch_size(self, official_train_rows: int) -> int:
         """Return the examples per optimiser step: the setting, or the paper's rule by official train rows."""
         if self.batch_size is not None:

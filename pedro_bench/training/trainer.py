@@ -346,7 +346,7 @@ def train(
         tracker: Where curves go, or None.
         phase: Number of this training phase, from 0.
         dev_score: Returns the main metric of the adapted model on the dev rows that count, in percent;
-            needed where `config.metric_for_best_model` is `main_metric`, else not called.
+            needed where `config.is_best_by_metric`, else not called.
 
     Raises:
         DataError: If a split has no rows, or a row has no answer or exceeds the backbone's positions.
@@ -355,8 +355,7 @@ def train(
         TrainingError: If the loss or a gradient is not finite, memory runs out, or the folder
             cannot be written; one sentence with the remedy.
     """
-    by_metric = config.metric_for_best_model == "main_metric"
-    if by_metric and dev_score is None:
+    if config.is_best_by_metric and dev_score is None:
         raise TypeError("train needs `dev_score` where the main metric decides")
     for split, rows in (("train", train), ("dev", dev)):
         _check_rows(split, rows)
@@ -371,7 +370,7 @@ def train(
         identity=(key, seed, phase),
         folder=folder,
         tracker=tracker,
-        dev_score=dev_score if by_metric else None,
+        dev_score=dev_score if config.is_best_by_metric else None,
     )
     with machine.deterministic(adapted.backbone.device):
         return loop.run()
