@@ -38,6 +38,9 @@ AXES: Mapping[str, str | None] = {
 }
 """What a point may cost -> its name in COSTS; of SPEED more is cheaper, of the others less."""
 
+MEASURED: Mapping[str, str] = {"memory_mib": "memory"}
+"""Metric that is itself one of AXES -> that axis, against which it says nothing."""
+
 Series = tuple[tuple[float, float], ...]
 """(optimiser step, loss), in order of steps."""
 

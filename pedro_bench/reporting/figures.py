@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +18,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from pedro_bench.analysis.cells import Column
 from pedro_bench.analysis.papers import MICRO, plain
@@ -38,6 +37,7 @@ from pedro_bench.analysis.table import Line, Section, Table
 from pedro_bench.reporting.grids import label_of
 from pedro_bench.reporting.notes import MICRO_MARK
 from pedro_bench.reporting.numbers import amount, energy_text, size_text
+from pedro_bench.reporting.ticks import AMOUNTS, BYTES, JOULES, Units, logarithmic
 
 FORMATS = ("pdf", "png")
 
@@ -51,10 +51,16 @@ AXIS_TITLES: Mapping[str, str] = {
 }
 """Axis of a chart of scores by cost -> its title."""
 
+_PRINTED: Mapping[str, tuple[Callable[[float], str], Units]] = {
+    "energy": (energy_text, JOULES),
+    "memory": (size_text, BYTES),
+    "size": (size_text, BYTES),
+}
+"""Axis -> its numbers in words and the units of its ticks, where they are not counts."""
+
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b8860b")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_FEWEST_TICKS = 3
 
 _METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None},
@@ -135,21 +141,6 @@ def panels(count: int, title: str, *, columns: int = 3) -> tuple[Figure, list[Ax
     return figure, axes[:count]
 
 
-def logarithmic(panel: Axes, axis: Literal["x", "y"], text: Callable[[float], str]) -> None:
-    """Make an axis logarithmic, with labels at 1, 2 and 5 times the powers of ten.
-
-    Where fewer than three of them are in view, the labels are at round numbers.
-    """
-    one = panel.xaxis if axis == "x" else panel.yaxis
-    panel.set(**{f"{axis}scale": "log"})
-    low, high = one.get_view_interval()
-    locator = LogLocator(subs=(1.0, 2.0, 5.0))
-    shown = [value for value in locator.tick_values(low, high) if low <= value <= high]
-    one.set_major_locator(locator if len(shown) >= _FEWEST_TICKS else MaxNLocator(5))
-    one.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
-    one.set_minor_formatter(NullFormatter())
-
-
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """Put one legend for all panels under them."""
     widest = max((len(label) for label in labels), default=1)
@@ -171,7 +162,7 @@ def inline(
     salt: str,
     *,
     size: tuple[float, float] = (4.5, 2.8),
-    place: tuple[float, float, float, float] = (0.14, 0.16, 0.84, 0.8),
+    place: tuple[float, float, float, float] = (0.17, 0.16, 0.77, 0.8),
 ) -> str:
     """Draw one panel and return it as an SVG element for an HTML page.
 
@@ -284,7 +275,7 @@ def budget_figure(table: Table, section: Section) -> Figure:
             )
         panel.set(title=literal(column.label), xlabel="trained parameters")
         panel.set(ylabel=literal(column.scale))
-        logarithmic(panel, "x", _amount)
+        logarithmic(panel, "x", AMOUNTS)
     legend_below(figure, list(handles.values()), list(handles))  # type: ignore[arg-type]
     return figure
 
@@ -337,7 +328,7 @@ def draw_points(
 ) -> Drawn:
     """Draw medians with quartiles against one of AXES, and the unbeaten ones joined."""
     drawn: Drawn = []
-    text = {"memory": size_text, "size": size_text, "energy": energy_text}.get(kind, _amount)
+    text, units = _PRINTED.get(kind, (_amount, AMOUNTS))
     best = front(found, kind, column.sign)
     (joined,) = panel.plot(
         [one.at(kind) or 0.0 for one in best], [one.median for one in best], "--", color="0.6"
@@ -350,7 +341,7 @@ def draw_points(
         title = f"{label_of(point.line).plain}: {point.median:.2f} at {text(where)}"
         drawn += [(artist, (point.line.method, title)) for artist in (bars[0], *bars[2])]
     panel.set(xlabel=AXIS_TITLES[kind], ylabel=literal(column.scale))
-    logarithmic(panel, "x", text)
+    logarithmic(panel, "x", units)
     return drawn
 
 
@@ -367,7 +358,7 @@ def _log_where_positive(panel: Axes) -> None:
         value for line in panel.get_lines() for value in np.asarray(line.get_ydata()).tolist()
     ]
     if losses and min(losses) > 0:
-        logarithmic(panel, "y", lambda value: f"{value:g}")
+        logarithmic(panel, "y")
 
 
 def place_of(table: Table, section: Section) -> str:

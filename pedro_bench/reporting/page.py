@@ -18,7 +18,7 @@ from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.papers import plain
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import FAILED, UNFINISHED
-from pedro_bench.analysis.series import AXES, curves, points
+from pedro_bench.analysis.series import AXES, MEASURED, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
 from pedro_bench.reporting.figures import AXIS_TITLES, draw_curves, draw_points, inline, swatch
 from pedro_bench.reporting.grids import LEGEND, differs, grids, label_of
@@ -98,7 +98,7 @@ def _charts(table: Table, section: Section, methods: Sequence[str]) -> Iterator[
             yield _Chart("curves", column.task, title, _inline(draw, f"{place} {number} curves"))
         for kind in AXES:
             priced = [one for one in points(section, number) if one.at(kind)]
-            if priced:
+            if priced and MEASURED.get(column.metric or "") != kind:
                 draw = partial(draw_points, kind=kind, column=column, found=priced, methods=methods)
                 title = f"{column.label}: {column.scale} by {AXIS_TITLES[kind]}"
                 yield _Chart(kind, column.task, title, _inline(draw, f"{place} {number} {kind}"))

@@ -20,7 +20,6 @@ from pedro_bench.reporting.figures import (
     inline,
     line_style,
     literal,
-    logarithmic,
     rendered,
     swatch,
     typeset,
@@ -134,16 +133,6 @@ def test_the_joined_points_are_the_unbeaten_by_what_is_better_in_a_column():
     assert len(points_of("acc", 60.0, 70.0, 80.0)[0].get_lines()[0].get_xdata()) == 3
     assert points_of("memory_mib", 1.0, 2.0, 3.0)[0].get_ylabel() == "memory_mib, lower is better"
     assert points_of(None, 1.0, 2.0, 3.0)[0].get_ylabel() == "score"
-
-
-@pytest.mark.parametrize("values", [[960.0, 1040.0], [10_000.0, 1_500_000.0], [3.0, 4.0]])
-def test_a_logarithmic_axis_has_three_labels_or_more(values):
-    panel = Figure().add_subplot()
-    panel.plot(values, [1, 2])
-    logarithmic(panel, "x", lambda value: f"{value:g}")
-    low, high = panel.get_xlim()
-    shown = [value for value in panel.xaxis.get_majorticklocs() if low <= value <= high]
-    assert len(shown) >= 3
 
 
 def test_a_chart_of_the_page_is_an_svg_with_marks_and_no_names_but_those_it_uses():

@@ -116,6 +116,29 @@ def test_charts_hold_one_mark_for_each_run(results):
     }
 
 
+def measure(results_dir, suite):
+    """Write what `cli.efficiency` records: repeats of a measurement of memory and speed."""
+    for method, speed, mebibytes in (("pedro", 30.0, 13093), ("lora", 20.0, 13112)):
+        for repeat in range(2):
+            run(
+                results_dir, method, "generate_beam1", repeat, suite=suite, backbone="llama2_7b",
+                data="paper_lengths", main_metric="tokens_per_second",
+                metrics={"test": {"tokens_per_second": speed, "memory_mib": float(mebibytes)}},
+                memory={"peak_bytes": mebibytes * 2**20}, groups={"efficiency": {"seed": 0}},
+                key="0123456789ab", started="2026-01-01T00:00:00+00:00",
+            )  # fmt: skip
+
+
+def test_memory_is_not_drawn_against_itself(tmp_path):
+    measure(tmp_path, "table3")
+    text = page_of(tmp_path)
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    assert captions == ["Beam 1: tokens_per_second by peak memory"]
+    places = re.findall(r">(12\.\d+ GiB)</text>", text)
+    assert len(places) >= 3
+    assert len(set(places)) == len(places)
+
+
 def test_the_table_with_the_most_scores_comes_first(results):
     five(results, suite="a_small_suite")
     elements = Elements(page_of(results))
