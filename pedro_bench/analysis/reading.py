@@ -104,7 +104,7 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
     versions: msgspec.Raw = msgspec.Raw()
     weights: str | None = None
     max_tokens: int | None = None
-    phases: msgspec.Raw = msgspec.Raw()
+    phases: list[records.Phase] = []
     shares: int = 1
     config: Mapping[str, Any] = msgspec.field(name="-config", default_factory=dict)
     path: str = msgspec.field(name="-path", default="")
@@ -214,7 +214,7 @@ def _read(path: Path, shared: dict[str, _Shared]) -> Run:
         raise RecordError(f"record {path} must hold the schema's types, got {error}.") from error
     run.config, run.known, run.label = shared[group]
     run.path = str(path)
-    run.raw_config = run.history = run.versions = run.phases = msgspec.Raw()  # they hold the text
+    run.raw_config = run.history = run.versions = msgspec.Raw()  # they hold the text
     return run
 
 

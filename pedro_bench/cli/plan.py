@@ -7,9 +7,10 @@ It takes what `python -m pedro_bench -m` takes, and
     output=text|json
 
 Time and memory come from finished records under the same trainer settings (at any learning rate), on the
-same backbone and kind of device (of the same method and task where there are any, else of the same task,
-else of the same backbone, times the batches that the method's step reads), and where there are none from a
-model (`grid/costs.py`); with output=json each job says which.
+same backbone and kind of device (of the same method, with as many levels, and task where there are any, else
+of the same task, else of the same backbone), and where there are none from a model (`grid/costs.py`); with
+output=json each job says which. Another method's seconds of training count for each batch that a step reads,
+two with two levels and one more for the training after a search: how a record's were spent its phases say.
 """
 
 import sys
@@ -18,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
@@ -53,13 +54,13 @@ class Earlier:
 
     def __init__(self, results_dir: str) -> None:
         runs, self.unreadable = _readable(records.find(Path(results_dir)))
-        self._spent: dict[tuple[Any, ...], list[tuple[float, int]]] = {}
+        self._spent: dict[tuple[Any, ...], list[_Spent]] = {}
         self._found: dict[tuple[Any, ...], tuple[float, int] | None] = {}
         self._done: set[tuple[Any, ...]] = set()
         known: dict[int, tuple[Any, Any]] = {}
         for run in runs:
-            seconds = _seconds(run)
-            if run.status != "finished" or seconds <= 0:
+            train, test = run.timing.train_seconds or 0.0, run.timing.test_seconds or 0.0
+            if run.status != "finished" or train + test <= 0:
                 continue
             if id(run.config) not in known:  # runs of one key share it
                 known[id(run.config)] = _trainer(run.config), _configured(run.config)
@@ -68,12 +69,11 @@ class Earlier:
             self._done.add((run.suite, run.seed, names, configured))
             kind = (run.backbone, run.environment.device, trainer)
             peak = run.memory.peak_bytes or 0
-            alike = (*kind, run.task, run.method)
-            self._spent.setdefault(alike, []).append((seconds, peak))
-            is_plain = (run.config.get("method") or {}).get("bilevel", "none") == "none"
-            a_batch = seconds if is_plain else seconds / 2
+            alike = (*kind, run.task, run.method, _bilevel(run))
+            self._spent.setdefault(alike, []).append(_Spent(train, test, peak))
+            a_batch = _Spent(train / _batches_a_step(run), test, peak)
             for own in ((), (run.task,)):
-                self._spent.setdefault((*kind, *own), []).append((a_batch, peak))
+                self._spent.setdefault((*kind, *own), []).append(a_batch)
 
     def num_moved(self, settings: Settings, planned: Sequence[tuple[int, Path, str]]) -> int:
         """Return how many runs that are not finished are so under another key, with these settings."""
@@ -88,30 +88,54 @@ class Earlier:
         """Return the median time and greatest memory of the runs most like this one, if any."""
         device = kind_of_device(settings.device)
         kind = (settings.backbone.name, device, _trainer(settings.resolved_config))
-        task, method = settings.task.name, settings.method.name
+        task, method = settings.task.name, settings.method
+        batches = batches_a_step(method)
         levels = (
-            ((task, method), "records of this method and task"),
-            ((task,), "records of this task"),
-            ((), "records of this backbone"),
+            ((task, method.name, method.bilevel), 1, "records of this method and task"),
+            ((task,), batches, "records of this task"),
+            ((), batches, "records of this backbone"),
         )
-        for own, source in levels:
-            spent = self._spent_by((*kind, *own))
+        for own, times, source in levels:
+            spent = self._spent_by((*kind, *own), times)
             if spent is not None:
-                seconds, peak = spent
-                times = 1 if len(own) == 2 else batches_a_step(settings.method)
-                return Cost(times * seconds, peak, source)
+                return Cost(*spent, source)
         return None
 
-    def _spent_by(self, group: tuple[Any, ...]) -> tuple[float, int] | None:
-        """Return median seconds and greatest memory of a group; looked for once."""
-        if group not in self._found:
-            spent = self._spent.get(group, [])
-            self._found[group] = (
-                (median([seconds for seconds, _ in spent]), max(peak for _, peak in spent))
+    def _spent_by(self, group: tuple[Any, ...], times: int) -> tuple[float, int] | None:
+        """Return median seconds, training so many times, and greatest memory of a group; looked for once."""
+        found = (times, *group)
+        if found not in self._found:
+            spent = self._spent.get(group)
+            self._found[found] = (
+                (
+                    median([times * one.training + one.scoring for one in spent]),
+                    max(one.peak_bytes for one in spent),
+                )
                 if spent
                 else None
             )
-        return self._found[group]
+        return self._found[found]
+
+
+class _Spent(NamedTuple):
+    """Seconds of training and of scoring, and the highest memory, that a run took."""
+
+    training: float
+    scoring: float
+    peak_bytes: int
+
+
+def _bilevel(run: Run) -> str:
+    return str((run.config.get("method") or {}).get("bilevel", "none"))
+
+
+def _batches_a_step(run: Run) -> float:
+    """Return how many batches a run read, in all phases, for each step of its last one."""
+    steps = [phase.steps for phase in run.phases]
+    levels = 1 if _bilevel(run) == "none" else 2
+    if not steps or not steps[-1]:  # an older record does not say
+        return levels
+    return (levels * steps[0] + sum(steps[1:])) / steps[-1]
 
 
 def _readable(paths: Sequence[Path]) -> tuple[list[Run], list[Path]]:
@@ -148,10 +172,6 @@ def _hashable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(_hashable, value))
     return value
-
-
-def _seconds(run: Run) -> float:
-    return (run.timing.train_seconds or 0.0) + (run.timing.test_seconds or 0.0)
 
 
 DEFAULTS = {"watch": 0}

@@ -6,12 +6,12 @@ is looked up: half of MiniLM. Rows are the official ones, or those of the micro 
 `trainer.eval_rows` and `evaluation.test_rows` let them. Examples have the mean length of the seven tasks
 that the PEDRO paper reports, or the micro world's; tasks of short sentences have their own (SHORT); the
 most steps are taken, since nobody knows when training stops early. With two levels a step reads two
-batches, and after a search the found structure is trained (`batches_a_step`). A generated answer is as long
-as the task allows, in every beam, of the test rows and where the metric decides of the dev rows; a ranked
-one is read together with its prompt, once for each candidate. RATES are operations a second: 40% of an
-A40's 150e12 in bfloat16, and what the embedded backbone reaches on a CPU core. A step on a GPU takes
-LAYER_SECONDS in each layer at least: three times an eager forward pass of Llama-2 7B on an H200, which
-waits for the host.
+batches, and after a search the found structure is trained (`batches_a_step`), with dev losses of its own. A
+generated answer is as long as the task allows, in every beam, of the test rows and where the metric decides
+of the dev rows; a ranked one is read together with its prompt, once for each candidate. RATES are operations
+a second: 40% of an A40's 150e12 in bfloat16, and what the embedded backbone reaches on a CPU core. A step on
+a GPU takes LAYER_SECONDS in each layer at least: three times an eager forward pass of Llama-2 7B on an H200,
+which waits for the host.
 
 Memory: the weights, quantised ones with their scales; 16 bytes for each trainable parameter (value, gradient
 and AdamW's two moments in float32, 12 where the weights themselves are trained); for each token of a forward
@@ -91,10 +91,16 @@ def modelled_cost(settings: Settings) -> Cost:
 
 
 def batches_a_step(method: Method) -> int:
-    """Return how many batches are read for each step that the trainer counts, of all phases of a method."""
-    if method.bilevel == "none":
-        return 1
-    return 2 + method.counts_last_phase
+    """Return how many batches are read for each step that the trainer counts, of all phases of a method.
+
+    A search and the training after it take as many steps each; the search alone has two levels.
+    """
+    return (1 if method.bilevel == "none" else 2) + _is_searched_for(method)
+
+
+def _is_searched_for(method: Method) -> bool:
+    """Whether the structure that is trained is searched for first, in a phase of its own."""
+    return method.counts_last_phase and getattr(method, "structure", None) is None
 
 
 def most_steps(settings: Settings) -> int:
@@ -117,7 +123,8 @@ def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
     read = length
     if trainer.is_best_by_metric:
         read += _answering(settings, length)
-    dev = steps // interval * dev_rows * read * 2
+    phases = 1 + _is_searched_for(settings.method)
+    dev = phases * (steps // interval) * dev_rows * read * 2
     return float(size * (training + dev + test_rows * _answering(settings, length) * 2))
 
 

@@ -69,7 +69,8 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     ia3 = replace(settings, method=replace(settings.method, name="ia3"))
     assert earlier.cost(ia3).source == "records of this task"
     search = settings_of(["method=ssp", *GRID[1:], where])
-    assert earlier.cost(search).seconds == 3 * 30.0, "two levels, and the training after it"
+    three = (3 * 20.0 + 3 * 30.0) / 2 + 5.0
+    assert earlier.cost(search).seconds == three, "two levels, and the training after it; one test"
     elsewhere = replace(ia3, task=replace(settings.task, name="squad"))
     assert earlier.cost(elsewhere).source == "records of this backbone"
     faster = {**settings.resolved_config["trainer"], "lr": 0.5, "tried": {"trials": 7}}
@@ -78,6 +79,42 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     longer = {**settings.resolved_config, "trainer": {"max_steps": 300}}
     assert earlier.cost(replace(settings, resolved_config=longer)) is None
     assert earlier.cost(replace(settings, backbone=replace(settings.backbone, name="x"))) is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "batches"),
+    [
+        ((150, 150), 3),  # two of the search's two levels, one of the training
+        ((50, 100), 2),  # patience ended the search: 100 batches, and 100 of the training
+        ((), 2),  # an older record: only its two levels are known
+    ],
+)
+def test_a_record_of_a_search_counts_what_its_phases_read(tmp_path, steps, batches):
+    where = f"results_dir={tmp_path}"
+    search = settings_of(["method=ssp", *GRID[1:], where])
+    phases = [
+        records.Phase(trainable=9, steps=number, best_step=number, stopped_early=False)
+        for number in steps
+    ]
+    timing = {"train_seconds": 120.0, "test_seconds": 6.0}
+    write(search, 0, phases=phases, timing=timing)
+    earlier = Earlier(str(tmp_path))
+    for method, read in (("lora", 1), ("pedro", 2), ("learned_adapter", 3)):
+        found = earlier.cost(settings_of([f"method={method}", *GRID[1:], where]))
+        expected = read * 120.0 / batches + 6.0
+        assert (found.seconds, found.source) == (expected, "records of this task")
+    again = earlier.cost(search)
+    assert (again.seconds, again.source) == (126.0, "records of this method and task")
+
+
+def test_levels_that_a_method_is_run_without_are_not_counted(tmp_path):
+    two = settings_of(["method=pedro", *GRID[1:], f"results_dir={tmp_path}"])
+    write(two, 0, timing={"train_seconds": 80.0, "test_seconds": 6.0})
+    earlier = Earlier(str(tmp_path))
+    assert earlier.cost(two).seconds == 86.0
+    one = replace(two, method=replace(two.method, bilevel="none"))
+    found = earlier.cost(one)
+    assert (found.seconds, found.source) == (46.0, "records of this task")
 
 
 def test_records_that_cannot_be_read_are_counted_and_no_more(tmp_path, capsys):

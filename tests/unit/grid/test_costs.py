@@ -19,6 +19,7 @@ ANSWERING = {
     "record": {"likelihood": 12 * (279 + 32)},
     "stsb": {"likelihood": 26 * (279 + 8)},
 }
+ONE_LEVEL = ("method=ssp", "method.bilevel=none", "method.architecture_lr=null")
 PAPER = ("trainer=paper", "data=hub", "backbone=llama2_7b", "device=cpu")
 
 
@@ -52,19 +53,21 @@ def test_time_counts_the_rows_that_are_read_and_short_examples_as_short():
 
 
 @pytest.mark.parametrize(
-    ("method", "batches"),
+    ("method", "batches", "phases"),
     [
-        (["method=lora"], 1),
-        (["method=pedro"], 2),
-        (["method=pedro", "method.bilevel=none"], 1),
-        (["method=learned_adapter"], 3),
-        (["method=ssp"], 3),
+        (["method=lora"], 1, 1),
+        (["method=pedro"], 2, 1),
+        (["method=pedro", "method.bilevel=none"], 1, 1),
+        (["method=learned_adapter"], 3, 2),
+        (["method=ssp"], 3, 2),
+        (ONE_LEVEL, 2, 2),
+        ([*ONE_LEVEL, "method.structure=[layers.0.query.bias]"], 1, 1),
     ],
 )
-def test_levels_and_a_search_read_more_batches(method, batches):
+def test_levels_and_a_search_read_more_batches(method, batches, phases):
     settings = settings_of([*PAPER, *method, "task=boolq", "trainer.max_steps=200"])
-    # One dev loss of 1635 rows, and the test set.
-    a_parameter = batches * 200 * 16 * 279 * 4 + 1635 * 279 * 2 + 1635 * 303 * 2
+    # One dev loss of 1635 rows in each phase, and the test set.
+    a_parameter = batches * 200 * 16 * 279 * 4 + phases * 1635 * 279 * 2 + 1635 * 303 * 2
     assert modelled_cost(settings).seconds == pytest.approx(MULTIPLIED * a_parameter / 4e10)
 
 
