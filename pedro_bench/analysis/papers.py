@@ -64,11 +64,6 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sizes: dict[str, tuple[tuple[str, ...], ...]] = {}
     records: str = ""
 
-    @property
-    def measures_device(self) -> bool:
-        """Whether the numbers are the device's as much as the method's."""
-        return self.over == REPEATS
-
     def group_of(self, method: str) -> int:
         """Return the number of the group that a method is in, behind all where the table lacks it."""
         found = (number for number, group in enumerate(self.methods) if method in group)

@@ -19,7 +19,7 @@ import pandas as pd
 
 from pedro_bench.analysis.cells import Cell, Column, Tested
 from pedro_bench.analysis.comparison import Ranks
-from pedro_bench.analysis.papers import SEEDS, Layout, PublishedScore, plain
+from pedro_bench.analysis.papers import REPEATS, SEEDS, Layout, PublishedScore, plain
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import FAILED
 
@@ -131,6 +131,7 @@ class Table:
         columns: Columns of all sections.
         sections: One for each backbone.
         published_columns: Columns that only the paper has.
+        over: What medians are over: `seeds`, or `repeats` of a measurement.
     """
 
     name: str
@@ -140,11 +141,17 @@ class Table:
     columns: Sequence[Column]
     sections: Sequence[Section]
     published_columns: Sequence[Column] = ()
+    over: str = SEEDS
 
     @property
-    def over(self) -> str:
-        """What medians are over: `seeds`, or `repeats` of a measurement."""
-        return self.layout.over if self.layout else SEEDS
+    def measures_device(self) -> bool:
+        """Whether its numbers are repeats of a measurement, the device's as much as the method's."""
+        return self.over == REPEATS
+
+    @property
+    def each(self) -> str:
+        """One of what medians are over: `seed` or `repeat`."""
+        return self.over.removesuffix("s")
 
     @property
     def is_micro(self) -> bool:

@@ -15,6 +15,8 @@ from pedro_bench.analysis.comparison import Ranks, ranks
 from pedro_bench.analysis.frame import runs_of
 from pedro_bench.analysis.papers import (
     MICRO,
+    REPEATS,
+    SEEDS,
     STAND_INS,
     Layout,
     is_small,
@@ -51,7 +53,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Place:
-    """What the cells of one section share: where they are, and the table's columns."""
+    """What the cells of one section share: where they are, the columns, whether they measure a device."""
 
     backbone: str
     data: str
@@ -59,16 +61,12 @@ class _Place:
     columns: Sequence[Column]
     has: Sequence[bool]
     published_columns: Sequence[Column]
+    is_measured: bool
 
     @property
     def is_micro(self) -> bool:
         """Whether backbone or data are the embedded ones."""
         return MICRO in (self.backbone, self.data)
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether the numbers are the device's as much as the method's."""
-        return self.layout is not None and self.layout.measures_device
 
 
 @no_collection()
@@ -116,11 +114,20 @@ def _table(name: str, layout: Layout | None, own: Sequence[tuple[Run, str]]) -> 
     columns, has = _columns(by_backbone, layout)
     extra = layout.published if layout else ()
     shown = [Column(task, task, metric) for task, metric in extra]
+    over = layout.over if layout else _over(own)
     found = [
-        _section(_Place(backbone, first.data, layout, columns, has[backbone], shown), rows)
+        _section(
+            _Place(backbone, first.data, layout, columns, has[backbone], shown, over == REPEATS),
+            rows,
+        )
         for backbone, rows in by_backbone.items()
     ]
-    return Table(name, first.suite, first.data, layout, columns, found, shown)
+    return Table(name, first.suite, first.data, layout, columns, found, shown, over)
+
+
+def _over(own: Sequence[tuple[Run, str]]) -> str:
+    """Return what the medians of runs outside the papers' tables are over."""
+    return REPEATS if all(run.is_measurement for run, _ in own) else SEEDS
 
 
 def _rows(own: Sequence[tuple[Run, str]], backbone: str) -> list[_Row]:

@@ -91,9 +91,9 @@ def notes(table: Table) -> list[str]:
     """Return a sentence on every doubt about a table, then the notes of its layout."""
     sentences = (_without_records, _doubts, _short, _made_before, _differing, _by_task, _tuning)
     found = [sentence for each in sentences for sentence in each(table)]
+    where = _devices(table) if table.measures_device else []
     if table.layout is None:
-        return found
-    where = _devices(table) if table.layout.measures_device else []
+        return [*found, *where]
     return [*found, *_departures(table), *where, *table.layout.notes]
 
 
@@ -104,7 +104,7 @@ def _doubts(table: Table) -> list[str]:
         for section, line, cell in table.places
     ]
     failed = {
-        f"Failed: {place}, {table.over.rstrip('s')} {run.seed}: {run.error}": None
+        f"Failed: {place}, {table.each} {run.seed}: {run.error}": None
         for place, cell in places
         for run in cell.runs.get(FAILED, ())
     }
@@ -229,7 +229,7 @@ def _departures(table: Table) -> list[str]:
     found: dict[str, list[str]] = {}
     layout = table.layout
     for section, line, cell in table.places:
-        if section.is_micro or layout is None or layout.measures_device:
+        if section.is_micro or layout is None or table.measures_device:
             continue  # nothing there is the paper's
         if section.backbone in layout.backbones and cell.published and cell.departures:
             place = f"{line.name} on {cell.column.task}{on_backbone(section, table)}"
@@ -273,7 +273,12 @@ def _seeds(runs: Iterable[Run]) -> str:
 
 
 def _of_seeds(runs: Sequence[Run]) -> str:
-    return f"(seed {_seeds(runs)})" if runs else ""
+    return f"({_each(runs)} {_seeds(runs)})" if runs else ""
+
+
+def _each(runs: Sequence[Run]) -> str:
+    """Return what sets the runs of a cell apart."""
+    return "repeat" if runs[0].is_measurement else "seed"
 
 
 def _of_runs(cell: Cell, number: int) -> str:
@@ -294,7 +299,7 @@ def _overtaking(cell: Cell) -> str:
     return _listed(
         (
             f"key {key}: "
-            + ", ".join(f"seed {_seeds(runs)} {state}" for state, runs in own.items())
+            + ", ".join(f"{_each(runs)} {_seeds(runs)} {state}" for state, runs in own.items())
             for key, own in keys.items()
         ),
         "; ",

@@ -120,7 +120,7 @@ def _words(cell: Cell) -> str:
     return ", ".join([*found, *(f"{number} {word}" for word, number in counts.items() if number)])
 
 
-def _trace(command: Command, line: Line, cell: Cell) -> dict[str, Any] | None:
+def _trace(command: Command, table: Table, line: Line, cell: Cell) -> dict[str, Any] | None:
     """Return what leads from a cell back to its runs, None where no run is shown."""
     runs = cell.scored
     if not runs:
@@ -137,6 +137,7 @@ def _trace(command: Command, line: Line, cell: Cell) -> dict[str, Any] | None:
         facts.insert(0, ("95% interval of the median", interval))
     return {
         "title": f"{label_of(line).plain}, {cell.column.heading}",
+        "each": table.each.capitalize(),
         "facts": facts,
         "runs": [
             [run.seed, f"{run.scores[cell.column.metric or '']:.6g}", run.record] for run in runs

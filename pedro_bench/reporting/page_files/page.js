@@ -49,6 +49,7 @@ function element(tag, text) {
 function showTrace(cell) {
   const trace = JSON.parse(cell.dataset.trace);
   dialog.querySelector("h3").textContent = trace.title;
+  dialog.querySelector("th").textContent = trace.each;
   const facts = trace.facts.flatMap(([name, text]) => [element("dt", name), element("dd", text)]);
   dialog.querySelector("dl").replaceChildren(...facts);
   const rows = trace.runs.map((run) => {

@@ -17,13 +17,12 @@ def measured(root, method, speeds, memory, *, device="Abacus", **changes):
             method,
             "generate_beam1",
             repeat,
-            suite="table3",
             backbone="llama2_7b",
             data="paper_lengths",
             main_metric="tokens_per_second",
             metrics={"test": {"tokens_per_second": speed, "memory_mib": memory + repeat / 100}},
             environment={"device": "cuda", "device_name": device, "dirty": False},
-            **{**RUN, **changes},
+            **{**RUN, "suite": "table3", **changes},
         )
 
 
@@ -82,6 +81,13 @@ def test_what_is_repeated_is_called_a_repeat(table):
     assert "Fewer than 5 repeats: lora on generate_beam1 has 3" in text
     assert "3+3 repeats alone" in text
     assert "seeds" not in text
+
+
+def test_a_table_of_trainings_and_measurements_is_over_seeds(tmp_path):
+    measured(tmp_path, "lora", [20.0], 16000.0, groups={"efficiency": {"seed": 0}}, suite="main")
+    assert only(tmp_path).over == "repeats"
+    measured(tmp_path, "ia3", [20.0], 16000.0, suite="main")
+    assert only(tmp_path).over == "seeds"
 
 
 def test_memory_that_never_varies_is_still_compared(tmp_path):

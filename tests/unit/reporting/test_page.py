@@ -139,6 +139,20 @@ def test_memory_is_not_drawn_against_itself(tmp_path):
     assert len(set(places)) == len(places)
 
 
+@pytest.mark.parametrize("suite", ["table3", "efficiency", "speed"])
+def test_a_measurement_has_repeats_and_no_seeds_in_any_suite(tmp_path, suite):
+    measure(tmp_path, suite)
+    elements = Elements(page_of(tmp_path))
+    own = elements.texts[elements.texts.index("Llama-2 7B") :]
+    told = "".join(one for one in own if "function" not in one)
+    assert "median over repeats." in told
+    assert "Fewer than 5 repeats: lora on generate_beam1 has 2" in told
+    assert "Measured on" in told
+    assert not re.search(r"\bseeds?\b", told, flags=re.IGNORECASE)
+    cell = next(one for one in elements.of("td") if "data-trace" in one)
+    assert json.loads(cell["data-trace"])["each"] == "Repeat"
+
+
 def test_the_table_with_the_most_scores_comes_first(results):
     five(results, suite="a_small_suite")
     elements = Elements(page_of(results))
@@ -150,7 +164,7 @@ def test_a_score_leads_back_to_its_runs(results):
     elements = Elements(page_of(results))
     (cell,) = elements.of("td", data_task="boolq", data_value="60.0")
     trace = json.loads(cell["data-trace"])
-    assert trace["title"] == "(IA)^3, BoolQ (acc)"
+    assert (trace["title"], trace["each"]) == ("(IA)^3, BoolQ (acc)", "Seed")
     facts = dict(trace["facts"])
     key = facts["Key"]
     assert trace["runs"] == [[0, "60", f"runs/micro_table1/ia3--boolq--micro--{key}--seed0.json"]]
