@@ -9,6 +9,7 @@ from typing import Any
 from pedro_bench import checks
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.instruct.leaderboard import LEADERBOARD
+from pedro_bench.protocols.settings import check_device
 
 SUITES = ("mmlu", "bbh", "mt_bench", "alpaca_eval", *LEADERBOARD)
 """MT-Bench and AlpacaEval go through a judge model, all others through lm-evaluation-harness."""
@@ -157,9 +158,7 @@ class Request:
         checks.text("results_dir", self.results_dir)
         checks.text("output_dir", self.output_dir)
         checks.flag("rerun", self.rerun)
-        given = str(self.device)
-        if given not in ("auto", "cpu", "cuda") and not given.removeprefix("cuda:").isdecimal():
-            raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {self.device!r}.")
+        check_device(self.device)
 
 
 def request_of(values: Mapping[str, Any]) -> Request:

@@ -32,6 +32,8 @@ def test_defaults():
     ("values", "message"),
     [
         ({**MMLU, "run": None}, r"run must be the record of a finished run, got None"),
+        ({**MMLU, "device": 0}, r"device must be auto, cpu, cuda or cuda:N, got 0\."),
+        ({**MMLU, "device": "1"}, r"device must be auto, cpu, cuda or cuda:N, got '1'"),
         ({**MMLU, "suite": "mmul"}, r"suite must be .* got 'mmul'. Did you mean 'mmlu'"),
         ({**MMLU, "data": "micro"}, r"data must be one of the known words, got 'micro'"),
         ({**MMLU, "data.root": None}, r"data.root must be the folder that holds mmlu/, got None"),
