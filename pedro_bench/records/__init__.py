@@ -16,6 +16,7 @@ from pedro_bench.records.schema import (
     comparable,
     config_now,
     is_measurement,
+    key_of,
 )
 from pedro_bench.records.store import (
     decode,
@@ -40,6 +41,6 @@ from pedro_bench.records.store import (
 __all__ = [
     "EvaluationRecord", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE", "check_name",
     "comparable", "config_now", "decode", "exists", "find", "finished_run", "has_predictions",
-    "is_measurement", "predictions_path", "read", "read_bytes", "read_predictions", "record_at",
+    "is_measurement", "key_of", "predictions_path", "read", "read_bytes", "read_predictions", "record_at",
     "record_path", "run_key", "set_aside", "status_of", "suite_folder", "text_of", "write",
 ]  # fmt: skip

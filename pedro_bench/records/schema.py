@@ -9,6 +9,7 @@ converted when they are read.
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -256,6 +257,11 @@ def stem_of(method: str, task: str, backbone: str, key: str, seed: int) -> str:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise RecordError(f"seed must be a whole number of at least 0, got {seed!r}.")
     return f"{method}--{task}--{backbone}--{key}--seed{seed}"
+
+
+def key_of(path: Path) -> str:
+    """Return the key in the name of a record's file, from its end: a method's name may hold `--` itself."""
+    return path.stem.rsplit("--", 2)[1]
 
 
 def comparable(record: RunRecord) -> Mapping[str, Any]:

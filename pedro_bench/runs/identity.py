@@ -60,7 +60,7 @@ def run_key(settings: Settings) -> str:
 def begun(settings: Settings, seed: int, path: Path, started: str) -> RunRecord:
     """Return the record of a run that has begun at a time (ISO 8601); its path's name holds the key."""
     return RunRecord(
-        key=path.stem.split("--")[3],
+        key=records.key_of(path),
         status="running",
         method=settings.method.name,
         task=settings.task.name,

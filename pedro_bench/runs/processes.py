@@ -94,7 +94,7 @@ def made_ready(
             folder = working_folder(settings, path)
             for reason in folder.glob(f"{REASON}*"):
                 reason.unlink(missing_ok=True)
-            if _is_of_other_processes(folder, path.stem.split("--")[3], seed):
+            if _is_of_other_processes(folder, records.key_of(path), seed):
                 restart(folder)
         yield seed, path
 

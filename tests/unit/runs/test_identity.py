@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pedro_bench import records
 from pedro_bench.checks import later
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.options import options
@@ -127,6 +128,14 @@ def test_settings_without_effect_are_not_in_the_key(name):
     other = {"name": "other", "batch_size": 7}[name]
     changed = replace(settings, evaluation=replace(settings.evaluation, **{name: other}))
     assert run_key(changed) == run_key(settings)
+
+
+def test_a_run_begins_under_its_key_whatever_its_names_hold(tmp_path: Path) -> None:
+    settings = settings_of(["method=lora", "task=copa", "backbone.name=my--model"])
+    names = {"method": "lora", "task": "copa", "backbone": "my--model"}
+    path = records.record_path(tmp_path, settings.suite, **names, key=run_key(settings), seed=3)
+    record = identity.begun(settings, 3, path, now())
+    assert (record.key, record.stem) == (run_key(settings), path.stem)
 
 
 def test_the_rate_in_force_is_in_the_key_whoever_names_it():
