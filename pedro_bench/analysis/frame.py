@@ -47,7 +47,8 @@ _NUMBERS: Mapping[str, Callable[[Run], Any]] = {
     "train_seconds": attrgetter("timing.train_seconds"),
     "test_seconds": attrgetter("timing.test_seconds"),
     "train_tokens_per_second": attrgetter("timing.tokens_per_second"),
-    "train_joules": attrgetter("train_joules"),
+    "gpu_joules": attrgetter("gpu_joules"),
+    "processor_joules": attrgetter("processor_joules"),
     "forgotten": attrgetter("forgotten"),
 }
 _PLACES = ("environment.device", "environment.device_name", "key", "path", "environment.commit",
@@ -79,7 +80,8 @@ def results(folder: str | Path = "results", suites: Sequence[str] = ()) -> pd.Da
     - `acc`, `f1`, …: every metric of the test split; one with the name of another column is `test_<name>`.
     - `matrices`, `trainable`: entries that the papers count as parameters; all that the optimiser updates.
     - `train_seconds`, `test_seconds`, `train_tokens_per_second`, `peak_bytes`, `adapter_bytes`: what it cost.
-    - `train_joules`: energy of the whole device in training, where it counts it.
+    - `gpu_joules`, `processor_joules`: energy in training of the GPU of a run on one, or of all processors of
+      a run on them, where the device counts it; two quantities, of which a run has one.
     - `method_operations`: floating-point operations that the method adds to a pass over a prompt.
     - `forgotten`: rise of the loss on plain text, in nats a token.
     - `device`, `device_name`, `key`, `path`, `commit`, `dirty`, `started`: where it comes from.

@@ -46,9 +46,10 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Energy(msgspec.Struct, frozen=True):
-    """Joules that the device took in training."""
+    """Joules that the device took in training, and of what: `gpu` or `processors`."""
 
     train_joules: float | None = None
+    of: str | None = None
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -137,9 +138,18 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
         return (self.operations or {}).get("method")
 
     @property
-    def train_joules(self) -> float | None:
-        """Energy that the device took in training, None where it does not count it."""
-        return self.energy.train_joules if self.energy is not None else None
+    def gpu_joules(self) -> float | None:
+        """Energy of the GPU in training, None where it was not counted."""
+        return self._joules("gpu")
+
+    @property
+    def processor_joules(self) -> float | None:
+        """Energy of the processors in training, None where it was not counted."""
+        return self._joules("processors")
+
+    def _joules(self, of: str) -> float | None:
+        found = self.energy
+        return found.train_joules if found is not None and found.of == of else None
 
     @property
     def stem(self) -> str:

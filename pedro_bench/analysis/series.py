@@ -32,7 +32,8 @@ AXES: Mapping[str, str | None] = {
     PARAMETERS: None,
     SPEED: "train_tokens_per_second",
     "seconds": "train_seconds",
-    "energy": "train_joules",
+    "gpu_energy": "gpu_joules",
+    "processor_energy": "processor_joules",
     "memory": "peak_bytes",
     "size": "adapter_bytes",
 }

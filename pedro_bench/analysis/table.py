@@ -26,7 +26,8 @@ from pedro_bench.analysis.rows import FAILED
 COSTS: Mapping[str, tuple[Callable[[Run], Any], Callable[[Sequence[float]], float]]] = {
     "train_seconds": (attrgetter("timing.train_seconds"), median),
     "train_tokens_per_second": (attrgetter("timing.tokens_per_second"), median),
-    "train_joules": (attrgetter("train_joules"), median),
+    "gpu_joules": (attrgetter("gpu_joules"), median),
+    "processor_joules": (attrgetter("processor_joules"), median),
     "peak_bytes": (attrgetter("memory.peak_bytes"), max),
     "adapter_bytes": (attrgetter("memory.adapter_bytes"), max),
     "method_operations": (attrgetter("method_operations"), max),

@@ -45,14 +45,16 @@ AXIS_TITLES: Mapping[str, str] = {
     "parameters": "trained parameters",
     "speed": "training tokens/s",
     "seconds": "training seconds",
-    "energy": "training energy",
+    "gpu_energy": "training energy of the GPU",
+    "processor_energy": "training energy of the processors",
     "memory": "peak memory",
     "size": "adapter size",
 }
 """Axis of a chart of scores by cost -> its title."""
 
 _PRINTED: Mapping[str, tuple[Callable[[float], str], Units]] = {
-    "energy": (energy_text, JOULES),
+    "gpu_energy": (energy_text, JOULES),
+    "processor_energy": (energy_text, JOULES),
     "memory": (size_text, BYTES),
     "size": (size_text, BYTES),
 }

@@ -50,7 +50,8 @@ def test_one_row_a_run_with_what_its_record_holds(tmp_path):
         True,
         str(path),
     )
-    assert pedro.train_joules == 7.5 and pd.isna(lora.train_joules)
+    assert pedro.processor_joules == 7.5 and pd.isna(pedro.gpu_joules)
+    assert pd.isna(lora.processor_joules)
     assert pedro.key == path.stem.split("--")[3]
     assert (lora.status, lora.error, lora.seed, bool(lora.shown)) == ("failed", "boom.", 3, False)
     assert pd.isna(lora.acc) and pd.isna(lora.adapter_bytes) and pd.isna(lora.commit)

@@ -4,6 +4,7 @@ import io
 import pytest
 
 from pedro_bench.analysis.papers import plain
+from pedro_bench.analysis.series import points
 from pedro_bench.reporting.grids import grids
 from pedro_bench.reporting.notes import missing
 from pedro_bench.reporting.numbers import amount, p_text, size_text
@@ -161,7 +162,8 @@ def test_costs_are_shown_where_they_are_asked_for(tmp_path):
         "lora": ["20 min", "--", "--", "--", "--", "--", "--"],
     }
     assert costs.header[1:] == (
-        "Train time", "Tokens/s", "Energy", "Peak memory", "Adapter size", "Operations", "Forgotten",
+        "Train time", "Tokens/s", "Energy (GPU)", "Peak memory", "Adapter size", "Operations",
+        "Forgotten",
     )  # fmt: skip
     assert not any(one.caption.startswith("What a run costs") for one in grids(table))
     assert "What a run costs" in markdown(table, costs=True)
@@ -170,6 +172,25 @@ def test_costs_are_shown_where_they_are_asked_for(tmp_path):
     assert rows[1]["peak_bytes"] == str(2**30 + 2)
     assert (rows[1]["train_seconds"], rows[0]["adapter_bytes"]) == ("70", "")
     assert "train_seconds" not in comma_separated(table)
+
+
+def test_energy_of_a_gpu_and_of_processors_are_two_columns_and_two_charts(tmp_path):
+    for method, joules, of in (("pedro", 900.0, "gpu"), ("lora", 4200.0, "processors")):
+        run(tmp_path, method, energy={"train_joules": joules, "of": of})
+    run(tmp_path, "lora", seed=1, energy={"train_joules": 8400.0, "of": "gpu"})
+    run(tmp_path, "ia3", energy={"train_joules": 1.0})  # nobody knows of what
+    table = only(tmp_path)
+    costs = next(
+        one for one in grids(table, costs=True) if one.caption.startswith("What a run costs")
+    )
+    assert costs.header == ("Method", "Energy (GPU)", "Energy (processors)")
+    shown = {row.method: [cell.plain for cell in row.cells[1:]] for row in costs.rows}
+    assert shown == {"pedro": ["900 J", "--"], "lora": ["8.4 kJ", "4.2 kJ"], "ia3": ["--", "--"]}
+    found = {
+        kind: [one.line.method for one in points(table.sections[0], 0) if one.at(kind)]
+        for kind in ("gpu_energy", "processor_energy")
+    }
+    assert found == {"gpu_energy": ["lora", "pedro"], "processor_energy": ["lora"]}
 
 
 def test_costs_that_no_run_has_take_no_column(tmp_path):

@@ -77,8 +77,10 @@ def test_the_page_is_whole_needs_no_network_and_escapes_what_records_bring(resul
         in elements.of("meta", http_equiv="Content-Security-Policy")[0]["content"]
     )
     assert text == page_of(results)
-    headings = [text for text in elements.texts if text in {"Energy", "Operations", "Forgotten"}]
-    assert headings == ["Energy"]  # no record has the others
+    headings = [
+        text for text in elements.texts if text in {"Energy (GPU)", "Operations", "Forgotten"}
+    ]
+    assert headings == ["Energy (GPU)"]  # no record has the others
 
 
 def test_scores_with_their_doubts_the_published_number_and_the_mark(results):
@@ -100,7 +102,7 @@ def test_scores_with_their_doubts_the_published_number_and_the_mark(results):
 def test_charts_hold_one_mark_for_each_run(results):
     elements = Elements(page_of(results))
     kinds = [one["data-kind"] for one in elements.of("figure")]
-    assert kinds == ["curves", "parameters", "speed", "seconds", "energy", "memory", "size"]
+    assert kinds == ["curves", "parameters", "speed", "seconds", "gpu_energy", "memory", "size"]
     titles = [text for text in elements.texts if ", seed " in text or ", median over" in text]
     assert sorted(one for one in titles if one.startswith("PEDRO")) == [
         "PEDRO, median over seeds", *(f"PEDRO, seed {n}" for n in range(5)),
