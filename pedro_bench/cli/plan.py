@@ -39,6 +39,7 @@ from pedro_bench.grid import plan as plan_of
 from pedro_bench.grid.costs import Cost, batches_a_step, modelled_cost
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
+from pedro_bench.reporting.numbers import counted
 from pedro_bench.runs.identity import kind_of_device
 
 _CONFIGURED = ("method", "task", "trainer", "evaluation", "backbone")
@@ -266,7 +267,7 @@ def _shown(found: Mapping[str, Any]) -> Group:
     counts = ", ".join(f"{found[status]} {status}" for status in STATUSES)
     sources = Counter(job["from"] for job in found["jobs"]).most_common()
     lines = [
-        f"{found['runs']} run{'' if found['runs'] == 1 else 's'}: {counts}.",
+        f"{counted(found['runs'], 'run')}: {counts}.",
         f"To do, one after another: about {_duration(found['seconds'])}, with up to "
         f"{found['peak_bytes'] / 2**30:.1f} GiB.",
         f"Estimated from: {', '.join(f'{source} ({number})' for source, number in sources)}.",
@@ -282,9 +283,8 @@ def _shown(found: Mapping[str, Any]) -> Group:
         )
     if found["workers"]:
         left = _duration(found["seconds_left"])
-        plural = "s" if found["workers"] > 1 else ""
         lines.append(
-            f"Running now: {found['workers']} worker{plural}; with so many about {left} are left."
+            f"Running now: {counted(found['workers'], 'worker')}; with so many about {left} are left."
         )
     return Group(table, *(Text(line) for line in lines))
 

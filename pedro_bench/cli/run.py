@@ -27,6 +27,7 @@ from pedro_bench.grid.workers import run_workers, work, work_on
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several, launch
 from pedro_bench.records import status_of
+from pedro_bench.reporting.numbers import counted
 
 Record = Mapping[str, Any]
 
@@ -86,7 +87,7 @@ def show_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
         line = f"failed: {' '.join(job['overrides'])}: {reason}"
         console.print(line, markup=False, soft_wrap=True)
     num_failed = sum(job["status"] != "finished" for job in jobs)
-    console.print(f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}, {num_failed} failed.")
+    console.print(f"{counted(len(jobs), 'job')}, {num_failed} failed.")
 
 
 def _test_metrics(records: Sequence[Record]) -> list[Mapping[str, float]]:
@@ -225,7 +226,7 @@ def _outcome(grid: Grid, number: int, wanted: Sequence[Path]) -> dict[str, Any]:
     if missing and not errors:
         reason = "not begun, since a run failed" if grid.is_stopped else "; ".join(grid.given_up)
         place = f" ({reason})" if reason else ""
-        errors.append(f"{missing} of {len(wanted)} seeds did not come to an end{place}")
+        errors.append(f"{missing} of {counted(len(wanted), 'seed')} did not come to an end{place}")
     return {
         "overrides": list(grid.configurations[number].overrides),
         "status": "failed" if errors else "finished",

@@ -26,6 +26,7 @@ from pedro_bench.data.splits import load_splits
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.protocols.settings import build_group
 from pedro_bench.protocols.task import DataSource, Example, Task
+from pedro_bench.reporting.numbers import counted
 
 if TYPE_CHECKING:
     from pedro_bench.runs.task_metric import TaskMetric
@@ -52,7 +53,7 @@ def score(arguments: Sequence[str]) -> int:
     if own["output"] == "json":
         print_json({"metrics": metrics, "rows": len(examples), "notes": notes})
     else:
-        print(f"{task.name}, {own['split']} split, {len(examples)} rows")
+        print(f"{task.name}, {own['split']} split, {counted(len(examples), 'row')}")
         print("\n".join(f"  {name:<17} {value:.2f}" for name, value in metrics.items()))
         print("\n".join(f"  {note}" for note in notes), end="\n" if notes else "")
     return DONE

@@ -22,7 +22,7 @@ from pedro_bench.reporting.notes import (
     notes,
     on_backbone,
 )
-from pedro_bench.reporting.numbers import MISSING, amount, cost_columns, p_text
+from pedro_bench.reporting.numbers import MISSING, amount, cost_columns, counted, p_text
 
 LEGEND = (
     "Best bold, second underlined; † differs from the best (p < 0.05, corrected after Holm for all pairs of "
@@ -301,7 +301,7 @@ def _ranks(table: Table, of: str) -> Grid:
 def _rank_note(section: Section) -> str:
     found = section.ranks
     assert found is not None
-    tasks = f"{len(found.tasks)} task{'s' if len(found.tasks) > 1 else ''}"
+    tasks = counted(len(found.tasks), "task")
     over = f"{section.label}: {len(found.average)} methods on {tasks}"
     if found.p is None or found.statistic is None:
         return f"{over}; too few for a test."

@@ -18,6 +18,7 @@ from pedro_bench.analysis.rows import (
     UNFINISHED,
 )
 from pedro_bench.analysis.table import Line, Section, Table
+from pedro_bench.reporting.numbers import counted, plural
 
 MICRO_MARK = "micro results: embedded backbone or data"
 
@@ -29,10 +30,10 @@ def caption(table: Table) -> str:
     backbones = ", ".join(section.backbone for section in table.sections)
     what = f"{layout.title} ({layout.paper}, Table {layout.table}). " if layout else ""
     what = what.replace("Table figure", "Figure")
-    plural = "s" if len(table.sections) > 1 else ""
+    noun = plural("backbone", len(table.sections))
     over = "seeds on the test split" if table.over == SEEDS else table.over
     return (
-        f"{what}Suite {table.suite}, backbone{plural} {backbones}, data {table.data}{mark}: median over "
+        f"{what}Suite {table.suite}, {noun} {backbones}, data {table.data}{mark}: median over "
         f"{over}."
     )
 
@@ -260,7 +261,7 @@ def _shortened(run: Run) -> Iterator[str]:
     """Yield what a record says of texts that did not fit: `12 of 800 test prompts, 4 lost their answer`."""
     for name, split in run.splits.items():
         if split.shortened and run.evaluates is not None:
-            yield f"{split.shortened} context{'' if split.shortened == 1 else 's'}"
+            yield counted(split.shortened, "context")
         elif split.shortened:
             lost = f", {split.lost_answers} lost their answer" if split.lost_answers else ""
             yield f"{split.shortened} of {split.rows} {name} prompts{lost}"
@@ -282,7 +283,7 @@ def _each(runs: Sequence[Run]) -> str:
 
 
 def _of_runs(cell: Cell, number: int) -> str:
-    return f"({number} of {len(cell.shown)} runs)" if number else ""
+    return f"({number} of {counted(len(cell.shown), 'run')})" if number else ""
 
 
 def _listed(texts: Iterable[str], separator: str = ", ") -> str:

@@ -7,6 +7,16 @@ MISSING = "--"
 """The text of what does not exist."""
 
 
+def plural(noun: str, number: float) -> str:
+    """Return a noun as it stands after a number: `run` after 1, else `runs`."""
+    return noun if number == 1 else f"{noun}s"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 run`, `2 runs`."""
+    return f"{number} {plural(noun, number)}"
+
+
 def amount(count: float | None) -> str:
     """Return a number of parameters as papers print it: 8945664 becomes 8.9M."""
     for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "K")):

@@ -10,6 +10,7 @@ from pedro_bench.backbones import folders
 from pedro_bench.data.chat import NONE
 from pedro_bench.integrations.export.request import Base, Request
 from pedro_bench.integrations.export.seeds import scores_of, shown_config
+from pedro_bench.reporting.numbers import counted
 
 _LIBRARIES = {
     "peft": "peft",
@@ -95,7 +96,7 @@ def _front_matter(
             dataset_name=names.task,
             dataset_split="test",
             metric_type=metric,
-            metric_name=f"{metric}, median of {len(values)} seed{'s' if len(values) > 1 else ''}",
+            metric_name=f"{metric}, median of {counted(len(values), 'seed')}",
             metric_value=round(middle, 2),
         )
         for metric, (values, middle, _) in scores_of(runs).items()

@@ -7,7 +7,7 @@ from pedro_bench.analysis.papers import plain
 from pedro_bench.analysis.series import points
 from pedro_bench.reporting.grids import grids
 from pedro_bench.reporting.notes import missing
-from pedro_bench.reporting.numbers import amount, p_text, size_text
+from pedro_bench.reporting.numbers import amount, counted, p_text, size_text
 from pedro_bench.reporting.text import comma_separated, escape_latex, latex, markdown
 from tests.unit.analysis.runs import built, five, only, run
 
@@ -136,6 +136,7 @@ def test_words_and_numbers_for_people():
     assert [amount(n) for n in (8945664, 6738415616, 56448, 7, None)] == [
         "8.9M", "6.7B", "56.4K", "7", "--",
     ]  # fmt: skip
+    assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
     assert [p_text(p) for p in (0.0004, 0.0123, 1.0)] == ["p<0.001", "p=0.012", "p=1.000"]
     sizes = (None, 17, 2048, 5 * 2**20, 3 * 2**30)
     assert [size_text(n) for n in sizes] == ["--", "17 B", "2.0 KiB", "5.0 MiB", "3.0 GiB"]

@@ -72,6 +72,14 @@ def test_shortened_texts_are_told_by_cell(tmp_path):
     )
 
 
+def test_one_run_is_not_told_as_several(tmp_path):
+    run(tmp_path, "lora", environment={"dirty": True})
+    for seed in range(2):
+        run(tmp_path, "pedro", seed=seed, environment={"dirty": True})
+    told = "Uncommitted code: lora on boolq (1 of 1 run), pedro on boolq (2 of 2 runs)."
+    assert told in notes(only(tmp_path))
+
+
 def test_below_five_seeds_the_spread_has_no_interval(tmp_path):
     five(tmp_path, "lora")
     for seed in range(3):
