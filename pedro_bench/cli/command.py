@@ -19,6 +19,11 @@ DONE, RUN_FAILED, BAD_INPUT = 0, 1, 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+_EVERY_COMMANDS = (
+    "--config-dir DIR adds options and modules of your own: DIR/method/<name>.yaml, DIR/<name>.py"
+)
+"""Stands below the help of each command."""
+
 
 def guarded(
     body: Callable[[Sequence[str]], int], arguments: Sequence[str], usage: str | None = None
@@ -30,10 +35,10 @@ def guarded(
     Args:
         body: Takes the other arguments, returns the exit code.
         arguments: The command line without the program's name.
-        usage: What `--help` prints: the module's docstring; None where the body does so itself.
+        usage: What `--help` prints, the module's docstring; None where the body does so itself.
     """
     if usage is not None and {"-h", "--help"} & set(arguments):
-        print(usage.strip())
+        print(f"{usage.strip()}\n\n{_EVERY_COMMANDS}")
         return DONE
     # Idle threads of torch sleep instead of spinning: next to other work spinning ones cost several times
     # the speed. It counts only before torch is imported, and a value from outside wins.

@@ -153,11 +153,25 @@ def _check_outside(folder: Path) -> None:
             f"{str(folder)!r}: a folder like conf/ is meant."
         )
     for group in sorted(found):
+        for option in sorted(filter(_is_read_as_value, _options_in(folder, group))):
+            raise ConfigError(
+                f"an option must have a name that is read as text, got {group}/{option}.yaml in "
+                f"{str(folder)!r}, since {group}={option} is read as a value: rename it."
+            )
         for option in sorted(_options_in(folder, group) & set(options(group))):
             raise ConfigError(
                 f"{group}={option} must be one file, got another in {str(folder)!r}: give that one "
                 "a name of its own."
             )
+
+
+def _is_read_as_value(option: str) -> bool:
+    """Whether Hydra reads a word on the command line as a number, a boolean or null."""
+    try:
+        float(option)
+    except ValueError:
+        return option.lower() in ("true", "false", "null")
+    return True
 
 
 _HEAD = """\

@@ -268,6 +268,10 @@ def _value(key: str, value: Any) -> Any:
 def _target(key: str, path: Any) -> Any:
     """Import the frozen dataclass at a dotted path."""
     module, _, name = str(path).rpartition(".")
+    if not module:
+        raise ConfigError(
+            f"{key}._target_ must name a class with its module, such as toy.Toy, got {path!r}."
+        )
     try:
         target = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -277,6 +281,12 @@ def _target(key: str, path: Any) -> Any:
     parameters = getattr(target, "__dataclass_params__", None)
     if not isinstance(target, type) or parameters is None or not parameters.frozen:
         raise ConfigError(f"{key}._target_ must name a frozen dataclass, got {path!r}.")
+    lacking = sorted(getattr(target, "__abstractmethods__", ()))
+    if lacking:
+        raise ConfigError(
+            f"{key}._target_ must name a class that defines all of its protocol, got {path!r} without "
+            f"{', '.join(lacking)}: add it to the class."
+        )
     return target
 
 

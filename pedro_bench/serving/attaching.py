@@ -91,7 +91,9 @@ class _TenantInjection:
         except InjectionError as error:
             raise InjectionError(
                 f"method {self._method_name!r} must be made of blocks that serve many tenants to be "
-                f"held in a bank, got {type(module).__name__}, which acts for one adapter only."
+                f"held in a bank, got {type(module).__name__}, which acts for one adapter only: load "
+                "each run by itself, or register the block's tenant form with "
+                "pedro_bench.nn.tenant_blocks.tenant_block."
             ) from error
         self._blocks[name] = block
         return self._injection.add(name, block)

@@ -132,7 +132,9 @@ class MethodConfig(PeftConfig):  # type: ignore[misc]  # the base class is Any t
                 return kind(**settings, **shared)
         known = ", ".join(kind.method_class.__name__ for kind in cls.__subclasses__())
         raise ConfigError(
-            f"method must be one that is a type of peft here ({known}), got {method.name!r}."
+            f"method must be one that is a type of peft here ({known}), got {method.name!r}: save it with "
+            "AdaptedModel.adapter_state(), or export its run with format=native, or with format=merged "
+            "where Method.is_affine is set."
         )
 
 

@@ -121,6 +121,16 @@ def test_every_command_takes_the_folder(folder):
     assert seen == ["a=1", "b=2", True]
 
 
+def test_every_commands_help_names_the_folder(capsys):
+    def body(_):
+        pytest.fail("help runs nothing")
+
+    assert guarded(body, ["--help"], "What it does.\n") == 0
+    first, _, last = capsys.readouterr().out.splitlines()
+    assert first == "What it does."
+    assert last.startswith("--config-dir DIR adds options and modules of your own: DIR/method/")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -129,11 +139,18 @@ def test_every_command_takes_the_folder(folder):
         (["--config-dir", "{}/no"], "--config-dir must be a folder, got '{}/no', where"),
         (["--config-dir", "{}/empty"], "must hold options such as method/<name>.yaml, got none in"),
         (["--config-dir", "{}/taken"], "method=lora must be one file, got another in '{}/taken'"),
+        (
+            ["--config-dir", "{}/nan"],
+            "a name that is read as text, got method/nan.yaml in '{}/nan', since method=nan is read "
+            "as a value: rename it.",
+        ),
     ],
 )
 def test_refused(tmp_path, capsys, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "taken" / "method").mkdir(parents=True)
     (tmp_path / "taken" / "method" / "lora.yaml").write_text(RENAMED.format(name="lora", r=1))
+    (tmp_path / "nan" / "method").mkdir(parents=True)
+    (tmp_path / "nan" / "method" / "nan.yaml").write_text(RENAMED.format(name="nan", r=1))
     assert guarded(lambda _: 0, [one.format(tmp_path) for one in arguments]) == 2
     assert message.format(tmp_path) in capsys.readouterr().err

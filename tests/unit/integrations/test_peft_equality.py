@@ -8,9 +8,10 @@ import peft
 import pytest
 import torch
 
-from pedro_bench.integrations.peft import PedroConfig
+from pedro_bench.errors import ConfigError
+from pedro_bench.integrations.peft import MethodConfig, PedroConfig
 from pedro_bench.nn.adapted_model import AdaptedModel
-from tests.tiny import pad_left
+from tests.tiny import build_method, pad_left
 from tests.unit.integrations.peft_types import (
     TYPES,
     arguments,
@@ -129,8 +130,6 @@ def test_a_prompt_mask_says_where_the_prompt_ends(
 
 
 def test_the_configuration_of_a_method_of_this_package() -> None:
-    from pedro_bench.integrations.peft import MethodConfig
-
     for kind in TYPES:
         config = MethodConfig.of(method_of(kind), base_model_name_or_path="somewhere")
         assert isinstance(config, TYPES[kind][0])
@@ -138,6 +137,14 @@ def test_the_configuration_of_a_method_of_this_package() -> None:
         made = config.method(tuple(config.target_modules) if config.default_roles else None)
         assert made.count(_shape()) == method_of(kind).count(_shape())
     assert isinstance(MethodConfig.of(method_of("PEDRO")), PedroConfig)
+
+
+def test_a_method_without_a_type_is_refused_with_what_it_can_have() -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"type of peft here \(Pedro, .*\), got 'ssp': save it with .* format=native, or with",
+    ):
+        MethodConfig.of(build_method("ssp"))
 
 
 def _shape() -> Any:

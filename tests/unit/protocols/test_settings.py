@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from pedro_bench.errors import ConfigError
+from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import build_group, describe
 
 
@@ -21,6 +22,11 @@ class Outer:
     def __post_init__(self):
         if len(self.name) > 5:
             raise ConfigError(f"outer.name must be short, got {self.name!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Half(Method):
+    """A method that says neither what it trains nor how it attaches."""
 
 
 @dataclass
@@ -63,7 +69,15 @@ def test_what_is_described_is_built_again_with_its_defaults():
         ({**OUTER, "name": "too long"}, r"outer\.name must be short, got 'too long'"),
         ({**OUTER, "name": 3}, r"outer must have values of the right type, got \{'name': 3\}"),
         ({"_target_": f"{HERE}.Thawed"}, r"must name a frozen dataclass, got '.*Thawed'"),
-        ({"_target_": "nowhere"}, r"_target_ must name a class .* got 'nowhere'"),
+        (
+            {"_target_": "nowhere"},
+            r"outer\._target_ must name a class with its module, such as .* got 'nowhere'",
+        ),
+        ({"_target_": "no.where"}, r"must name a class that can be imported, got 'no\.where' \(No"),
+        (
+            {"_target_": f"{HERE}.Half"},
+            r"that defines all of its protocol, got '.*Half' without attach, count: add it to the",
+        ),
         (
             {**OUTER, "inner": {"_target_": f"{HERE}.Inner", "sise": 1}},
             r"outer\.inner\.sise must be a known key, got 'sise'\. Did you mean 'size'",

@@ -62,7 +62,7 @@ def test_other_methods_are_refused_with_the_reason(
     name: str, load_tiny: Callable[..., Any]
 ) -> None:
     backbone = load_tiny()
-    reason = "which acts for one adapter only|tenants share one backbone"
+    reason = "one adapter only: load each run by itself, or register|tenants share one backbone"
     with pytest.raises(InjectionError, match=f"method '{name}' must .* bank, got .*({reason})"):
         AdapterBank(backbone, build_method(name))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in backbone.model.modules())
