@@ -68,6 +68,7 @@ def adapted(backbone: LoadedBackbone, method: Method, seed: int) -> Iterator[Gen
     with seeded(backbone.device, seed):
         model = AdaptedModel(backbone, method)
         try:
+            model.check_count()
             randomise(model.adapter)
             model.eval()
             yield Generate(_within(backbone, model.context), tuple(model.modules()))
@@ -181,6 +182,7 @@ def _start(backbone: LoadedBackbone, method: Method) -> TenantAdapter:
     """Return what a tenant starts from, in main memory; nothing of it stays on the device."""
     template = AdaptedModel(backbone, method)
     try:
+        template.check_count()
         return TenantAdapter.of(template)
     finally:
         template.remove()

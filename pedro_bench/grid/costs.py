@@ -95,12 +95,7 @@ def batches_a_step(method: Method) -> int:
 
     A search and the training after it take as many steps each; the search alone has two levels.
     """
-    return (1 if method.bilevel == "none" else 2) + _is_searched_for(method)
-
-
-def _is_searched_for(method: Method) -> bool:
-    """Whether the structure that is trained is searched for first, in a phase of its own."""
-    return method.counts_last_phase and getattr(method, "structure", None) is None
+    return (1 if method.bilevel == "none" else 2) + method.is_searching
 
 
 def most_steps(settings: Settings) -> int:
@@ -123,7 +118,7 @@ def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
     read = length
     if trainer.is_best_by_metric:
         read += _answering(settings, length)
-    phases = 1 + _is_searched_for(settings.method)
+    phases = 1 + settings.method.is_searching
     dev = phases * (steps // interval) * dev_rows * read * 2
     return float(size * (training + dev + test_rows * _answering(settings, length) * 2))
 

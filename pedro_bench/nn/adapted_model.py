@@ -138,6 +138,34 @@ class AdaptedModel(nn.Module):
         """Parameters of the head, which no method counts."""
         return sum(p.numel() for p in self._head.parameters()) if self._head is not None else 0
 
+    def check_count(self, *, is_last: bool = False) -> None:
+        """Require that what the optimiser updates is as many parameters as the method counts.
+
+        The head is left out, which no method counts. A phase that searches is not asked, unless nothing
+        follows it (`is_last`).
+
+        Raises:
+            InjectionError: If the method's count and what it attached differ, with both numbers.
+        """
+        if self.method.is_searching and not is_last:
+            return
+        count = self.method.count(self.backbone.shape)
+        groups = self.parameter_groups().values()
+        trained = {id(p): p.numel() for group in groups for p in group if p.requires_grad}
+        made = sum(trained.values()) - self.num_head_parameters
+        place = f"method {self.method.name!r} on backbone {self.backbone.name!r}"
+        if count.trainable != made:
+            raise InjectionError(
+                f"{place} must train as many parameters as its `count` says, got {made:,} that it attached "
+                f"and {count.trainable:,} counted (trainable): correct `count`, or `attach`, where each "
+                "module with parameters to train is given to injection.add."
+            )
+        if not 0 < count.matrices <= count.trainable:
+            raise InjectionError(
+                f"{place} must count at least 1 entry of matrices and at most all that it trains, got "
+                f"{count.matrices:,} of {count.trainable:,}: correct `matrices` in its `count`."
+            )
+
     def forward(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """Return the summed loss over answer tokens and their number.
 

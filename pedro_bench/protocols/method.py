@@ -175,6 +175,11 @@ class Method(ABC):
         """
         return 0
 
+    @property
+    def is_searching(self) -> bool:
+        """Whether this phase searches for the structure that is trained after it, and that `count` is of."""
+        return self.counts_last_phase and getattr(self, "structure", None) is None
+
     @abstractmethod
     def count(self, shape: BackboneShape) -> ParameterCount:
         """Count the parameters from the backbone's sizes alone, as a closed form.

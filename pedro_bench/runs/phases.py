@@ -88,10 +88,12 @@ def train_phases(run: Run) -> Trained:
         seed_torch(run.seed, "init", number)
         adapted = AdaptedModel(run.backbone, method, head)
         try:
+            adapted.check_count()
             first_step = sum(result.steps for result in results)
             tracker = _Continued(run.tracker, first_step)
             results.append(_train_phase(run, adapted, number, tracker))
             following = method.following(adapted.adapter)
+            adapted.check_count(is_last=following is None)
         except BaseException:
             adapted.remove()
             raise

@@ -55,14 +55,17 @@ def run_seeds(
         check: Called before files of a run are written; raises if the run is no longer this worker's.
 
     Raises:
-        PedroBenchError: If data, backbone or method do not fit; before anything is written. Of
-            several processes, also if a run failed in a way that the others may not have met.
+        PedroBenchError: If data, backbone or method do not fit, or the method attaches other than it
+            counts; before anything is written. Of several processes, also if a run failed in a way that
+            the others may not have met.
     """
     prepared = prepare(settings, check)
     head = head_for(prepared.backbone, settings.task)
-    AdaptedModel(
-        prepared.backbone, settings.method, head
-    ).remove()  # what cannot be attached raises
+    probe = AdaptedModel(prepared.backbone, settings.method, head)  # what cannot be attached raises
+    try:
+        probe.check_count()
+    finally:
+        probe.remove()
     for seed, path in due:
         yield _run_seed(prepared, seed, path).as_dict()
         if prepared.backbone.fingerprint() != prepared.fingerprint:

@@ -1,0 +1,166 @@
+"""Mistakes in a method's own code: each is refused in one sentence that says where to look."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.errors import InjectionError
+from pedro_bench.grid import run
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.backbone import BackboneShape, Site
+from pedro_bench.protocols.head import Head
+from pedro_bench.protocols.method import Injection, Method, ParameterCount
+from pedro_bench.protocols.settings import Settings
+
+
+class Vector(nn.Module):
+    """One trained vector, at zero."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.vector = nn.Parameter(torch.zeros(size))
+
+    def forward(self) -> Tensor:
+        return self.vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectors(Method):
+    """Adds a vector to what each feed-forward network writes: 2 layers of 32."""
+
+    name: str = "vectors"
+    label: str = "Vectors"
+
+    def count(self, shape: BackboneShape) -> ParameterCount:
+        total = sum(width.outputs for _, _, width in shape.each(("ffn_down",)))
+        return ParameterCount(matrices=total, trainable=total)
+
+    def attach(self, injection: Injection) -> None:
+        for site in injection.sites(("ffn_down",)):
+            vector = injection.add(f"layers.{site.layer}.vector", Vector(site.outputs))
+            self.wire(injection, site, vector)
+
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        injection.on_output(site, lambda _, output: output + vector())
+
+
+class CountsFive(Vectors):
+    def count(self, shape: BackboneShape) -> ParameterCount:
+        return ParameterCount(matrices=5, trainable=5)
+
+
+class CountsNoMatrices(Vectors):
+    def count(self, shape: BackboneShape) -> ParameterCount:
+        return replace(super().count(shape), matrices=0)
+
+
+class AddsNothing(Vectors):
+    def attach(self, injection: Injection) -> None:
+        for site in injection.sites(("ffn_down",)):
+            self.wire(injection, site, Vector(site.outputs))
+
+
+class TrainsOneLayer(Vectors):
+    """Counts and adds all vectors, and gives the optimiser the first."""
+
+    def parameter_groups(self, adapter: nn.Module) -> dict[str, list[nn.Parameter]]:
+        return {"weights": list(adapter.parameters())[:1]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searching(Vectors):
+    """Searches with one vector a layer for a structure that has three times as many."""
+
+    structure: str | None = None
+    counts_last_phase = True
+
+    def count(self, shape: BackboneShape) -> ParameterCount:
+        return ParameterCount(matrices=192, trainable=192)
+
+    def following(self, adapter: nn.Module) -> Method | None:
+        return None if self.structure else replace(self, structure="found")
+
+
+class SearchesForNothing(Searching):
+    def following(self, adapter: nn.Module) -> Method | None:
+        return None
+
+
+@pytest.fixture
+def settings_with(tmp_path: Path, tiny_folders: dict[str, Path]) -> Callable[[Method], Settings]:
+    """A function that gives settings of two steps of a tiny Llama with a method."""
+    folder = tmp_path / "data" / "sst2"
+    folder.mkdir(parents=True)
+    for name, count in (("train", 20), ("validation", 12)):
+        rows = [{"sentence": f"a good film {i}", "label": i % 2} for i in range(count)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def make(method: Method) -> Settings:
+        settings = settings_of(
+            [
+                "method=lora",
+                "task=sst2",
+                "data=files",
+                f"data.root={folder.parent}",
+                "backbone=causal_lm",
+                f"backbone.path={tiny_folders['llama']}",
+                "trainer.max_steps=2",
+                "trainer.eval_every_steps=1",
+                "evaluation.num_beams=1",
+                "seeds=[0]",
+                f"results_dir={tmp_path / 'results'}",
+                f"output_dir={tmp_path / 'outputs'}",
+            ]
+        )
+        return replace(settings, method=method)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("method", "numbers"),
+    [
+        (CountsFive(), "got 64 that it attached and 5 counted"),
+        (AddsNothing(), "got 0 that it attached and 64 counted"),
+        (TrainsOneLayer(), "got 32 that it attached and 64 counted"),
+        (CountsNoMatrices(), "got 0 of 64: correct `matrices`"),
+    ],
+)
+def test_a_wrong_count_is_refused_with_both_numbers(
+    tiny_backbone: Any, method: Method, numbers: str
+) -> None:
+    adapted = AdaptedModel(tiny_backbone, method)
+    with pytest.raises(InjectionError, match=numbers):
+        adapted.check_count()
+
+
+def test_a_right_count_is_the_methods_alone_without_the_head(load_tiny: Callable[..., Any]) -> None:
+    adapted = AdaptedModel(load_tiny("bert"), Vectors(), Head(labels=("yes", "no")))
+    assert adapted.num_head_parameters > 0
+    adapted.check_count()
+    adapted.remove()
+
+
+def test_no_run_begins_with_a_wrong_count(
+    settings_with: Callable[[Method], Settings], tmp_path: Path
+) -> None:
+    with pytest.raises(InjectionError, match="must train as many parameters as its `count` says"):
+        run(settings_with(CountsFive()))
+    assert not list((tmp_path / "results").rglob("*.json"))
+
+
+@pytest.mark.parametrize("method", [Searching(), SearchesForNothing()])
+def test_the_count_of_a_search_is_asked_of_what_it_found(
+    settings_with: Callable[[Method], Settings], method: Method
+) -> None:
+    (record,) = run(settings_with(method))
+    assert record["status"] == "failed"
+    assert "got 64 that it attached and 192 counted" in record["error"]
+    assert not record["phases"]
