@@ -5,11 +5,12 @@ own unit; where fewer than three of these are in view, at equal steps in one uni
 close together get `12.79 GiB` and `12.8 GiB`, not one rounded label several times.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 Units = Sequence[tuple[float, str]]
 """(size of a unit, what follows a number of it), the greatest first."""
@@ -19,8 +20,8 @@ AMOUNTS: Units = ((1e9, "B"), (1e6, "M"), (1e3, "K"), (1.0, ""))
 BYTES: Units = ((2.0**30, " GiB"), (2.0**20, " MiB"), (2.0**10, " KiB"), (1.0, " B"))
 JOULES: Units = ((1e3, " kJ"), (1.0, " J"))
 
-_FEWEST, _MOST = 3, 9
-"""Ticks of an axis."""
+_FEWEST, _MOST, _MOST_OF_BYTES = 3, 9, 6
+"""Ticks of an axis; labels such as `512 MiB` are long."""
 _DECADES = ((10.0, (1.0, 2.0, 5.0)), (10.0, (1.0,)))
 _DOUBLING = ((2.0, (1.0,)),)
 """(base, multiples of its powers), the first with few enough ticks."""
@@ -38,20 +39,29 @@ def logarithmic(panel: Axes, axis: Literal["x", "y"], units: Units = PLAIN) -> N
 
 def ticks(low: float, high: float, units: Units = PLAIN) -> dict[float, str]:
     """Return the places from `low` to `high`, both above 0, that have a tick, with their labels."""
+    most = _MOST_OF_BYTES if units is BYTES else _MOST
     shown: list[float] = []
     for base, subs in _DOUBLING if units is BYTES else _DECADES:
-        places = map(float, LogLocator(base=base, subs=subs).tick_values(low, high))
-        shown = [place for place in places if low <= place <= high]
-        if len(shown) <= _MOST:
+        powers = range(math.floor(math.log(low, base)), math.ceil(math.log(high, base)) + 1)
+        shown = _within(low, high, [sub * base**power for power in powers for sub in subs])
+        if len(shown) <= most:
             break
     if len(shown) >= _FEWEST:
-        chosen = shown[:: -(-len(shown) // _MOST)]
+        chosen = shown[:: -(-len(shown) // most)]
         return {place: _label(place, *_unit(place, units)) for place in chosen}
     size, name = _unit(high, units)
-    steps = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low / size, high / size)
-    return {
-        step * size: _label(step * size, size, name) for step in steps if low <= step * size <= high
-    }
+    for intervals in (5, 8, 12):
+        steps = MaxNLocator(intervals, steps=[1, 2, 2.5, 5, 10]).tick_values(
+            low / size, high / size
+        )
+        shown = _within(low, high, [step * size for step in steps])
+        if len(shown) >= _FEWEST:
+            break
+    return {place: _label(place, size, name) for place in shown}
+
+
+def _within(low: float, high: float, places: Iterable[float]) -> list[float]:
+    return [float(place) for place in places if low <= place <= high]
 
 
 def _unit(value: float, units: Units) -> tuple[float, str]:
