@@ -7,7 +7,7 @@ Example:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,8 @@ _NUMBERS: Mapping[str, Callable[[Run], Any]] = {
     "train_seconds": attrgetter("timing.train_seconds"),
     "test_seconds": attrgetter("timing.test_seconds"),
     "train_tokens_per_second": attrgetter("timing.tokens_per_second"),
-    "gpu_joules": attrgetter("gpu_joules"),
-    "processor_joules": attrgetter("processor_joules"),
+    "gpu_joules": methodcaller("joules", "gpu"),
+    "processor_joules": methodcaller("joules", "processors"),
     "forgotten": attrgetter("forgotten"),
 }
 _PLACES = ("environment.device", "environment.device_name", "key", "path", "environment.commit",

@@ -137,17 +137,8 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
         """Operations that the method adds to a pass over a prompt, None where they were not counted."""
         return (self.operations or {}).get("method")
 
-    @property
-    def gpu_joules(self) -> float | None:
-        """Energy of the GPU in training, None where it was not counted."""
-        return self._joules("gpu")
-
-    @property
-    def processor_joules(self) -> float | None:
-        """Energy of the processors in training, None where it was not counted."""
-        return self._joules("processors")
-
-    def _joules(self, of: str) -> float | None:
+    def joules(self, of: str) -> float | None:
+        """Return the energy of the `gpu` or the `processors` in training, None where it was not counted."""
         found = self.energy
         return found.train_joules if found is not None and found.of == of else None
 

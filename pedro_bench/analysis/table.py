@@ -11,7 +11,7 @@ Nothing here computes a statistic; `tables` makes the tree from runs.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from statistics import median
 from typing import Any
 
@@ -26,8 +26,8 @@ from pedro_bench.analysis.rows import FAILED
 COSTS: Mapping[str, tuple[Callable[[Run], Any], Callable[[Sequence[float]], float]]] = {
     "train_seconds": (attrgetter("timing.train_seconds"), median),
     "train_tokens_per_second": (attrgetter("timing.tokens_per_second"), median),
-    "gpu_joules": (attrgetter("gpu_joules"), median),
-    "processor_joules": (attrgetter("processor_joules"), median),
+    "gpu_joules": (methodcaller("joules", "gpu"), median),
+    "processor_joules": (methodcaller("joules", "processors"), median),
     "peak_bytes": (attrgetter("memory.peak_bytes"), max),
     "adapter_bytes": (attrgetter("memory.adapter_bytes"), max),
     "method_operations": (attrgetter("method_operations"), max),
