@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 GROUPS = ("method", "task", "backbone", "data", "trainer", "evaluation", "tracking")
 """Parts of a configuration that build an object; each is a folder of conf/."""
 
+NAMED = ("method", "task", "backbone", "data")
+"""Groups whose names stand in records and tables; in a YAML each is the name of the file."""
+
 ROOT_KEYS = ("seeds", "suite", "results_dir", "output_dir", "output", "rerun", "device")
 """Parts of a configuration that are plain values."""
 
@@ -96,7 +99,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_name("suite", self.suite)
-        for group in ("method", "task", "backbone", "data"):
+        for group in NAMED:
             check_name(f"{group}.name", getattr(self, group).name)
         checks.choice("output", self.output, OUTPUTS)
         for key in ("rerun", "retry", "fail_fast", "keep_checkpoints"):

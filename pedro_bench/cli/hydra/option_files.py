@@ -10,6 +10,8 @@ from omegaconf import OmegaConf
 from pedro_bench.backbones import wheels
 from pedro_bench.backbones.folders import PACKAGE_PREFIX, local_folder
 from pedro_bench.cli.options import conf_folders, options
+from pedro_bench.errors import ConfigError
+from pedro_bench.protocols.settings import NAMED
 
 PACKAGE, RANDOM, INDEX, HUB, FOLDER, ANY, OTHER = (
     "in the package, nothing to download",
@@ -32,8 +34,36 @@ def option_of(group: str, name: str) -> Mapping[str, Any]:
     return {}
 
 
+def check_own_name(group: str, option: str | None) -> None:
+    """Require that the YAML of a chosen option names itself; the package's own do, which a test sees to.
+
+    Otherwise its results would stand, and its learning rate be looked up, under the name of another. A name
+    that is typed or set by an experiment is no matter of the file.
+
+    Raises:
+        ConfigError: If `name` is absent, as where the YAML only refers to another, or differs.
+    """
+    if group not in NAMED or option is None:
+        return
+    for folder in conf_folders()[1:]:
+        file = folder / group / f"{option}.yaml"
+        if not file.is_file():
+            continue
+        name = _read(file).get("name")
+        if name != file.stem:
+            got = "none" if name is None else repr(name)
+            raise ConfigError(
+                f"{group}={option} must have the name of its file, under which its results are kept and "
+                f"compared, got {got} in {str(file)!r}: write name: {file.stem} there."
+            )
+
+
 @lru_cache(maxsize=256)
 def _content(file: Path) -> Mapping[str, Any]:
+    return _read(file)
+
+
+def _read(file: Path) -> Mapping[str, Any]:
     found: Any = OmegaConf.to_container(OmegaConf.load(file))
     return {str(key): value for key, value in dict(found or {}).items()}
 

@@ -22,7 +22,7 @@ from pedro_bench.cli.hydra.option_files import (
     backbones_by_origin,
 )
 from pedro_bench.cli.hydra.sweep import sweep_of
-from pedro_bench.cli.options import groups, help_text, options, outside_options
+from pedro_bench.cli.options import conf_folder, groups, help_text, options, outside_options
 from pedro_bench.errors import ConfigError
 
 RENAMED = "_target_: pedro_bench.methods.lora.Lora\nname: {name}\nlabel: L\nr: {r}\nalpha: 1\n" + (
@@ -129,6 +129,43 @@ def test_every_commands_help_names_the_folder(capsys):
     first, _, last = capsys.readouterr().out.splitlines()
     assert first == "What it does."
     assert last.startswith("--config-dir DIR adds options and modules of your own: DIR/method/")
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        (RENAMED.format(name="lora", r=1), "got 'lora' in"),
+        ("defaults: [lora, _self_]\nr: 2\n", "got none in"),
+        (RENAMED.format(name=7, r=1), "got 7 in"),
+    ],
+)
+def test_a_yaml_under_the_name_of_another_is_refused(folder, text, got):
+    (folder / "method" / "mylora.yaml").write_text(text)
+    with outside_options([f"--config-dir={folder}"]):
+        for refused in (
+            lambda: settings_of(["method=mylora", "method.name=mylora"]),
+            lambda: sweep_of(["method=mine,mylora"]),
+            lambda: side_by_side("method", ["mine", "mylora"], []),
+        ):
+            with pytest.raises(
+                ConfigError, match=rf"method=mylora must .*{got}.*: write name: mylora"
+            ):
+                refused()
+        assert settings_of(["method=mine", "method.name=typed"]).method.name == "typed"
+
+
+@pytest.mark.parametrize("group", ["task", "backbone", "data"])
+def test_so_is_a_task_a_backbone_and_a_source(folder, group):
+    package = {"task": "sst2", "backbone": "micro", "data": "micro"}[group]
+    text = (conf_folder() / group / f"{package}.yaml").read_text(encoding="utf-8")
+    (folder / group).mkdir()
+    (folder / group / "own.yaml").write_text(text, encoding="utf-8")
+    with outside_options([f"--config-dir={folder}"]):
+        with pytest.raises(ConfigError, match=rf"{group}=own must .* got '{package}' in"):
+            settings_of([f"{group}=own"])
+        renamed = text.replace(f"name: {package}", "name: own")
+        (folder / group / "own.yaml").write_text(renamed, encoding="utf-8")
+        assert getattr(settings_of([f"{group}=own"]), group).name == "own"
 
 
 @pytest.mark.parametrize(
