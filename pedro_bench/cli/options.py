@@ -42,6 +42,16 @@ def conf_folders() -> tuple[Path, ...]:
     return (conf_folder(), *_outside.get())
 
 
+def outside_flags() -> list[str]:
+    """Return the flags that name the folders from elsewhere, for a command that is written down."""
+    here = Path.cwd()
+    shown = (
+        folder.relative_to(here) if folder.is_relative_to(here) else folder
+        for folder in _outside.get()
+    )
+    return [f"{CONFIG_DIR}={folder}" for folder in shown]
+
+
 @contextmanager
 def outside_options(arguments: Sequence[str]) -> Iterator[list[str]]:
     """Add the folders that `--config-dir` names for the time of a `with` block.

@@ -34,6 +34,7 @@ from pedro_bench.cli.command import DONE, RUN_FAILED, check_output, guarded, pri
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.rates import check_extendable, write_rates
 from pedro_bench.cli.hydra.sweep import Combination, combinations_of
+from pedro_bench.cli.options import outside_flags
 from pedro_bench.cli.run import worked_off
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.tuning import TRIALS, Losses, Trial, points, search
@@ -95,7 +96,8 @@ def tune(arguments: Sequence[str]) -> int:
                         "tried": _tried(given, settings, tasks),
                     }
                 )
-    command = shlex.join(["python", "-m", "pedro_bench.cli.tune", *arguments])
+    words = ["python", "-m", "pedro_bench.cli.tune", *outside_flags(), *arguments]
+    command = shlex.join(words)
     if rules:
         write_rates(path, rules, command)
     if settings.output == "json":

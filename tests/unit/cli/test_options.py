@@ -22,7 +22,14 @@ from pedro_bench.cli.hydra.option_files import (
     backbones_by_origin,
 )
 from pedro_bench.cli.hydra.sweep import sweep_of
-from pedro_bench.cli.options import conf_folder, groups, help_text, options, outside_options
+from pedro_bench.cli.options import (
+    conf_folder,
+    groups,
+    help_text,
+    options,
+    outside_flags,
+    outside_options,
+)
 from pedro_bench.errors import ConfigError
 
 RENAMED = "_target_: pedro_bench.methods.lora.Lora\nname: {name}\nlabel: L\nr: {r}\nalpha: 1\n" + (
@@ -99,6 +106,17 @@ def test_a_sweep_and_an_experiment_of_another_folder(folder):
         assert sorted(found) == [("lora", 2), ("lora", 5), ("mine", 2), ("mine", 5)]
         assert {one.settings.suite for one in sweep} == {"small"}
         assert str(folder) in search_path()[0]
+
+
+def test_a_command_that_is_written_down_names_the_folder(folder, tmp_path, monkeypatch):
+    with outside_options([f"--config-dir={folder}"]):
+        assert outside_flags() == [f"--config-dir={folder}"]
+        monkeypatch.chdir(tmp_path)
+        assert outside_flags() == [f"--config-dir={folder.name}"]
+        flags = outside_flags()
+    with outside_options(flags):
+        assert configuration_of(["method=mine"])["method"]["r"] == 3
+    assert outside_flags() == []
 
 
 def test_two_folders(folder, tmp_path):
