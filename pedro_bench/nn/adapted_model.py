@@ -231,14 +231,14 @@ class AdaptedModel(nn.Module):
         return dict(self.method.parameter_groups(self.adapter))
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """Return a CPU copy of what was trained, by name; the part of the model that is saved."""
+        """Return a CPU copy of the method's parameters and frozen buffers, by name: what is saved."""
         return {
             name: tensor.detach().to("cpu", copy=True).contiguous()
             for name, tensor in self.adapter.state_dict().items()
         }
 
     def load_adapter_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take trained parameters back.
+        """Take back what `adapter_state` gave.
 
         Raises:
             InjectionError: If names or shapes differ from this method's on this backbone.

@@ -61,8 +61,9 @@ class Injection(Protocol):
         """
 
     def add(self, name: str, module: "nn.Module") -> Any:
-        """Register a module with trainable parameters under a path such as `layers.3.query`; return it.
+        """Register a module under a path such as `layers.3.query`, a part of the adapter; return it.
 
+        Its parameters are trained. Its buffers are frozen, and saved and loaded with the parameters.
         It is put on the backbone's device; its parameters stay float32 whatever the backbone's dtype.
         Where its attribute `path` is the empty string, it is set to the path.
         """
