@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +30,31 @@ def boot() -> str:
         return f"{word} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Return a file's size in bytes and the time of its last change in ns, which guard a cache of it.
+
+    Raises:
+        OSError: If there is no such file.
+    """
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex; a file that did not change is read once per process.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    return _sha256_of(path.resolve(), stamp(path))
+
+
+@lru_cache(maxsize=4096)
+def _sha256_of(path: Path, _stamp: tuple[int, int]) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_bytes(path: Path) -> bytes:

@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import files
 from pedro_bench.backbones import folders
 from pedro_bench.errors import BackboneError
 
@@ -59,7 +60,7 @@ def adapter_hash(place: str) -> str:
     folder = check_adapter(place)
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
-        digest.update(f"{name} {folders.file_hash(folder / name)}\n".encode())
+        digest.update(f"{name} {files.sha256_of(folder / name)}\n".encode())
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import files
 from pedro_bench.backbones import folders
 from pedro_bench.errors import BackboneError
 
@@ -52,12 +53,11 @@ def read_config(file: Path) -> dict[str, Any]:
     folder = kept_folder(file)
     if folder is not None:
         return folders.read_config(folder)
-    stat = file.stat()
-    return dict(_described(str(file.resolve()), stat.st_size, stat.st_mtime_ns))
+    return dict(_described(str(file.resolve()), files.stamp(file)))
 
 
 @lru_cache(maxsize=16)
-def _described(file: str, size: int, mtime_ns: int) -> dict[str, Any]:
+def _described(file: str, _stamp: tuple[int, int]) -> dict[str, Any]:
     import transformers
 
     from pedro_bench.backbones.refusals import REFUSALS, quiet, unsuitable
@@ -130,4 +130,4 @@ def _forget_quantisation(model: Any) -> None:
 
 
 def _place(file: Path) -> Path:
-    return KEPT_IN / f"gguf-{folders.file_hash(file)[:32]}"
+    return KEPT_IN / f"gguf-{files.sha256_of(file)[:32]}"

@@ -7,10 +7,10 @@ weights are safetensors.
 
 import hashlib
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import files
 from pedro_bench.backbones import checkpoint, kinds
 from pedro_bench.errors import BackboneError
 
@@ -32,7 +32,6 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "merges.txt",
 )
-_CHUNK_BYTES = 1 << 22
 
 
 def local_folder(path: str) -> Path | None:
@@ -60,8 +59,8 @@ def check_folder(folder: Path) -> None:
             f"transformers_weights={config['transformers_weights']!r} in {folder / 'config.json'}: "
             "save the model again with save_pretrained."
         )
-    files = weight_files(folder)
-    checkpoint.check_files(files, is_quantised=bool(config.get("quantization_config")))
+    weights = weight_files(folder)
+    checkpoint.check_files(weights, is_quantised=bool(config.get("quantization_config")))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -154,26 +153,10 @@ def folder_hash(folder: Path, *, with_weights: bool = True) -> str:
     The same unchanged file is read once per process (about a second per gigabyte).
     """
     names = ("config.json", *_TOKENIZER_FILES) if with_weights else _TOKENIZER_FILES
-    files = [folder / name for name in names if (folder / name).is_file()]
+    named = [folder / name for name in names if (folder / name).is_file()]
     if with_weights:
-        files.extend(weight_files(folder))
+        named.extend(weight_files(folder))
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name} {file_hash(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def file_hash(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes; the same unchanged file is read once per process."""
-    stat = file.stat()
-    return _file_hash(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _file_hash(file: str, size: int, mtime_ns: int) -> str:
-    """Hash one file; size and time only let a changed file be read again."""
-    digest = hashlib.sha256()
-    with Path(file).open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
+    for file in named:
+        digest.update(f"{file.name} {files.sha256_of(file)}\n".encode())
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import files
 from pedro_bench.errors import BackboneError
 
 SUFFIX = ".gguf"
@@ -65,13 +66,13 @@ def check_file(file: Path) -> None:
             f"backbone.path={str(file)!r} must be read by the extra gguf, got none installed: "
             "pip install 'pedro_bench[gguf]'."
         )
-    stat = file.stat()
-    _check(str(file.resolve()), stat.st_size, stat.st_mtime_ns)
+    _check(str(file.resolve()), files.stamp(file))
 
 
 @lru_cache(maxsize=64)
-def _check(file: str, size: int, mtime_ns: int) -> None:
-    """Check one file; size and time only let a changed file be checked again."""
+def _check(file: str, stamp: tuple[int, int]) -> None:
+    """Check one file; its stamp lets a changed file be checked again."""
+    size, _ = stamp
     with Path(file).open("rb") as stream:
         if stream.read(len(MAGIC)) != MAGIC:
             raise BackboneError(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import files
 from pedro_bench.backbones import dequantising, folders, gguf, hub, wheels
 from pedro_bench.errors import BackboneError
 
@@ -69,7 +70,7 @@ class Source:
             return "@".join(self._pinned())
         if gguf.is_gguf(place):
             gguf.check_file(place)
-            return f"{folders.HASHED}{folders.file_hash(place)} {gguf.READ_AS}"
+            return f"{folders.HASHED}{files.sha256_of(place)} {gguf.READ_AS}"
         folders.check_folder(place)
         return f"{folders.HASHED}{folders.folder_hash(place)}"
 

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import files
 from pedro_bench.data.formats import wrong_encoding
 from pedro_bench.errors import DataError
 from pedro_bench.hub import asked_first
@@ -176,8 +176,7 @@ def _folder_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(_files_in(folder)):
         try:
-            found = path.stat()
-            content = _file_hash(path.resolve(), found.st_size, found.st_mtime_ns)
+            content = files.sha256_of(path)
         except OSError as error:
             raise DataError(f"{path} must be readable, got {error.strerror or error}.") from None
         digest.update(os.fsencode(f"{path.relative_to(folder).as_posix()} {content}\n"))
@@ -189,10 +188,3 @@ def _files_in(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if name not in _KEPT_BY_CLIENTS]
         yield from (Path(place, name) for name in names)
-
-
-@lru_cache(maxsize=4096)
-def _file_hash(path: Path, _size: int, _mtime_ns: int) -> str:
-    """Hash a file's bytes; size and time only guard the cache."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -162,6 +162,5 @@ def _table(path: Path, _stamp: Any) -> Any:
 
 def _stamp(path: Path) -> tuple[int, int] | None:
     with contextlib.suppress(OSError):
-        found = path.stat()
-        return found.st_mtime_ns, found.st_size
+        return files.stamp(path)
     return None

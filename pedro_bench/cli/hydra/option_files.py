@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from pedro_bench import files
 from pedro_bench.backbones import wheels
 from pedro_bench.backbones.folders import PACKAGE_PREFIX, local_folder
 from pedro_bench.cli.options import conf_folders, options
@@ -30,7 +31,7 @@ def option_of(group: str, name: str) -> Mapping[str, Any]:
     for folder in conf_folders():
         file = folder / group / f"{name}.yaml"
         if file.is_file():
-            return _content(file)
+            return _content(file, files.stamp(file))
     return {}
 
 
@@ -49,7 +50,7 @@ def check_own_name(group: str, option: str | None) -> None:
         file = folder / group / f"{option}.yaml"
         if not file.is_file():
             continue
-        name = _read(file).get("name")
+        name = _content(file, files.stamp(file)).get("name")
         if name != file.stem:
             got = "none" if name is None else repr(name)
             raise ConfigError(
@@ -59,11 +60,7 @@ def check_own_name(group: str, option: str | None) -> None:
 
 
 @lru_cache(maxsize=256)
-def _content(file: Path) -> Mapping[str, Any]:
-    return _read(file)
-
-
-def _read(file: Path) -> Mapping[str, Any]:
+def _content(file: Path, _stamp: tuple[int, int]) -> Mapping[str, Any]:
     found: Any = OmegaConf.to_container(OmegaConf.load(file))
     return {str(key): value for key, value in dict(found or {}).items()}
 

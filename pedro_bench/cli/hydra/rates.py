@@ -56,7 +56,7 @@ def rated(config: Mapping[str, Any], typed: Collection[str] = ()) -> Mapping[str
     check_option(RATES, name)
     chosen: dict[str, Any] = {}
     tried = None
-    for rule in _rules(_file(name)):
+    for rule in _rules_of(_file(name)):
         if _holds(rule["for"], own):
             values = dict(_values(rule["set"], own["task"]))
             tried = rule.get("tried") if RATE in values else tried
@@ -86,7 +86,7 @@ def check_extendable(path: Path) -> None:
     """
     if not path.is_file():
         return
-    rules = _rules(path)
+    rules = _rules_of(path)
     found = [one for one in _blocks(path.read_text(encoding="utf-8")) if one.startswith("- ")]
     if len(found) != len(rules):
         raise ConfigError(
@@ -126,7 +126,6 @@ def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) ->
         inner = ",\n   ".join(f"{key}: {json.dumps(value)}" for key, value in rule.items())
         lines.append(f"- {{{inner}}}\n")
     files.write_text(path, "".join([*kept, *lines]))
-    _rules.cache_clear()
 
 
 def _blocks(text: str) -> list[str]:
@@ -151,13 +150,17 @@ def _file(name: str) -> Path:
     return next(path for path in places if path.is_file())
 
 
-@lru_cache
-def _rules(path: Path) -> Sequence[Mapping[str, Any]]:
-    """Read the rules of a file.
+def _rules_of(path: Path) -> Sequence[Mapping[str, Any]]:
+    """Return the rules of a file, which another process may have written since it was last read.
 
     Raises:
         ConfigError: If it is no list of rules that each say `for` and `set`.
     """
+    return _rules(path, files.stamp(path))
+
+
+@lru_cache
+def _rules(path: Path, _stamp: tuple[int, int]) -> Sequence[Mapping[str, Any]]:
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (YAMLError, OmegaConfBaseException, OSError) as error:

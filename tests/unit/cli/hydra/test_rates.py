@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pedro_bench.cli.hydra.compose import settings_of
-from pedro_bench.cli.hydra.rates import write_rates
+from pedro_bench.cli.hydra.rates import check_extendable, write_rates
 from pedro_bench.cli.hydra.sweep import sweep_of
 from pedro_bench.cli.options import groups, outside_options
 from pedro_bench.errors import ConfigError
@@ -207,3 +207,15 @@ def test_a_file_whose_rules_begin_no_lines_is_left_as_it_is(text: str, tmp_path:
     ):
         write_rates(path, [{"for": {"method": "ia3"}, "set": {"method.lr": 0.1}}], "command")
     assert path.read_text() == text
+
+
+def test_rules_that_another_process_wrote_are_read(tmp_path: Path):
+    """Two searches that share their trials end by writing the same file, one after the other."""
+    path = tmp_path / "mine.yaml"
+    rules = [{"for": {"method": "lora"}, "set": {"method.lr": 0.5}}]
+    write_rates(path, rules, "first")
+    check_extendable(path)  # read, as a search does before it begins
+    other = "- {for: {method: ia3}, set: {method.lr: 0.25}}\n"
+    path.write_text(path.read_text() + other)
+    write_rates(path, rules, "first")
+    assert other in path.read_text()
