@@ -27,6 +27,8 @@ MICRO = "micro"
 
 SMALL = "small"
 """What the suites of tables on a small real backbone begin with; those of the embedded one with MICRO."""
+ON_GPU = "_gpu"
+"""What a suite of either kind ends in whose experiment is made for a GPU."""
 
 STAND_INS = {"meteor_1.5": "meteor_exact_stem"}
 """Metric of a table -> what a run has where it could not be computed; the paper has no such number."""
@@ -76,9 +78,9 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def layout_of(suite: str) -> Layout | None:
-    """Return the layout that a suite's records fill (`table1`, `micro_table1`, `small_table1`), if any."""
+    """Return the layout that a suite fills, if any: `table1`, `micro_table1`, `small_table1_gpu`."""
     kind, _, rest = suite.partition("_")
-    return layouts().get(rest if kind in (MICRO, SMALL) else suite)
+    return layouts().get(rest.removesuffix(ON_GPU) if kind in (MICRO, SMALL) else suite)
 
 
 def sharing(layout: Layout) -> list[Layout]:

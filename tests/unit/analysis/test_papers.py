@@ -227,6 +227,7 @@ def test_a_layouts_methods_and_columns_are_those_of_the_published_table(name):
 
 def test_micro_suites_have_the_layout_of_their_table():
     assert layout_of("micro_table1") is layout_of("table1") is layouts()["table1"]
+    assert layout_of("small_table1_gpu") is layouts()["table1"]
     assert layout_of("main") is None
     assert label_of("methods", "ia3") == "(IA)$^3$"
     assert label_of("tasks", "unheard_of") == "unheard_of"
