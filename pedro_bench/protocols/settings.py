@@ -6,6 +6,7 @@ what is recorded says everything; the same function rebuilds the objects from a 
 here imports torch.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
@@ -278,8 +279,10 @@ def _target(key: str, path: Any) -> Any:
     try:
         target = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
+        file = getattr(sys.modules.get(module), "__file__", None)
+        where = f" in {file!r}" if isinstance(error, AttributeError) and file else ""
         raise ConfigError(
-            f"{key}._target_ must name a class that can be imported, got {path!r} ({error})."
+            f"{key}._target_ must name a class that can be imported, got {path!r} ({error}{where})."
         ) from error
     parameters = getattr(target, "__dataclass_params__", None)
     if not isinstance(target, type) or parameters is None or not parameters.frozen:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pedro_bench.cli.budget import settings_from
-from pedro_bench.cli.hydra.option_files import check_own_name
+from pedro_bench.cli.hydra.option_files import check_outside
 from pedro_bench.cli.hydra.overrides import GRID, normal, one_sentence, parse, parse_single
 from pedro_bench.cli.hydra.rates import rated
 from pedro_bench.cli.options import conf_folder, conf_folders
@@ -101,13 +101,13 @@ def compose(arguments: Sequence[str], name: str = "config") -> DictConfig:
     """Compose with Hydra; the result has its `hydra` node.
 
     Raises:
-        ConfigError: With Hydra's reason as one sentence; or if an option's YAML has another's name.
+        ConfigError: With Hydra's reason as one sentence; or an option's YAML as `check_outside`.
     """
     with one_sentence():
         overrides = [*search_path(), *arguments]
         config = hydra_compose(name, overrides=overrides, return_hydra_config=True)
     for place, option in config.hydra.runtime.choices.items():
-        check_own_name(place.partition("@")[0], option)
+        check_outside(place.partition("@")[0], option)
     return config
 
 

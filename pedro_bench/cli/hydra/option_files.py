@@ -1,7 +1,9 @@
 """What the YAML of an option says, read as it lies there: nothing is composed or built."""
 
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,28 +37,44 @@ def option_of(group: str, name: str) -> Mapping[str, Any]:
     return {}
 
 
-def check_own_name(group: str, option: str | None) -> None:
-    """Require that the YAML of a chosen option names itself; the package's own do, which a test sees to.
+def check_outside(group: str, option: str | None) -> None:
+    """Require that the YAML of a chosen option, if it lies in another folder, means what it seems to.
 
-    Otherwise its results would stand, and its learning rate be looked up, under the name of another. A name
-    that is typed or set by an experiment is no matter of the file.
+    Its `name` is the file's, or its results would stand, and its learning rate be looked up, under the name
+    of another; a name that is typed or set by an experiment is no matter of the file. And the module of its
+    `_target_` is the folder's, where the folder has one of that name.
 
     Raises:
-        ConfigError: If `name` is absent, as where the YAML only refers to another, or differs.
+        ConfigError: If the name is absent, as where the YAML only refers to another, or differs, or if
+            another module of the target's name is imported before the folder's.
     """
-    if group not in NAMED or option is None:
-        return
     for folder in conf_folders()[1:]:
         file = folder / group / f"{option}.yaml"
         if not file.is_file():
             continue
-        name = _content(file, files.stamp(file)).get("name")
-        if name != file.stem:
+        own = _content(file, files.stamp(file))
+        name = own.get("name")
+        if group in NAMED and name != file.stem:
             got = "none" if name is None else repr(name)
             raise ConfigError(
                 f"{group}={option} must have the name of its file, under which its results are kept and "
                 f"compared, got {got} in {str(file)!r}: write name: {file.stem} there."
             )
+        _check_module(folder, str(own.get("_target_", "")).partition(".")[0], f"{group}={option}")
+
+
+def _check_module(folder: Path, module: str, option: str) -> None:
+    """Require that a folder's module is what is imported under its name."""
+    places = (folder / f"{module}.py", folder / module / "__init__.py")
+    own = [place.resolve() for place in places if module and place.is_file()]
+    loaded = sys.modules.get(module)
+    spec = None if not own or loaded is not None else find_spec(module)
+    imported = getattr(loaded, "__file__", None) or (spec.origin if spec is not None else None)
+    if own and (imported is None or Path(imported).resolve() not in own):
+        raise ConfigError(
+            f"the module {module!r} of {option} must be that of {str(folder)!r}, got "
+            f"{str(imported or 'a built-in one')!r}, which is found first: give your own another name."
+        )
 
 
 @lru_cache(maxsize=256)

@@ -172,6 +172,27 @@ def test_a_yaml_under_the_name_of_another_is_refused(folder, text, got):
         assert settings_of(["method=mine", "method.name=typed"]).method.name == "typed"
 
 
+def test_a_module_that_another_hides_is_refused(folder, tmp_path, monkeypatch):
+    hiding = tmp_path / "earlier"
+    hiding.mkdir()
+    monkeypatch.syspath_prepend(str(hiding))
+    for place, name in ((hiding, "hidden_one"), (folder, "hidden_one"), (folder, "calendar")):
+        (place / f"{name}.py").write_text("from pedro_bench.methods.lora import Lora\n")
+    (folder / "own_one").mkdir()
+    (folder / "own_one" / "__init__.py").write_text("from pedro_bench.methods.lora import Lora\n")
+    for name in ("hidden_one", "calendar", "own_one"):
+        text = RENAMED.format(name=name, r=3)
+        text = text.replace("pedro_bench.methods.lora.Lora", f"{name}.Lora")
+        (folder / "method" / f"{name}.yaml").write_text(text)
+    with outside_options([f"--config-dir={folder}"]):
+        with pytest.raises(ConfigError, match=rf"'hidden_one' of .* got '{hiding}/hidden_one.py'"):
+            settings_of(["method=hidden_one"])
+        with pytest.raises(ConfigError, match=r"'calendar' of .* got '.*calendar.py', which is"):
+            settings_of(["method=calendar"])
+        assert settings_of(["method=own_one"]).method.name == "own_one"
+    assert "hidden_one" not in sys.modules
+
+
 @pytest.mark.parametrize("group", ["task", "backbone", "data"])
 def test_so_is_a_task_a_backbone_and_a_source(folder, group):
     package = {"task": "sst2", "backbone": "micro", "data": "micro"}[group]

@@ -73,6 +73,7 @@ def test_what_is_described_is_built_again_with_its_defaults():
             {"_target_": "nowhere"},
             r"outer\._target_ must name a class with its module, such as .* got 'nowhere'",
         ),
+        ({"_target_": f"{HERE}.Absent"}, r"has no attribute 'Absent' in '.*test_settings.py'\)"),
         ({"_target_": "no.where"}, r"must name a class that can be imported, got 'no\.where' \(No"),
         (
             {"_target_": f"{HERE}.Half"},
