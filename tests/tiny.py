@@ -183,22 +183,32 @@ def rows_of(batch: Any) -> list[tuple[list[int], int]]:
 
 def build_method(name: str, **changes: Any) -> Any:
     """Build a method from its YAML, with small sizes unless told otherwise."""
-    import yaml
-
-    from pedro_bench.protocols.settings import build_group
-
     folder = METHODS if name in METHOD_NAMES else CONF / "method"
-    config = yaml.safe_load((folder / f"{name}.yaml").read_text())
-    return build_group("method", {**config, **changes})
+    return _built("method", folder / f"{name}.yaml", **changes)
 
 
 def build_backbone(name: str) -> Any:
     """Build a backbone's configuration from its YAML."""
-    import yaml
+    return _built("backbone", CONF / "backbone" / f"{name}.yaml")
 
+
+def _built(group: str, file: Path, **changes: Any) -> Any:
+    """Build a group from a YAML; what is wrong with it is told with the file."""
+    from pedro_bench.errors import ConfigError
     from pedro_bench.protocols.settings import build_group
 
-    return build_group("backbone", yaml.safe_load((CONF / "backbone" / f"{name}.yaml").read_text()))
+    try:
+        return build_group(group, {**read_yaml(file), **changes})
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Read a YAML as the commands do: `1e-2` is a number, which plain YAML reads as text."""
+    from omegaconf import OmegaConf
+
+    found: Any = OmegaConf.to_container(OmegaConf.load(file))
+    return dict(found)
 
 
 METHOD_NAMES = sorted(path.stem for path in METHODS.glob("*.yaml"))

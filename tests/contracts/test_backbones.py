@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
-import yaml
 
 from pedro_bench.backbones.llama import Llama
 from pedro_bench.backbones.shapes import CONVENTIONS
 from pedro_bench.protocols.backbone import LINEAR_ROLES, ROLES, Backbone
 from pedro_bench.protocols.settings import build_group
 from tests import tiny
+from tests.tiny import read_yaml
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
 YAMLS = sorted(CONF.rglob("*.yaml"))
@@ -55,7 +55,7 @@ def test_there_are_yamls() -> None:
 
 @pytest.mark.parametrize("file", YAMLS, ids=lambda file: file.stem)
 def test_yaml_builds_and_is_named_after_its_file(file: Path) -> None:
-    backbone = build_group("backbone", yaml.safe_load(file.read_text()))
+    backbone = build_group("backbone", read_yaml(file))
     assert isinstance(backbone, Backbone)
     assert backbone.name == file.stem
     assert backbone.label
@@ -129,7 +129,7 @@ def test_the_embedded_backbone(request: pytest.FixtureRequest) -> None:
     """The shipped weights load as float32 on the CPU, and their fingerprint takes under 50 ms."""
     import time
 
-    values = yaml.safe_load((CONF / "micro.yaml").read_text())
+    values = read_yaml(CONF / "micro.yaml")
     backbone = build_group("backbone", values)
     loaded = backbone.load(device="cpu")
     assert loaded.model.dtype == torch.float32

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pedro_bench.data.hub import pinned
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.settings import build_group, describe
 from pedro_bench.protocols.task import Example, Task
+from tests.tiny import read_yaml
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "task").glob("*.yaml"))
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
 def build(name: str) -> Task:
-    config = yaml.safe_load((ROOT / "conf" / "task" / f"{name}.yaml").read_text())
+    config = read_yaml(ROOT / "conf" / "task" / f"{name}.yaml")
     task: Task = build_group("task", config)
     return task
 

@@ -221,11 +221,10 @@ def test_a_layer_that_is_not_below_another_is_refused(layer: int, folder: Path) 
 
 
 def test_parameters_on_llama2_7b() -> None:
-    import yaml
 
     from pedro_bench.protocols.settings import build_group
-    from tests.tiny import CONF
+    from tests.tiny import CONF, read_yaml
 
-    config = yaml.safe_load((CONF / "backbone" / "llama2_7b.yaml").read_text())
+    config = read_yaml(CONF / "backbone" / "llama2_7b.yaml")
     count = build_method("lpt").count(build_group("backbone", config).shape())
     assert (count.matrices, count.trainable) == (8_388_608, 8_393_728)

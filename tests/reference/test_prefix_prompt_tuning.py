@@ -163,12 +163,11 @@ def test_the_start_of_virtual_tokens_is_real_tokens(
 
 
 def test_parameters_on_llama2_7b() -> None:
-    import yaml
 
     from pedro_bench.protocols.settings import build_group
-    from tests.tiny import CONF
+    from tests.tiny import CONF, read_yaml
 
-    config = yaml.safe_load((CONF / "backbone" / "llama2_7b.yaml").read_text())
+    config = read_yaml(CONF / "backbone" / "llama2_7b.yaml")
     shape = build_group("backbone", config).shape()
     whole = build_method("ptuning_v2").count(shape)
     assert (whole.matrices, whole.trainable) == (16_777_216, 16_777_216)

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import build_group
 from tests.reference.plain_llama import logits_of
-from tests.tiny import CONF, build_method, pad_left
+from tests.tiny import CONF, build_method, pad_left, read_yaml
 
 EDITED = {
     "red": ({"ffn_down"}, {"scaling", "bias"}),
@@ -88,6 +87,6 @@ def test_logits_and_one_training_step_equal_the_equation(
     ],
 )
 def test_size_on_llama2_7b(name: str, expected: int) -> None:
-    config = yaml.safe_load((CONF / "backbone" / "llama2_7b.yaml").read_text())
+    config = read_yaml(CONF / "backbone" / "llama2_7b.yaml")
     count = build_method(name).count(build_group("backbone", config).shape())
     assert (count.matrices, count.trainable) == (expected, expected)

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pedro_bench.protocols.settings import build_group
-from tests.tiny import build_method
+from tests.tiny import build_method, read_yaml
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -18,7 +17,7 @@ def make_task() -> Callable[..., Any]:
     """A function that builds a task from its YAML: `make_task("sst2", dev_rows=4)`."""
 
     def make(name: str, **changes: Any) -> Any:
-        config = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text())
+        config = read_yaml(CONF / "task" / f"{name}.yaml")
         return build_group("task", {**config, **changes})
 
     return make

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pedro_bench.analysis.papers import layouts
 from pedro_bench.reporting.notes import missing
+from tests.tiny import read_yaml
 from tests.unit.analysis.runs import five, only
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "experiment"
@@ -39,7 +39,7 @@ def test_a_single_size_is_named_too(tmp_path):
 
 @pytest.mark.parametrize("name", ["figure3", "micro_figure3"])
 def test_sizes_are_those_of_the_experiment(name):
-    parts = yaml.safe_load((CONF / f"{name}.yaml").read_text())["grid"]["parts"]
+    parts = read_yaml(CONF / f"{name}.yaml")["grid"]["parts"]
     planned = {}
     for part in parts:
         settings = {key.removeprefix("method."): str(value) for key, value in part.items()}

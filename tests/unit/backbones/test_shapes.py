@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pedro_bench.backbones.llama import Llama
 from pedro_bench.backbones.shapes import CONVENTIONS, is_readable, read_shape
 from pedro_bench.errors import BackboneError
+from tests.tiny import read_yaml
 
 CONF = Path(__file__).parents[3] / "conf" / "backbone"
 
@@ -30,7 +30,7 @@ TINY: dict[str, Any] = {
 
 
 def from_yaml(name: str, **changes: Any) -> Llama:
-    values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    values = read_yaml(CONF / f"{name}.yaml")
     values.pop("_target_")
     return Llama(**{**values, **changes})
 
@@ -133,10 +133,12 @@ def test_sizes_must_be_positive_whole_numbers(value: Any) -> None:
 
 def test_shape_and_identity_import_neither_torch_nor_transformers() -> None:
     script = f"""
-import sys, yaml
+import sys
+from pathlib import Path
+from tests.tiny import read_yaml
 from pedro_bench.backbones.llama import Llama
 for name in ("llama2_7b", "llama2_13b", "gemma_2b"):
-    values = yaml.safe_load(open({str(CONF)!r} + f"/{{name}}.yaml"))
+    values = read_yaml(Path({str(CONF)!r} + f"/{{name}}.yaml"))
     del values["_target_"]
     backbone = Llama(**values)
     backbone.shape(), backbone.identity()

@@ -31,6 +31,7 @@ from pedro_bench.cli.options import (
     outside_options,
 )
 from pedro_bench.errors import ConfigError
+from tests import tiny
 
 RENAMED = "_target_: pedro_bench.methods.lora.Lora\nname: {name}\nlabel: L\nr: {r}\nalpha: 1\n" + (
     "dropout: 0.0\nroles: [query]\n"
@@ -170,6 +171,18 @@ def test_a_yaml_under_the_name_of_another_is_refused(folder, text, got):
             ):
                 refused()
         assert settings_of(["method=mine", "method.name=typed"]).method.name == "typed"
+
+
+def test_commands_and_tests_read_the_same_number(folder, monkeypatch):
+    file = folder / "method" / "mine.yaml"
+    file.write_text(RENAMED.format(name="mine", r=3) + "lr: 1e-2\n")
+    monkeypatch.setattr(tiny, "METHODS", file.parent)
+    monkeypatch.setattr(tiny, "METHOD_NAMES", ["mine"])
+    with outside_options([f"--config-dir={folder}"]):
+        assert settings_of(["method=mine"]).method == tiny.build_method("mine")
+    assert tiny.build_method("mine").lr == 0.01
+    with pytest.raises(ConfigError, match=r"/method/mine\.yaml: method\.r must be"):
+        tiny.build_method("mine", r=0)
 
 
 def test_a_module_that_another_hides_is_refused(folder, tmp_path, monkeypatch):

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pedro_bench.errors import ConfigError
 from pedro_bench.evaluation.config import EvaluationConfig
+from tests.tiny import read_yaml
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_shipped_settings() -> None:
-    values = yaml.safe_load((ROOT / "conf" / "evaluation" / "generation.yaml").read_text())
+    values = read_yaml(ROOT / "conf" / "evaluation" / "generation.yaml")
     assert values.pop("_target_") == "pedro_bench.evaluation.config.EvaluationConfig"
     config = EvaluationConfig(**values)
     assert config == EvaluationConfig(name="generation")

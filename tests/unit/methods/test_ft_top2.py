@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from pedro_bench.backbones.llama import Llama
 from pedro_bench.errors import ConfigError
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import build_group
-from tests.tiny import CONF, build_method, save_tiny
+from tests.tiny import CONF, build_method, read_yaml, save_tiny
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def test_a_step_moves_them_and_nothing_else(deep: Any, make_batch: Callable[...,
 
 
 def test_size_on_llama2_7b() -> None:
-    config = yaml.safe_load((CONF / "backbone" / "llama2_7b.yaml").read_text())
+    config = read_yaml(CONF / "backbone" / "llama2_7b.yaml")
     count = build_method("ft_top2").count(build_group("backbone", config).shape())
     layer = 4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096
     assert (count.matrices, count.trainable) == (2 * layer, 2 * layer) == (404_766_720,) * 2

@@ -6,12 +6,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
-import yaml
 from micro_pretraining import practice_text, pretraining_text, transfer_text
 from micro_pretraining.pretraining_text import Document
 
 from pedro_bench.data.micro import facts
 from pedro_bench.data.prompt import parse_template
+from tests.tiny import read_yaml
 
 CONF = Path(__file__).parents[3] / "conf" / "task"
 WORDS = pretraining_text.plain_words()
@@ -43,7 +43,7 @@ def test_no_cue_of_a_task_occurs(phase: str) -> None:
     """What stands behind a prompt's last field is never seen in pre-training."""
     cues = set()
     for path in CONF.glob("*.yaml"):
-        task = yaml.safe_load(path.read_text())
+        task = read_yaml(path)
         template = parse_template("prompt", task["prompt"], None)
         words = task.get("words") or {}
         for chosen in itertools.product(*words.values()):
