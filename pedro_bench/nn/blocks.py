@@ -68,14 +68,24 @@ class FreeVector(nn.Module):
 
 
 def scale(x: Tensor, vector: Tensor) -> Tensor:
-    """Return `x * vector`, element by element; `x` (…, width) is overwritten where gradients are off."""
+    """Return `x * vector`, element by element, in the dtype of `x`.
+
+    Args:
+        x: (…, width); overwritten where gradients are off.
+        vector: (width,), or what broadcasts as it does, (B, 1, width).
+    """
     if torch.is_grad_enabled():
         return (x * vector).to(x.dtype)
     return x.mul_(vector)
 
 
 def shift(x: Tensor, vector: Tensor) -> Tensor:
-    """Return `x + vector`; arguments as those of `scale`."""
+    """Return `x + vector`, element by element, in the dtype of `x`.
+
+    Args:
+        x: As in `scale`.
+        vector: As in `scale`.
+    """
     if torch.is_grad_enabled():
         return (x + vector).to(x.dtype)
     return x.add_(vector)

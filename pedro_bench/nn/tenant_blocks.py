@@ -53,6 +53,9 @@ class TenantContext(PromptContext):
 class TenantBlock(nn.Module):
     """What stands in a backbone in place of one adapter's block.
 
+    Args:
+        template: The block, as the method made it; its tensors are no tenant's.
+
     Attributes:
         path: Where the method put the block, such as `layers.3.query`.
         expected: Name -> shape of the tensors that a tenant brings for it.
@@ -154,6 +157,9 @@ class TenantGenerator(TenantBlock):
 @singledispatch
 def tenant_block(template: nn.Module) -> TenantBlock:
     """Return the tenant form of a building block.
+
+    Args:
+        template: The block, as a method made it.
 
     Raises:
         InjectionError: If it has none.

@@ -52,6 +52,14 @@ def test_what_the_package_offers_is_on_the_page():
     assert all(callable(getattr(pedro_bench, name.rpartition(".")[2])) for name in offered)
 
 
+def test_every_name_has_its_line_of_words():
+    """Before its docstring, so that the page can be read as text."""
+    for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
+        names = [name.rpartition(".")[2] for name in re.findall(r"(?m)^::: (\S+)$", section)]
+        rows = re.findall(r"(?m)^\| `(\w+)[^`]*` \| \S.* \|$", section)
+        assert rows == names
+
+
 def test_every_method_is_on_the_page():
     folder = REPOSITORY / "pedro_bench" / "methods"
     modules = {path.stem for path in folder.iterdir() if not path.name.startswith("_")}
