@@ -1,4 +1,4 @@
-"""The method of docs/adding_a_method.md: two files in a folder of their own, and everything works."""
+"""The methods of docs/adding_a_method.md: two files each in a folder of their own, and everything works."""
 
 import json
 import os
@@ -8,9 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+
+from pedro_bench.evaluation.decoding import generate
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.settings import build_group
+from pedro_bench.serving import AdapterBank, TenantAdapter
+from tests.unit.serving.decoding import make_prompts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "adding_a_method.md").read_text(encoding="utf-8")
+SERVING = (REPOSITORY / "docs" / "serving.md").read_text(encoding="utf-8")
 FAST = [
     "task=sst2",
     "data=files",
@@ -31,9 +40,13 @@ sys.exit("torch was imported" if "torch" in sys.modules else code)
 """
 
 
-def block(language):
-    """The page's only code block in a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+KEYSCALE = "_target_: keyscale.KeyScale\nname: keyscale\nlabel: KeyScale\nr: 8\n"
+
+
+def block(language, words, page=PAGE):
+    """The page's only code block in a language that has these words."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+    (found,) = (one for one in blocks if words in one)
     return found
 
 
@@ -42,9 +55,23 @@ def mine(tmp_path):
     """The page's folder, in an empty folder."""
     folder = tmp_path / "mine"
     (folder / "method").mkdir(parents=True)
-    (folder / "toy.py").write_text(block("python"), encoding="utf-8")
-    (folder / "method" / "toy.yaml").write_text(block("yaml"), encoding="utf-8")
+    (folder / "toy.py").write_text(block("python", "class Toy"), encoding="utf-8")
+    (folder / "method" / "toy.yaml").write_text(block("yaml", "toy.Toy"), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def reads_prompts(mine):
+    """The same folder with the page's second method, which serves tenants as the page on serving says."""
+    assert all(f"`{line}`" in " ".join(PAGE.split()) for line in KEYSCALE.splitlines())
+    (mine / "keyscale.py").write_text(
+        block("python", "class KeyScale")
+        + "\n\n"
+        + block("python", "class TenantKeyVector", SERVING),
+        encoding="utf-8",
+    )
+    (mine / "method" / "keyscale.yaml").write_text(KEYSCALE, encoding="utf-8")
+    return mine
 
 
 def call(folder, *arguments, **environment):
@@ -139,18 +166,73 @@ def test_a_method_that_does_not_fit_the_backbone_hides_no_other(mine, tmp_path):
     assert "got 'nose'" in named.stderr
 
 
+def test_the_method_that_reads_the_prompt_serves_each_tenant_as_alone(
+    reads_prompts, monkeypatch, load_tiny
+):
+    """One prompt after another with its own adapter, and all of them mixed."""
+    monkeypatch.syspath_prepend(str(reads_prompts))
+    monkeypatch.delitem(sys.modules, "keyscale", raising=False)
+    method = build_group("method", yaml.safe_load(KEYSCALE))
+    backbone, prompts = load_tiny(), make_prompts()
+    options = {"num_beams": 2, "max_new_tokens": 5}
+    adapters, alone = {}, {}
+    for seed, tenant in enumerate(("anna", "ben")):
+        torch.manual_seed(seed)
+        adapted = AdaptedModel(backbone, method).eval()
+        with torch.no_grad():
+            for parameter in adapted.adapter.parameters():
+                parameter.normal_()
+        adapters[tenant] = TenantAdapter.of(adapted)
+        alone[tenant] = generate(adapted, prompts, batch_size=1, **options)
+        adapted.remove()
+    assert alone["anna"] != alone["ben"]
+    bank = AdapterBank(backbone, method)
+    for tenant, adapter in adapters.items():
+        bank.add(tenant, adapter)
+    tenants = [("anna", "ben")[row % 2] for row in range(len(prompts))]
+    found = bank.generate_encoded(tenants, prompts, batch_size=len(prompts), **options)
+    assert found == [alone[tenant][row] for row, tenant in enumerate(tenants)]
+    bank.close()
+
+
+def test_the_comparison_with_peft():
+    """As it is written; the last lines are its assertions."""
+    names = {}
+    torch.manual_seed(0)
+    exec(compile(block("python", "peft.LoraConfig"), "docs/adding_a_method.md", "exec"), names)
+    assert names["found"].shape == (2, 9, 64)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_it_passes_the_contracts(mine, tmp_path):
+def test_its_rate_is_searched_by_the_pages_command(mine, tmp_path):
+    (written,) = re.findall(r"^python (-m pedro_bench\.cli\.tune .*)$", PAGE, flags=re.MULTILINE)
+    assert " trials=7 " in written
+    few = ["trainer.max_steps=5", "trainer.eval_every_steps=5", "evaluation.num_beams=1"]
+    command = [*written.replace("trials=7", "trials=2").split(), *few, "seeds=[0]", "workers=1"]
+    done = call(tmp_path, *command)
+    assert done.returncode == 0, done.stderr
+    text = (mine / "rates" / "mine.yaml").read_text()
+    assert "pedro_bench.cli.tune --config-dir=mine method=toy task=boolq trials=2" in text
+    (rule,) = yaml.safe_load(text)
+    assert rule["for"] == {"backbone": "micro", "method": "toy"}
+    asked = ["--config-dir", "mine", "method=toy", "task=boolq", "trainer.rates=mine", "--cfg"]
+    shown = call(tmp_path, "-m", "pedro_bench", *asked)
+    assert f'"lr": {rule["set"]["method.lr"]},' in shown.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_they_pass_the_contracts(reads_prompts):
     done = call(
         REPOSITORY,
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
         "tests/contracts/test_methods.py",
         "tests/contracts/test_counts.py",
-        PEDRO_BENCH_CONFIG_DIR=str(mine),
+        PEDRO_BENCH_CONFIG_DIR=str(reads_prompts),
     )
     assert done.returncode == 0, done.stdout
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed.group(1)) > 20
+    assert int(passed.group(1)) > 40
     assert "skipped" not in done.stdout
