@@ -83,3 +83,13 @@ def near_match(given: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"{hint} Known: {', '.join(names) or 'none'}."
+
+
+_SHOWN = 3
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Return the first names in their order, and how many there are if these are not all."""
+    ordered = sorted(names)
+    shown = ", ".join(ordered[:_SHOWN])
+    return shown if len(ordered) <= _SHOWN else f"{shown} and {len(ordered) - _SHOWN} more"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pedro_bench.errors import BackboneError
+from pedro_bench.errors import BackboneError, some_of
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Types, as safetensors writes them, that weights may have without a quantisation configuration."""
@@ -31,7 +31,6 @@ WRAPPERS: Mapping[str, tuple[str, str]] = {
 """Part of a tensor's name -> the wrapper that put it there, and what to do instead."""
 
 _MAX_HEADER_BYTES = 100_000_000
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,6 @@ def entries(files: Iterable[Path]) -> dict[str, Entry]:
                 )
             found[name] = Entry(file, dtype)
     return found
-
-
-def some_of(names: Iterable[str]) -> str:
-    """Return the first names in their order, and how many there are if these are not all."""
-    ordered = sorted(names)
-    shown = ", ".join(ordered[:_SHOWN])
-    return shown if len(ordered) <= _SHOWN else f"{shown} and {len(ordered) - _SHOWN} more"
 
 
 def _refuse_wrappers(found: Mapping[str, Entry]) -> None:

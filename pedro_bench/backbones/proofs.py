@@ -16,10 +16,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pedro_bench.backbones import folders
-from pedro_bench.backbones.checkpoint import CONSTANTS, Entry, entries, some_of
+from pedro_bench.backbones.checkpoint import CONSTANTS, Entry, entries
 from pedro_bench.backbones.family import family_of
 from pedro_bench.backbones.loaded import LoadedModel
-from pedro_bench.errors import BackboneError
+from pedro_bench.errors import BackboneError, some_of
 from pedro_bench.protocols.backbone import BackboneShape
 
 if TYPE_CHECKING:

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from pedro_bench.errors import InjectionError
 from pedro_bench.nn.sharding import is_sharded
-from pedro_bench.protocols.backbone import BackboneShape, LoadedBackbone, Site, present
+from pedro_bench.protocols.backbone import (
+    LINEAR_ROLES,
+    BackboneShape,
+    LoadedBackbone,
+    Site,
+    present,
+)
 from pedro_bench.protocols.context import current_context
 
 
@@ -97,6 +103,8 @@ class BackboneInjection:
     def on_input(self, site: Site, change: Callable[[Tensor], Tensor | None]) -> None:
         """Call `change` on the first input of the site's module; a returned tensor replaces it.
 
+        It has the input's shape; only a layer may get more or fewer tokens.
+
         Raises:
             InjectionError: If the module is a fused projection, whose input is several roles'.
         """
@@ -113,6 +121,7 @@ class BackboneInjection:
             changed = change(given)
             if changed is None:
                 return None
+            self._check_shape("on_input", site, changed, given)
             if args:
                 return (changed, *args[1:]), kwargs
             return args, {**kwargs, "hidden_states": changed}
@@ -148,7 +157,12 @@ class BackboneInjection:
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
             by_place = names[: len(args)]
             given = dict(zip(by_place, args, strict=True))
-            changed = dict(change({**given, **kwargs}))
+            answer = change({**given, **kwargs})
+            if not isinstance(answer, Mapping):
+                raise self._wrong_answer(
+                    "on_arguments", site, answer, "a mapping of arguments by name"
+                )
+            changed = dict(answer)
             replaced = tuple(changed.pop(name, given[name]) for name in by_place)
             return replaced, {**kwargs, **changed}
 
@@ -179,22 +193,56 @@ class BackboneInjection:
         self.on_arguments(site, lambda arguments: {name: change(arguments[name])})
 
     def on_output(self, site: Site, change: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Replace the site's output by `change(input, output)`; of a fused projection, only its columns."""
+        """Replace the site's output by `change(input, output)`; of a fused projection, only its columns.
+
+        What it returns has the output's shape; only a layer or the embedding may get more or fewer tokens.
+        """
+
+        def checked(given: Tensor, output: Tensor) -> Tensor:
+            changed = change(given, output)
+            self._check_shape("on_output", site, changed, output)
+            return changed
 
         def hook(
             module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
         ) -> Any:
             given = args[0] if args else kwargs["hidden_states"]
             if isinstance(output, tuple):
-                return (change(given, output[0]), *output[1:])
+                return (checked(given, output[0]), *output[1:])
             if site.columns is None:
-                return change(given, output)
+                return checked(given, output)
             whole: Tensor = output.clone() if torch.is_grad_enabled() else output
-            site.columns.put(whole, change(given, site.columns.take(output)))
+            site.columns.put(whole, checked(given, site.columns.take(output)))
             return whole
 
         handle = site.module.register_forward_hook(hook, with_kwargs=True)
         self._undo.append(handle.remove)
+
+    def _check_shape(self, hook: str, site: Site, changed: Any, before: Tensor) -> None:
+        """Require of a hook's answer the shape of what it replaces, (…, width); see `on_output`.
+
+        Raises:
+            InjectionError: If it is no tensor, or one of another shape.
+        """
+        if isinstance(changed, Tensor):
+            if changed.shape == before.shape:
+                return
+            is_same_width = changed.ndim == before.ndim and changed.shape[-1] == before.shape[-1]
+            if is_same_width and site.role not in LINEAR_ROLES:
+                return
+        wanted = f"a tensor of shape {tuple(before.shape)}"
+        raise self._wrong_answer(hook, site, changed, wanted)
+
+    def _wrong_answer(self, hook: str, site: Site, answer: Any, wanted: str) -> InjectionError:
+        got = (
+            f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
+        )
+        layer = "" if site.layer is None else f" of layer {site.layer}"
+        same = " (return the output as it is where nothing changes)" if answer is None else ""
+        return InjectionError(
+            f"method {self._method_name!r} must return {wanted} from its {hook} at {site.role!r}{layer}, got "
+            f"{got}{same}."
+        )
 
     def train_backbone(self, selects: Callable[[str], bool]) -> None:
         """Make backbone parameters trainable and part of the adapter; `undo` restores their bits.

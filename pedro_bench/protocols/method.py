@@ -90,7 +90,7 @@ class Injection(Protocol):
         """Replace the positions (B or 1, T) by `change(positions)` before they become embeddings."""
 
     def on_output(self, site: Site, change: "Callable[[Tensor, Tensor], Tensor]") -> None:
-        """Replace the site's output (its columns, where fused) by `change(input, output)`."""
+        """Replace the site's output (its columns, where fused) by `change(input, output)`, a tensor alike."""
 
     def train_backbone(self, selects: Callable[[str], bool]) -> None:
         """Let the backbone's own parameters whose path `selects` be trained; undoing restores their bits."""

@@ -116,7 +116,10 @@ def _check_groups(groups: Mapping[str, Sequence[Parameter]]) -> None:
         )
     members = [id(parameter) for group in groups.values() for parameter in group]
     if not groups.get(WEIGHTS):
-        raise TrainingError("a method's weights group must hold at least one parameter, got none.")
+        raise TrainingError(
+            "a method's weights group must hold at least one parameter, got none: give each module with "
+            "parameters to injection.add in the method's attach."
+        )
     if len(set(members)) != len(members):
         raise TrainingError("a parameter must stand in one parameter group once, got it twice.")
 

@@ -6,7 +6,7 @@ it seeds it from these and keeps its state in `runtime_state`.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -90,6 +90,8 @@ LEAST_TOKENS = 512
 """Down to where a smaller bound of positions is tried before other settings."""
 
 
+DEV_LOSS = "dev loss"
+
 EXPLODED = 50.0
 """Nats per answer token above which a loss has exploded: four times what guessing costs in the largest
 vocabulary that is in use (256,000 tokens, 12.5 nats)."""
@@ -138,7 +140,12 @@ def out_of_memory(
 
 
 def require_finite(
-    what: str, value: float, step: int, last_checkpoint: int | None, precision: str
+    what: str,
+    value: float,
+    step: int,
+    last_checkpoint: int | None,
+    precision: str,
+    bare_loss: Callable[[], float],
 ) -> None:
     """Require a loss or gradient norm that is finite, and a loss that has not exploded.
 
@@ -148,6 +155,7 @@ def require_finite(
         step: The step that was being taken, from 1.
         last_checkpoint: Step of the last good checkpoint, or None.
         precision: `fp32` or `bf16`: in what the step was taken.
+        bare_loss: Returns the loss of the same rows without the method, to tell whose fault the first is.
 
     Raises:
         DivergenceError: If the value is infinite or not a number, or a loss above EXPLODED; with the
@@ -161,14 +169,32 @@ def require_finite(
         wanted, got, more = f"at most {EXPLODED:g} nats per answer token", f"{value:.1f}", ""
     else:
         return
-    if step == 1 and is_loss and "training" in what:
+    if step == 1 and what != DEV_LOSS:
+        cause = _cause_at_the_start(bare_loss()) if is_loss else _GRADIENT_AT_THE_START
         raise DivergenceError(
-            f"the {what} must be {wanted}, got {got} at step 1, before any update: the backbone itself "
-            "predicts these answers badly, so look for wrong weights or the tokenizer of another model "
-            f"(backbone.path, backbone.tokenizer_path){more}."
+            f"the {what} must be {wanted}, got {got} at step 1, before any update: {cause}{more}."
         )
     good = f"step {last_checkpoint}" if last_checkpoint else "none was written yet"
     raise DivergenceError(
         f"the {what} must stay {wanted}, got {got} at step {step} (last good checkpoint: {good}): "
         f"lower the learning rate (method.lr or trainer.lr){more}."
+    )
+
+
+_GRADIENT_AT_THE_START = (
+    "the loss is finite, so look for what has no derivative where the method starts, such as a root, a norm "
+    "or a quotient at 0"
+)
+
+
+def _cause_at_the_start(bare_loss: float) -> str:
+    """Return what a loss that is bad before any update comes from, and where to look."""
+    if math.isfinite(bare_loss) and bare_loss <= EXPLODED:
+        return (
+            f"the backbone without the method has a loss of {bare_loss:.2f} on the same rows, so look at "
+            "what the method adds as it starts (its attach, its settings)"
+        )
+    return (
+        "the backbone itself predicts these answers badly, so look for wrong weights or the tokenizer of "
+        "another model (backbone.path, backbone.tokenizer_path)"
     )

@@ -10,6 +10,7 @@ Where the backbone's layers are split over processes (`nn.sharding`), all of the
 the busiest: the others fill up with a pass that counts nothing.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -27,10 +28,13 @@ from pedro_bench.data.batching import (
     portions,
     training_batches,
 )
+from pedro_bench.errors import TrainingError, some_of
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.sharding import is_sharded
 from pedro_bench.protocols.batch import Batch, Encoded
 from pedro_bench.seeding import derive
+
+_logger = logging.getLogger(__name__)
 
 _Rows = TypeVar("_Rows")
 
@@ -114,21 +118,55 @@ class Passes:
 
         Returns:
             The loss per answer token in nats, without the extra term.
+
+        Raises:
+            TrainingError: If no parameter has a part in the loss.
         """
         num_tokens = sum(len(row.answer_ids) for row in rows)
         wanted = list(parameters)
         total = torch.zeros((), device=self.adapted.backbone.device)
-        for portion, weight in self._portions(rows):
+        own_portions = self._portions(rows)
+        for portion, weight in own_portions:
             with self._autocast():
                 loss, _ = self.adapted(self._collate(portion), self.label_smoothing)
             loss = weight * loss
-            (loss / num_tokens).backward(inputs=wanted)
+            if loss.requires_grad:
+                (loss / num_tokens).backward(inputs=wanted)
             total += loss.detach()
         extra = extra_loss() if extra_loss is not None else None
         if extra is not None and self.accelerator.is_main_process:
             extra.backward(inputs=wanted)
+        if own_portions and all(parameter.grad is None for parameter in wanted):
+            raise self._unreached(wanted)
         self._add_up(wanted)
         return float(self._summed(total)) / num_tokens
+
+    def _unreached(self, parameters: Sequence[Parameter]) -> TrainingError:
+        return TrainingError(
+            f"method {self.adapted.method.name!r} must use what it trains, got no gradient for "
+            f"any of {self._named(parameters)}: let what its hooks return be computed from them, without "
+            "detach() or no_grad()."
+        )
+
+    def warn_of_unreached(self, parameters: Sequence[Parameter]) -> None:
+        """Say which parameters had no part in a loss; a method may choose some of them by the batch."""
+        unreached = [parameter for parameter in parameters if parameter.grad is None]
+        if unreached:
+            _logger.warning(
+                "method %s trains parameters that got no gradient in the first step: %s.",
+                self.adapted.method.name,
+                self._named(unreached),
+            )
+
+    def _named(self, parameters: Sequence[Parameter]) -> str:
+        """Return the names of parameters, of many the first few."""
+        own = {id(parameter): name for name, parameter in self.adapted.adapter.named_parameters()}
+        return some_of(own[id(parameter)] for parameter in parameters)
+
+    def bare_loss(self, rows: Sequence[Encoded]) -> float:
+        """Take the method out for good, and return the loss of rows that the backbone has without it."""
+        self.adapted.remove()
+        return self.mean_loss(rows)
 
     def mean_loss(self, rows: Sequence[Encoded]) -> float:
         """Return a split's loss per answer token in nats, without gradients, in evaluation mode."""

@@ -10,6 +10,7 @@ weights, optimisers, random states, history, the method's own state.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,12 +194,15 @@ class TrainingLoop:
             learner.optimiser.zero_grad(set_to_none=True)
             extra = adapted.extra_loss if is_weights else None
             loss = self.passes.backward(rows, learner.level.parameters, extra)
-            self._require_finite(f"{learner.level.name} training loss", loss, number + 1)
+            self._require_finite(f"{learner.level.name} training loss", loss, number + 1, rows)
+            if number == 0:
+                self.passes.warn_of_unreached(learner.level.parameters)
             norm = self.accelerator.clip_grad_norm_(
                 learner.level.parameters, self.config.max_grad_norm
             )
             gradient_norm = float(norm or 0.0)
-            self._require_finite(f"{learner.level.name} gradient norm", gradient_norm, number + 1)
+            what = f"{learner.level.name} gradient norm"
+            self._require_finite(what, gradient_norm, number + 1, rows)
             learner.step(factor)
             state.num_tokens += sum(map(len, rows))
             if is_weights:
@@ -215,7 +219,7 @@ class TrainingLoop:
         dev_loss = self.passes.mean_loss(self.dev)
         self.is_evaluating = False
         state = self.state
-        self._require_finite("dev loss", dev_loss, state.step)
+        self._require_finite(machine.DEV_LOSS, dev_loss, state.step, self.dev)
         is_last = state.step == self.total_steps
         may_be_best = is_last or self.adapted.method.can_be_best(state.step, self.total_steps)
         dev_score = None
@@ -271,8 +275,9 @@ class TrainingLoop:
         self.resumed_from = checkpoint.step
         _logger.info("training goes on from the checkpoint of step %d.", checkpoint.step)
 
-    def _require_finite(self, what: str, value: float, step: int) -> None:
-        require_finite(what, value, step, self.store.last_step(), self.passes.precision)
+    def _require_finite(self, what: str, value: float, step: int, rows: Sequence[Encoded]) -> None:
+        last, bare_loss = self.store.last_step(), partial(self.passes.bare_loss, rows)
+        require_finite(what, value, step, last, self.passes.precision, bare_loss)
 
     def _binding_tokens(self) -> int | None:
         """Return the bound of positions if it is what bounds the largest pass."""

@@ -1,6 +1,7 @@
 """Mistakes in a method's own code: each is refused in one sentence that says where to look."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,6 +94,58 @@ class SearchesForNothing(Searching):
         return None
 
 
+class Unused(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        pass
+
+
+class Detached(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        injection.on_output(site, lambda _, output: output + vector().detach())
+
+
+class HalfUsed(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        if site.layer == 0:
+            super().wire(injection, site, vector)
+
+
+class NotANumber(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        injection.on_output(site, lambda _, output: output + vector() / 0)
+
+
+class RootAtZero(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        injection.on_output(site, lambda _, output: output + vector().sqrt())
+
+
+class CutsOutput(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        injection.on_output(site, lambda _, output: (output + vector())[..., :5])
+
+
+class DropsTokens(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        injection.on_output(site, lambda _, output: (output + vector())[:, :2])
+
+
+class AnswersNothing(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        injection.on_output(site, lambda _, output: None)  # type: ignore[arg-type, return-value]
+
+
+class CutsInput(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        injection.on_input(site, lambda given: given[..., :5] + vector()[:5])
+
+
+class NoArguments(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        (attention, *_) = injection.sites(("attention",))
+        injection.on_arguments(attention, lambda _: None)  # type: ignore[arg-type, return-value]
+
+
 @pytest.fixture
 def settings_with(tmp_path: Path, tiny_folders: dict[str, Path]) -> Callable[[Method], Settings]:
     """A function that gives settings of two steps of a tiny Llama with a method."""
@@ -164,3 +217,62 @@ def test_the_count_of_a_search_is_asked_of_what_it_found(
     assert record["status"] == "failed"
     assert "got 64 that it attached and 192 counted" in record["error"]
     assert not record["phases"]
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        (
+            Unused(),
+            r"got no gradient for any of layers\.0\.vector\.vector, layers\.1\.vector\.vector: ",
+        ),
+        (
+            Detached(),
+            r"got no gradient for any of layers\.0\.vector.*, without detach\(\) or no_grad",
+        ),
+        (
+            NotANumber(),
+            r"got nan at step 1, before any update: the backbone without the method has a",
+        ),
+        (
+            RootAtZero(),
+            r"gradient norm must be finite, got inf at step 1, .*the loss is finite, so",
+        ),
+        (
+            CutsOutput(),
+            r"from its on_output at 'ffn_down' of layer 0, got shape \(\d+, \d+, 5\)\.$",
+        ),
+        (
+            DropsTokens(),
+            r"from its on_output at 'ffn_down' of layer 0, got shape \(\d+, 2, 32\)\.$",
+        ),
+        (AnswersNothing(), r"layer 0, got NoneType \(return the output as it is where nothing"),
+        (CutsInput(), r"from its on_input at 'ffn_down' of layer 0, got shape \(\d+, \d+, 5\)\.$"),
+        (
+            NoArguments(),
+            r"must return a mapping of .* from its on_arguments at 'attention' of layer 0",
+        ),
+    ],
+)
+def test_a_run_with_a_fault_fails_in_one_sentence(
+    settings_with: Callable[[Method], Settings],
+    caplog: pytest.LogCaptureFixture,
+    method: Method,
+    sentence: str,
+) -> None:
+    settings = settings_with(method)
+    (record,) = run(settings)
+    assert record["status"] == "failed"
+    assert re.search(sentence, record["error"]), record["error"]
+    assert "Traceback" not in caplog.text
+    (after,) = run(replace(settings, method=Vectors()))
+    assert after["status"] == "finished", "the backbone is free again"
+
+
+def test_parameters_that_the_first_loss_does_not_reach_are_named(
+    settings_with: Callable[[Method], Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    (record,) = run(settings_with(HalfUsed()))
+    assert record["status"] == "finished", record["error"]
+    (warning,) = [one for one in caplog.messages if "no gradient" in one]
+    assert warning.endswith("no gradient in the first step: layers.1.vector.vector.")

@@ -69,9 +69,10 @@ def test_a_loss_that_is_not_a_number_ends_the_run(
     ):
         run_training(broken(3, "nan"), short())
     start = (
-        r"training loss must be finite, got nan at step 1, before any update: the backbone itself"
+        r"training loss must be finite, got nan at step 1, before any update: the backbone without the "
+        r"method has a loss of \d+\.\d\d on the same rows, so look at what the method adds"
     )
-    with pytest.raises(TrainingError, match=start + r".*weights.*tokenizer_path\)\.$"):
+    with pytest.raises(TrainingError, match=start + r".* settings\)\.$"):
         run_training(broken(0, "nan"), short(), "other")
     with pytest.raises(TrainingError, match=start + r".* or set trainer\.precision=fp32\.$"):
         run_training(broken(0, "nan"), short(precision="bf16"), "half")
@@ -100,22 +101,28 @@ def test_a_loss_that_explodes_ends_the_run(
 
 def test_a_bad_start_is_no_explosion() -> None:
     guess = math.log(256_000)
-    machine.require_finite("weights training loss", 3 * guess, 1, None, "fp32")
-    machine.require_finite(
-        "weights gradient norm", 1e6, 1, None, "fp32"
-    )  # clipped: bound to no size
-    for name in ("training loss", "architecture training loss"):
+
+    def require(what: str, value: float, step: int, bare: float = math.nan) -> None:
+        machine.require_finite(what, value, step, None, "fp32", lambda: bare)
+
+    require("weights training loss", 3 * guess, 1)
+    require("weights gradient norm", 1e6, 1)  # clipped: bound to no size
+    for name, bare in (("training loss", 312.5), ("architecture training loss", math.inf)):
         with pytest.raises(
-            DivergenceError, match=r"got 312\.5 at step 1, before any update: the ba"
+            DivergenceError, match=r"got 312\.5 at step 1, before any update: the backbone itself"
         ) as one:
-            machine.require_finite(name, 312.5, 1, None, "bf16")
+            require(name, 312.5, 1, bare)
         assert "wrong weights or the tokenizer" in str(one.value)
         assert "lr" not in str(one.value)
+    with pytest.raises(DivergenceError, match=r"without the method has a loss of 2\.31 .* attach"):
+        require("training loss", 312.5, 1, 2.309)
     for name, step in (("training loss", 2), ("dev loss", 1)):  # after an update
         with pytest.raises(DivergenceError, match=r"got 312\.5 at step .*lower the learning rate"):
-            machine.require_finite(name, 312.5, step, None, "bf16")
-    with pytest.raises(DivergenceError, match=r"gradient norm must stay finite, got inf at step 1"):
-        machine.require_finite("gradient norm", math.inf, 1, None, "fp32")
+            require(name, 312.5, step)
+    with pytest.raises(DivergenceError, match=r"gradient norm must stay finite, got inf at step 2"):
+        require("gradient norm", math.inf, 2)
+    with pytest.raises(DivergenceError, match=r"got inf at step 1, .* loss is finite.* at 0\.$"):
+        require("gradient norm", math.inf, 1)
 
 
 @pytest.mark.fault(
