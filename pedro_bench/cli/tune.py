@@ -241,7 +241,10 @@ def _show(outcome: Sequence[Mapping[str, Any]], path: Path | None) -> None:
                 one["method"], " ".join(one["tasks"]), settings, str(len(seeds)), merit, mark
             )
     Console().print(table)
-    print("dev loss: the geometric mean over tasks of the median over seeds, nats an answer token")
+    print(
+        "dev loss: the geometric mean over tasks of the median over seeds; nats an answer token, of a "
+        "regression the squared error"
+    )
     print(
         f"rates in {path}" if path else "no method has a rate whose runs ended: nothing was written"
     )
