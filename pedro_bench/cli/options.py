@@ -112,7 +112,8 @@ def check_option(group: str, option: object) -> None:
     known = options(group)
     if option not in known:
         shown = near_match(str(option), known)
-        raise ConfigError(f"{group} must be one of the known options, got {option!r}.{shown}")
+        own = f" One of your own comes with {CONFIG_DIR} DIR, DIR/{group}/<name>.yaml."
+        raise ConfigError(f"{group} must be one of the known options, got {option!r}.{shown}{own}")
 
 
 def suggest_override(word: str) -> str:

@@ -66,6 +66,9 @@ def is_enabled(model: nn.Module) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
+AGAIN = "load it with the code of that time, or raise the method's `version` and train it again (rerun=true)"
+"""What to do with an adapter that was saved before its method's code changed."""
+
 _MARK = "_pedro_bench_method"
 
 
@@ -250,7 +253,8 @@ class AdaptedModel(nn.Module):
         if wrong:
             raise InjectionError(
                 f"a saved adapter must fit method {self.method.name!r} on backbone "
-                f"{self.backbone.name!r}, got a difference in {wrong[0]!r} ({len(wrong)} in all)."
+                f"{self.backbone.name!r}, got a difference in {wrong[0]!r} ({len(wrong)} in all): if the "
+                f"method's code changed since, {AGAIN}."
             )
         self.adapter.load_state_dict(dict(state))
 

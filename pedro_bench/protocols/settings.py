@@ -281,8 +281,12 @@ def _target(key: str, path: Any) -> Any:
     except (ImportError, AttributeError, ValueError) as error:
         file = getattr(sys.modules.get(module), "__file__", None)
         where = f" in {file!r}" if isinstance(error, AttributeError) and file else ""
+        top = module.partition(".")[0]
+        is_absent = isinstance(error, ModuleNotFoundError) and error.name == top
+        remedy = f": give the folder of {top}.py with --config-dir, or have it on PYTHONPATH"
         raise ConfigError(
-            f"{key}._target_ must name a class that can be imported, got {path!r} ({error}{where})."
+            f"{key}._target_ must name a class that can be imported, got {path!r} ({error}{where})"
+            f"{remedy if is_absent else ''}."
         ) from error
     parameters = getattr(target, "__dataclass_params__", None)
     if not isinstance(target, type) or parameters is None or not parameters.frozen:

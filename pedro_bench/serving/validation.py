@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from pedro_bench.errors import BackboneError, ConfigError, InjectionError
+from pedro_bench.nn.adapted_model import AGAIN
 from pedro_bench.nn.tenant_blocks import TenantBlock, Tensors
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.method import Method
@@ -58,7 +59,8 @@ def refuse_unknown(
     if wrong:
         raise InjectionError(
             f"tenant {tenant!r} must bring the tensors of method {method.name!r} on backbone "
-            f"{backbone.name!r}, got a difference in {wrong[0]!r}."
+            f"{backbone.name!r}, got a difference in {wrong[0]!r} ({len(wrong)} in all): if the method's "
+            f"code changed since, {AGAIN}."
         )
 
 

@@ -68,7 +68,8 @@ def test_an_option_of_another_folder_is_listed_and_composes(folder):
             configuration_of(["method=mini"])
     assert "mine" not in options("method")
     assert str(folder) not in sys.path
-    with pytest.raises(ConfigError, match=r"method must be one of .* got 'mine'"):
+    own = r"method must be one of .* got 'mine'.* with --config-dir DIR, DIR/method/<name>\.yaml\.$"
+    with pytest.raises(ConfigError, match=own):
         settings_of(["method=mine"])
 
 

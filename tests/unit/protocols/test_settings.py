@@ -74,7 +74,12 @@ def test_what_is_described_is_built_again_with_its_defaults():
             r"outer\._target_ must name a class with its module, such as .* got 'nowhere'",
         ),
         ({"_target_": f"{HERE}.Absent"}, r"has no attribute 'Absent' in '.*test_settings.py'\)"),
-        ({"_target_": "no.where"}, r"must name a class that can be imported, got 'no\.where' \(No"),
+        (
+            {"_target_": "no.where"},
+            r"must name a class that can be imported, got 'no\.where' \(No module named 'no'\): give the "
+            r"folder of no\.py with --config-dir, or have it on PYTHONPATH\.$",
+        ),
+        ({"_target_": "pedro_bench.no.where"}, r"\(No module named 'pedro_bench\.no'\)\.$"),
         (
             {"_target_": f"{HERE}.Half"},
             r"that defines all of its protocol, got '.*Half' without attach, count: add it to the",

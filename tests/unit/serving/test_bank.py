@@ -318,7 +318,9 @@ def test_wrong_uses_are_refused(
     tensors = dict(adapter.tensors)
     tensors["layers.0.generator.down"] = tensors["layers.0.generator.down"][1:]
     short = TenantAdapter(adapter.method, backbone.revision, tensors)
-    with pytest.raises(InjectionError, match="got a difference in 'layers.0.generator.down'"):
+    with pytest.raises(
+        InjectionError, match=r"difference in 'layers.0.generator.down' .* code changed"
+    ):
         bank.add("ben", short)
     with pytest.raises(ConfigError, match="one for each of the 3 examples, got 1"):
         bank.context(make_batch().prompt_mask_BT, ["anna"])
