@@ -13,7 +13,8 @@
     backbone.path=DIR               where the run's backbone lies now; null: where it lay
     output=text|json device=auto
 
-Every export has a model card (README.md), and is kept only if it gives the trained model's logits.
+Every export has a model card (README.md). The first three are kept only if they give the trained model's
+logits; native holds the trained tensors themselves, and needs the method's class to be there.
 """
 
 import sys

@@ -12,6 +12,7 @@ from typing import Any
 from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import normalised, with_earlier
 from pedro_bench.cli.hydra.option_files import option_of
+from pedro_bench.cli.options import CONFIG_DIR, conf_folders
 from pedro_bench.efficiency.request import DEFAULTS as MEASURED
 from pedro_bench.instruct.request import DEFAULTS as EVALUATED
 
@@ -42,13 +43,24 @@ def command_of(runs: Sequence[Run]) -> str:
     chosen |= {"method": first.method, "task": first.task}
     chosen |= {"backbone": first.backbone, "data": first.data, "suite": first.suite}
     changed = dict(pair for group in _GROUPS for pair in _settings(group, config))
-    if "method.lr" in changed:
+    if (config.get("method") or {}).get("lr") is not None:
         changed.pop("trainer.lr", None)  # not in force
     seeds = sorted(run.seed for run in runs)
     device = {"device": config["device"]} if config.get("device", "auto") != "auto" else {}
+    outside = f" {CONFIG_DIR} DIR" if _is_from_outside(config) else ""
     return _command(
-        "pedro_bench",
+        f"pedro_bench{outside}",
         {**{k: v for k, v in chosen.items() if v}, "seeds": seeds, **changed, **device},
+    )
+
+
+def _is_from_outside(config: Mapping[str, Any]) -> bool:
+    """Whether an option or its class lies in a folder that `--config-dir` gave."""
+    groups = [(group, config.get(group) or {}) for group in _GROUPS]
+    targets = [str(own["_target_"]) for _, own in groups if "_target_" in own]
+    files = (f"{group}/{own.get('name')}.yaml" for group, own in groups)
+    return any(not target.startswith("pedro_bench.") for target in targets) or any(
+        (folder / file).is_file() for file in files for folder in conf_folders()[1:]
     )
 
 

@@ -65,6 +65,7 @@ def card(
         *_warning(config),
         "## How to load it",
         f"```python\n{_loading(request, base, is_own_type)}\n```",
+        *_own_module(request, str(method["_target_"])),
         *_prompts(task),
         "## Settings",
         _settings(method, config, runs),
@@ -177,6 +178,14 @@ def _loading(request: Request, base: Base, is_own_type: bool) -> str:
         f'model = AutoPeftModelForCausalLM.from_pretrained("{place}")\n'
         f"tokenizer = AutoTokenizer.from_pretrained({source})"
     )
+
+
+def _own_module(request: Request, target: str) -> list[str]:
+    """Say what else must be there for a method that is no part of the package."""
+    module = target.partition(".")[0]
+    if request.format != "native" or module == "pedro_bench":
+        return []
+    return [f"The method is a class of the module `{module}`, which must be on `PYTHONPATH`."]
 
 
 def _prompts(task: Mapping[str, Any]) -> list[str]:

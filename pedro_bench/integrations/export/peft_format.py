@@ -46,8 +46,8 @@ def config_of(method: Method, backbone: LoadedBackbone) -> Any:
         ConfigError: If no type of peft computes what the method does.
     """
     raise ConfigError(
-        f"format must not be peft for method {method.name!r}, got peft, which has no type that computes what "
-        "this method does: use format=native, or format=merged where weights can hold it."
+        f"peft must have a type that computes what method {method.name!r} does for format=peft and "
+        "format=remote_code, got none: use format=native, or format=merged where weights can hold it."
     )
 
 
@@ -171,8 +171,9 @@ def modules_of(backbone: LoadedBackbone, roles: Sequence[str]) -> list[str]:
         for site in sites:
             if site.columns is not None:
                 raise ConfigError(
-                    f"format must not be peft where a projection is fused, got the role {role!r} as a part "
-                    f"of {site.path!r}, which peft adapts as a whole: use format=merged or format=native."
+                    "format=peft and format=remote_code must have projections of one role each, got the "
+                    f"role {role!r} as a part of {site.path!r}, which peft adapts as a whole: use "
+                    "format=merged or format=native."
                 )
         names += _names_of([site.path for site in sites], paths)
     return names

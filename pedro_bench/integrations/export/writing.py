@@ -5,7 +5,8 @@
     merged        config.json, model.safetensors, tokenizer         Transformers loads it
     native        adapter/                                          pedro_bench.load loads it
 
-An export is made whole beside its folder, proved to give the trained model's logits, and then renamed.
+An export is made whole beside its folder and then renamed; before, all but native, which holds the trained
+tensors themselves, are proved to give the trained model's logits. All need the method's class.
 """
 
 import shutil
@@ -43,9 +44,10 @@ def export(request: Request, command_of: Callable[[Sequence[Run]], str]) -> Path
     Raises:
         RecordError: If the run is not finished, its adapter is gone, or the folder cannot be written.
         BackboneError: If the backbone is not there, or not what the run was trained on.
-        ConfigError: If the run cannot have that format; the message says why.
+        ConfigError: If the run cannot have that format, or its method's class is not there.
     """
     saved = read_saved(request.run)
+    method: Method = build_group("method", saved.state["method"])
     config = saved.state["config"]
     base = base_of(config["backbone"], request.base)
     if request.format in _IN_PEFT:
@@ -59,7 +61,7 @@ def export(request: Request, command_of: Callable[[Sequence[Run]], str]) -> Path
         if request.format == "native":
             write_folder(partial / "adapter", _without_places(saved))
         else:
-            is_own_type = _write_model(request, saved, base, partial)
+            is_own_type = _write_model(request, saved, method, base, partial)
         text = _card(request, saved, base, command_of, is_own_type=is_own_type)
         (partial / "README.md").write_text(text, encoding="utf-8")
         if out.exists():
@@ -124,13 +126,12 @@ def _without_places(saved: Saved) -> Saved:
     return replace(saved, state={**saved.state, "config": shown_config(saved.state["config"])})
 
 
-def _write_model(request: Request, saved: Saved, base: Base, folder: Path) -> bool:
+def _write_model(request: Request, saved: Saved, method: Method, base: Base, folder: Path) -> bool:
     """Write peft's format or the merged model, once it is proved to give the trained model's logits.
 
     Returns:
         Whether peft needs this package to load it.
     """
-    method: Method = build_group("method", saved.state["method"])
     backbone = load_backbone(saved, request.device, request.backbone_path)
     if backbone.kind != "decoder":
         raise ConfigError(

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,6 +18,8 @@ import pedro_bench
 from pedro_bench.errors import ConfigError
 from pedro_bench.integrations.export.request import Request
 from pedro_bench.integrations.export.writing import export
+from pedro_bench.methods.lora import Lora
+from pedro_bench.training.saved_folder import read_folder, write_folder
 
 LOADER = Path(__file__).parent / "loads_exports.py"
 SMALL = {"num_virtual_tokens": 3}
@@ -150,8 +155,12 @@ def test_names_of_projections_are_no_others(save_run: Callable[..., Path]) -> No
 @pytest.mark.parametrize(
     ("name", "form", "message"),
     [
-        ("houlsby_adapter", "peft", r"has no type that computes .* use format=native"),
-        ("full_ft", "peft", r"'full_ft', got peft, which has no type"),
+        (
+            "houlsby_adapter",
+            "remote_code",
+            r"peft must have a type that computes .* use format=native",
+        ),
+        ("full_ft", "peft", r"'full_ft' does for format=peft and format=remote_code, got none"),
         ("pedro", "merged", r"in the same way for every prompt; use format=native"),
         ("houlsby_adapter", "merged", r"must not be merged for method 'houlsby_adapter'"),
     ],
@@ -166,7 +175,7 @@ def test_what_cannot_be_exported_says_why(
 
 
 def test_fused_projections_and_encoders_are_refused(save_run: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"a projection is fused, got the role 'query'"):
+    with pytest.raises(ConfigError, match=r"one role each, got the role 'query' as a part of"):
         exported(save_run("lora", 0, "gpt_neox"), "peft")
 
 
@@ -184,3 +193,23 @@ def test_native_names_no_place_of_this_machine(save_run: Callable[..., Path]) ->
     folder = exported(run, "native")
     text = (folder / "adapter" / "state.json").read_text()
     assert str(run.parent) not in text and '"path": "llama' in text
+
+
+def test_native_needs_the_methods_class_and_the_card_says_so(
+    save_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = save_run("lora", 0)
+    saved = read_folder(run / "adapter")
+    state = {**saved.state, "method": {**saved.state["method"], "_target_": "own_lora.Lora"}}
+    shutil.rmtree(run / "adapter")
+    write_folder(run / "adapter", replace(saved, state=state))
+    for form in ("native", "merged"):
+        with pytest.raises(ConfigError, match=r"No module named 'own_lora'\): give the folder of"):
+            exported(run, form)
+    assert sorted(one.name for one in run.parent.iterdir()) == [run.name]
+    module = ModuleType("own_lora")
+    monkeypatch.setattr(module, "Lora", Lora, raising=False)
+    monkeypatch.setitem(sys.modules, "own_lora", module)
+    told = "The method is a class of the module `own_lora`, which must be on `PYTHONPATH`."
+    assert told in (exported(run, "native") / "README.md").read_text()
+    assert told not in (exported(save_run("lora", 1), "native") / "README.md").read_text()

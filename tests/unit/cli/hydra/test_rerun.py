@@ -11,6 +11,7 @@ from pedro_bench.analysis.rows import normalised, rate_in_force, with_earlier
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.rerun import command_of
+from pedro_bench.cli.options import outside_options
 from pedro_bench.efficiency import request as measured
 from pedro_bench.instruct import request as evaluated
 from tests.unit.analysis.runs import run
@@ -78,6 +79,23 @@ def test_settings_that_differ_from_the_option_are_written(tmp_path):
     assert not any(
         word.startswith(("method.label", "trainer.lr", "trainer.group")) for word in words
     )
+
+
+def test_what_lies_in_another_folder_is_named_and_a_rate_that_is_not_in_force_is_not(tmp_path):
+    own = {"method": {"_target_": "toy.Toy", "lr": 0.01}, "trainer": {"name": "micro", "lr": 0.002}}
+    of_a_class = read_runs([run(tmp_path / "a", "toy", groups=own)])
+    words = shlex.split(command_of(of_a_class))
+    assert words[:6] == ["python", "-m", "pedro_bench", "--config-dir", "DIR", "method=toy"]
+    assert "method.lr=0.01" in words
+    assert not [word for word in words if word.startswith("trainer.lr")]
+    own["method"] = {"_target_": "pedro_bench.methods.lora.Lora", "lr": None}
+    of_a_yaml = read_runs([run(tmp_path / "b", "mine", groups=own)])
+    assert "--config-dir" not in command_of(of_a_yaml)
+    assert "trainer.lr=0.002" in command_of(of_a_yaml)
+    (tmp_path / "conf" / "method").mkdir(parents=True)
+    (tmp_path / "conf" / "method" / "mine.yaml").write_text("name: mine\n")
+    with outside_options([f"--config-dir={tmp_path / 'conf'}"]):
+        assert "pedro_bench --config-dir DIR method=mine" in command_of(of_a_yaml)
 
 
 def test_evaluations_and_measurements_have_their_own_commands(tmp_path):
