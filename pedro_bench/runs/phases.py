@@ -93,7 +93,8 @@ def train_phases(run: Run) -> Trained:
             tracker = _Continued(run.tracker, first_step)
             results.append(_train_phase(run, adapted, number, tracker))
             following = method.following(adapted.adapter)
-            adapted.check_count(is_last=following is None)
+            if method.is_searching and following is None:
+                adapted.check_count(is_last=True)
         except BaseException:
             adapted.remove()
             raise

@@ -93,8 +93,8 @@ LEAST_TOKENS = 512
 DEV_LOSS = "dev loss"
 
 EXPLODED = 50.0
-"""Nats per answer token above which a loss has exploded: four times what guessing costs in the largest
-vocabulary that is in use (256,000 tokens, 12.5 nats)."""
+"""Above this a loss has exploded: four times the nats that guessing costs in the largest vocabulary in use (12.5
+of 256,000 tokens), twice the greatest squared error of a score from 0 to 5."""
 
 
 def out_of_memory(
@@ -151,7 +151,7 @@ def require_finite(
 
     Args:
         what: What the value is, such as `training loss`; the name of a loss ends so.
-        value: The value; of a loss in nats per answer token.
+        value: The value; of a loss in nats per answer token, of a regression its squared error.
         step: The step that was being taken, from 1.
         last_checkpoint: Step of the last good checkpoint, or None.
         precision: `fp32` or `bf16`: in what the step was taken.
@@ -166,7 +166,7 @@ def require_finite(
         more = "" if precision == "fp32" else " or set trainer.precision=fp32"
         wanted, got = "finite", f"{value}"
     elif is_loss and value > EXPLODED:
-        wanted, got, more = f"at most {EXPLODED:g} nats per answer token", f"{value:.1f}", ""
+        wanted, got, more = f"at most {EXPLODED:g}", f"{value:.1f}", ""
     else:
         return
     if step == 1 and what != DEV_LOSS:
