@@ -93,8 +93,8 @@ LEAST_TOKENS = 512
 DEV_LOSS = "dev loss"
 
 EXPLODED = 50.0
-"""Above this a loss has exploded: four times the nats that guessing costs in the largest vocabulary in use (12.5
-of 256,000 tokens), twice the greatest squared error of a score from 0 to 5."""
+"""Above this a loss has exploded: four times the nats that guessing costs in the largest vocabulary in use
+(12.5 of 256,000 tokens), twice the greatest squared error of a score from 0 to 5."""
 
 
 def out_of_memory(
