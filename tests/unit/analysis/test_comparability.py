@@ -195,6 +195,7 @@ def test_seeds_that_differ_within_a_column_are_told(tmp_path):
     table = only(tmp_path)
     assert tuple(notes(table)) == (
         "Fewer than 5 seeds: bitfit on boolq has 3.",
+        "Fewer seeds than other cells of the column, so neither marked nor ranked: bitfit on boolq (3 of 5).",
         "Different seeds in one column: boolq (0-7: ia3, pedro; 10-13, 20: lora).",
     )
 

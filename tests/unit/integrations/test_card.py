@@ -45,9 +45,17 @@ def run_of(seed: int, score: float) -> Run:
     )
 
 
-def text_of(form: str, *, base: Base, runs: list[Run], **further: Any) -> str:
+def text_of(
+    form: str,
+    *,
+    base: Base,
+    runs: list[Run],
+    target: str = "pedro_bench.methods.pedro.Pedro",
+    **further: Any,
+) -> str:
     request = Request(run="x", format=form, out="/nowhere/new", **further)
-    state = {"method": {"name": "pedro", "r": 12, "roles": ["query"], "lr": None}, "config": CONFIG}
+    method = {"_target_": target, "name": "pedro", "r": 12, "roles": ["query"], "lr": None}
+    state = {"method": method, "config": CONFIG}
     return card(request, state, base, runs, seed=3, command="python -m x", is_own_type=True)
 
 
@@ -88,3 +96,10 @@ def test_a_card_without_records_and_hub(form: str, said: str) -> None:
     assert facts.base_model is None and facts.eval_results is None
     assert said in text and "`mine`, a local folder" in text
     assert "records of the run were not there" in text and "/home/ana" not in text
+
+
+def test_the_card_of_a_method_of_ones_own_names_its_module() -> None:
+    base = Base(None, None, False)
+    own = text_of("native", base=base, runs=[], target="toy.Toy")
+    assert "the module `toy`, which must be on `PYTHONPATH`" in own
+    assert "PYTHONPATH" not in text_of("native", base=base, runs=[])
