@@ -193,7 +193,7 @@ def build_backbone(name: str) -> Any:
 
 
 def _built(group: str, file: Path, **changes: Any) -> Any:
-    """Build a group from a YAML; what is wrong with it is told with the file."""
+    """Build a group from a YAML; an error names the file."""
     from pedro_bench.errors import ConfigError
     from pedro_bench.protocols.settings import build_group
 

@@ -127,8 +127,7 @@ def front(found: Sequence[Point], kind: str, sign: int) -> list[Point]:
     """Return the points that no other beats, the cheapest first: none is better at the same or a lower cost.
 
     Points without a cost of this kind are left out, and those with fewer seeds than others; of SPEED more is
-    cheaper. `sign` is -1 where the least
-    score is the best.
+    cheaper. `sign` is -1 where the least score is the best.
     """
     cheap = -1 if kind == SPEED else 1
     priced = [

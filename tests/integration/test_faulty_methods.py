@@ -1,6 +1,5 @@
 """Mistakes in a method's own code: each is refused in one sentence that says where to look."""
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import InjectionError
 from pedro_bench.grid import run
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -147,34 +145,9 @@ class NoArguments(Vectors):
 
 
 @pytest.fixture
-def settings_with(tmp_path: Path, tiny_folders: dict[str, Path]) -> Callable[[Method], Settings]:
+def settings_with(few_steps: Callable[..., Settings]) -> Callable[[Method], Settings]:
     """A function that gives settings of two steps of a tiny Llama with a method."""
-    folder = tmp_path / "data" / "sst2"
-    folder.mkdir(parents=True)
-    for name, count in (("train", 20), ("validation", 12)):
-        rows = [{"sentence": f"a good film {i}", "label": i % 2} for i in range(count)]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def make(method: Method) -> Settings:
-        settings = settings_of(
-            [
-                "method=lora",
-                "task=sst2",
-                "data=files",
-                f"data.root={folder.parent}",
-                "backbone=causal_lm",
-                f"backbone.path={tiny_folders['llama']}",
-                "trainer.max_steps=2",
-                "trainer.eval_every_steps=1",
-                "evaluation.num_beams=1",
-                "seeds=[0]",
-                f"results_dir={tmp_path / 'results'}",
-                f"output_dir={tmp_path / 'outputs'}",
-            ]
-        )
-        return replace(settings, method=method)
-
-    return make
+    return lambda method: replace(few_steps(), method=method)
 
 
 @pytest.mark.parametrize(

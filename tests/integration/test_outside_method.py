@@ -11,11 +11,9 @@ import pytest
 import torch
 import yaml
 
-from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import build_group
-from pedro_bench.serving import AdapterBank, TenantAdapter
-from tests.unit.serving.decoding import make_prompts
+from tests.unit.serving.decoding import check_mixed_tenants
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "adding_a_method.md").read_text(encoding="utf-8")
@@ -173,26 +171,17 @@ def test_the_method_that_reads_the_prompt_serves_each_tenant_as_alone(
     monkeypatch.syspath_prepend(str(reads_prompts))
     monkeypatch.delitem(sys.modules, "keyscale", raising=False)
     method = build_group("method", yaml.safe_load(KEYSCALE))
-    backbone, prompts = load_tiny(), make_prompts()
-    options = {"num_beams": 2, "max_new_tokens": 5}
-    adapters, alone = {}, {}
-    for seed, tenant in enumerate(("anna", "ben")):
+    backbone = load_tiny()
+
+    def adapted_of(seed):
         torch.manual_seed(seed)
         adapted = AdaptedModel(backbone, method).eval()
         with torch.no_grad():
             for parameter in adapted.adapter.parameters():
                 parameter.normal_()
-        adapters[tenant] = TenantAdapter.of(adapted)
-        alone[tenant] = generate(adapted, prompts, batch_size=1, **options)
-        adapted.remove()
-    assert alone["anna"] != alone["ben"]
-    bank = AdapterBank(backbone, method)
-    for tenant, adapter in adapters.items():
-        bank.add(tenant, adapter)
-    tenants = [("anna", "ben")[row % 2] for row in range(len(prompts))]
-    found = bank.generate_encoded(tenants, prompts, batch_size=len(prompts), **options)
-    assert found == [alone[tenant][row] for row, tenant in enumerate(tenants)]
-    bank.close()
+        return adapted
+
+    check_mixed_tenants(backbone, method, adapted_of, num_beams=2)
 
 
 def test_the_comparison_with_peft():

@@ -1,6 +1,5 @@
 """Several phases of training in one run: curves, parameters, notes, and what a failure leaves behind."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.grid import run
 from pedro_bench.methods.lora import Lora
 from pedro_bench.protocols.method import Method
@@ -60,31 +58,10 @@ class Collecting(Tracking, Tracker):
 
 
 @pytest.fixture
-def growing(tmp_path: Path, tiny_folders: dict[str, Path]) -> Callable[..., Settings]:
+def growing(few_steps: Callable[..., Settings]) -> Callable[..., Settings]:
     """A function that gives settings of three phases with ranks 1, 2 and 3."""
-    folder = tmp_path / "data" / "sst2"
-    folder.mkdir(parents=True)
-    for name, count in (("train", 20), ("validation", 12)):
-        rows = [{"sentence": f"a good film {i}", "label": i % 2} for i in range(count)]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def make(seeds: str = "[0]", steps: int = 2, **changes: Any) -> Settings:
-        settings = settings_of(
-            [
-                "method=lora",
-                "task=sst2",
-                "data=files",
-                f"data.root={folder.parent}",
-                "backbone=causal_lm",
-                f"backbone.path={tiny_folders['llama']}",
-                f"trainer.max_steps={steps}",
-                "trainer.eval_every_steps=1",
-                "evaluation.num_beams=1",
-                f"seeds={seeds}",
-                f"results_dir={tmp_path / 'results'}",
-                f"output_dir={tmp_path / 'outputs'}",
-            ]
-        )
         method = Growing(
             name="lora",
             label="LoRA",
@@ -95,7 +72,7 @@ def growing(tmp_path: Path, tiny_folders: dict[str, Path]) -> Callable[..., Sett
             ranks=(2, 3),
             **changes,
         )
-        return replace(settings, method=method, tracking=Collecting())
+        return replace(few_steps(seeds, steps), method=method, tracking=Collecting())
 
     return make
 

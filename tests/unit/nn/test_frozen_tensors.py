@@ -7,13 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.tenant_blocks import TenantBlock, tenant_block
 from pedro_bench.protocols.backbone import BackboneShape
 from pedro_bench.protocols.method import Injection, Method, ParameterCount
-from pedro_bench.serving import AdapterBank, TenantAdapter
-from tests.unit.serving.decoding import make_prompts
+from tests.unit.serving.decoding import check_mixed_tenants
 
 R = 4
 
@@ -95,19 +93,7 @@ def test_it_stays_while_the_rest_trains_and_is_saved(
 def test_a_bank_serves_each_tenants_own(
     load_tiny: Callable[..., Any], make_batch: Callable[..., Any]
 ) -> None:
-    backbone, prompts = load_tiny(), make_prompts()
-    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 5}
-    adapters, alone = {}, {}
-    for seed, tenant in enumerate(("anna", "ben")):
-        adapted = trained(backbone, make_batch(seed=seed), seed)
-        adapters[tenant] = TenantAdapter.of(adapted)
-        alone[tenant] = generate(adapted, prompts, batch_size=1, **options)
-        adapted.remove()
-    assert alone["anna"] != alone["ben"]
-    bank = AdapterBank(backbone, METHOD)
-    for tenant, adapter in adapters.items():
-        bank.add(tenant, adapter)
-    tenants = [("anna", "ben")[row % 2] for row in range(len(prompts))]
-    found = bank.generate_encoded(tenants, prompts, batch_size=len(prompts), **options)
-    assert found == [alone[tenant][row] for row, tenant in enumerate(tenants)]
-    bank.close()
+    backbone = load_tiny()
+    check_mixed_tenants(
+        backbone, METHOD, lambda seed: trained(backbone, make_batch(seed=seed), seed), num_beams=1
+    )

@@ -1,12 +1,15 @@
 """Prompts, answers on the plain and the fast path, and a backend that counts what it compiles."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from pedro_bench.evaluation.decoding import generate
+from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
-from pedro_bench.serving import FastDecoder
+from pedro_bench.protocols.method import Method
+from pedro_bench.serving import AdapterBank, FastDecoder, TenantAdapter
 
 LENGTHS = (5, 2, 9, 1, 7, 3, 12, 4)
 
@@ -37,3 +40,25 @@ def answers(adapted: Any, decoder: FastDecoder | None, beams: int, **options: An
         return generate(adapted, prompts, **options)
     with decoder.replacing(adapted.modules(), max_new_tokens=options["max_new_tokens"]):
         return generate(adapted, prompts, **options)
+
+
+def check_mixed_tenants(
+    backbone: Any, method: Method, adapted_of: Callable[[int], AdaptedModel], *, num_beams: int
+) -> None:
+    """Two tenants' prompts in one batch of a bank must have the answers of each tenant's adapter alone."""
+    prompts = make_prompts()
+    options: dict[str, Any] = {"num_beams": num_beams, "max_new_tokens": 5}
+    adapters, alone = {}, {}
+    for seed, tenant in enumerate(("anna", "ben")):
+        adapted = adapted_of(seed)
+        adapters[tenant] = TenantAdapter.of(adapted)
+        alone[tenant] = generate(adapted, prompts, batch_size=1, **options)
+        adapted.remove()
+    assert alone["anna"] != alone["ben"]
+    bank = AdapterBank(backbone, method)
+    for tenant, adapter in adapters.items():
+        bank.add(tenant, adapter)
+    tenants = [("anna", "ben")[row % 2] for row in range(len(prompts))]
+    found = bank.generate_encoded(tenants, prompts, batch_size=len(prompts), **options)
+    assert found == [alone[tenant][row] for row, tenant in enumerate(tenants)]
+    bank.close()
