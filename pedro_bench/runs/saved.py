@@ -4,6 +4,7 @@
 <output_dir>/<suite>/<stem>/adapter/state.json            method, backbone, record
 """
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel, head_for
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
+from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.identity import resolve_device
@@ -29,6 +31,8 @@ from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
 
 _ADAPTER = "adapter"
+
+_logger = logging.getLogger(__name__)
 
 DEFAULT_BEAMS = 3
 
@@ -150,6 +154,7 @@ def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None
         "config": dict(record.config),
         "backbone_revision": adapted.backbone.revision,
         "backbone_content": adapted.backbone.content(),
+        "versions": record.versions,
     }
     write_folder(folder / _ADAPTER, Saved(header, state, {"adapter": adapted.adapter_state()}))
 
@@ -160,7 +165,7 @@ def load_run(
     """Load a run from its record or its working folder; see `pedro_bench.runs.load`."""
     saved = read_saved(path)
     config = dict(saved.state["config"])
-    method = build_group("method", saved.state["method"])
+    method = trained_method(saved)
     loaded = load_backbone(saved, device, backbone)
     head = None
     if loaded.kind == "encoder":  # no other needs the task, whose class may be another package's
@@ -169,6 +174,25 @@ def load_run(
     adapted.load_adapter_state(saved.tensors["adapter"])
     adapted.eval()
     return SavedRun(adapted, config, decoding)
+
+
+def trained_method(saved: Saved) -> Method:
+    """Return the method of a saved adapter; log a warning where its version has changed since."""
+    method: Method = build_group("method", saved.state["method"])
+    _compare_version(saved, f"method.{type(method).__name__}", method.version)
+    return method
+
+
+def _compare_version(saved: Saved, component: str, version: int) -> None:
+    trained = saved.state.get("versions", {}).get(component, version)
+    if trained != version:
+        _logger.warning(
+            "%s should have version %s, with which the adapter was trained, got %s: its answers may "
+            "differ from those of the run's record; train it anew with rerun=true.",
+            component,
+            trained,
+            version,
+        )
 
 
 def load_backbone(saved: Saved, device: str, place: str | Path | None) -> LoadedBackbone:
@@ -193,6 +217,8 @@ def load_backbone(saved: Saved, device: str, place: str | Path | None) -> Loaded
     chosen: Backbone = build_group("backbone", config)
     found, content = chosen.identity(), saved.state.get("backbone_content")
     if found in (trained, content):
+        family, version = chosen.family_version()
+        _compare_version(saved, f"family.{family}", version)
         return chosen.load(device=resolve_device(device))
     if place is not None and content is None and not trained.startswith(folders.HASHED):
         raise BackboneError(
@@ -296,7 +322,7 @@ def open_bank(
             "of peft alone."
         )
     first = next(iter(saved.values()))
-    method = build_group("method", first.state["method"])
+    method = trained_method(first)
     loaded = load_backbone(first, device, backbone)
     bank = AdapterBank(
         loaded,
@@ -322,7 +348,7 @@ def open_bank(
 def _adapter(saved: Saved) -> TenantAdapter:
     task = saved.state["config"]["task"]
     return TenantAdapter(
-        build_group("method", saved.state["method"]),
+        trained_method(saved),
         str(saved.state["backbone_revision"]),
         saved.tensors["adapter"],
         saved.state.get("backbone_content"),

@@ -62,6 +62,7 @@ def save_run(
     ) -> Path:
         config = Llama(name="tiny", label="tiny", path=str(tiny_folders[family]))
         adapted = make_tenant(method, seed, config.load(device="cpu"), **changes)
+        family_name, family_version = config.family_version()
         settings = "".join(f"-{name}={value}" for name, value in changes.items())
         folder = tmp_path / f"{method}-{family}-{seed}{settings}"
         record = RunRecord(
@@ -82,6 +83,10 @@ def save_run(
             main_metric="accuracy",
             metrics={"test": {"accuracy": 50.0}},
             started="2026-01-01T00:00:00+00:00",
+            versions={
+                f"method.{type(adapted.method).__name__}": adapted.method.version,
+                f"family.{family_name}": family_version,
+            },
         )
         save_adapter(folder, adapted, record)
         return folder

@@ -26,8 +26,7 @@ from pedro_bench.integrations.export.seeds import seeds_of, shown_config
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import LINEAR_ROLES
 from pedro_bench.protocols.method import Method
-from pedro_bench.protocols.settings import build_group
-from pedro_bench.runs.saved import load_backbone, read_saved
+from pedro_bench.runs.saved import load_backbone, read_saved, trained_method
 from pedro_bench.training.saved_folder import Saved, write_folder
 
 _IN_PEFT = ("peft", "remote_code")
@@ -47,7 +46,7 @@ def export(request: Request, command_of: Callable[[Sequence[Run]], str]) -> Path
         ConfigError: If the run cannot have that format, or its method's class is not there.
     """
     saved = read_saved(request.run)
-    method: Method = build_group("method", saved.state["method"])
+    method = trained_method(saved)
     config = saved.state["config"]
     base = base_of(config["backbone"], request.base)
     if request.format in _IN_PEFT:

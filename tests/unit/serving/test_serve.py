@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 import pedro_bench
+from pedro_bench.backbones.families.llama import LlamaFamily
 from pedro_bench.errors import BackboneError, ConfigError, DataError, RecordError
+from pedro_bench.methods.lora import Lora
 from pedro_bench.runs.saved import saved_adapter
 
 
@@ -56,6 +58,24 @@ def test_what_does_not_fit_together_is_refused(
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecordError, match="must have its adapter in"):
         pedro_bench.serve({"anna": tmp_path / "empty"}, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("owner", "component"), [(Lora, "method.Lora"), (LlamaFamily, "family.Llama")]
+)
+def test_an_adapter_of_an_older_version_is_reported(
+    owner: Any,
+    component: str,
+    save_run: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = save_run("lora", 0)
+    pedro_bench.serve({"anna": path, "ben": path}, device="cpu")
+    assert not caplog.records
+    monkeypatch.setattr(owner, "version", owner.version + 1)
+    pedro_bench.load(path, device="cpu")
+    assert f"{component} should have version {owner.version - 1}" in caplog.text
 
 
 def test_control_tokens_are_those_of_each_tenants_template(save_run: Callable[..., Path]) -> None:
