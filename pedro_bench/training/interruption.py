@@ -68,6 +68,7 @@ class Interruption:
         self._signal: Interrupted | None = None
         self._loss: TakenOver | None = None
         self._taken = 0.0
+        self._is_free = False
         self._patience = threading.Timer(GRACE_SECONDS, _thread.interrupt_main)
 
     def ask(self, reason: str, *, saves: bool, exit_code: int = 130) -> None:
@@ -137,6 +138,19 @@ class Interruption:
                 self._patience.cancel()
         self.leave_if_asked()
 
+    @contextmanager
+    def answered_at_once(self, is_free: bool) -> Iterator[None]:
+        """Let a signal end a `with` block whose body changes nothing, where `is_free`.
+
+        Raises:
+            Interrupted: If a signal came.
+        """
+        self._is_free = is_free
+        try:
+            yield
+        finally:
+            self._is_free = False
+
     def _take(self, number: int, _: FrameType | None) -> None:
         if self._signal is not None:
             if time.monotonic() - self._taken < REPEAT_SECONDS:
@@ -144,6 +158,8 @@ class Interruption:
             self.leave()  # the second signal
         self._taken = time.monotonic()
         self.ask(f"{signal.Signals(number).name} came.", saves=True, exit_code=128 + number)
+        if self._is_free and self.saves:
+            self.leave()
         self._patience = threading.Timer(grace_after(number), _thread.interrupt_main)
         self._patience.daemon = True
         self._patience.start()

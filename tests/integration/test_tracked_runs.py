@@ -16,7 +16,7 @@ from pedro_bench import grid
 from pedro_bench.__main__ import main
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.training import tracking
-from pedro_bench.training.trainer import TrainingLoop
+from pedro_bench.training.loop import TrainingLoop
 from tests.integration.grids import arguments, write_sst2
 
 BLOCK = 32768

@@ -13,7 +13,7 @@ from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.runs.costs import adapter_bytes, operations
 from pedro_bench.runs.forgetting import Unchanged
-from pedro_bench.training import trainer
+from pedro_bench.training import loop
 from pedro_bench.training.energy import Counter, EnergyMeter
 from tests.integration.grids import arguments, write_sst2
 from tests.tiny import build_method
@@ -66,12 +66,12 @@ def test_a_record_has_them(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = settings_of(arguments(tiny_folders["llama"], write_sst2(tmp_path / "data")))
-    readings = itertools.count(step=2.5)  # one at a step's start, one at its end
+    readings = itertools.count(step=2.5)  # one at the start of a step or evaluation, one at its end
     meter = EnergyMeter([Counter(lambda: next(readings))])
-    monkeypatch.setattr(trainer, "meter_of", lambda _: meter)
+    monkeypatch.setattr(loop, "meter_of", lambda _: meter)
     (record,) = grid.run(settings)
-    steps = record["phases"][-1]["steps"]
-    assert record["energy"] == {"train_joules": 2.5 * steps, "of": "processors"}
+    counted = record["phases"][-1]["steps"] + len(record["history"])
+    assert record["energy"] == {"train_joules": 2.5 * counted, "of": "processors"}
     found = record["operations"]
     matrices = record["parameters"]["matrices"]
     assert found["method"] == 2 * (found["tokens"] + 1) * matrices

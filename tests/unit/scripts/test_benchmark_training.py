@@ -8,7 +8,7 @@ def test_steps_alone_are_timed_on_both_sides(load_script, load_tiny, monkeypatch
     from transformers import Trainer
 
     from pedro_bench.protocols.batch import Encoded
-    from pedro_bench.training.trainer import TrainingLoop
+    from pedro_bench.training.loop import TrainingLoop
     from tests.tiny import build_method
 
     script = load_script("benchmark_training_sides")

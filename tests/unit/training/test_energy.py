@@ -12,7 +12,7 @@ import torch
 
 from pedro_bench import ranks
 from pedro_bench.runs import phases
-from pedro_bench.training import energy, trainer
+from pedro_bench.training import energy, loop
 from pedro_bench.training.energy import Counter, EnergyMeter, meter_of
 
 CPU = torch.device("cpu")
@@ -162,12 +162,12 @@ def test_a_gpu_is_asked_by_its_identity(monkeypatch: pytest.MonkeyPatch) -> None
     assert not is_counted(gpu)
 
 
-def counting(joules_a_step: float) -> Callable[[Any], EnergyMeter]:
+def counting(joules: float) -> Callable[[Any], EnergyMeter]:
     """Return meters that tell so much from a start to its end, and as much between two of them."""
     total = [0.0]
 
     def read() -> float:
-        total[0] += joules_a_step
+        total[0] += joules
         return total[0]
 
     return lambda _: EnergyMeter([Counter(read)])
@@ -183,7 +183,7 @@ def trained(
     """A function that trains with a device's meter and returns the result; keywords change the protocol."""
 
     def train(meter: Callable[[Any], EnergyMeter], folder: str, **changes: Any) -> Any:
-        monkeypatch.setattr(trainer, "meter_of", meter)
+        monkeypatch.setattr(loop, "meter_of", meter)
         return run_training(lora, short(**changes), folder)[1]
 
     return train
@@ -195,13 +195,14 @@ def test_a_training_adds_up_over_its_restarts(
     def uncounted(_: Any) -> EnergyMeter:
         return EnergyMeter()
 
-    assert trained(counting(2.0), "whole").train_joules == 8 * 2.0
-    assert trained(uncounted, "whole").train_joules == 8 * 2.0  # it was at its end
+    # Eight steps and, after every second, an evaluation are counted one by one.
+    assert trained(counting(2.0), "whole").train_joules == 12 * 2.0
+    assert trained(uncounted, "whole").train_joules == 12 * 2.0  # it was at its end
 
     class StoppedError(Exception):
         pass
 
-    save = trainer.CheckpointStore.save
+    save = loop.CheckpointStore.save
 
     def stop_at_four(store: Any, checkpoint: Any) -> None:
         save(store, checkpoint)
@@ -209,11 +210,11 @@ def test_a_training_adds_up_over_its_restarts(
             raise StoppedError
 
     for folder, following, wanted in (
-        ("again", counting(3.0), 4 * 2.0 + 4 * 3.0),
+        ("again", counting(3.0), 6 * 2.0 + 6 * 3.0),
         ("moved", uncounted, None),  # to a machine without a counter
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(trainer.CheckpointStore, "save", stop_at_four)
+            patched.setattr(loop.CheckpointStore, "save", stop_at_four)
             with pytest.raises(StoppedError):
                 trained(counting(2.0), folder)
         result = trained(following, folder)
@@ -223,7 +224,7 @@ def test_a_training_adds_up_over_its_restarts(
 def test_phases_add_up_and_one_unknown_leaves_all_unknown(trained: Callable[..., Any]) -> None:
     known = trained(counting(2.0), "run", max_steps=2)
     unknown = replace(known, train_joules=None)
-    assert phases._joined([known, known]).train_joules == 8.0
+    assert phases._joined([known, known]).train_joules == 12.0
     assert phases._joined([known, unknown]).train_joules is None
     assert phases._joined([unknown, known]).train_joules is None
 
@@ -231,13 +232,13 @@ def test_phases_add_up_and_one_unknown_leaves_all_unknown(trained: Callable[...,
 def test_processes_that_share_a_run_measure_nothing(
     trained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer.ranks, "is_one_of_several", lambda: True)
+    monkeypatch.setattr(loop.ranks, "is_one_of_several", lambda: True)
     assert trained(counting(2.0), "run", max_steps=2).train_joules is None
 
 
 def test_a_checkpoint_that_says_nothing_of_energy_leaves_it_unknown() -> None:
-    state = trainer.LoopState(step=3, train_joules=9.0)
+    state = loop.LoopState(step=3, train_joules=9.0)
     values = state.to_json()
-    assert trainer.LoopState.from_json(values).train_joules == 9.0
+    assert loop.LoopState.from_json(values).train_joules == 9.0
     del values["train_joules"]
-    assert trainer.LoopState.from_json(values).train_joules is None
+    assert loop.LoopState.from_json(values).train_joules is None

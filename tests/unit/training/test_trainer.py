@@ -1,5 +1,7 @@
 """The loop on a tiny real backbone: portions, stopping, bilevel steps, hooks, failures."""
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +13,9 @@ import torch
 from pedro_bench.errors import ConfigError, DataError, RecordError
 from pedro_bench.methods.lora import Lora
 from pedro_bench.protocols.batch import Encoded
+from pedro_bench.training.interruption import Interrupted
 from pedro_bench.training.saved_folder import read_folder
+from pedro_bench.training.steps import Passes
 
 
 def states_equal(first: Any, second: Any) -> bool:
@@ -298,3 +302,46 @@ def test_nothing_goes_to_standard_output(
     run_training(lora, short(max_steps=2))
     assert capsys.readouterr().out == ""
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["phase-0"]
+
+
+@pytest.mark.parametrize("decides", ["loss", "main_metric"])
+@pytest.mark.parametrize("number", [1, 3, 4])
+def test_a_signal_during_an_evaluation_loses_no_step(
+    decides: str,
+    number: int,
+    run_training: Callable[..., Any],
+    short: Callable[..., Any],
+    lora: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends the evaluation at once; the run goes on with that evaluation and ends as if alone."""
+    method, config = replace(lora, dropout=0.2), short(metric_for_best_model=decides)
+    scores = iter([40.0, 50.0, 30.0, 45.0])
+    alone, expected = run_training(method, config, "alone", dev_score=lambda: next(scores))
+    scores = iter([40.0, 50.0, 30.0, 45.0])
+    calls: list[int] = []
+
+    def signalled(call: Callable[..., float]) -> Callable[..., float]:
+        def count(*given: Any) -> float:
+            calls.append(1)
+            if len(calls) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return call(*given)
+
+        return count
+
+    with monkeypatch.context() as patched:
+        dev_score: Callable[..., float] = lambda: next(scores)  # noqa: E731
+        if decides == "loss":
+            patched.setattr(Passes, "mean_loss", signalled(Passes.mean_loss))
+        else:
+            dev_score = signalled(dev_score)
+        with pytest.raises(Interrupted, match="SIGTERM came"):
+            run_training(method, config, dev_score=dev_score)
+    assert (tmp_path / "run" / "phase-0" / f"checkpoint-{2 * number:08d}").is_dir()
+    again, result = run_training(method, config, dev_score=lambda: next(scores))
+    assert result.resumed_from == 2 * number
+    assert result.history == expected.history
+    assert result.best_step == expected.best_step
+    assert states_equal(again, alone)
