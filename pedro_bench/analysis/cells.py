@@ -29,8 +29,9 @@ from pedro_bench.analysis.comparison import (
 )
 from pedro_bench.analysis.frame import runs_of
 from pedro_bench.analysis.papers import PublishedScore, label_of
-from pedro_bench.analysis.reading import Run, example_scores
+from pedro_bench.analysis.reading import example_scores
 from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED
+from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.statistics import (
     Interval,
     Spread,

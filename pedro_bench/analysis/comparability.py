@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import NOT_IN_KEY, RATE, normalised
+from pedro_bench.analysis.run import Run
 from pedro_bench.evaluation.config import EvaluationConfig
 from pedro_bench.training.config import TrainerConfig
 

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from pedro_bench.analysis.reading import (
-    Run,
     find,
     no_collection,
     predicted_rows,
@@ -23,6 +22,7 @@ from pedro_bench.analysis.reading import (
     read_runs,
 )
 from pedro_bench.analysis.rows import SHOWN, name_rows, roles
+from pedro_bench.analysis.run import Run
 from pedro_bench.errors import RecordError
 
 _NAMES = (

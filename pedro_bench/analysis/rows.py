@@ -9,21 +9,18 @@ A record that is older than a setting lacks it. EARLIER says what was in force t
 records of one protocol share a row; a test checks it for every setting that a committed record lacks.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from pedro_bench.analysis.run import Run
 from pedro_bench.training.config import TrainerConfig
 
-if TYPE_CHECKING:
-    from pedro_bench.analysis.reading import Run
-
-    Groups = dict[str, list[Run]]
+Groups = dict[str, list[Run]]
+"""Runs by what they share."""
 
 ROW_GROUPS = ("method", "trainer", "evaluation")
 """Groups of the configuration whose settings separate rows."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from pedro_bench.analysis.papers import Layout, layout_of, sharing
-from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.run import Run
 
 Given = tuple[Run, str]
 """A run with its role (`analysis.rows`)."""

@@ -20,8 +20,8 @@ import pandas as pd
 from pedro_bench.analysis.cells import Cell, Column, Tested
 from pedro_bench.analysis.comparison import Ranks
 from pedro_bench.analysis.papers import REPEATS, SEEDS, Layout, PublishedScore, plain
-from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import FAILED
+from pedro_bench.analysis.run import Run
 
 COSTS: Mapping[str, tuple[Callable[[Run], Any], Callable[[Sequence[float]], float]]] = {
     "train_seconds": (attrgetter("timing.train_seconds"), median),

@@ -25,8 +25,9 @@ from pedro_bench.analysis.papers import (
     plain,
     published_of,
 )
-from pedro_bench.analysis.reading import Run, no_collection
+from pedro_bench.analysis.reading import no_collection
 from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, normalised, roles
+from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.shared_records import shares
 from pedro_bench.analysis.table import Line, Section, Table, most_parameters
 from pedro_bench.errors import RecordError

@@ -22,7 +22,8 @@ import pandas as pd
 
 from pedro_bench import records
 from pedro_bench.analysis.frame import runs_of
-from pedro_bench.analysis.reading import Run, read_runs
+from pedro_bench.analysis.reading import read_runs
+from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.series import (
     Activations,
     Coefficients,

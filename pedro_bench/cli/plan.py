@@ -29,8 +29,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pedro_bench import checks, records
-from pedro_bench.analysis.reading import Run, read_runs
+from pedro_bench.analysis.reading import read_runs
 from pedro_bench.analysis.rows import with_earlier
+from pedro_bench.analysis.run import Run
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json, split_flags
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.sweep import Combination, afterwards, combinations_of

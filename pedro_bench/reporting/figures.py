@@ -21,7 +21,7 @@ from matplotlib.mathtext import MathTextParser
 
 from pedro_bench.analysis.cells import Column
 from pedro_bench.analysis.papers import MICRO, plain
-from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.series import (
     Activations,
     Curve,

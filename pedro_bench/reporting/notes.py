@@ -6,7 +6,6 @@ from typing import Any
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.comparability import Sides, differing, settings_by_task
 from pedro_bench.analysis.papers import SEEDS, is_small, layouts
-from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import (
     CHANGED,
     EARLIER,
@@ -17,6 +16,7 @@ from pedro_bench.analysis.rows import (
     SUPERSEDED,
     UNFINISHED,
 )
+from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.table import Line, Section, Table
 from pedro_bench.reporting.numbers import counted, plural
 

@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.papers import plain
-from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import FAILED, UNFINISHED
+from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.series import AXES, MEASURED, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
 from pedro_bench.reporting.figures import AXIS_TITLES, draw_curves, draw_points, inline, swatch

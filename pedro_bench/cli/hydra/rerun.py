@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.analysis.reading import Run
 from pedro_bench.analysis.rows import normalised, with_earlier
+from pedro_bench.analysis.run import Run
 from pedro_bench.cli.hydra.option_files import option_of
 from pedro_bench.cli.options import CONFIG_DIR, conf_folders
 from pedro_bench.efficiency.request import DEFAULTS as MEASURED

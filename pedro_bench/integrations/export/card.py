@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pedro_bench import __version__
-from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.statistics import LEVEL
 from pedro_bench.backbones import folders
 from pedro_bench.data.chat import NONE

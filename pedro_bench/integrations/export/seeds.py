@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.analysis.reading import Run, read_runs
+from pedro_bench.analysis.reading import read_runs
+from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.statistics import Interval, seed_interval, spread
 from pedro_bench.backbones import folders
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.run import Run
 from pedro_bench.backbones.refusals import quiet
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.integrations.export import merging, peft_format, proof

@@ -5,7 +5,8 @@ import msgspec
 import pytest
 
 from pedro_bench import records
-from pedro_bench.analysis.reading import Run, read_runs
+from pedro_bench.analysis.reading import read_runs
+from pedro_bench.analysis.run import Run
 from pedro_bench.errors import RecordError
 from pedro_bench.records import RunRecord
 from pedro_bench.records.packing import pack

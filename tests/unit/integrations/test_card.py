@@ -6,7 +6,7 @@ import huggingface_hub
 import msgspec
 import pytest
 
-from pedro_bench.analysis.reading import Run
+from pedro_bench.analysis.run import Run
 from pedro_bench.integrations.export.card import card
 from pedro_bench.integrations.export.request import Base, Request
 

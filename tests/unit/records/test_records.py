@@ -336,8 +336,8 @@ def test_non_finite_numbers_are_refused_and_nothing_is_left(tmp_path):
 
 
 def test_tables_know_every_field_of_a_record():
-    """`analysis.reading.Run` leaves parts of a record undecoded, so it names the fields again."""
-    from pedro_bench.analysis.reading import Run
+    """`analysis.run.Run` leaves parts of a record undecoded, so it names the fields again."""
+    from pedro_bench.analysis.run import Run
 
     known = {one.encode_name for one in msgspec.structs.fields(Run)}
     assert {one.encode_name for one in msgspec.structs.fields(records.RunRecord)} <= known
