@@ -4,7 +4,7 @@ Each sequence gets the text it would get with its tenant's adapter alone. Tenant
 generate: a generation holds the tensors it began with. Batches of one bank run one after another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from pedro_bench import checks
 from pedro_bench.data.chat import NONE, templates_for
 from pedro_bench.data.encoding import encode_whole
-from pedro_bench.data.prompt import PromptTemplate, example_of
+from pedro_bench.data.prompt import example_of
 from pedro_bench.errors import ConfigError
 from pedro_bench.evaluation.batches import Progress, by_length
 from pedro_bench.evaluation.decoding import generate
@@ -24,7 +24,7 @@ from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import tokens_left
 from pedro_bench.serving.attaching import ForTenants, MixedBatch, context_of
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
-from pedro_bench.serving.registry import BankMemory, ModelLock, Registry, TenantAdapter
+from pedro_bench.serving.registry import BankMemory, ModelLock, Registry, Tenant, TenantAdapter
 from pedro_bench.serving.validation import check_mixing, held_of, refuse_unknown
 
 STORES = ("backbone", "cpu")
@@ -73,7 +73,6 @@ class AdapterBank:
         self._adapted.eval()
         self._blocks = wrapped.blocks
         self._registry = Registry()
-        self._templates: dict[str, tuple[PromptTemplate, ...]] = {}
         self._lock = ModelLock()
 
     @property
@@ -103,8 +102,8 @@ class AdapterBank:
         if adapter.chat_template != NONE:
             task = {"chat_template": adapter.chat_template}
             templates = templates_for(task, self.backbone.tokenizer)
-        self._registry.enter(tenant, held_of(adapter, self._blocks, self._device))
-        self._templates[tenant] = templates
+        held = held_of(adapter, self._blocks, self._device)
+        self._registry.enter(tenant, Tenant(held, templates))
 
     def remove(self, tenant: str) -> None:
         """Let a tenant go; generations that began with it end with it.
@@ -115,7 +114,6 @@ class AdapterBank:
         """
         checks.text("tenant", tenant)
         self._registry.leave(tenant)
-        self._templates.pop(tenant, None)
 
     def memory(self) -> BankMemory:
         """Return what the tenants take."""
@@ -155,8 +153,10 @@ class AdapterBank:
         checks.integer("num_beams", num_beams)
         checks.integer("max_new_tokens", max_new_tokens)
         checks.integer("batch_size", batch_size)
+        tenants = [tenant for tenant, _ in requests]
+        found = self._find(tenants)
         examples = [
-            example_of(f"requests[{row}]", prompt, templates=self._templates.get(tenant, ()))
+            example_of(f"requests[{row}]", prompt, templates=found[tenant].templates)
             for row, (tenant, prompt) in enumerate(requests)
         ]
         encoded = encode_whole(
@@ -165,8 +165,9 @@ class AdapterBank:
             max_length=self.max_length,
             max_new_tokens=max_new_tokens,
         )
-        texts = self.generate_encoded(
-            [tenant for tenant, _ in requests],
+        texts = self._answers(
+            tenants,
+            found,
             encoded,
             num_beams=num_beams,
             max_new_tokens=max_new_tokens,
@@ -192,7 +193,33 @@ class AdapterBank:
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
-        held = {tenant: self._registry.find(tenant) for tenant in tenants}
+        return self._answers(
+            tenants,
+            self._find(tenants),
+            prompts,
+            num_beams=num_beams,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            progress=progress,
+        )
+
+    def _find(self, tenants: Sequence[str]) -> dict[str, Tenant]:
+        """Return the tenants of these names, each looked up once; raises as `Registry.find`."""
+        return {tenant: self._registry.find(tenant) for tenant in dict.fromkeys(tenants)}
+
+    def _answers(
+        self,
+        tenants: Sequence[str],
+        found: Mapping[str, Tenant],
+        prompts: Sequence[Encoded],
+        *,
+        num_beams: int,
+        max_new_tokens: int,
+        batch_size: int,
+        progress: Progress | None = None,
+    ) -> list[str]:
+        """As `generate_encoded`, of tenants that were looked up."""
+        held = {tenant: one.held for tenant, one in found.items()}
         texts = [""] * len(prompts)
         done = 0
         for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
@@ -228,7 +255,7 @@ class AdapterBank:
             ConfigError: If a tenant is unknown, or their number is not that of the examples.
             ContextError: If the bank was closed.
         """
-        held = {tenant: self._registry.find(tenant) for tenant in tenants}
+        held = {tenant: one.held for tenant, one in self._find(tenants).items()}
         return context_of(prompt_mask_BT.to(self.backbone.device), tenants, held)
 
     def close(self) -> None:

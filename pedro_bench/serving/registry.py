@@ -25,23 +25,36 @@ from pedro_bench.protocols.settings import describe
 from pedro_bench.serving.attaching import Held
 
 
+@dataclass(frozen=True)
+class Tenant:
+    """What a bank holds for one tenant.
+
+    Attributes:
+        held: Its tensors.
+        templates: The prompt templates of its task; only they write control tokens.
+    """
+
+    held: Held
+    templates: tuple[PromptTemplate, ...] = ()
+
+
 class Registry:
-    """Names and what is held for them. A change is one step: nobody sees a tenant half, or loses one."""
+    """Names and their tenants. Each change is one step: no thread sees half of a tenant."""
 
     def __init__(self) -> None:
-        self._held: dict[str, Held] = {}
+        self._tenants: dict[str, Tenant] = {}
         self._change = threading.Lock()
         self._is_closed = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """All names, in the order they came."""
-        return tuple(self._held)
+        return tuple(self._tenants)
 
     @property
     def all_held(self) -> tuple[Held, ...]:
-        """What is held, in the same order."""
-        return tuple(self._held.values())
+        """The tensors of all tenants, in the same order."""
+        return tuple(tenant.held for tenant in tuple(self._tenants.values()))
 
     def refuse_closed(self, purpose: str) -> None:
         """Refuse what a closed bank is asked for.
@@ -62,46 +75,53 @@ class Registry:
             ContextError: If the bank is closed.
         """
         self.refuse_closed("take a tenant in")
-        if tenant in self._held:
+        if tenant in self._tenants:
             raise ConfigError(
                 f"tenant must be a new name, got {tenant!r}, which the bank has: remove it first."
             )
 
-    def enter(self, tenant: str, held: Held) -> None:
+    def enter(self, tenant: str, entry: Tenant) -> None:
         """Enter a tenant; raises as `refuse_taken`, also where another thread was first."""
         with self._change:
             self.refuse_taken(tenant)
-            self._held[tenant] = held
+            self._tenants[tenant] = entry
 
-    def find(self, tenant: str) -> Held:
-        """Return what is held for a tenant.
+    def find(self, tenant: str) -> Tenant:
+        """Return the tenant of a name.
 
         Raises:
             ConfigError: If there is none of this name.
             ContextError: If the bank is closed.
         """
-        self.refuse_closed("serve a tenant")
-        held = self._held.get(tenant)
-        if held is None:
-            names = self.names  # at once: tenants may come and go while they are compared
-            close = difflib.get_close_matches(str(tenant), names, n=1, cutoff=0.5)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(
-                f"tenant must be one of the bank's {len(names)}, got {tenant!r}.{hint}"
-            )
-        return held
+        found = self._tenants.get(tenant)
+        if found is None:
+            raise self._unknown(tenant)
+        return found
 
     def leave(self, tenant: str) -> None:
-        """Let a tenant go; raises as `find`."""
-        self.find(tenant)
+        """Let a tenant go; raises as `find`, also where another thread was first."""
         with self._change:
-            self._held.pop(tenant, None)
+            found = self._tenants.pop(tenant, None)
+        if found is None:
+            raise self._unknown(tenant)
+
+    def _unknown(self, tenant: str) -> ConfigError:
+        """Return the error for a name that the bank does not have.
+
+        Raises:
+            ContextError: If the bank is closed.
+        """
+        self.refuse_closed("serve a tenant")
+        names = self.names  # at once: tenants may come and go while they are compared
+        close = difflib.get_close_matches(str(tenant), names, n=1, cutoff=0.5)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return ConfigError(f"tenant must be one of the bank's {len(names)}, got {tenant!r}.{hint}")
 
     def close(self) -> None:
         """Forget all; from now on everything is refused."""
         with self._change:
             self._is_closed = True
-            self._held.clear()
+            self._tenants.clear()
 
 
 @dataclass(frozen=True)

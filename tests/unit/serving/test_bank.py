@@ -237,7 +237,7 @@ def test_tenants_kept_in_main_memory_give_the_same(
     bank = AdapterBank(backbone, adapter.method, store="cpu")
     bank.add("anna", adapter)
     assert bank.memory().device == "cpu"
-    widths = sum(tensors["vector"].numel() for tensors in bank._registry.find("anna").values())
+    widths = sum(tensors["vector"].numel() for tensors in bank._registry.find("anna").held.values())
     assert bank.memory().bytes_per_tenant == 4 * widths, "a factored vector is kept multiplied out"
     with pytest.raises(ConfigError, match="store must be one of the known words, got 'disk'"):
         AdapterBank(backbone, adapter.method, store="disk")

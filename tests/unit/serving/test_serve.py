@@ -8,6 +8,7 @@ import pytest
 
 import pedro_bench
 from pedro_bench.backbones.families.llama import LlamaFamily
+from pedro_bench.data.encoding import encode_whole
 from pedro_bench.errors import BackboneError, ConfigError, DataError, RecordError
 from pedro_bench.methods.lora import Lora
 from pedro_bench.runs.saved import saved_adapter
@@ -78,7 +79,9 @@ def test_an_adapter_of_an_older_version_is_reported(
     assert f"{component} should have version {owner.version - 1}" in caplog.text
 
 
-def test_control_tokens_are_those_of_each_tenants_template(save_run: Callable[..., Path]) -> None:
+def test_control_tokens_are_those_of_each_tenants_template(
+    save_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = {"prompt": "</s> {text} </s> :"}
     runs = {"anna": save_run("pedro", 0, task=own), "ben": save_run("pedro", 1)}
     prompts = ["</s> the cat </s> sat </s> :", "</s> the cat :", "the </s> cat"]
@@ -86,13 +89,13 @@ def test_control_tokens_are_those_of_each_tenants_template(save_run: Callable[..
     requests = [(tenant, prompt) for tenant in runs for prompt in prompts]
     seen: list[list[int]] = []
     bank = pedro_bench.serve(runs, device="cpu")
-    generate_encoded = bank.generate_encoded
 
-    def watched(tenants: Any, encoded: Any, **options: Any) -> list[str]:
+    def watched(*given: Any, **options: Any) -> Any:
+        encoded = encode_whole(*given, **options)
         seen.extend(list(one.prompt_ids) for one in encoded)
-        return generate_encoded(tenants, encoded, **options)
+        return encoded
 
-    bank.generate_encoded = watched  # type: ignore[method-assign]
+    monkeypatch.setattr("pedro_bench.serving.bank.encode_whole", watched)
     found = bank.generate(requests, max_new_tokens=3)
     assert [ids.count(2) for ids in seen] == [2, 0, 0, 0, 0, 0]
     expected = [text for one in alone.values() for text in one.generate(prompts, max_new_tokens=3)]

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from transformers import GenerationConfig
 
 import pedro_bench
+from pedro_bench.data.encoding import encode_whole
+from pedro_bench.data.prompt import PromptTemplate
 from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.serving import AdapterBank, FastDecoder, TenantAdapter
 from pedro_bench.serving import validation as admission_module
@@ -186,3 +189,111 @@ def test_a_closed_bank_takes_nobody_in(
     for call in (lambda: bank.remove("anna"), lambda: bank.generate([("anna", "a dog")])):
         with pytest.raises(ContextError, match="must be open to serve a tenant, got .* closed"):
             call()
+
+
+TEMPLATE = PromptTemplate((("</s> ", "text"), (" </s> :", None)), None)
+REQUESTS = [("anna", "</s> a dog </s> :")]
+SHORT: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 4}
+
+
+@pytest.fixture
+def control_tokens(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many control tokens each prompt holds that banks encode."""
+    counts: list[int] = []
+
+    def watched(*given: Any, **options: Any) -> Any:
+        encoded = encode_whole(*given, **options)
+        counts.extend(one.prompt_ids.count(2) for one in encoded)
+        return encoded
+
+    monkeypatch.setattr("pedro_bench.serving.bank.encode_whole", watched)
+    return counts
+
+
+def test_a_tenant_has_its_templates_as_soon_as_it_is_entered(
+    tiny_backbone: Any, make_tenant: Callable[..., Any], control_tokens: list[int]
+) -> None:
+    bank, adapter = open_bank(tiny_backbone, make_tenant)
+    enter = bank._registry.enter
+
+    def entering(*given: Any) -> None:
+        enter(*given)
+        bank.generate(REQUESTS, **SHORT)
+
+    bank._registry.enter = entering  # type: ignore[method-assign]
+    bank.add("anna", replace(adapter, templates=(TEMPLATE,)))
+    assert control_tokens == [2]
+
+
+def test_removing_a_tenant_keeps_the_templates_of_the_next_of_its_name(
+    tiny_backbone: Any, make_tenant: Callable[..., Any], control_tokens: list[int]
+) -> None:
+    bank, adapter = open_bank(tiny_backbone, make_tenant)
+    adapter = replace(adapter, templates=(TEMPLATE,))
+    bank.add("anna", adapter)
+    leave = bank._registry.leave
+
+    def leaving(tenant: str) -> None:
+        leave(tenant)
+        bank.add(tenant, adapter)
+
+    bank._registry.leave = leaving  # type: ignore[method-assign]
+    bank.remove("anna")
+    bank.generate(REQUESTS, **SHORT)
+    assert control_tokens == [2]
+
+
+def test_of_two_that_remove_one_name_at_once_the_later_is_refused(
+    tiny_backbone: Any, make_tenant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not remove a tenant of this name that was added between the two."""
+    bank, adapter = open_bank(tiny_backbone, make_tenant)
+    bank.add("anna", adapter)
+    change = bank._registry._change
+    waiting = threading.Event()
+
+    class Change:
+        """The registry's lock, which tells when the other thread is about to take it."""
+
+        def __enter__(self) -> None:
+            if threading.current_thread() is later:
+                waiting.set()
+            change.acquire()
+
+        def __exit__(self, *_: Any) -> None:
+            change.release()
+
+    def remove() -> str:
+        with pytest.raises(ConfigError, match="must be one of the bank's 0, got 'anna'") as error:
+            bank.remove("anna")
+        return str(error.value)
+
+    later = Worker(remove)
+    monkeypatch.setattr(bank._registry, "_change", Change())
+    with change:
+        later.start()
+        assert waiting.wait(PATIENCE)
+        del bank._registry._tenants["anna"]
+    later.join(PATIENCE)
+    assert later.found is not None
+
+
+def test_a_prompt_is_answered_by_the_tenant_whose_templates_it_was_read_with(
+    tiny_backbone: Any, make_tenant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant of the same name that comes while the prompts are encoded answers the next call."""
+    bank, adapter = open_bank(tiny_backbone, make_tenant)
+    other = replace(adapter, tensors={name: 3 * tensor for name, tensor in adapter.tensors.items()})
+    bank.add("anna", adapter)
+    expected = bank.generate(REQUESTS, **SHORT)
+
+    def slowly(*given: Any, **options: Any) -> Any:
+        if bank.tenants == ("anna",):
+            bank.remove("anna")
+            bank.add("ben", adapter)
+            bank.add("anna", other)
+        return encode_whole(*given, **options)
+
+    monkeypatch.setattr("pedro_bench.serving.bank.encode_whole", slowly)
+    assert bank.generate(REQUESTS, **SHORT) == expected
+    assert bank.generate(REQUESTS, **SHORT) != expected
