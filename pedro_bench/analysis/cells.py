@@ -247,7 +247,7 @@ def compare_frames(a: pd.DataFrame, b: pd.DataFrame, metric: str | None = None) 
     """Compare two sets of finished runs of `results`, such as those of two methods on one task.
 
     Args:
-        a: Rows of one method; no two have the same seed.
+        a: Rows of one method on one task: one row of a table, a run a seed.
         b: Rows of the other.
         metric: The metric; None is the runs' main metric.
 
@@ -255,9 +255,23 @@ def compare_frames(a: pd.DataFrame, b: pd.DataFrame, metric: str | None = None) 
         The comparison of `a` less `b`, its p not corrected, or why it is impossible.
     """
     first, second = ([run for run in runs_of(one) if run.status == "finished"] for one in (a, b))
+    for name, runs in (("a", first), ("b", second)):
+        if reason := _not_one_result(runs):
+            return f"{name} must hold the seeds of one result, got {reason}"
     name = metric or next((run.main_metric for run in (*first, *second)), "")
     column = Column("", "", name)
     return compare(cell_of(column, {SHOWN: first}), cell_of(column, {SHOWN: second}))
+
+
+def _not_one_result(runs: Sequence[Run]) -> str:
+    """Return what makes runs more than the seeds of one result, empty where nothing does."""
+    for name in ("method", "settings", "task", "backbone", "data"):
+        values = dict.fromkeys(str(getattr(run, name)) for run in runs)
+        if len(values) > 1:
+            return f"{name} {' and '.join(map(repr, values))}"
+    seeds = [run.seed for run in runs]
+    twice = [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]
+    return f"several runs of seed {twice[0]}: choose those that are `shown`" if twice else ""
 
 
 def judge(cells: Sequence[Cell]) -> None:

@@ -165,7 +165,7 @@ class _Test:
 
 
 def verdicts(table: str, lines: Sequence[Line], columns: Sequence[Column]) -> tuple[Verdict, ...]:
-    """One comparison that a claim asks for: two rows (None where the table lacks one), and columns."""
+    """Return the verdict on each claim of a table; p of the kind `above` are corrected together."""
     section = _Section(lines, columns)
     return _corrected(
         [
@@ -226,6 +226,8 @@ def _verdict(section: _Section, test: _Test) -> Verdict:
         margin=claim.allowed,
         sign=1 if claim.average else section.columns[test.columns[0]].sign,
     )
+    if claim.average and (absent := _absent(section, claim)):
+        return replace(base, reason=f"the average is over {', '.join(absent)} too, not begun here")
     for line, name in ((own, claim.method), (other, test.other)):
         if reason := _missing(section, line, name, test.columns):
             return replace(base, reason=reason)
@@ -241,6 +243,13 @@ def _verdict(section: _Section, test: _Test) -> Verdict:
     return replace(
         base, verdict=_within(found, bounds), tested=Tested(found, found.p, found.p < LEVEL)
     )
+
+
+def _absent(section: _Section, claim: Claim) -> list[str]:
+    """Return the tasks of the paper's table that an average is over and that have no column here."""
+    tasks = dict.fromkeys(task for task, _ in layouts()[claim.table].columns)
+    there = {column.task for column in section.columns}
+    return [one for one in tasks if one not in there and (not claim.tasks or one in claim.tasks)]
 
 
 def _missing(section: _Section, line: int | None, name: str, columns: tuple[int, ...]) -> str:

@@ -82,7 +82,8 @@ def results(folder: str | Path = "results", suites: Sequence[str] = ()) -> pd.Da
     - `train_seconds`, `test_seconds`, `train_tokens_per_second`, `peak_bytes`, `adapter_bytes`: what it cost.
     - `gpu_joules`, `processor_joules`: energy in training of the GPU of a run on one, or of all processors of
       a run on them, where the device counts it; two quantities, of which a run has one.
-    - `method_operations`: floating-point operations that the method adds to a pass over a prompt.
+    - `method_operations`: floating-point operations of the matrix products that the method adds to a pass
+      over a prompt; 0 where all it adds is element-wise.
     - `forgotten`: rise of the loss on plain text, in nats a token.
     - `device`, `device_name`, `key`, `path`, `commit`, `dirty`, `started`: where it comes from.
     - `shown`: whether tables show it: it finished, and no newer run replaces it. Medians over

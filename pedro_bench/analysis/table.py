@@ -238,7 +238,7 @@ def costs_of(runs: Sequence[Run]) -> dict[str, float | None]:
     """Return the COSTS of some runs, None where no record has one."""
     found: dict[str, float | None] = {}
     for name, (get, whole) in COSTS.items():
-        values = [value for value in map(get, runs) if value]
+        values = [value for value in map(get, runs) if value is not None]
         found[name] = whole(values) if values else None
     return found
 

@@ -13,11 +13,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pedro_bench import checks
+from pedro_bench.backbones.family import family_of
 from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr, print_json
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.splits import SPLIT_NAMES, load_splits
+from pedro_bench.data.text_pairs import encode_pairs
+from pedro_bench.nn.adapted_model import head_of
+from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.task import DataSource, Example, Task
 
 SHOWN_ROWS = 5
@@ -25,7 +29,11 @@ SHOWN_ROWS = 5
 
 
 def inspect_task(
-    task: Task, source: DataSource, tokenizer: Any | None, max_length: int
+    task: Task,
+    source: DataSource,
+    tokenizer: Any | None,
+    max_length: int,
+    head: Head | None = None,
 ) -> dict[str, Any]:
     """Describe a task as a model would see it.
 
@@ -34,14 +42,14 @@ def inspect_task(
         source: Where its rows come from.
         tokenizer: Tokenizer of a backbone, or None to leave the token counts out.
         max_length: Most tokens of prompt and answer together.
+        head: The head of an encoder, which reads the texts without a template and writes no answer.
 
     Returns:
-        `splits` (rows and fingerprint of each), `example` (the first train example), `tokens`
-        (for each split, before any cut: lengths of prompts and answers, a histogram of both
-        together; examples that truncation would touch with the first of their rows, the tokens it
-        would cut, and the answers it would lose or cut short, and `misread`, as in `Encoding`; null without a
-        tokenizer), `duplicates_removed` and
-        `notes`.
+        `splits` (rows and fingerprint of each), `example` (the first train example; for a head its texts
+        alone), `tokens` (for each split, before any cut: lengths of prompts and answers, a histogram of
+        both together; examples that truncation would touch with the first of their rows, the tokens it
+        would cut, and the answers it would lose or cut short, and `misread`, as in `Encoding`; null
+        without a tokenizer), `duplicates_removed` and `notes`.
 
     Raises:
         DataError: If the rows are missing or malformed, or one cannot fit into `max_length`.
@@ -50,6 +58,7 @@ def inspect_task(
         task = task.for_tokenizer(tokenizer)
     splits = load_splits(task, source)
     first = splits.train.examples[0]
+    texts = [part.text for part in first.parts if not part.is_template]
     return {
         "task": task.name,
         "data": source.name,
@@ -58,7 +67,11 @@ def inspect_task(
             for name in SPLIT_NAMES
         },
         "official_rows": {"train": task.official_rows[0], "validation": task.official_rows[1]},
-        "example": {"prompt": first.prompt, "answer": first.answer, "golds": list(first.golds)},
+        "example": {
+            "prompt": first.prompt if head is None else "\n".join(texts),
+            "answer": first.answer,
+            "golds": list(first.golds),
+        },
         "tokens": None
         if tokenizer is None
         else {
@@ -66,6 +79,7 @@ def inspect_task(
                 tokenizer,
                 splits[name].examples,
                 max_length,
+                head,
                 max_new_tokens=task.max_new_tokens if name == "test" else 0,
             )
             for name in SPLIT_NAMES
@@ -77,20 +91,28 @@ def inspect_task(
 
 
 def _token_report(
-    tokenizer: Any, examples: Sequence[Example], max_length: int, *, max_new_tokens: int
+    tokenizer: Any,
+    examples: Sequence[Example],
+    max_length: int,
+    head: Head | None,
+    *,
+    max_new_tokens: int,
 ) -> dict[str, Any]:
-    encoding = encode(
-        tokenizer,
-        examples,
-        max_length=max_length,
-        with_answers=True,
-        max_new_tokens=max_new_tokens,
-    )
+    if head is not None:
+        encoding = encode_pairs(tokenizer, examples, head, max_length=max_length)
+    else:
+        encoding = encode(
+            tokenizer,
+            examples,
+            max_length=max_length,
+            with_answers=True,
+            max_new_tokens=max_new_tokens,
+        )
     prompts = [
         encoding.uncut.get(row, len(example.prompt_ids))
         for row, example in enumerate(encoding.encoded)
     ]
-    answers = [len(example.answer_ids) for example in encoding.encoded]
+    answers = [0 if head is not None else len(row.answer_ids) for row in encoding.encoded]
     return {
         "prompt": _summary(prompts),
         "answer": _summary(answers),
@@ -142,9 +164,13 @@ def inspect(arguments: Sequence[str]) -> int:
     checks.flag("tokens", own["tokens"])
     settings = settings_of(others)
     with logs_to_stderr():
-        tokenizer = settings.backbone.load_tokenizer() if own["tokens"] else None
-        limit = settings.max_tokens if own["tokens"] else settings.trainer.max_length
-        seen = inspect_task(settings.task, settings.data, tokenizer, limit)
+        tokenizer, head, limit = None, None, settings.trainer.max_length
+        if own["tokens"]:
+            backbone, limit = settings.backbone, settings.max_tokens
+            tokenizer = backbone.load_tokenizer()
+            kind = family_of(backbone.shape().family).kind
+            head = head_of(kind, backbone.name, settings.task)
+        seen = inspect_task(settings.task, settings.data, tokenizer, limit, head)
     if own["output"] == "json":
         print_json(seen)
     else:
@@ -168,6 +194,7 @@ def _show_tokens(name: str, report: Mapping[str, Any], max_length: int) -> None:
     lengths = ", ".join(
         f"{part} mean {report[part]['mean']:g}, p95 {report[part]['p95']}, max {report[part]['max']}"
         for part in ("prompt", "answer")
+        if report[part]["max"]
     )
     print(f"  {name:<6}tokens: {lengths}")
     highest = max(each["rows"] for each in report["histogram"])

@@ -40,6 +40,8 @@ RECORDED = {"results_dir": "results", "table": None, "suite": None}
 DEFAULTS = {**RECORDED, "tables_dir": None, "costs": False, "output": "text"}
 """The command's keys."""
 PAGE = "report.html"
+ANEW = "anew"
+"""Folder that the page's commands put their records in, so that they do not find these done."""
 _FORMATS = {".tex": latex, ".md": markdown, ".csv": comma_separated}
 
 
@@ -61,7 +63,7 @@ def tables(arguments: Sequence[str]) -> int:
         for table in made
         for ending, render in _FORMATS.items()
     }
-    written[folder / PAGE] = page(made, command_of)
+    written[folder / PAGE] = page(made, partial(command_of, results_dir=ANEW))
     for path, content in written.items():
         write_text(path, content)
     if own["output"] == "json":

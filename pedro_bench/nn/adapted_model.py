@@ -290,16 +290,21 @@ class AdaptedModel(nn.Module):
 
 
 def head_for(backbone: LoadedBackbone, task: Task) -> Head | None:
-    """Return the head that a backbone needs for a task: an encoder one, a decoder none.
+    """Return the head that a loaded backbone needs for a task; see `head_of`."""
+    return head_of(backbone.kind, backbone.name, task)
+
+
+def head_of(kind: str, backbone: str, task: Task) -> Head | None:
+    """Return the head for a task on a backbone of a kind: an encoder needs one, a decoder none.
 
     Raises:
         ConfigError: If an encoder has no head for the task, whose answers are to be written.
     """
-    if backbone.kind != "encoder":
+    if kind != "encoder":
         return None
     if task.head is None:
         raise ConfigError(
-            f"task must be classification or regression with the encoder backbone={backbone.name}, got "
+            f"task must be classification or regression with the encoder backbone={backbone}, got "
             f"{task.name!r}, whose answers are to be written: choose a decoder."
         )
     return task.head

@@ -267,8 +267,9 @@ def cost_grid(table: Table, of: str) -> Grid:
     header = ("Method", *(column.heading for column in columns))
     note = (
         f"Median over the row's tasks and {table.over}; of memory, size and operations the greatest. Times "
-        "and energy depend on the device and on what else it did. Operations are what the method adds to a "
-        "pass over a prompt; forgotten is the rise of the loss on plain text in nats a token."
+        "and energy depend on the device and on what else it did. Operations are those of the matrix "
+        "products that the method adds to a pass over a prompt, without element-wise work; forgotten is the "
+        "rise of the loss on plain text in nats a token."
     )
     return Grid(
         f"What a run costs, {of}.",

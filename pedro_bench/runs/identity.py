@@ -80,20 +80,22 @@ def key_parts(settings: Settings) -> dict[str, Any]:
     Raises:
         PedroBenchError: If the data or the backbone cannot be found.
     """
-    trainer, backbone = settings.trainer, settings.backbone
+    trainer, backbone, task = settings.trainer, settings.backbone, settings.task
+    # Official row numbers are not in the key; what they choose is.
+    division = {"division": task.division} if task.split_rule == "by_size" else {}
     text = settings.evaluation.forgetting
     measured = (
         {} if text is None else {"forgetting": {"sha256": text_digest(text), "version": FORGETTING}}
     )
     return {
         "method": _described(settings.method, NOT_IN_KEY["method"]),
-        "task": _described(settings.task, NOT_IN_KEY["task"]),
+        "task": {**_described(task, NOT_IN_KEY["task"]), **division},
         "evaluation": _described(settings.evaluation, NOT_IN_KEY["evaluation"]),
         "trainer": _described(trainer, trainer.moves_no_number),
         "lr": trainer.resolved_lr(settings.method),
-        "batch_size": trainer.resolved_batch_size(settings.task.official_rows[0]),
+        "batch_size": trainer.resolved_batch_size(task.official_rows[0]),
         "data": {
-            "fingerprint": settings.data.fingerprint(settings.task),
+            "fingerprint": settings.data.fingerprint(task),
             "holdout": settings.data.holdout,
         },
         "backbone": {
@@ -298,7 +300,12 @@ def now() -> str:
 
 
 def _git_state() -> dict[str, Any]:
-    """Return commit and dirtiness of the checkout this package runs from; None when installed."""
+    """Return commit and dirtiness of the checkout this package runs from; None when installed.
+
+    A package that is installed below another project's checkout, as in its .venv, is not part of it.
+    """
+    if _git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return {"commit": None, "dirty": None}
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None}

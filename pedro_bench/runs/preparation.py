@@ -11,7 +11,7 @@ from pedro_bench.data.encoding import Encoding, continuation_ids
 from pedro_bench.data.encoding_cache import Limits, encode_cached
 from pedro_bench.data.splits import Splits, load_splits, with_fewer_test_rows
 from pedro_bench.data.text_pairs import encode_pairs
-from pedro_bench.errors import PedroBenchError
+from pedro_bench.errors import ConfigError, PedroBenchError
 from pedro_bench.evaluation.config import AnyEvaluation
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.nn.adapted_model import AdaptedModel, head_for
@@ -82,18 +82,19 @@ class Prepared:
 
 def prepare(settings: Settings, check: Callable[[], None]) -> Prepared:
     """Load and divide the data, load the backbone, encode the splits."""
-    splits = with_fewer_test_rows(
-        load_splits(settings.task, settings.data), settings.task, settings.evaluation.test_rows
-    )
+    splits = splits_of(settings, settings.task)
     scoring = settings.task.scoring_notes(splits["test"].examples)
     device = resolve_device(settings.device)
     backbone, fingerprint = _loaded(settings.backbone, device)
     task = settings.task.for_tokenizer(backbone.tokenizer)
     if task is not settings.task:
-        splits = with_fewer_test_rows(
-            load_splits(task, settings.data), task, settings.evaluation.test_rows
-        )
+        splits = splits_of(settings, task)
     head = head_for(backbone, settings.task)
+    if head is not None and settings.evaluation.forgetting is not None:
+        raise ConfigError(
+            "evaluation.forgetting must be null with an encoder, which predicts no next token, got "
+            f"{settings.evaluation.forgetting!r} with backbone={backbone.name}: leave it out."
+        )
     encodings = {}
     for name in ("train", "dev", "test"):
         place = f"split {name} of task {task.name}"
@@ -135,6 +136,13 @@ def prepare(settings: Settings, check: Callable[[], None]) -> Prepared:
     )
 
 
+def splits_of(settings: Settings, task: Task) -> Splits:
+    """Load and divide a task's data; of the test rows those stay that the evaluation answers."""
+    return with_fewer_test_rows(
+        load_splits(task, settings.data), task, settings.evaluation.test_rows
+    )
+
+
 def _encoded(
     settings: Settings,
     backbone: LoadedBackbone,
@@ -151,7 +159,7 @@ def _encoded(
     try:
         if head is not None:
             return encode_pairs(backbone.tokenizer, examples, head, max_length=settings.max_tokens)
-        room = 0 if with_answers else _room(settings, backbone, examples)
+        room = 0 if with_answers else room_beside(settings, backbone, examples)
         limits = Limits(settings.max_tokens, with_answers, room)
         cache = Path(settings.output_dir) / "cache" / "encodings"
         return encode_cached(backbone.tokenizer, examples, limits, cache)
@@ -168,7 +176,7 @@ def _bare_operations(
         return tokens, costs.operations(bare, tokens)
 
 
-def _room(settings: Settings, backbone: LoadedBackbone, examples: Sequence[Example]) -> int:
+def room_beside(settings: Settings, backbone: LoadedBackbone, examples: Sequence[Example]) -> int:
     """Return the tokens to keep beside these prompts, so that all that follows them has positions."""
     room, positions = settings.task.max_new_tokens, backbone.shape.max_positions
     if not settings.evaluation.ranks or positions is None:

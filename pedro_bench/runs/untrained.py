@@ -3,13 +3,13 @@
 from functools import partial
 
 from pedro_bench.data.encoding import continuation_ids, encode
-from pedro_bench.data.splits import load_splits, with_fewer_test_rows
 from pedro_bench.errors import ConfigError
 from pedro_bench.evaluation.prediction import Prediction, predict
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.protocols.task import Example, Task
 from pedro_bench.runs.forgetting import unchanged
 from pedro_bench.runs.identity import fit_threads, resolve_device
+from pedro_bench.runs.preparation import room_beside, splits_of
 
 
 def untrained(settings: Settings, split: str) -> tuple[list[Example], Prediction]:
@@ -27,7 +27,7 @@ def untrained(settings: Settings, split: str) -> tuple[list[Example], Prediction
         PedroBenchError: If data or backbone cannot be loaded.
     """
     task = settings.task
-    examples = _examples(task, settings, split)  # bad data is found before the backbone is loaded
+    examples = _examples(settings, task, split)  # bad data is found before the backbone is loaded
     device = resolve_device(settings.device)
     backbone = settings.backbone.load(device=device)
     if backbone.kind == "encoder":
@@ -37,14 +37,14 @@ def untrained(settings: Settings, split: str) -> tuple[list[Example], Prediction
         )
     task = task.for_tokenizer(backbone.tokenizer)
     if task is not settings.task:
-        examples = _examples(task, settings, split)
+        examples = _examples(settings, task, split)
     fit_threads(backbone.shape.num_parameters, device)
     encoded = encode(
         backbone.tokenizer,
         examples,
         max_length=settings.max_tokens,
         with_answers=False,
-        max_new_tokens=task.max_new_tokens,
+        max_new_tokens=room_beside(settings, backbone, examples),
     ).encoded
     with unchanged(backbone) as bare:
         found = predict(
@@ -58,6 +58,5 @@ def untrained(settings: Settings, split: str) -> tuple[list[Example], Prediction
     return examples, found
 
 
-def _examples(task: Task, settings: Settings, split: str) -> list[Example]:
-    splits = load_splits(task, settings.data)
-    return list(with_fewer_test_rows(splits, task, settings.evaluation.test_rows)[split].examples)
+def _examples(settings: Settings, task: Task, split: str) -> list[Example]:
+    return list(splits_of(settings, task)[split].examples)

@@ -23,21 +23,27 @@ _TYPED = re.compile(r"null|true|false|[-+]?[\d.][\d._e+-]*|[-+]?(inf|nan)", re.I
 _NAMES = frozenset({"_target_", "name", "label", "version"})
 
 
-def command_of(runs: Sequence[Run]) -> str:
+def command_of(runs: Sequence[Run], results_dir: str | None = None) -> str:
     """Return the command that makes the runs of one cell anew.
 
     Settings are written where they differ from those of their option in conf/.
+
+    Args:
+        runs: The runs of one cell.
+        results_dir: Where the command is to put its records; None: it names no place, and does nothing
+            where these records lie already.
     """
     first = runs[0]
+    place = {} if results_dir is None else {"results_dir": results_dir}
     config = first.config
     if first.evaluates is not None:
         own = {"run": _record(first), "suite": first.task, **_known(config["data"], EVALUATED)}
-        return _command("pedro_bench.cli.instruct", own)
+        return _command("pedro_bench.cli.instruct", {**own, **place})
     if first.is_measurement:
         backbone = dict(_settings("backbone", config))
         own = {**_known(config["efficiency"], MEASURED), "suite": first.suite}
         return _command(
-            "pedro_bench.cli.efficiency", {"backbone": first.backbone, **backbone, **own}
+            "pedro_bench.cli.efficiency", {"backbone": first.backbone, **backbone, **own, **place}
         )
     chosen = {group: _name(config, group) for group in _GROUPS}
     chosen |= {"method": first.method, "task": first.task}
@@ -50,7 +56,7 @@ def command_of(runs: Sequence[Run]) -> str:
     outside = f" {CONFIG_DIR} DIR" if _is_from_outside(config) else ""
     return _command(
         f"pedro_bench{outside}",
-        {**{k: v for k, v in chosen.items() if v}, "seeds": seeds, **changed, **device},
+        {**{k: v for k, v in chosen.items() if v}, "seeds": seeds, **changed, **device, **place},
     )
 
 

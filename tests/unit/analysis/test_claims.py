@@ -246,6 +246,22 @@ def test_an_average_needs_every_task_and_the_same_seeds(tmp_path):
     assert one.reason == "no finished run of bitfit on sst2"
 
 
+@pytest.mark.parametrize("task", ["stsb", "copa"])
+def test_an_average_is_not_taken_over_the_tasks_begun(task, tmp_path):
+    """A small study's table has the columns of its runs; one task says nothing of a mean over eight."""
+    for method, score in (("red", 60.0), ("bitfit", 80.0)):
+        for seed in range(3):
+            run(tmp_path, method, task, seed, score=score + seed, backbone="minilm", data="files",
+                suite="small_red_table1")  # fmt: skip
+    _, verdicts = found(tmp_path)
+    averages = [one for one in verdicts if one.task == "average"]
+    assert averages
+    assert {one.verdict for one in averages} == {"not testable"}
+    of_paper = [one for one, _ in layouts()["red_table1"].columns]
+    rest = ", ".join(one for one in of_paper if one != task)
+    assert {one.reason for one in averages} == {f"the average is over {rest} too, not begun here"}
+
+
 def test_an_average_is_not_taken_over_different_protocols(tmp_path):
     glue(tmp_path, "red", {})
     glue(tmp_path, "bitfit", {}, groups={"trainer": {"max_steps": 5}})

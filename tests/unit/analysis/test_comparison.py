@@ -57,7 +57,8 @@ def test_over_seeds_alone_it_is_welchs_test():
 def test_no_variance_at_all():
     same = np.full((2, 3), 100.0)
     assert compare_examples(same, same).p == 1.0
-    assert compare_examples(same, same * 0).p == 0.0
+    # All of three examples are better: two of the eight ways that signs can fall are as uneven.
+    assert compare_examples(same, same * 0).p == 2 / 8
 
 
 @pytest.mark.parametrize("other", [80.0, 80.5])

@@ -152,6 +152,27 @@ def test_two_methods_are_compared_from_frames(tmp_path):
     assert none == "a comparison needs two finished runs of each method"
 
 
+def test_what_is_no_single_result_is_not_compared(tmp_path):
+    for method in ("pedro", "lora"):
+        for task in ("boolq", "rte"):
+            for seed in range(3):
+                run(tmp_path, method, task, seed=seed, score=80.0 + seed)
+    frame = pedro_bench.results(tmp_path)
+    pedro, lora = frame[frame.method == "pedro"], frame[frame.method == "lora"]
+    assert compare_frames(pedro, lora) == (
+        "a must hold the seeds of one result, got task 'boolq' and 'rte'"
+    )
+    boolq = pedro[pedro.task == "boolq"]
+    assert compare_frames(boolq, frame[frame.task == "boolq"]) == (
+        "b must hold the seeds of one result, got method 'lora' and 'pedro'"
+    )
+    twice = compare_frames(pd.concat([boolq, boolq]), lora[lora.task == "boolq"])
+    assert twice == (
+        "a must hold the seeds of one result, got several runs of seed 0: choose those that are `shown`"
+    )
+    assert compare_frames(boolq, lora[lora.task == "boolq"]).seeds == (3, 3)
+
+
 def test_the_committed_results_have_the_medians_of_the_committed_tables():
     frame = pedro_bench.results(RESULTS)
     finished = frame[frame.status == "finished"]

@@ -5,8 +5,11 @@ import shutil
 import pytest
 
 from pedro_bench.cli.command import guarded
+from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.inspect import inspect, inspect_task
 from pedro_bench.data.files import FilesSource
+from pedro_bench.data.splits import load_splits
+from pedro_bench.data.text_pairs import encode_pairs
 
 
 def test_json_and_text_show_the_same_task(capsys):
@@ -33,6 +36,23 @@ def test_token_lengths_need_no_weights(capsys, tiny_folders, tmp_path):
     text = capsys.readouterr().out
     assert re.search(r"up to +64 +\d+ rows +#+\n", text)
     assert re.search(r"\d+ rows are longer than 40 tokens \(the first: \d+, .*answers lost", text)
+
+
+def test_an_encoder_is_shown_the_texts_that_its_run_reads(capsys, tiny_folders):
+    chosen = ["task=rte", "backbone=causal_lm", f"backbone.path={tiny_folders['bert']}"]
+    assert inspect([*chosen, "output=json"]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    settings = settings_of(chosen)
+    backbone = settings.backbone.load(device="cpu")
+    examples = load_splits(settings.task, settings.data).train.examples
+    own = encode_pairs(backbone.tokenizer, examples, settings.task.head, max_length=512).encoded
+    assert seen["tokens"]["train"]["prompt"]["max"] == max(len(row.prompt_ids) for row in own)
+    assert seen["tokens"]["train"]["answer"]["max"] == 0
+    assert len(seen["example"]["prompt"].splitlines()) == 2
+    assert guarded(inspect, ["task=squad", *chosen[1:]]) == 2
+    assert "task must be classification or regression" in capsys.readouterr().err
+    assert inspect(chosen) == 0
+    assert "answer mean" not in capsys.readouterr().out
 
 
 def test_bad_arguments(capsys):

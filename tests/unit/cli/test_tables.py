@@ -15,6 +15,8 @@ def test_three_files_for_each_panel_with_the_same_bytes_again(tmp_path, capsys):
     expected = [str(tmp_path / "tables" / f"{name}{end}") for name in names for end in endings]
     expected.append(str(tmp_path / "tables" / "report.html"))
     assert found == {"tables": expected, "missing": {name: [] for name in names}}
+    shown = (tmp_path / "tables" / "report.html").read_text()
+    assert shown.count("results_dir=anew") == 2
     before = [path.read_bytes() for path in sorted((tmp_path / "tables").iterdir())]
     assert tables([f"results_dir={tmp_path}", f"tables_dir={tmp_path / 'again'}"]) == 0
     assert [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())] == before

@@ -153,6 +153,8 @@ def test_costs_are_shown_where_they_are_asked_for(tmp_path):
             forgetting={"before": 2.0, "after": 2.25 + seed, "rise": 0.25 + seed, "tokens": 99},
         )  # fmt: skip
     run(tmp_path, "lora", timing={"train_seconds": 1200.0})
+    run(tmp_path, "bitfit", operations={"tokens": 128, "backbone": 10**9, "method": 0},
+        forgetting={"before": 2.0, "after": 2.0, "rise": 0.0, "tokens": 99})  # fmt: skip
     table = only(tmp_path)
     (costs,) = [
         one for one in grids(table, costs=True) if one.caption.startswith("What a run costs")
@@ -161,6 +163,7 @@ def test_costs_are_shown_where_they_are_asked_for(tmp_path):
     assert shown == {
         "pedro": ["70.0 s", "1,235", "4.2 kJ", "1.0 GiB", "1.0 MiB", "1.13e+05", "+1.250"],
         "lora": ["20 min", "--", "--", "--", "--", "--", "--"],
+        "bitfit": ["--", "--", "--", "--", "--", "0", "+0.000"],
     }
     assert costs.header[1:] == (
         "Train time", "Tokens/s", "Energy (GPU)", "Peak memory", "Adapter size", "Operations",
@@ -170,8 +173,8 @@ def test_costs_are_shown_where_they_are_asked_for(tmp_path):
     assert "What a run costs" in markdown(table, costs=True)
     assert "What a run costs" in latex(table, costs=True)
     rows = list(csv.DictReader(io.StringIO(comma_separated(table, costs=True))))
-    assert rows[1]["peak_bytes"] == str(2**30 + 2)
-    assert (rows[1]["train_seconds"], rows[0]["adapter_bytes"]) == ("70", "")
+    assert rows[2]["peak_bytes"] == str(2**30 + 2)
+    assert (rows[2]["train_seconds"], rows[1]["adapter_bytes"]) == ("70", "")
     assert "train_seconds" not in comma_separated(table)
 
 

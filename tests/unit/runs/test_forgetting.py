@@ -10,7 +10,7 @@ import torch
 
 from pedro_bench import grid
 from pedro_bench.cli.hydra.compose import settings_of
-from pedro_bench.errors import DataError
+from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.runs.forgetting import LEAST, PlainText, Unchanged, windows
 from pedro_bench.runs.identity import run_key
@@ -135,3 +135,12 @@ def test_a_measurement_that_fails_leaves_the_backbone_free(
     with pytest.raises(DataError, match="no loss here"):
         PlainText(str(text), backbone, 64, batch_size=4)
     AdaptedModel(backbone, Unchanged(name="none", label="none")).remove()
+
+
+def test_an_encoder_cannot_forget(
+    tiny_folders: dict[str, Path], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = arguments(tiny_folders["bert"], write_sst2(tmp_path / "data"))
+    with pytest.raises(ConfigError, match="must be null with an encoder, which predicts no next"):
+        grid.run(settings_of([*chosen, f"evaluation.forgetting={text}"]))

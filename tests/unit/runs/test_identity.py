@@ -144,6 +144,40 @@ def test_the_rate_in_force_is_in_the_key_whoever_names_it():
     assert run_key(settings_of(["method=lora", "trainer.lr=0.004"])) != run_key(rate)
 
 
+def test_the_division_that_official_rows_choose_is_in_the_key():
+    """Under `by_size` they decide which rows dev has; else they move nothing but the batch size."""
+
+    def key(rule: str, rows: str) -> str:
+        words = ["task=rte", f"task.split_rule={rule}", f"task.official_rows=[{rows},277]"]
+        return run_key(settings_of([*words, "trainer.batch_size=8"]))
+
+    assert key("by_size", "2490") == key("by_size", "9999") != key("by_size", "20000")
+    assert key("halves", "2490") == key("halves", "20000")
+
+
+def test_a_package_below_another_checkout_is_not_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / ".venv" / "pedro_bench"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (tmp_path / ".gitignore").write_text(".venv\n")
+    monkeypatch.setattr(identity, "PACKAGE", package)
+
+    def git(*words: str) -> None:
+        own = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *own, *words], check=True, capture_output=True)
+
+    git("init")
+    git("add", ".gitignore")
+    git("commit", "-m", "another project")
+    assert identity._git_state() == {"commit": None, "dirty": None}
+    git("add", "-f", ".venv/pedro_bench/__init__.py")
+    git("commit", "-m", "its own")
+    found = identity._git_state()
+    assert len(found["commit"]) == 40 and found["dirty"] is False
+
+
 def test_every_version_in_use_is_named_and_a_whole_number():
     names = set()
     for task in options("task"):

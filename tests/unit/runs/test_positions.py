@@ -20,6 +20,7 @@ from pedro_bench.grid import run
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.settings import tokens_left
+from pedro_bench.runs.untrained import untrained
 from tests.tiny import build_method, save_tiny
 
 POSITIONS = 40
@@ -120,9 +121,11 @@ def test_candidates_longer_than_an_answer_have_positions_too(
 ) -> None:
     labels = {"0": candidate, "1": "yes"}
     chosen = settings("method=lora", "evaluation=likelihood", f"trainer.max_length={max_length}")
-    task = replace(chosen.task, labels=labels)
-    (record,) = run(replace(chosen, task=task, resolved_config=chosen.resolved_config))
+    chosen = replace(chosen, task=replace(chosen.task, labels=labels))
+    (record,) = run(chosen)
     assert record["status"] == "finished", record["error"]
+    _, answered = untrained(chosen, "test")  # the backbone alone answers within them as well
+    assert len(answered.texts) == record["splits"]["test"]["rows"]
 
 
 def test_a_backbone_of_enough_positions_is_not_mentioned(settings: Callable[..., Any]) -> None:

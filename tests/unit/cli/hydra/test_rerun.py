@@ -109,6 +109,9 @@ def test_evaluations_and_measurements_have_their_own_commands(tmp_path):
     words = words_of(runs_of(frame[frame.task == "mt_bench"]), "pedro_bench.cli.instruct")
     assert words == [f"run={of}", "suite=mt_bench", "limit=10", "judge.model=m"]
     assert split_extra(words, evaluated.DEFAULTS)[1] == []
+    again = command_of(runs_of(frame[frame.task == "mt_bench"]), "anew")
+    assert shlex.split(again)[3:] == [*words, "results_dir=anew"]
+    assert split_extra(shlex.split(again)[3:], evaluated.DEFAULTS)[1] == []
     request = {**measured.DEFAULTS, "repeats": 3, "beams": [1]}
     path = run(
         tmp_path, "lora", "generate_beam1", suite="table3", groups={"efficiency": request},
@@ -118,3 +121,5 @@ def test_evaluations_and_measurements_have_their_own_commands(tmp_path):
     assert not trained.is_measurement and not records.read(of).is_measurement
     words = words_of([measurement], "pedro_bench.cli.efficiency")
     assert words == ["backbone=micro", "beams=[1]", "repeats=3", "suite=table3"]
+    for runs in ([measurement], [trained]):
+        assert command_of(runs, "anew") == f"{command_of(runs)} results_dir=anew"
