@@ -6,6 +6,7 @@ What is trained or measured then stands on W': the checkpoint itself is read and
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,49 @@ from pedro_bench.errors import BackboneError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
-_WHOLE = {"bias": "none", "modules_to_save": None, "trainable_token_indices": None}
-"""What a checkpoint must leave as it is, so that it is low-rank updates alone; absent entries are so."""
+_FREE = frozenset(
+    (
+        *("peft_type", "task_type", "peft_version", "auto_mapping", "base_model_name_or_path"),
+        *("revision", "inference_mode", "runtime_config"),
+        *("r", "lora_alpha", "lora_dropout", "fan_in_fan_out"),
+        *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+        # read only where another setting asks for what they belong to
+        *("eva_config", "corda_config", "loftq_config", "lora_ga_config"),
+        *("megatron_core", "qalora_group_size"),
+    )
+)
+"""Settings of peft's LoRA that may have any value: it still adds s B A, with s = lora_alpha / r."""
+
+_STARTS = (True, False, "gaussian", "orthogonal", "mica", "eva")
+"""Values of `init_lora_weights` that leave the base weights as they are."""
+
+_MERGED = frozenset({"use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "lora_bias"})
+"""Settings that also change what is added, and that peft's own merge follows."""
+
+_MERGED_STARTS = ("pissa", "olora")
+"""Values of `init_lora_weights` that change the base weights; peft makes the same change when it loads."""
+
+
+def odd_setting(config: Mapping[str, Any], *, merged: bool) -> str | None:
+    """Return the first setting, as `name=value`, that makes a LoRA of peft more than may be read here.
+
+    Absent and empty entries are peft's defaults. A setting that is not known here counts as one that acts.
+
+    Args:
+        config: The content of `adapter_config.json`.
+        merged: Whether peft merges the checkpoint; otherwise it must add s B A to the base weights, no more.
+    """
+    free = _FREE | _MERGED if merged else _FREE
+    usual: Mapping[str, tuple[object, ...]] = {
+        "bias": ("none",),
+        "init_lora_weights": (*_STARTS, *_MERGED_STARTS) if merged else _STARTS,
+    }
+    for name, value in config.items():
+        word = value.lower() if isinstance(value, str) else value
+        is_usual = word in usual[name] if name in usual else name in free
+        if value and not is_usual:
+            return f"{name}={value!r}"
+    return None
 
 
 def check_adapter(place: str) -> Path:
@@ -37,12 +79,12 @@ def check_adapter(place: str) -> Path:
             f"backbone.adapter must be a checkpoint of peft's type LORA, got {config.get('peft_type')!r} in "
             f"{place!r}: no other is added to weights here."
         )
-    for name, value in _WHOLE.items():
-        if config.get(name, value) != value:
-            raise BackboneError(
-                f"backbone.adapter must hold low-rank updates alone, got {name}={config[name]!r} in "
-                f"{place!r}: merge it with peft (merge_and_unload) and give the result as backbone.path."
-            )
+    odd = odd_setting(config, merged=True)
+    if odd is not None:
+        raise BackboneError(
+            f"backbone.adapter must hold low-rank updates alone, got {odd} in {place!r}: where peft can "
+            "merge it (merge_and_unload), give the result as backbone.path."
+        )
     if not (folder / WEIGHTS).is_file():
         raise BackboneError(
             f"backbone.adapter must have its weights in {WEIGHTS}, got none in {place!r}: save it again with "

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pedro_bench.backbones.adapters import CONFIG, WEIGHTS, odd_setting
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.methods.lora import Lora
 from pedro_bench.methods.pedro import Pedro
@@ -17,19 +18,7 @@ from pedro_bench.protocols.backbone import LINEAR_ROLES, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.serving import TenantAdapter
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
 _PEDRO = "base_model.model.method_layer.pedro_adapter."
-_PLAIN: Mapping[str, Any] = {
-    "bias": "none",
-    "use_dora": False,
-    "use_rslora": False,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "modules_to_save": None,
-    "trainable_token_indices": None,
-}
-"""What peft's LoRA configuration must say, so that it is this package's LoRA; absent entries are so."""
 
 
 def is_peft_folder(path: Path) -> bool:
@@ -86,12 +75,16 @@ def _lora(
     config: Mapping[str, Any], tensors: Mapping[str, Any], backbone: LoadedBackbone, folder: Path
 ) -> tuple[Lora, dict[str, Any]]:
     """Return the method and the tensors by this package's names; a tensor elsewhere keeps peft's name."""
-    for name, value in _PLAIN.items():
-        if (config.get(name) or value) != value:
-            raise ConfigError(
-                f"a LoRA of peft must be a plain one to be served, got {name}={config[name]!r} in "
-                f"{str(folder)!r}: merge it into the backbone with backbone.adapter."
-            )
+    odd = odd_setting(config, merged=False)
+    if odd is not None:
+        remedy = (
+            "use it with peft"
+            if odd_setting(config, merged=True)
+            else "merge it into the backbone with backbone.adapter"
+        )
+        raise ConfigError(
+            f"a LoRA of peft must be a plain one to be served, got {odd} in {str(folder)!r}: {remedy}."
+        )
     names = {
         f"base_model.model.{site.path}.{leaf}.weight": f"layers.{site.layer}.{role}.{leaf}"
         for role in LINEAR_ROLES

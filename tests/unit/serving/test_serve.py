@@ -1,5 +1,6 @@
 """Finished runs' saved adapters as tenants: the same text as each run gives alone."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,17 @@ def test_prompts_with_lone_surrogates_are_refused(save_run: Callable[..., Path],
     assert len(run.generate(["a dog \U0001f600"], max_new_tokens=2)) == 1
 
 
+PLAIN: list[tuple[dict[str, Any], str]] = [
+    ({"use_rslora": True}, "a plain one to be served, got use_rslora=True .* backbone.adapter"),
+    ({"rank_pattern": {"q": 2}}, "got rank_pattern={'q': 2} .* backbone.adapter"),
+    ({"init_lora_weights": "pissa"}, "got init_lora_weights='pissa' .* backbone.adapter"),
+    ({"init_lora_weights": "pissa_niter_4"}, "got init_lora_weights='pissa_niter_4' .* with peft"),
+    ({"alora_invocation_tokens": [5]}, r"got alora_invocation_tokens=\[5\] .*: use it with peft"),
+    ({"layer_replication": [[0, 1]]}, r"got layer_replication=\[\[0, 1\]\] .*: use it with peft"),
+    ({"bias": "lora_only"}, "got bias='lora_only' .*: use it with peft"),
+]
+
+
 @pytest.mark.parametrize("name", ["lora", "pedro"])
 def test_adapters_of_peft_are_served_beside_runs(
     name: str, save_run: Callable[..., Path], tmp_path: Path
@@ -143,6 +155,8 @@ def test_adapters_of_peft_are_served_beside_runs(
     with pytest.raises(ConfigError, match="must be of type LORA or PEDRO to be served, got 'X_"):
         pedro_bench.serve({"anna": anna, "ben": folder}, device="cpu")
     if name == "lora":
-        file.write_text(content.replace('"use_rslora": false', '"use_rslora": true'))
-        with pytest.raises(ConfigError, match="must be a plain one to be served, got use_rslora"):
-            pedro_bench.serve({"anna": anna, "ben": folder}, device="cpu")
+        config = json.loads(content)
+        for changes, message in PLAIN:
+            file.write_text(json.dumps({**config, **changes}))
+            with pytest.raises(ConfigError, match=message):
+                pedro_bench.serve({"anna": anna, "ben": folder}, device="cpu")
