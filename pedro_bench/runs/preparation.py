@@ -197,3 +197,8 @@ def _loaded(config: Backbone, device: str) -> tuple[LoadedBackbone, str]:
     if shares > 1:
         shard(backbone, torch.device(device), shares)
     return backbone, backbone.fingerprint()
+
+
+def forget_backbone() -> None:
+    """Let the next configuration load its backbone anew: the one that is kept may have been changed."""
+    _loaded.cache_clear()

@@ -1,7 +1,7 @@
 """Run the seeds of one configuration: data and backbone are loaded once, each seed starts clean.
 
-Between two seeds the method is taken out of the backbone again, and the backbone's fingerprint proves
-that not a bit of it has changed.
+Once a seed has run, the method is taken out of the backbone again, and before a finished record is written the
+backbone's fingerprint proves that not a bit of it has changed.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from pedro_bench.runs.identity import (
     versions,
 )
 from pedro_bench.runs.phases import Run, Trained, prediction_lines, train_phases
-from pedro_bench.runs.preparation import Prepared, prepare
+from pedro_bench.runs.preparation import Prepared, forget_backbone, prepare
 from pedro_bench.runs.processes import num_shares
 from pedro_bench.runs.saved import save_adapter
 from pedro_bench.training.checkpoint import TrainResult
@@ -59,47 +59,59 @@ def run_seeds(
             counts; before anything is written. Of several processes, also if a run failed in a way that
             the others may not have met.
     """
-    prepared = prepare(settings, check)
-    head = head_for(prepared.backbone, settings.task)
-    probe = AdaptedModel(prepared.backbone, settings.method, head)  # what cannot be attached raises
     try:
-        probe.check_count()
-    finally:
-        probe.remove()
-    for seed, path in due:
-        yield _run_seed(prepared, seed, path).as_dict()
-        if prepared.backbone.fingerprint() != prepared.fingerprint:
-            raise TrainingError(
-                f"a run must leave the backbone as it was, got other weights after {path.name}: this "
-                "is a fault of the method, please report it."
-            )
+        prepared = prepare(settings, check)
+        head = head_for(prepared.backbone, settings.task)
+        probe = AdaptedModel(
+            prepared.backbone, settings.method, head
+        )  # what cannot be attached raises
+        try:
+            probe.check_count()
+        finally:
+            probe.remove()
+        for seed, path in due:
+            yield _run_seed(prepared, seed, path).as_dict()
+    except Exception:
+        forget_backbone()  # it may have been left changed
+        raise
 
 
 def _run_seed(prepared: Prepared, seed: int, path: Path) -> RunRecord:
-    """Run one seed and write its record; what goes wrong is written as a failed record."""
+    """Run one seed and write its record; what goes wrong is written as a failed record.
+
+    Raises:
+        TrainingError: If the method left the backbone changed, once this is recorded.
+    """
     settings = prepared.settings
     folder = working_folder(settings, path)
     prepared.check()  # loading may have taken longer than a lease, if this machine slept
     if settings.rerun and is_main():
         restart(folder)
-    record = _running(prepared, seed, path)
-    _write(record, settings)
+    running = _running(prepared, seed, path)
+    _write(running, settings)
     reset_process_peak()
-    with contextlib.closing(settings.tracking.start(record, folder)) as tracker:
+    with contextlib.closing(settings.tracking.start(running, folder)) as tracker:
         run = Run(
             settings,
             prepared.backbone,
             prepared.encodings,
             seed,
-            record.key,
+            running.key,
             folder,
             tracker,
             prepared.dev_score,
         )
-        record = _trained(prepared, run, record, path)
+        record = _trained(prepared, run, running, path)
+        changed = _left_changed(prepared, path)
+        if changed is not None and record.status == "finished":
+            record = _failed(running, changed)
         prepared.check()
+        if record.status == "failed" and is_main():
+            _remove_results(path, folder, keeps_checkpoints=changed is None)
         _write(record, settings)
         tracker.finish(record)
+    if changed is not None:
+        raise changed
     if record.status == "finished" and is_main() and not settings.keep_checkpoints:
         files.settle(path.parent)
         with contextlib.suppress(OSError):  # a worker that slept writes there for its last moment
@@ -113,23 +125,46 @@ def _trained(prepared: Prepared, run: Run, record: RunRecord, path: Path) -> Run
     try:
         trained = train_phases(run)
         adapted = trained.adapted
-        record = _score(prepared, trained, record, path)
+        scored = _score(prepared, trained, record, path)
+        prepared.check()  # forgetting and operations were measured since the last one
         if is_main():
-            save_adapter(run.folder, adapted, record)
+            save_adapter(run.folder, adapted, scored)
         size = costs.adapter_bytes(adapted)
-        record = record.changed(memory={**record.memory, "adapter_bytes": size})
+        return scored.changed(memory={**scored.memory, "adapter_bytes": size})
     except Exception as error:  # recorded; the next seed goes on
         prepared.check()
         if not isinstance(error, PedroBenchError):
             _logger.exception("seed %d failed", run.seed)
-        record = record.changed(status="failed", error=_sentence(error), finished=now())
+        record = _failed(record, error)  # of the one from before scoring: it has no scores
         if is_one_of_several() and not isinstance(error, DivergenceError):
             _write(record, run.settings)
             raise  # the other processes wait for this one in the middle of a step
+        return record
     finally:
         if adapted is not None:
             adapted.remove()
-    return record
+
+
+def _failed(record: RunRecord, error: Exception) -> RunRecord:
+    return record.changed(status="failed", error=_sentence(error), finished=now())
+
+
+def _remove_results(path: Path, folder: Path, *, keeps_checkpoints: bool) -> None:
+    """Remove what a failed run has beside its record; checkpoints of a changed backbone are of no use."""
+    with contextlib.suppress(OSError):
+        records.predictions_path(path).unlink(missing_ok=True)
+    if not keeps_checkpoints:
+        restart(folder)
+
+
+def _left_changed(prepared: Prepared, path: Path) -> TrainingError | None:
+    """Return the error of a run after which the backbone has other weights than before."""
+    if prepared.backbone.fingerprint() == prepared.fingerprint:
+        return None
+    return TrainingError(
+        f"a run must leave the backbone as it was, got other weights after {path.name}: this is a fault of "
+        "the method, please report it."
+    )
 
 
 def _score(prepared: Prepared, trained: Trained, record: RunRecord, path: Path) -> RunRecord:

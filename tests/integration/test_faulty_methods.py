@@ -10,13 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pedro_bench.errors import InjectionError
-from pedro_bench.grid import run
+import pedro_bench
+from pedro_bench import records
+from pedro_bench.errors import InjectionError, TrainingError
+from pedro_bench.grid import plan, run
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import BackboneShape, Site
 from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Injection, Method, ParameterCount
 from pedro_bench.protocols.settings import Settings
+from pedro_bench.training.saved_folder import working_folder
 
 
 class Vector(nn.Module):
@@ -144,6 +147,17 @@ class NoArguments(Vectors):
         injection.on_arguments(attention, lambda _: None)  # type: ignore[arg-type, return-value]
 
 
+class MovesBackbone(Vectors):
+    def wire(self, injection: Injection, site: Site, vector: Vector) -> None:
+        weight: Any = site.module.weight
+
+        def change(_: Tensor, output: Tensor) -> Tensor:
+            weight.data.mul_(1.01)
+            return output + vector()
+
+        injection.on_output(site, change)
+
+
 @pytest.fixture
 def settings_with(few_steps: Callable[..., Settings]) -> Callable[[Method], Settings]:
     """A function that gives settings of two steps of a tiny Llama with a method."""
@@ -249,3 +263,64 @@ def test_parameters_that_the_first_loss_does_not_reach_are_named(
     assert record["status"] == "finished", record["error"]
     (warning,) = [one for one in caplog.messages if "no gradient" in one]
     assert warning.endswith("no gradient in the first step: layers.1.vector.vector.")
+
+
+def test_a_backbone_that_a_method_left_changed_is_used_no_more(
+    settings_with: Callable[[Method], Settings], tmp_path: Path
+) -> None:
+    right = settings_with(Vectors())
+    (before,) = run(right)
+    with pytest.raises(TrainingError, match="must leave the backbone as it was, got other weights"):
+        run(settings_with(MovesBackbone()))
+    failed = [
+        one
+        for one in map(records.read, records.find(tmp_path / "results"))
+        if one.status == "failed"
+    ]
+    assert [(one.metrics, one.predictions, one.phases) for one in failed] == [({}, None, [])]
+    assert "got other weights" in str(failed[0].error)
+    assert not list((tmp_path / "outputs").rglob("checkpoint-*")), "trained on other weights"
+    (after,) = run(replace(right, rerun=True))
+    assert [after[name] for name in ("history", "metrics")] == [
+        before[name] for name in ("history", "metrics")
+    ]
+
+
+def test_a_backbone_is_loaded_anew_after_a_method_that_could_not_be_attached(
+    settings_with: Callable[[Method], Settings],
+) -> None:
+    class Counted(MovesBackbone):
+        def count(self, shape: BackboneShape) -> ParameterCount:
+            return ParameterCount(matrices=5, trainable=5)
+
+        def attach(self, injection: Injection) -> None:
+            super().attach(injection)
+            for site in injection.sites(("ffn_down",)):
+                weight: Any = site.module.weight
+                weight.data.mul_(1.01)
+
+    right = settings_with(Vectors())
+    (before,) = run(right)
+    with pytest.raises(InjectionError, match="must train as many parameters"):
+        run(settings_with(Counted()))
+    (after,) = run(replace(right, rerun=True))
+    assert after["history"] == before["history"]
+
+
+def test_a_run_whose_adapter_cannot_be_saved_has_no_scores(
+    settings_with: Callable[[Method], Settings], tmp_path: Path
+) -> None:
+    settings = settings_with(Vectors())
+    [(_, path, _)] = plan(settings)
+    folder = working_folder(settings, path)
+    folder.mkdir(parents=True)
+    (folder / "adapter").write_text("in the way")
+    (record,) = run(settings)
+    assert "must be writable and have free space" in record["error"]
+    assert (record["status"], record["metrics"], record["predictions"]) == ("failed", {}, None)
+    assert not records.predictions_path(path).exists()
+    frame = pedro_bench.results(settings.results_dir)
+    assert frame["score"].isna().all()
+    (folder / "adapter").unlink()
+    (again,) = run(replace(settings, retry=True))
+    assert again["status"] == "finished"

@@ -100,6 +100,20 @@ def test_a_finished_record_of_another_worker_stays(
     assert not records.predictions_path(path).exists()
 
 
+@pytest.mark.parametrize("name", ["_operations", "_energy"])
+def test_an_adapter_of_another_worker_stays(
+    name: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker falls asleep after its predictions are written and before its adapter is."""
+    path, content = other_record(settings)
+    (adapter,) = Path(settings.output_dir).rglob("adapter")
+    before = adapter.stat().st_ino
+    sleeps_in(name, monkeypatch, path, content, fails=False)
+    work_on(Grid.planned([((), settings)]), 0, waits=False)
+    assert adapter.stat().st_ino == before
+    assert path.read_bytes() == content
+
+
 def test_of_several_processes_one_that_fails_ends_the_command(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
