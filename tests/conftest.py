@@ -63,10 +63,10 @@ def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def load_tiny(tiny_folders: dict[str, Path]) -> Callable[..., Any]:
     """A function that loads a tiny backbone: `load_tiny("gemma", dtype="bfloat16")`."""
-    from pedro_bench.backbones.llama import Llama
+    from pedro_bench.backbones.pretrained import Pretrained
 
     def load(family: str = "llama", **options: Any) -> Any:
-        config = Llama(
+        config = Pretrained(
             name=f"tiny_{family}", label="tiny", path=str(tiny_folders[family]), **options
         )
         return config.load(device="cpu")

@@ -21,10 +21,10 @@ from pedro_bench.errors import BackboneError
 from pedro_bench.protocols.backbone import BackboneShape
 
 if TYPE_CHECKING:
-    from pedro_bench.backbones.llama import Llama
+    from pedro_bench.backbones.pretrained import Pretrained
 
 
-def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> LoadedModel:
+def load_folder(settings: "Pretrained", folder: Path, revision: str, device: str) -> LoadedModel:
     """Load a checked folder.
 
     Raises:
@@ -55,7 +55,7 @@ def load_folder(settings: "Llama", folder: Path, revision: str, device: str) -> 
 
 
 def build_random(
-    settings: "Llama", mapping: Mapping[str, Any], source: str, device: str
+    settings: "Pretrained", mapping: Mapping[str, Any], source: str, device: str
 ) -> LoadedModel:
     """Build the true shape with seeded random weights, directly on the device.
 
@@ -108,7 +108,7 @@ def _config(mapping: Mapping[str, Any], source: str) -> Any:
 
 
 def _finish(
-    settings: "Llama",
+    settings: "Pretrained",
     model: Any,
     tokenizer_folder: Path,
     revision: str,
@@ -137,7 +137,7 @@ def _finish(
     return loaded
 
 
-def _placed(model: Any, settings: "Llama", device: str) -> Any:
+def _placed(model: Any, settings: "Pretrained", device: str) -> Any:
     """Return the model on the device.
 
     Raises:
@@ -182,7 +182,7 @@ def load_tokenizer(folder: Path, shape: BackboneShape) -> Any:
     return tokenizer
 
 
-def _dtype(settings: "Llama", device: str) -> torch.dtype:
+def _dtype(settings: "Pretrained", device: str) -> torch.dtype:
     default = "float32" if torch.device(device).type == "cpu" else "bfloat16"
     chosen: torch.dtype = getattr(torch, settings.dtype or default)
     return chosen

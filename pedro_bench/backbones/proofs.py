@@ -23,7 +23,7 @@ from pedro_bench.errors import BackboneError, some_of
 from pedro_bench.protocols.backbone import BackboneShape
 
 if TYPE_CHECKING:
-    from pedro_bench.backbones.llama import Llama
+    from pedro_bench.backbones.pretrained import Pretrained
 
 _PROBE_TOKENS = 3
 _HEAD_TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -114,7 +114,7 @@ def prove_finite(model: Any, name: str) -> None:
             )
 
 
-def prove_shape(settings: "Llama", measured: BackboneShape) -> None:
+def prove_shape(settings: "Pretrained", measured: BackboneShape) -> None:
     """Compare the loaded modules with what the configuration promised.
 
     Raises:

@@ -19,7 +19,7 @@ import torch
 from transformers import GenerationConfig
 
 from pedro_bench.backbones.family import families
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.backbones.quantising import NF4
 from pedro_bench.efficiency.request import MERGEABLE
 from pedro_bench.efficiency.systems import bank, merged
@@ -68,7 +68,7 @@ def samples() -> Iterator[tuple[str, LoadedBackbone, LoadedBackbone]]:
     """
     for family in families().values():
         for name, architecture in family.samples.items():
-            settings = Llama(
+            settings = Pretrained(
                 name=NAME, label=name, random_weights=True, architecture=dict(architecture)
             )
             quantised = replace(settings, quantization=NF4)

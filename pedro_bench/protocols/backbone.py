@@ -318,5 +318,5 @@ class Backbone(ABC):
             device: `cpu`, `cuda`, `cuda:0` ….
 
         Raises:
-            BackboneError: If the weights are missing, gated or not of this family; with the remedy.
+            BackboneError: If the weights are missing or gated, or no family takes them; with the remedy.
         """

@@ -307,12 +307,19 @@ def run_of_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "splits": splits, "phases": phases}
 
 
+_RENAMED = {"pedro_bench.backbones.llama.Llama": "pedro_bench.backbones.pretrained.Pretrained"}
+"""Classes of recorded backbones -> their names today."""
+
+
 def config_now(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a recorded configuration with today's settings.
+    """Return a recorded configuration with today's settings and names.
 
     The learning rate of the embedded backbone stood in `method.micro_lr`, and in `trainer.untuned_lr` for
     methods without one; both were in force where no other rate was given.
     """
+    backbone = config.get("backbone")
+    if isinstance(backbone, Mapping) and backbone.get("_target_") in _RENAMED:
+        config = {**config, "backbone": {**backbone, "_target_": _RENAMED[backbone["_target_"]]}}
     method, trainer = config.get("method"), config.get("trainer")
     if not isinstance(method, Mapping) or "micro_lr" not in method:
         return config

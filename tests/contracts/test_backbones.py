@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.backbones.shapes import CONVENTIONS
 from pedro_bench.protocols.backbone import LINEAR_ROLES, ROLES, Backbone
 from pedro_bench.protocols.settings import build_group
@@ -29,13 +29,13 @@ def load_family(
     """A function that saves a tiny model of a family once, and loads it anew on each call."""
     root = tmp_path_factory.mktemp("families")
 
-    def load(family: str) -> tuple[Llama, Any]:
+    def load(family: str) -> tuple[Pretrained, Any]:
         folder = root / family
         if not folder.exists():
             torch.manual_seed(0)
             config = transformers.AutoConfig.for_model(family, **SIZES)
             transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-        backbone = Llama(
+        backbone = Pretrained(
             name=family,
             label=family,
             path=str(folder),

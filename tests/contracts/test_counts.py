@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.cli.budget import nearest_size, size_field
 from pedro_bench.nn.adapted_model import AdaptedModel
 from tests.tiny import METHOD_NAMES, SIZES, build_method
@@ -35,17 +35,17 @@ SIZED = [
 @pytest.fixture(scope="module")
 def backbone_of(
     tiny_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[Llama, Any]]:
+) -> Callable[[str], tuple[Pretrained, Any]]:
     """A function that makes a tiny backbone of a shape once: its configuration, and it loaded."""
     root = tmp_path_factory.mktemp("shapes")
-    made: dict[str, tuple[Llama, Any]] = {}
+    made: dict[str, tuple[Pretrained, Any]] = {}
 
-    def make(shape: str) -> tuple[Llama, Any]:
+    def make(shape: str) -> tuple[Pretrained, Any]:
         if shape not in made:
             config = transformers.AutoConfig.for_model(**(SIZES | SHAPES[shape]))
             torch.manual_seed(0)
             transformers.AutoModelForCausalLM.from_config(config).save_pretrained(root / shape)
-            backbone = Llama(
+            backbone = Pretrained(
                 name=shape,
                 label=shape,
                 path=str(root / shape),
@@ -61,7 +61,7 @@ def backbone_of(
 @pytest.mark.parametrize("name", METHOD_NAMES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_count_is_what_attach_creates(
-    backbone_of: Callable[[str], tuple[Llama, Any]], shape: str, name: str
+    backbone_of: Callable[[str], tuple[Pretrained, Any]], shape: str, name: str
 ) -> None:
     method = build_method(name)
     if getattr(method, "counts_last_phase", False):
@@ -78,7 +78,7 @@ def test_the_count_is_what_attach_creates(
 @pytest.mark.parametrize("name", SIZED)
 def test_twice_the_parameters_are_a_greater_size(name: str) -> None:
     method = build_method(name)
-    shape = Llama(name="a", label="a", architecture=SIZES | {"model_type": "llama"}).shape()
+    shape = Pretrained(name="a", label="a", architecture=SIZES | {"model_type": "llama"}).shape()
     count = method.count(shape)
     sized = nearest_size(method, shape, 2 * count.matrices)
     assert sized.value > (getattr(method, sized.field) or 0)

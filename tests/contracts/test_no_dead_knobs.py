@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin
 import pytest
 import torch
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.data.batching import collate
 from pedro_bench.errors import PedroBenchError
 from pedro_bench.evaluation.config import EvaluationConfig
@@ -124,7 +124,9 @@ class Outcomes:
     """Runs methods on one tiny backbone and remembers what each gave."""
 
     def __init__(self, checkpoint: Path, work: Path) -> None:
-        self.backbone = Llama(name="tiny", label="tiny", path=str(checkpoint)).load(device="cpu")
+        self.backbone = Pretrained(name="tiny", label="tiny", path=str(checkpoint)).load(
+            device="cpu"
+        )
         self.folders = (work / str(number) for number in itertools.count())
         self.batch = collate(rows(6, 3), pad_id=0, side="right")
         self.known: dict[tuple[str, int], torch.Tensor] = {}

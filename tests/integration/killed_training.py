@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.methods.lora import Lora
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import LoadedBackbone
@@ -134,7 +134,7 @@ def attempt(
 def main(checkpoint: str, method: str, work: Path) -> None:
     torch.set_num_threads(1)
     # Loaded once: every attempt is a fork that finds it in memory, untouched.
-    backbone = Llama(name="tiny", label="tiny", path=checkpoint).load(device="cpu")
+    backbone = Pretrained(name="tiny", label="tiny", path=checkpoint).load(device="cpu")
     started = time.perf_counter()
     (work / "whole").mkdir()
     if attempt((backbone, method, work / "whole"), None, None) != 0:

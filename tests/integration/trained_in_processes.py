@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from killed_training import train_once
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 
 torch.set_num_threads(1)
-backbone = Llama(name="tiny", label="tiny", path=sys.argv[1]).load(device="cpu")
+backbone = Pretrained(name="tiny", label="tiny", path=sys.argv[1]).load(device="cpu")
 outcome = f"outcome-{os.environ['RANK']}.json"
 train_once(backbone, sys.argv[2], Path(sys.argv[3]), outcome)

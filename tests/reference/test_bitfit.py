@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import LINEAR_ROLES
 from tests.tiny import build_backbone, build_method, pad_left, save_tiny
@@ -143,7 +143,7 @@ def test_biases_that_a_backbone_has_are_trained_and_no_others(
     folder = save_tiny(tmp_path / "biased", attention_bias=True)
 
     def load() -> Any:
-        backbone = Llama(name="biased", label="biased", path=str(folder)).load(device="cpu")
+        backbone = Pretrained(name="biased", label="biased", path=str(folder)).load(device="cpu")
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():
             for bias in biases(backbone.model).values():

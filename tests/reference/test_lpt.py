@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import InjectionError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -36,7 +36,7 @@ def adapt(folder: Path, *, attention: str = "sdpa", **changes: Any) -> AdaptedMo
     Transformers' eager attention takes its softmax in single precision, where the lowest number of
     double precision is minus infinity, and a row of nothing but padding has no value.
     """
-    config = Llama(name="deep", label="deep", path=str(folder), attn_implementation=attention)
+    config = Pretrained(name="deep", label="deep", path=str(folder), attn_implementation=attention)
     backbone = config.load(device="cpu")
     precision = torch.float64 if attention == "sdpa" else torch.float32
     backbone.model.to(precision)

@@ -48,7 +48,7 @@ def save_run(
     tmp_path: Path, tiny_folders: dict[str, Path], make_tenant: Callable[..., Any]
 ) -> Callable[..., Path]:
     """A function that leaves the working folder of a finished run."""
-    from pedro_bench.backbones.llama import Llama
+    from pedro_bench.backbones.pretrained import Pretrained
     from pedro_bench.protocols.settings import describe
     from pedro_bench.records import RunRecord
     from pedro_bench.runs.saved import save_adapter
@@ -60,7 +60,7 @@ def save_run(
         task: dict[str, str] | None = None,
         **changes: Any,
     ) -> Path:
-        config = Llama(name="tiny", label="tiny", path=str(tiny_folders[family]))
+        config = Pretrained(name="tiny", label="tiny", path=str(tiny_folders[family]))
         adapted = make_tenant(method, seed, config.load(device="cpu"), **changes)
         family_name, family_version = config.family_version()
         settings = "".join(f"-{name}={value}" for name, value in changes.items())

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pedro_bench.backbones.adapters import _FREE, _MERGED, _MERGED_STARTS, _STARTS, odd_setting
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import BackboneError
 
 
@@ -30,8 +30,8 @@ def checkpoint(base: Path, out: Path, **settings: Any) -> Any:
     return model.eval()
 
 
-def backbone_of(folder: Path, **options: Any) -> Llama:
-    return Llama(name="tiny", label="tiny", path=str(folder), **options)
+def backbone_of(folder: Path, **options: Any) -> Pretrained:
+    return Pretrained(name="tiny", label="tiny", path=str(folder), **options)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import BackboneError
 from tests.tiny import save_tiny
 
@@ -21,7 +21,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def identity(folder: Path) -> str:
-    return Llama(name="test", label="Test", path=str(folder)).identity()
+    return Pretrained(name="test", label="Test", path=str(folder)).identity()
 
 
 def rewrite(folder: Path, edit: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -110,7 +110,7 @@ def test_a_type_is_seen_in_a_later_shard_too(folder: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_other_floating_types_are_read(folder: Path, dtype: torch.dtype) -> None:
     rewrite(folder, lambda state: {name: tensor.to(dtype) for name, tensor in state.items()})
-    loaded = Llama(name="test", label="Test", path=str(folder)).load(device="cpu")
+    loaded = Pretrained(name="test", label="Test", path=str(folder)).load(device="cpu")
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
 
 

@@ -9,7 +9,7 @@ import torch
 
 from pedro_bench.backbones import families as package
 from pedro_bench.backbones.family import families, family_of
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import BackboneError
 from pedro_bench.protocols.backbone import Columns, present
 
@@ -35,7 +35,7 @@ def test_the_model_type_chooses(model_type: str, name: str) -> None:
 
 
 def test_a_model_of_no_family_is_refused_with_those_that_work() -> None:
-    backbone = Llama(
+    backbone = Pretrained(
         name="other",
         label="other",
         architecture={"model_type": "opt", "hidden_size": 32, "word_embed_proj_dim": 32}

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pedro_bench
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.data.batching import collate
 from pedro_bench.errors import BackboneError, ConfigError, ContextError, InjectionError
 from pedro_bench.evaluation.decoding import generate
@@ -41,7 +41,9 @@ def moved(adapted):
 def test_loss_and_gradients_are_those_of_the_packages_own_path(model, tiny_folders):
     rows = [Encoded((1, 8, 10, 12), (4, 2), 0), Encoded((1, 9), (5, 6, 2), 1)]
     batch = collate(rows, pad_id=0, side="right")
-    loaded = Llama(name="tiny", label="Tiny", path=str(tiny_folders["llama"])).load(device="cpu")
+    loaded = Pretrained(name="tiny", label="Tiny", path=str(tiny_folders["llama"])).load(
+        device="cpu"
+    )
     torch.manual_seed(0)
     own = moved(AdaptedModel(loaded, PEDRO))
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.backbones.folders import local_folder
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import BackboneError
 
 
@@ -20,7 +20,7 @@ def folder(tiny_folders: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def identity(path: Path | str) -> str:
-    return Llama(name="test", label="Test", path=str(path)).identity()
+    return Pretrained(name="test", label="Test", path=str(path)).identity()
 
 
 def write_adapter(folder: Path, *names: str) -> None:
@@ -46,7 +46,7 @@ def test_a_peft_adapter_beside_whole_weights_is_refused(
 ) -> None:
     before = identity(folder)
     write_adapter(folder, *names)
-    backbone = Llama(name="test", label="Test", path=str(folder))
+    backbone = Pretrained(name="test", label="Test", path=str(folder))
     for use in (backbone.identity, lambda: backbone.load(device="cpu")):
         with pytest.raises(
             BackboneError, match=rf"beside them \({', '.join(names)}\): merge it .*load the run"
@@ -79,11 +79,11 @@ def test_an_adapter_in_a_folder_within_is_not_applied(folder: Path, place: str) 
     import torch
 
     before = identity(folder)
-    fingerprint = Llama(name="t", label="t", path=str(folder)).load(device="cpu").fingerprint()
+    fingerprint = Pretrained(name="t", label="t", path=str(folder)).load(device="cpu").fingerprint()
     (folder / place).mkdir(parents=True)
     write_adapter(folder / place, "adapter_config.json", "adapter_model.safetensors")
     assert identity(folder) == before
-    loaded = Llama(name="t", label="t", path=str(folder)).load(device="cpu")
+    loaded = Pretrained(name="t", label="t", path=str(folder)).load(device="cpu")
     assert loaded.fingerprint() == fingerprint
     assert loaded.model.dtype == torch.float32
 

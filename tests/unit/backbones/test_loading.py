@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.backbones.refusals import unsuitable
 from pedro_bench.errors import BackboneError, ConfigError, InjectionError
 
@@ -34,9 +34,9 @@ def folder(tiny_folders: dict[str, Path], tmp_path: Path) -> Path:
     return copy
 
 
-def make(path: Path | None = None, **options: Any) -> Llama:
+def make(path: Path | None = None, **options: Any) -> Pretrained:
     given = {"path": str(path)} if path is not None else {}
-    return Llama(**{"name": "test", "label": "Test", **given, **options})
+    return Pretrained(**{"name": "test", "label": "Test", **given, **options})
 
 
 def change_config(folder: Path, **changes: Any) -> None:
@@ -183,7 +183,7 @@ def test_the_mapping_must_fit_the_loaded_weights(folder: Path) -> None:
     """A wrong mapping would make wrong parameter tables; loading shows it."""
     from pedro_bench.backbones.loading import load_folder
 
-    class Disagreeing(Llama):
+    class Disagreeing(Pretrained):
         def configuration(self) -> tuple[dict[str, Any], str]:
             return {**SIZES, "intermediate_size": 47}, "backbone.architecture"
 
@@ -345,6 +345,6 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_is_read(
     """A build of PyTorch for CUDA on a machine without a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    backbone = Llama(name="tiny", label="tiny", path=str(tiny_folders["llama"]))
+    backbone = Pretrained(name="tiny", label="tiny", path=str(tiny_folders["llama"]))
     with pytest.raises(ConfigError, match=f"got '{device}' where PyTorch finds {found}: set"):
         backbone.load(device=device)

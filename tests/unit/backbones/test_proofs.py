@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import BackboneError
 from tests.tiny import save_tiny
 
@@ -20,8 +20,8 @@ QUERY = "model.layers.1.self_attn.q_proj.weight"
 ROTARY = "model.layers.0.self_attn.rotary_emb.inv_freq"
 
 
-def make(path: Path, **options: Any) -> Llama:
-    return Llama(name="test", label="Test", path=str(path), **options)
+def make(path: Path, **options: Any) -> Pretrained:
+    return Pretrained(name="test", label="Test", path=str(path), **options)
 
 
 def load(path: Path, **options: Any) -> Any:

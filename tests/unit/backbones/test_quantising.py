@@ -11,7 +11,7 @@ import transformers
 from torch import nn
 
 from pedro_bench.backbones import quantising
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.backbones.quantising import INT8, NF4, QUANTIZATIONS
 from pedro_bench.errors import BackboneError, ConfigError, InjectionError
 from pedro_bench.grid.costs import modelled_cost
@@ -38,8 +38,8 @@ def loaded(folder: Path) -> dict[str | None, Any]:
     return {kind: make(folder, quantization=kind).load(device="cpu") for kind in (None, NF4, INT8)}
 
 
-def make(path: Path, **options: Any) -> Llama:
-    return Llama(**{"name": "test", "label": "Test", "path": str(path), **options})
+def make(path: Path, **options: Any) -> Pretrained:
+    return Pretrained(**{"name": "test", "label": "Test", "path": str(path), **options})
 
 
 def linears(model: Any) -> dict[str, nn.Linear]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.backbones.shapes import CONVENTIONS, is_readable, read_shape
 from pedro_bench.errors import BackboneError
 from tests.tiny import read_yaml
@@ -29,10 +29,10 @@ TINY: dict[str, Any] = {
 }
 
 
-def from_yaml(name: str, **changes: Any) -> Llama:
+def from_yaml(name: str, **changes: Any) -> Pretrained:
     values = read_yaml(CONF / f"{name}.yaml")
     values.pop("_target_")
-    return Llama(**{**values, **changes})
+    return Pretrained(**{**values, **changes})
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_only_transformers_knows_is_measured(family: str, absent: str) -> N
 def test_unknown_architecture_is_measured_on_the_meta_device() -> None:
     mapping = {"model_type": "olmo2", **TINY}
     mapping.pop("head_dim")
-    shape = Llama(name="x", label="x", architecture=mapping).shape()
+    shape = Pretrained(name="x", label="x", architecture=mapping).shape()
     layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32 + 32 + 16
     assert shape.num_parameters == 2 * 64 * 32 + 3 * layer + 32
     assert shape.family == "olmo2"
@@ -136,11 +136,11 @@ def test_shape_and_identity_import_neither_torch_nor_transformers() -> None:
 import sys
 from pathlib import Path
 from tests.tiny import read_yaml
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 for name in ("llama2_7b", "llama2_13b", "gemma_2b"):
     values = read_yaml(Path({str(CONF)!r} + f"/{{name}}.yaml"))
     del values["_target_"]
-    backbone = Llama(**values)
+    backbone = Pretrained(**values)
     backbone.shape(), backbone.identity()
 heavy = {{"torch", "transformers", "numpy", "huggingface_hub"}} & set(sys.modules)
 print(sorted(heavy))

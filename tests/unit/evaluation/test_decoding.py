@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import nn
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -124,7 +124,7 @@ def test_sliding_windows_and_biases(
     )
     torch.manual_seed(1)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    backbone = Llama(
+    backbone = Pretrained(
         name="windows",
         label="windows",
         path=str(tmp_path),

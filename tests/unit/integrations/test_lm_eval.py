@@ -17,7 +17,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from transformers import dynamic_module_utils
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import ContextError
 from pedro_bench.instruct.contexts import Contexts
 from pedro_bench.instruct.harness_model import AdaptedLM
@@ -61,7 +61,7 @@ def saved(tmp_path: Path, folder: Path) -> Any:
 
     def save(kind: str) -> Any:
         torch.manual_seed(0)
-        backbone = Llama(name="tiny", label="tiny", path=str(folder)).load(device="cpu")
+        backbone = Pretrained(name="tiny", label="tiny", path=str(folder)).load(device="cpu")
         adapted = AdaptedModel(backbone, method_of(kind))
         move(adapted.adapter.parameters())
         wrapped = peft.get_peft_model(model_of(folder), config_of(kind))

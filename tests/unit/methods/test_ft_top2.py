@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import ConfigError
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import build_group
@@ -22,7 +22,7 @@ def deep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def deep(deep_folder: Path) -> Any:
-    return Llama(name="deep", label="deep", path=str(deep_folder)).load(device="cpu")
+    return Pretrained(name="deep", label="deep", path=str(deep_folder)).load(device="cpu")
 
 
 PARTS = (

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
@@ -55,7 +55,7 @@ def greedy(adapted: AdaptedModel, prompt: list[int]) -> str:
 
 @pytest.mark.parametrize("name", ["ptuning_v2", "prompt_tuning", "infix_tuning", "lpt"])
 def test_a_sliding_window_moves_over_the_text_alone(name: str, folder: Path) -> None:
-    backbone: Any = Llama(name="mistral", label="mistral", path=str(folder)).load(device="cpu")
+    backbone: Any = Pretrained(name="mistral", label="mistral", path=str(folder)).load(device="cpu")
     torch.manual_seed(1)
     adapted = AdaptedModel(backbone, build_method(name, num_virtual_tokens=5)).eval()
     with torch.no_grad():

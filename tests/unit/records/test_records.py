@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from pedro_bench import files, records
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import RecordError
 from pedro_bench.records import RunRecord
 
@@ -229,6 +230,14 @@ def test_an_older_record_has_the_rate_that_was_in_force(own, micro, trained, in_
         "trainer": {"lr": in_force["trainer"], "max_steps": 9},
         "suite": "main",
     }
+    assert records.config_now(found) is found
+
+
+def test_an_older_record_names_its_backbones_class_as_it_is_named_today():
+    older = {"backbone": {"_target_": "pedro_bench.backbones.llama.Llama", "name": "micro"}}
+    today = f"{Pretrained.__module__}.{Pretrained.__qualname__}"
+    found = records.config_now(older)
+    assert found == {"backbone": {"_target_": today, "name": "micro"}}
     assert records.config_now(found) is found
 
 

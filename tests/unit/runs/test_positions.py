@@ -103,7 +103,7 @@ def test_no_position_beyond_the_limit_is_ever_used(
 def test_virtual_tokens_that_leave_no_room_are_refused_before_loading(
     settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, num_virtual_tokens: int
 ) -> None:
-    monkeypatch.setattr("pedro_bench.backbones.llama.Llama.load", None)
+    monkeypatch.setattr("pedro_bench.backbones.pretrained.Pretrained.load", None)
     chosen = settings("method=prompt_tuning", f"method.num_virtual_tokens={num_virtual_tokens}")
     with pytest.raises(
         ConfigError,
@@ -185,9 +185,9 @@ def test_scaled_rotary_embeddings(
 
 @pytest.fixture
 def adapted(short: Path) -> AdaptedModel:
-    from pedro_bench.backbones.llama import Llama
+    from pedro_bench.backbones.pretrained import Pretrained
 
-    backbone = Llama(name="short", label="short", path=str(short)).load(device="cpu")
+    backbone = Pretrained(name="short", label="short", path=str(short)).load(device="cpu")
     torch.manual_seed(0)
     return AdaptedModel(backbone, build_method("prompt_tuning", num_virtual_tokens=8))
 

@@ -82,7 +82,7 @@ def test_another_content_is_refused_before_it_is_loaded(
     else:
         content[-1] ^= 1
     file.write_bytes(content)
-    monkeypatch.setattr("pedro_bench.backbones.llama.Llama.load", None)
+    monkeypatch.setattr("pedro_bench.backbones.pretrained.Pretrained.load", None)
     for use in (
         lambda: pedro_bench.load(run, backbone=now),
         lambda: pedro_bench.serve({"anna": run}, backbone=str(now)),
@@ -128,12 +128,12 @@ def test_a_run_on_a_hub_id_is_found_in_a_folder_by_its_content(
 def test_the_content_of_a_hub_snapshot_is_that_of_its_files(
     tiny_folders: dict[str, Path],
 ) -> None:
-    from pedro_bench.backbones.llama import Llama
     from pedro_bench.backbones.loading import load_folder
+    from pedro_bench.backbones.pretrained import Pretrained
 
     folder = tiny_folders["llama"]
     for options in ({}, {"tokenizer_path": str(tiny_folders["gemma"])}):
-        config = Llama(name="tiny", label="tiny", path=str(folder), **options)
+        config = Pretrained(name="tiny", label="tiny", path=str(folder), **options)
         _, _, tokenizer = config.identity().partition(" ")
         revision = f"owner/name@{COMMIT} {tokenizer}".rstrip()
         loaded = load_folder(config, folder, revision, "cpu")

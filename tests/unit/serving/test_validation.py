@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import BackboneError, ConfigError
 from pedro_bench.serving import AdapterBank, FastDecoder
 from tests.tiny import build_method, save_tiny
@@ -28,7 +28,7 @@ ROPES: dict[str, dict[str, Any]] = {
 def load_with_rope(folder: Path, kind: str) -> Any:
     rope = {"rope_type": kind, "rope_theta": 10000.0, **ROPES[kind]}
     path = save_tiny(folder, rope_parameters=rope)
-    return Llama(name="tiny", label="tiny", path=str(path)).load(device="cpu")
+    return Pretrained(name="tiny", label="tiny", path=str(path)).load(device="cpu")
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])

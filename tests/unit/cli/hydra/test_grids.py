@@ -174,7 +174,7 @@ def reds_backbones(tmp_path, monkeypatch):
     for name in ("roberta_base", "roberta_large", "gpt2_medium", "gpt2_large", "t5_base"):
         if name not in options.options("backbone"):
             (folder / f"{name}.yaml").write_text(
-                "_target_: pedro_bench.backbones.llama.Llama\n"
+                "_target_: pedro_bench.backbones.pretrained.Pretrained\n"
                 f"name: {name}\nlabel: {name}\npath: package:micro_weights\n"
             )
     with options.outside_options(["--config-dir", str(folder.parent)] * any(folder.iterdir())):

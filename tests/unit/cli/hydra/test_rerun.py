@@ -46,7 +46,7 @@ def words_of(runs, module):
 def test_a_committed_records_command_composes_to_its_configuration(path):
     words = words_of(read_runs([path]), "pedro_bench")
     composed = settings_of(words).resolved_config
-    recorded = records.read(path).config
+    recorded = records.config_now(records.read(path).config)
     assert rate_in_force(composed["method"], composed["trainer"]) == rate_in_force(
         recorded["method"], recorded["trainer"]
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pedro_bench.backbones.llama import Llama
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import BackboneError, ConfigError
 from tests.tiny import build_backbone
 
@@ -15,8 +15,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40
 
 
-def make(**options: Any) -> Llama:
-    return Llama(**{"name": "test", "label": "Test", **options})
+def make(**options: Any) -> Pretrained:
+    return Pretrained(**{"name": "test", "label": "Test", **options})
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,17 @@ def test_every_configuration_can_be_remembered(name: str) -> None:
     assert build_backbone("gemma_2b") not in {first}
 
 
-def load(backbone: Llama) -> object:
+def load(backbone: Pretrained) -> object:
     return backbone.load(device="cpu")
 
 
-@pytest.mark.parametrize("use", [Llama.identity, Llama.shape, load])
+@pytest.mark.parametrize("use", [Pretrained.identity, Pretrained.shape, load])
 def test_a_path_is_required_when_used(use: Any) -> None:
     with pytest.raises(BackboneError, match=r"backbone\.path must be .*got None: set backbone"):
         use(make())
 
 
-@pytest.mark.parametrize("use", [Llama.identity, Llama.shape, load])
+@pytest.mark.parametrize("use", [Pretrained.identity, Pretrained.shape, load])
 def test_a_hub_id_needs_a_pinned_commit(use: Any) -> None:
     with pytest.raises(
         BackboneError,

@@ -1,11 +1,8 @@
-"""The Llama family: every decoder whose modules carry Llama's names (Gemma, Mistral, Qwen too).
+"""`Pretrained`: what every YAML of `conf/backbone` builds, whichever the architecture's family.
 
-What belongs to the family is seen by looking at the loaded model, not at a list of architectures: a
-model that has `layers`, `embed_tokens`, `norm` and in every layer the seven projections `q_proj
-k_proj v_proj o_proj gate_proj up_proj down_proj` works, whatever it is called; one that lacks any
-is refused by name.
-
-The configuration below is cheap: it imports neither torch nor transformers before `load`.
+It says where configuration, tokenizer and weights come from (a folder, the Hub, a GGUF file, random weights)
+and how they are loaded; what depends on the architecture is in `families/`. It is cheap: it imports neither
+torch nor transformers before `load`.
 """
 
 import hashlib
@@ -36,8 +33,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Llama(Backbone):
-    """Configuration of a Llama-family backbone.
+class Pretrained(Backbone):
+    """A backbone of Transformers, of any family in `families/`.
 
     Attributes:
         path: Local folder, `package:<folder>` for weights installed with this package, GGUF file, or
@@ -117,7 +114,7 @@ class Llama(Backbone):
         built without memory on the meta device and measured.
 
         Raises:
-            BackboneError: If no configuration can be found, or it is not of this family.
+            BackboneError: If no configuration can be found, or no family takes it.
         """
         mapping, source = self.configuration()
         known = family_of(str(mapping.get("model_type"))).read_shape(mapping, source)
@@ -214,7 +211,7 @@ class Llama(Backbone):
             device: `cpu`, `cuda`, `cuda:0` ….
 
         Raises:
-            BackboneError: If the weights are missing, gated, damaged or not of this family.
+            BackboneError: If the weights are missing, gated or damaged, or no family takes them.
             ConfigError: If PyTorch does not find the device.
         """
         from pedro_bench.backbones.loading import build_random, load_folder
