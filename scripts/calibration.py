@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pedro_bench.analysis.cells import Cell, Column, judge
-from pedro_bench.analysis.comparison import LEVEL, compare_examples, holm
+from pedro_bench.analysis.comparison import ALPHA, compare_examples, holm
 from pedro_bench.analysis.statistics import spread
 
 SETTINGS = ((0.0, 50), (0.0, 800), (0.01, 800), (0.03, 800))
@@ -68,7 +68,7 @@ def daggers(column: NDArray[np.float64]) -> tuple[bool, bool]:
     judge(cells)
     tested = [cell.from_best for cell in cells if cell.from_best is not None]
     made = holm([one.comparison.p for one in tested])
-    return min(made) < LEVEL, any(one.separates for one in tested)
+    return min(made) < ALPHA, any(one.separates for one in tested)
 
 
 def of_pairs(cases: int) -> None:
@@ -85,7 +85,7 @@ def of_pairs(cases: int) -> None:
                 bootstrap(draw, both),
                 compare_examples(both[0], both[1]).p,
             )
-            found += np.array(p_values) < LEVEL
+            found += np.array(p_values) < ALPHA
         shares = " | ".join(f"{100 * share / cases:.1f}%" for share in found)
         print(f"| {100 * noise:g} points | {examples} | {shares} |", flush=True)
 

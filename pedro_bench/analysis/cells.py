@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pedro_bench.analysis.comparability import Conditions, conditions_of, reason_against
 from pedro_bench.analysis.comparison import (
-    LEVEL,
+    ALPHA,
     Comparison,
     compare_examples,
     compare_seeds,
@@ -300,7 +300,7 @@ def _test(cells: Sequence[Cell], best: Cell) -> None:
     tested = [(cell, own) for cell, own in found if isinstance(own, Comparison)]
     corrected = holm([own.p for _, own in tested], len(cells) * (len(cells) - 1) // 2)
     for (cell, own), p in zip(tested, corrected, strict=True):
-        cell.from_best = Tested(own, p, p < LEVEL)
+        cell.from_best = Tested(own, p, p < ALPHA)
     for cell, reason in found:
         if isinstance(reason, str):
             cell.untested = reason

@@ -22,7 +22,7 @@ from typing import Any
 
 from pedro_bench.analysis.cells import Column, Tested, compare
 from pedro_bench.analysis.comparability import reason_against
-from pedro_bench.analysis.comparison import LEVEL, Comparison, compare_seeds, holm
+from pedro_bench.analysis.comparison import ALPHA, Comparison, compare_seeds, holm
 from pedro_bench.analysis.papers import label_of, layouts
 from pedro_bench.analysis.table import (
     CONTRADICTED,
@@ -241,7 +241,7 @@ def _verdict(section: _Section, test: _Test) -> Verdict:
         return replace(base, verdict=NOT_SEPARABLE, tested=Tested(found, found.p, separates=False))
     bounds = claim.bounds(score, base.sign)
     return replace(
-        base, verdict=_within(found, bounds), tested=Tested(found, found.p, found.p < LEVEL)
+        base, verdict=_within(found, bounds), tested=Tested(found, found.p, found.p < ALPHA)
     )
 
 
@@ -300,7 +300,7 @@ def _corrected(found: Sequence[Verdict]) -> tuple[Verdict, ...]:
     for one in found:
         if one.kind == ABOVE and one.tested is not None:
             p, comparison = next(p_values), one.tested.comparison
-            separates = p < LEVEL
+            separates = p < ALPHA
             word = SUPPORTED if one.sign * comparison.difference > 0 else CONTRADICTED
             one = replace(
                 one,

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-LEVEL = 0.05
+ALPHA = 0.05
 """A difference counts below this p, corrected for the number of comparisons."""
 
 NO_SPREAD = (
@@ -193,5 +193,5 @@ def ranks(medians: Mapping[str, Mapping[str, float]]) -> Ranks | None:
 
 
 def _critical(methods: int, tasks: int) -> float:
-    quantile = float(stats.studentized_range.ppf(1 - LEVEL, methods, np.inf)) / sqrt(2)
+    quantile = float(stats.studentized_range.ppf(1 - ALPHA, methods, np.inf)) / sqrt(2)
     return quantile * sqrt(methods * (methods + 1) / (6 * tasks))

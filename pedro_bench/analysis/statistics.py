@@ -82,10 +82,10 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 RESAMPLES = 2000
 SEED = 20260101
-LEVEL = 0.95
+CONFIDENCE = 0.95
 
 FEWEST = 5
-"""Seeds below which no interval comes near LEVEL."""
+"""Seeds below which no interval comes near CONFIDENCE."""
 
 _AT_ONCE = 250
 """Draws held in memory together."""
@@ -119,7 +119,7 @@ def seed_interval(scores: Sequence[float]) -> Interval | None:
     values = (ordered[list(lower)] + ordered[list(upper)]) / 2
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(np.asarray(weights)[order])
-    tail = (1 - LEVEL) / 2
+    tail = (1 - CONFIDENCE) / 2
     low = values[order][np.searchsorted(reached, tail)]
     high = values[order][np.searchsorted(reached, 1 - tail - 1e-12)]
     return Interval(float(low), float(high), 0)
@@ -200,6 +200,6 @@ def _interval(means: NDArray[np.float64], num_examples: int) -> Interval:
     draw = np.random.default_rng([SEED, num_examples, seeds])
     picks = draw.integers(0, seeds, means.shape)
     middle = np.median(np.take_along_axis(means, picks, axis=1), axis=1)
-    tail = (1 - LEVEL) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(middle, [tail, 1 - tail])
     return Interval(float(low), float(high), num_examples)

@@ -13,7 +13,7 @@ class EvaluationConfig:
     Attributes:
         name: The YAML's name.
         num_beams: Beams of each prompt (the paper's protocol: 3); 1 is greedy decoding.
-        batch_size: Prompts that are decoded together. Does not change any result.
+        batch_size: Prompts that are decoded together. Moves results by rounding alone, so no key has it.
         length_penalty: Exponent of the length that a beam's score is divided by; above 0 favours
             long answers over the plain sum (Transformers' default: 1).
         no_repeat_ngram_size: Length of token sequences of which none comes twice in prompt and answer
@@ -53,8 +53,8 @@ class LikelihoodConfig:
 
     Attributes:
         name: The YAML's name.
-        batch_size: Pairs of prompt and candidate that are scored together. Does not change any
-            result.
+        batch_size: Pairs of prompt and candidate that are scored together. Moves results by
+            rounding alone, so no key has it.
         length_normalised: Whether a log-likelihood is divided by the candidate's tokens, the
             end-of-sequence token included.
         forgetting: As in `EvaluationConfig`.

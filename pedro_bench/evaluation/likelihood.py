@@ -32,7 +32,7 @@ def loglikelihood(adapted: Adapted, pairs: Sequence[Encoded], *, batch_size: int
     Args:
         adapted: The adapted model; its training mode is as before afterwards.
         pairs: Encoded prompts with answers of at least one token.
-        batch_size: Pairs scored together; does not change any result.
+        batch_size: Pairs scored together; moves results by rounding alone.
 
     Returns:
         One number, at most 0, for each pair, in the order of `pairs`.
@@ -102,7 +102,7 @@ def rank(
         prompts: The same examples, encoded, in the same order; their answers are not looked at.
         continued: Tokenises candidates as answers of their prompts.
         length_normalised: Whether a log-likelihood is divided by the number of tokens it sums up.
-        batch_size: Pairs scored together; does not change any result.
+        batch_size: Pairs scored together; moves results by rounding alone.
         progress: Called after each part with the numbers of finished and of all examples.
 
     Raises:

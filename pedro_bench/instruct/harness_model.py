@@ -45,7 +45,7 @@ def score_continuations(
     Args:
         adapted: The adapted model; its training mode is as before afterwards.
         pairs: Ids of context and continuation, at least one each; the context is the prompt.
-        batch_size: Passes made together; does not change any result.
+        batch_size: Passes made together; moves results by rounding alone.
         progress: Called after each batch with the numbers of finished and of all passes.
 
     Raises:
@@ -99,7 +99,7 @@ class AdaptedLM(LM):  # type: ignore[misc]  # the base class is Any to the check
     Args:
         adapted: The adapted model, in evaluation mode.
         contexts: Encodes texts within the model's length.
-        batch_size: Contexts in one pass; does not change any result.
+        batch_size: Contexts in one pass; moves results by rounding alone.
         num_beams: Beams of generated text; 1 is greedy decoding, the harness's own way.
         max_new_tokens: Longest generated text in tokens; None: the task's `max_gen_toks`.
         progress: Called with the numbers of finished and of all requests of a task.

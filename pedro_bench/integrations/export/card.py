@@ -5,7 +5,7 @@ from typing import Any
 
 from pedro_bench import __version__
 from pedro_bench.analysis.run import Run
-from pedro_bench.analysis.statistics import LEVEL
+from pedro_bench.analysis.statistics import CONFIDENCE
 from pedro_bench.backbones import folders
 from pedro_bench.data.chat import NONE
 from pedro_bench.integrations.export.request import Base, Request
@@ -233,7 +233,7 @@ def _results(names: _Names, runs: Sequence[Run], seed: int) -> str:
     ends = [interval for _, _, interval in scores.values()]
     if all(end is not None for end in ends):
         shown = " | ".join(f"{end.low:.2f} to {end.high:.2f}" for end in ends if end is not None)
-        lines.append(f"| {LEVEL:.0%} interval | {shown} |")
+        lines.append(f"| {CONFIDENCE:.0%} interval | {shown} |")
         note = "The interval is of the median, over seeds (exact bootstrap)."
     else:
         note = f"{len(runs)} seed{'s are' if len(runs) > 1 else ' is'} too few for an interval of the median."
