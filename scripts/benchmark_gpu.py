@@ -33,7 +33,7 @@ from typing import Any
 
 from pedro_bench.efficiency.compare import ratio, rows_since
 from pedro_bench.efficiency.request import DEFAULTS
-from pedro_bench.runs.identity import now
+from pedro_bench.runs.environment import now
 
 LIMITS = {"table3": 100, "tenants": 190, "training": 110, "compiled": 130}
 """Seconds of each part, its start and the loading of the backbone included."""

@@ -34,7 +34,7 @@ from benchmark_training_sides import Measured, make_rows, ours, theirs
 from pedro_bench.cli.hydra.compose import side_by_side
 from pedro_bench.efficiency.recording import environment
 from pedro_bench.protocols.settings import build_group
-from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.environment import resolve_device
 
 PEERS = {"lora, peer": False, "lora, peer by length": True}
 """Name -> whether rows of like length go together."""

@@ -41,7 +41,7 @@ from pedro_bench.efficiency import meter
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
 from pedro_bench.protocols.settings import build_group
-from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.environment import resolve_device
 
 
 def head_everywhere(adapted: AdaptedModel, batch: Batch) -> tuple[Tensor, Tensor]:

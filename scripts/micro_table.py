@@ -47,7 +47,7 @@ def frozen(settings: Settings, splits: Splits) -> tuple[float, float | None]:
     """
     from pedro_bench.evaluation.prediction import predict
     from pedro_bench.nn.adapted_model import AdaptedModel
-    from pedro_bench.runs.identity import fit_threads
+    from pedro_bench.runs.environment import fit_threads
 
     backbone = settings.backbone.load(device="cpu")
     fit_threads(backbone.shape.num_parameters, "cpu")

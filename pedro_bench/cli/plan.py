@@ -41,7 +41,7 @@ from pedro_bench.grid.costs import Cost, batches_a_step, modelled_cost
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
 from pedro_bench.reporting.numbers import counted
-from pedro_bench.runs.identity import kind_of_device
+from pedro_bench.runs.environment import kind_of_device
 
 _CONFIGURED = ("method", "task", "trainer", "evaluation", "backbone")
 

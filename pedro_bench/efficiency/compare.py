@@ -25,7 +25,7 @@ from pedro_bench.errors import ConfigError, TrainingError
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.records import RunRecord, packing
-from pedro_bench.runs.identity import now, resolve_device
+from pedro_bench.runs.environment import now, resolve_device
 from pedro_bench.serving import AdapterBank
 
 

@@ -13,7 +13,7 @@ from transformers import StoppingCriteria
 
 from pedro_bench.errors import TrainingError
 from pedro_bench.evaluation.batches import is_out_of_memory
-from pedro_bench.runs.identity import process_peak_bytes, reset_process_peak
+from pedro_bench.runs.environment import process_peak_bytes, reset_process_peak
 from pedro_bench.training import machine
 
 _COPY_BYTES = 2**28

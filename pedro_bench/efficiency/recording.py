@@ -21,7 +21,7 @@ from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import describe
 from pedro_bench.records import RunRecord
-from pedro_bench.runs.identity import describe_environment, now
+from pedro_bench.runs.environment import describe_environment, now
 
 NOTE = (
     "The share of the bandwidth limit counts the weights that one step reads, not the cache or the "

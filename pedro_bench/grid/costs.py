@@ -30,7 +30,7 @@ from pedro_bench.backbones.quantising import weight_bytes
 from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, LikelihoodConfig
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.runs.identity import kind_of_device
+from pedro_bench.runs.environment import kind_of_device
 
 RATES = {"cpu": 4e10, "cuda": 6e13}
 LAYER_SECONDS = {"cpu": 0.0, "cuda": 2e-3}

@@ -16,7 +16,8 @@ from pedro_bench.grid.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import record_at, status_of
-from pedro_bench.runs.identity import begun, now, run_key
+from pedro_bench.runs.environment import now
+from pedro_bench.runs.identity import begun, run_key
 from pedro_bench.runs.processes import agreed
 from pedro_bench.training.interruption import interruption
 from pedro_bench.training.saved_folder import steps_saved, working_folder

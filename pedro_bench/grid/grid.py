@@ -30,7 +30,7 @@ from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
 from pedro_bench.ranks import is_main
 from pedro_bench.records import record_at, status_of
-from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.environment import resolve_device
 from pedro_bench.training.saved_folder import restart, steps_saved, working_folder
 
 

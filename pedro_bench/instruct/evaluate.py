@@ -18,7 +18,7 @@ from pedro_bench.instruct.record import (
 )
 from pedro_bench.instruct.request import Request
 from pedro_bench.records import EvaluationRecord
-from pedro_bench.runs.identity import describe_environment, now, peak_bytes, resolve_device
+from pedro_bench.runs.environment import describe_environment, now, peak_bytes, resolve_device
 
 
 def evaluate(request: Request, report: Report) -> tuple[EvaluationRecord, Path]:

@@ -13,7 +13,7 @@ from pedro_bench.instruct.record import (
 )
 from pedro_bench.instruct.request import Request
 from pedro_bench.records import RunRecord
-from pedro_bench.runs.identity import kind_of_device
+from pedro_bench.runs.environment import kind_of_device
 
 VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 1, "alpaca_eval": 1} | dict.fromkeys(LEADERBOARD, 1)
 """Suite -> whole number, raised whenever the same run and rows get another score or another answer."""

@@ -22,8 +22,8 @@ from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.protocols.task import Example, Task
 from pedro_bench.runs import costs
+from pedro_bench.runs.environment import fit_threads, resolve_device
 from pedro_bench.runs.forgetting import PlainText, unchanged
-from pedro_bench.runs.identity import fit_threads, resolve_device
 from pedro_bench.runs.processes import num_shares
 from pedro_bench.training.checkpoint import stopping_rows
 

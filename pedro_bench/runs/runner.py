@@ -25,14 +25,8 @@ from pedro_bench.protocols.task import Task
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
 from pedro_bench.runs import costs
-from pedro_bench.runs.identity import (
-    begun,
-    describe_environment,
-    now,
-    peak_bytes,
-    reset_process_peak,
-    versions,
-)
+from pedro_bench.runs.environment import describe_environment, now, peak_bytes, reset_process_peak
+from pedro_bench.runs.identity import begun, versions
 from pedro_bench.runs.phases import Run, Trained, prediction_lines, train_phases
 from pedro_bench.runs.preparation import Prepared, forget_backbone, prepare
 from pedro_bench.runs.processes import num_shares

@@ -24,7 +24,7 @@ from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.records import RunRecord
-from pedro_bench.runs.identity import resolve_device
+from pedro_bench.runs.environment import resolve_device
 from pedro_bench.runs.peft_folder import is_peft_folder, peft_adapter
 from pedro_bench.serving import AdapterBank, TenantAdapter
 from pedro_bench.serving.fast_decoding import decoder_for, stepping

@@ -7,8 +7,8 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.evaluation.prediction import Prediction, predict
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.protocols.task import Example, Task
+from pedro_bench.runs.environment import fit_threads, resolve_device
 from pedro_bench.runs.forgetting import unchanged
-from pedro_bench.runs.identity import fit_threads, resolve_device
 from pedro_bench.runs.preparation import room_beside, splits_of
 
 

@@ -18,7 +18,8 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.leases import Leases
 from pedro_bench.records import RunRecord
-from pedro_bench.runs import identity
+from pedro_bench.runs import environment
+from pedro_bench.runs.identity import run_key
 
 GRID = ["method=lora", "task=copa", "device=cpu"]
 
@@ -225,11 +226,11 @@ def test_a_watch_ends_with_the_last_run_and_tells_who_is_at_it(tmp_path, capsys)
 
 def test_a_plan_for_a_gpu_needs_none(tmp_path, capsys, monkeypatch):
     """A cluster's runs are counted on a laptop; only running them there is refused."""
-    monkeypatch.setattr(identity, "_is_cpu_build", lambda: True)
+    monkeypatch.setattr(environment, "_is_cpu_build", lambda: True)
     own = ["method=lora", "task=copa", "seeds=[0]", f"results_dir={tmp_path}"]
     on_gpu = settings_of([*own, "device=cuda:1"])
     assert planned(capsys, *own, "device=cuda:1")["missing"] == 1
-    assert identity.run_key(on_gpu) != identity.run_key(settings_of([*own, "device=cpu"]))
+    assert run_key(on_gpu) != run_key(settings_of([*own, "device=cpu"]))
     with pytest.raises(ConfigError, match="device must be cpu with a CPU build"):
         Grid.planned([((), on_gpu)])
     write(on_gpu, 0)

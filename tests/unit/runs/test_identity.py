@@ -4,14 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-import torch
 
 from pedro_bench import records
 from pedro_bench.checks import later
@@ -22,14 +18,8 @@ from pedro_bench.methods.lora import Lora
 from pedro_bench.metrics.classification import accuracy
 from pedro_bench.metrics.question_answering import f1_em
 from pedro_bench.runs import identity
-from pedro_bench.runs.identity import (
-    SMALL_PARAMETERS,
-    fit_threads,
-    key_parts,
-    now,
-    run_key,
-    versions,
-)
+from pedro_bench.runs.environment import now
+from pedro_bench.runs.identity import key_parts, run_key, versions
 from pedro_bench.tasks.classification import Classification
 from pedro_bench.training.config import TrainerConfig
 
@@ -155,29 +145,6 @@ def test_the_division_that_official_rows_choose_is_in_the_key():
     assert key("halves", "2490") == key("halves", "20000")
 
 
-def test_a_package_below_another_checkout_is_not_part_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / ".venv" / "pedro_bench"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (tmp_path / ".gitignore").write_text(".venv\n")
-    monkeypatch.setattr(identity, "PACKAGE", package)
-
-    def git(*words: str) -> None:
-        own = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", "-C", str(tmp_path), *own, *words], check=True, capture_output=True)
-
-    git("init")
-    git("add", ".gitignore")
-    git("commit", "-m", "another project")
-    assert identity._git_state() == {"commit": None, "dirty": None}
-    git("add", "-f", ".venv/pedro_bench/__init__.py")
-    git("commit", "-m", "its own")
-    found = identity._git_state()
-    assert len(found["commit"]) == 40 and found["dirty"] is False
-
-
 def test_every_version_in_use_is_named_and_a_whole_number():
     names = set()
     for task in options("task"):
@@ -207,58 +174,3 @@ def test_a_later_setting_leaves_the_key_of_what_was_before():
     assert "more" not in parts(0)
     assert parts(4)["more"] == 4  # its own default is not what was before
     assert WithMore(name="x").more == 4
-
-
-@pytest.fixture(autouse=True)
-def _three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    identity._threads_at_start.cache_clear()
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
-    identity._threads_at_start.cache_clear()
-
-
-def test_a_small_backbone_on_the_cpu_gets_one_thread_and_the_next_large_one_all() -> None:
-    given = []
-    for parameters, device in (
-        (SMALL_PARAMETERS - 1, "cpu"),
-        (SMALL_PARAMETERS, "cpu"),
-        (SMALL_PARAMETERS - 1, "cpu"),
-        (SMALL_PARAMETERS - 1, "cuda:0"),
-    ):
-        fit_threads(parameters, device)
-        given.append(torch.get_num_threads())
-    assert given == [1, 3, 1, 3]
-
-
-def test_the_callers_number_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    fit_threads(1, "cpu")
-    assert torch.get_num_threads() == 3
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone forgets a peak")
-def test_the_highest_memory_is_this_runs_and_not_an_earlier_ones() -> None:
-    """Workers run many runs in one process."""
-    size = 400 * 2**20
-    identity.reset_process_peak()
-    before = identity.process_peak_bytes()
-    held = torch.ones(size, dtype=torch.uint8)
-    with_it = identity.process_peak_bytes()
-    del held
-    assert with_it > before + size // 2
-    identity.reset_process_peak()
-    assert identity.process_peak_bytes() < with_it - size // 2
-    assert identity.peak_bytes(7) == {"peak_bytes": 7, "of": "gpu"}
-    assert identity.peak_bytes(None)["of"] == "process"
-
-
-def test_two_moments_of_one_second_are_told_apart() -> None:
-    moments = set()
-    for _ in range(3):
-        moments.add(now())
-        time.sleep(0.005)
-    assert len(moments) == 3
-    assert all(datetime.fromisoformat(one).utcoffset() == timedelta(0) for one in moments)
