@@ -21,19 +21,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pedro_bench import records
-from pedro_bench.analysis.frame import runs_of
-from pedro_bench.analysis.reading import read_runs
-from pedro_bench.analysis.run import Run
-from pedro_bench.analysis.series import (
+from pedro_bench.analysis.activations import (
     Activations,
     Coefficients,
-    curve_data,
-    curves,
-    has_several_sizes,
-    point_data,
     read_activations,
     write_activations,
 )
+from pedro_bench.analysis.frame import runs_of
+from pedro_bench.analysis.reading import read_runs
+from pedro_bench.analysis.run import Run
+from pedro_bench.analysis.series import curve_data, curves, has_several_sizes, point_data
 from pedro_bench.analysis.table import Table
 from pedro_bench.analysis.tables import tables
 from pedro_bench.cli.command import DONE, check_folder, check_output, guarded, print_json

@@ -19,20 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 
+from pedro_bench.analysis.activations import Activations, gelu, rational, shown_layers
 from pedro_bench.analysis.cells import Column
 from pedro_bench.analysis.papers import MICRO, plain
 from pedro_bench.analysis.run import Run
-from pedro_bench.analysis.series import (
-    Activations,
-    Curve,
-    Point,
-    by_parameters,
-    front,
-    gelu,
-    points,
-    rational,
-    shown_layers,
-)
+from pedro_bench.analysis.series import Curve, Point, by_parameters, front, points
 from pedro_bench.analysis.table import Line, Section, Table
 from pedro_bench.reporting.grids import label_of
 from pedro_bench.reporting.notes import MICRO_MARK

@@ -1,6 +1,6 @@
 import json
 
-from pedro_bench.analysis.series import Activations, Coefficients, write_activations
+from pedro_bench.analysis.activations import Activations, Coefficients, write_activations
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.figures import figures
 from pedro_bench.cli.pack import pack

@@ -6,9 +6,10 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from pedro_bench.analysis.activations import Activations, Coefficients
 from pedro_bench.analysis.cells import Column
 from pedro_bench.analysis.reading import read_runs
-from pedro_bench.analysis.series import Activations, Coefficients, Point, curves, has_several_sizes
+from pedro_bench.analysis.series import Point, curves, has_several_sizes
 from pedro_bench.analysis.table import Line
 from pedro_bench.nn.vector_generator import GELU_DENOMINATOR, GELU_NUMERATOR
 from pedro_bench.reporting.figures import (
