@@ -1,6 +1,6 @@
 """Run the seeds of one configuration: data and backbone are loaded once, each seed starts clean.
 
-Once a seed has run, the method is taken out of the backbone again, and before a finished record is written the
+Once a seed has run, the method is taken out of the backbone again. Before a finished record is written, the
 backbone's fingerprint proves that not a bit of it has changed.
 """
 

@@ -95,15 +95,12 @@ class Board:
 
         def follow_events(stream: IO[bytes]) -> None:
             for line in stream:
-                try:
-                    self.show(process.pid, json.loads(line))
-                except ValueError:  # a library printed it
-                    self.show(process.pid, {"line": line.decode("utf-8", "replace").rstrip("\n")})
+                self.show(process.pid, _event_of(line) or _text_of(line))
             self.show(process.pid, {"ended": True})
 
         def follow_lines(stream: IO[bytes]) -> None:
             for line in stream:
-                self.show(process.pid, {"line": line.decode("utf-8", "replace").rstrip("\n")})
+                self.show(process.pid, _text_of(line))
 
         piped = ((process.stdout, follow_events), (process.stderr, follow_lines))
         threads = [
@@ -114,6 +111,26 @@ class Board:
         for one in threads:
             one.start()
         return threads
+
+
+def _text_of(line: bytes) -> Event:
+    return {"line": line.decode("utf-8", "replace").rstrip("\n")}
+
+
+def _event_of(line: bytes) -> Event | None:
+    """Return the event that a worker sent, or None for anything else that was printed there."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    numbers = [found.get("total"), found.get("step"), found.get("loss", 0), found.get("rate", 0)]
+    is_step = isinstance(found.get("title"), str) and all(
+        type(one) in (int, float) for one in numbers
+    )
+    is_event = is_step or found.get("ended") is True or isinstance(found.get("line"), str)
+    return found if is_event else None
 
 
 def send_progress(stream: IO[str]) -> None:

@@ -5,6 +5,8 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,3 +105,28 @@ def test_a_board_follows_a_process(
     shown = capsys.readouterr().err
     assert "from a library" in shown
     assert "a warning" in shown
+
+
+PRINTED = [
+    *("3", "null", "true", '"text"', "[1]", "{}", '{"step": 3}', '{"ended": false}', '{"line": 3}'),
+    *('{"title": "a", "total": "9", "step": 3}', '{"title": "a", "total": 9, "step": null}'),
+    *('{"title": 1, "total": 9, "step": 3}', '{"title": "a", "total": 9, "step": 3, "loss": "x"}'),
+    *("[" * 5000, "\udcff"),
+]
+
+
+def test_what_a_library_prints_is_text_even_where_it_is_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board that stopped reading would let the pipe fill, and the worker wait for ever."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    event = '{"title": "a", "total": 9, "step": 3}'
+    file = tmp_path / "printed"
+    file.write_text("\n".join([*PRINTED, event]), encoding="utf-8", errors="surrogateescape")
+    shown: list[Any] = []
+    monkeypatch.setattr(Board, "show", lambda _, worker, event: shown.append(event))
+    with Board() as board, subprocess.Popen(["cat", str(file)], stdout=subprocess.PIPE) as process:
+        for thread in board.follow(process):
+            thread.join(60)
+    texts = [line.replace("\udcff", "\ufffd") for line in PRINTED]
+    assert shown == [*({"line": text} for text in texts), json.loads(event), {"ended": True}]
