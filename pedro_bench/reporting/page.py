@@ -88,7 +88,7 @@ def _distinct(labels: dict[str, str]) -> dict[str, str]:
 
 
 def _charts(table: Table, section: Section, methods: Sequence[str]) -> Iterator[_Chart]:
-    """Yield the charts of a section: curves once for each task, points for each column."""
+    """Yield the charts of a section: curves once for each task, points for each column that has several."""
     place = f"{table.name} {section.backbone}"
     drawn = curves(table, section)
     for number, column in enumerate(table.columns):
@@ -98,7 +98,7 @@ def _charts(table: Table, section: Section, methods: Sequence[str]) -> Iterator[
             yield _Chart("curves", column.task, title, _inline(draw, f"{place} {number} curves"))
         for kind in AXES:
             priced = [one for one in points(section, number) if one.at(kind)]
-            if priced and MEASURED.get(column.metric or "") != kind:
+            if len(priced) > 1 and MEASURED.get(column.metric or "") != kind:
                 draw = partial(draw_points, kind=kind, column=column, found=priced, methods=methods)
                 title = f"{column.label}: {column.scale} by {AXIS_TITLES[kind]}"
                 yield _Chart(kind, column.task, title, _inline(draw, f"{place} {number} {kind}"))
