@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pedro_bench import files, records
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError
@@ -19,9 +19,6 @@ from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_on, is_one_of_several, launch, partial_state
 from pedro_bench.records import status_of
 from pedro_bench.training.saved_folder import restart, working_folder
-
-if TYPE_CHECKING:
-    from pedro_bench.grid.due import Claims
 
 REASON = "failed-process-"
 """Begins the name of the file in a run's working folder in which a process says why it failed."""
@@ -40,6 +37,16 @@ SPLITTING = (
 """What it sets for other ways of splitting, which nothing here does."""
 
 _logger = logging.getLogger(__name__)
+
+
+class Claims(Protocol):
+    """What a worker holds of a configuration's runs."""
+
+    current: Path | None
+    """Path of the record of the run that it is at, None before the first."""
+
+    def check(self) -> None:
+        """Raise TakenOver where that run is another worker's by now."""
 
 
 def agreed_due(due: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
@@ -79,7 +86,7 @@ def agreed(value: Any) -> Any:
 
 
 def made_ready(
-    settings: Settings, claims: "Claims", due: Iterable[tuple[int, Path]]
+    settings: Settings, claims: Claims, due: Iterable[tuple[int, Path]]
 ) -> Iterator[tuple[int, Path]]:
     """Yield what is due, once its working folder holds nothing that these processes cannot go on from.
 
@@ -121,7 +128,7 @@ def _is_of_other_processes(folder: Path, key: str, seed: int) -> bool:
 
 
 @contextlib.contextmanager
-def reasons_recorded(settings: Settings, claims: "Claims") -> Iterator[None]:
+def reasons_recorded(settings: Settings, claims: Claims) -> Iterator[None]:
     """Let the record of a run that fails in a `with` block say what went wrong in whichever process."""
     try:
         yield
