@@ -29,7 +29,7 @@ from pedro_bench.protocols.task import DataSource, Example, Task
 from pedro_bench.reporting.numbers import counted
 
 if TYPE_CHECKING:
-    from pedro_bench.runs.task_metric import TaskMetric
+    from pedro_bench.integrations.task_metric import TaskMetric
 
 
 DEFAULTS = {"split": "test", "predictions": None, "output": "text"}
@@ -148,7 +148,7 @@ def metric(task: str, *overrides: str, **options: Any) -> "TaskMetric":
         checks.text("an override", override)
     config = configuration_of([f"task={task}", *overrides])
     built: Task = build_group("task", config["task"])
-    from pedro_bench.runs.task_metric import TaskMetric
+    from pedro_bench.integrations.task_metric import TaskMetric
 
     return TaskMetric(built, **options)
 
