@@ -23,6 +23,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def tune(arguments: Sequence[str]) -> int:
                     {
                         "for": where,
                         "set": dict(best.values),
-                        "tried": _tried(given, settings, tasks),
+                        "tried": _tried(given, search_of.settings_of(name, tasks[0]), tasks),
                     }
                 )
     words = ["python", "-m", "pedro_bench.cli.tune", *outside_flags(), *arguments]
@@ -111,11 +112,12 @@ class _Search:
     """Runs trials on an experiment's combinations.
 
     Args:
-        combinations: One for each method and task.
-        overrides: As typed; what speaks to a launcher is passed on.
+        combinations: One for each method and task, every method with every task.
+        overrides: As typed; those of Hydra's launcher act on the trials.
 
     Raises:
-        ConfigError: If a method and task come with several sizes or backbones.
+        ConfigError: If a method and task come more than once or not at all, or if combinations have
+            several backbones or lists of seeds.
     """
 
     def __init__(self, combinations: Sequence[Combination], overrides: Sequence[str]) -> None:
@@ -131,6 +133,18 @@ class _Search:
             self._settings[place] = one.settings
         self.tasks = list(dict.fromkeys(task for _, task in self._settings))
         self.methods = {name: own.method for (name, _), own in self._settings.items()}
+        for method, task in product(self.methods, self.tasks):
+            if (method, task) not in self._settings:
+                raise ConfigError(
+                    f"every method must have every task in what is tuned, got no method={method} with "
+                    f"task={task}: choose tasks that all methods have, or one method after another."
+                )
+        _require_one("backbone", {one.backbone.name for one in self._settings.values()})
+        _require_one("seeds", {str([*one.seeds]) for one in self._settings.values()})
+
+    def settings_of(self, method: str, task: str) -> Settings:
+        """Return the settings of a method on a task, without a trial's values."""
+        return self._settings[method, task]
 
     def run_on(self, tasks: Sequence[str]) -> Any:
         """Return what runs (method, trial) pairs with some seeds on these tasks, all in one grid."""
@@ -160,6 +174,15 @@ class _Search:
         work = {"lease_seconds": settings.lease_seconds, "workers": settings.workers}
         shown = (f"method={method}", f"task={task}", *(f"{k}={v}" for k, v in trial.values.items()))
         return shown, build_settings({**config, **work, "seeds": list(seeds)})
+
+
+def _require_one(key: str, found: set[str]) -> None:
+    """Refuse combinations that differ in what one search has once."""
+    if len(found) > 1:
+        raise ConfigError(
+            f"{key} must be the same for all methods and tasks of a search, got {' and '.join(sorted(found))}"
+            f": choose one with {key}=…, or tune one after another."
+        )
 
 
 def _check(given: Mapping[str, Any]) -> None:

@@ -101,3 +101,59 @@ def test_bad_input_runs_and_writes_nothing(given: list[str], change: str, messag
         tune([*kept, change])
     assert not Path("results").exists()
     assert not Path("own").exists()
+
+
+def write_experiment(parts: list[dict[str, str]]) -> None:
+    Path("own/experiment").mkdir(parents=True)
+    grid = f"hydra: {{sweeper: {{params: {{}}}}}}\ngrid: {{parts: {json.dumps(parts)}}}\n"
+    Path("own/experiment/mine.yaml").write_text(f"# @package _global_\n{grid}")
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            [{"method": "lora", "task": "sst2,cola"}, {"method": "bitfit", "task": "sst2"}],
+            r"must have every task in what is tuned, got no method=bitfit with task=cola: choose",
+        ),
+        (
+            [{"method": "lora", "backbone.name": "a"}, {"method": "bitfit", "backbone.name": "b"}],
+            r"^backbone must be the same for all methods and tasks of a search, got a and b: choose",
+        ),
+        (
+            [{"method": "lora", "seeds": "[0]"}, {"method": "bitfit", "seeds": "[1, 2]"}],
+            r"^seeds must be the same for all .*, got \[0\] and \[1, 2\]: choose",
+        ),
+    ],
+)
+def test_parts_of_an_experiment_that_no_one_search_can_hold_are_refused(
+    given: list[str], parts: list[dict[str, str]], message: str
+) -> None:
+    keys = {"method", *(key for part in parts for key in part)}
+    kept = [one for one in given if one.partition("=")[0] not in keys]
+    write_experiment(parts)
+    with (
+        outside_options(["--config-dir", "own"]),
+        pytest.raises(ConfigError, match=message),
+    ):
+        tune([*kept, "+experiment=mine"])
+    assert not Path("results").exists()
+
+
+def test_a_rate_says_which_trainer_it_was_tried_with(
+    given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of an experiment may have trainers of their own."""
+    parts = [{"method": "lora"}, {"method": "bitfit", "trainer.name": "other"}]
+    write_experiment(parts)
+    job = {"runs": [{"seed": 0, "status": "finished", "metrics": {"dev": {"loss": 1.0}}}]}
+    monkeypatch.setattr("pedro_bench.cli.tune.worked_off", lambda due, _: [job for _ in due])
+    kept = [one for one in given if one.partition("=")[0] not in ("method", "seeds")]
+    with outside_options(["--config-dir", "own"]):
+        assert tune([*kept, "seeds=[0]", "+experiment=mine"]) == 0
+    text = Path("own/rates/mine.yaml").read_text()
+    lines = [line for line in text.splitlines() if '"trainer"' in line]
+    assert [('"bitfit"' in line, '"trainer": "other"' in line) for line in lines] == [
+        (False, False),
+        (True, True),
+    ]
