@@ -1,9 +1,8 @@
 """Rows of a table: which runs are seeds of one result, and the settings that separate rows.
 
 Two runs share a row where all settings agree that can move a number. What a run's key leaves out makes no
-row (`runs/identity.py` decides; a test keeps both equal): names and labels, portion sizes of scoring, how
-often a checkpoint is written. Of several configured learning rates the one in force counts. `1` and `1.0`
-are one value, and so are null and an absent setting.
+row: names and labels, portion sizes of scoring, how often a checkpoint is written. Of several configured
+learning rates the one in force counts. `1` and `1.0` are one value, and so are null and an absent setting.
 
 A record that is older than a setting lacks it. EARLIER says what was in force then, so that old and new
 records of one protocol share a row; a test checks it for every setting that a committed record lacks.
@@ -16,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from pedro_bench import records
 from pedro_bench.analysis.run import Run
 from pedro_bench.training.config import TrainerConfig
 
@@ -29,11 +29,11 @@ RATE = "trainer.lr"
 """Name of the learning rate in force, whichever setting it follows from."""
 
 NOT_IN_KEY: Mapping[str, frozenset[str]] = {
-    "method": frozenset({"name", "label", "lr", "tuned"}),
+    "method": records.NOT_IN_KEY["method"],
     "trainer": TrainerConfig.moves_no_number - {"lr"},
-    "evaluation": frozenset({"name", "batch_size", "forgetting"}),
+    "evaluation": records.NOT_IN_KEY["evaluation"],
 }
-"""Group -> settings that are no part of a run's key."""
+"""Group -> settings that make no row, as they are no part of a run's key."""
 
 EARLIER: Mapping[str, Mapping[str, Any]] = {
     "trainer": {

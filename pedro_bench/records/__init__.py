@@ -5,6 +5,7 @@ records and nothing else.
 """
 
 from pedro_bench.records.schema import (
+    NOT_IN_KEY,
     SCHEMA,
     STATUSES,
     VOLATILE,
@@ -39,8 +40,9 @@ from pedro_bench.records.store import (
 )
 
 __all__ = [
-    "EvaluationRecord", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE", "check_name",
-    "comparable", "config_now", "decode", "exists", "find", "finished_run", "has_predictions",
-    "is_measurement", "key_of", "predictions_path", "read", "read_bytes", "read_predictions", "record_at",
-    "record_path", "run_key", "set_aside", "status_of", "suite_folder", "text_of", "write",
+    "EvaluationRecord", "NOT_IN_KEY", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE",
+    "check_name", "comparable", "config_now", "decode", "exists", "find", "finished_run",
+    "has_predictions", "is_measurement", "key_of", "predictions_path", "read", "read_bytes",
+    "read_predictions", "record_at", "record_path", "run_key", "set_aside", "status_of", "suite_folder",
+    "text_of", "write",
 ]  # fmt: skip

@@ -25,6 +25,13 @@ STATUSES = ("finished", "failed", "running")
 VOLATILE = ("timing", "memory", "energy", "environment", "started", "finished")
 """Fields that two runs of the same key may differ in; all others are equal bit for bit."""
 
+NOT_IN_KEY: Mapping[str, frozenset[str]] = {
+    "method": frozenset({"name", "label", "lr", "tuned"}),
+    "task": frozenset({"name", "label", "hub_id", "hub_config", "hub_revision", "official_rows"}),
+    "evaluation": frozenset({"name", "batch_size", "forgetting"}),
+}
+"""Group of a configuration -> settings that move no number, or whose effect stands in the key otherwise."""
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 

@@ -29,13 +29,6 @@ from pedro_bench.runs.environment import kind_of_device
 FORGETTING = 1
 """Version of what `evaluation.forgetting` measures; enters the key of a run that asks for it."""
 
-NOT_IN_KEY: Mapping[str, tuple[str, ...]] = {
-    "method": ("name", "label", "lr", "tuned"),
-    "task": ("name", "label", "hub_id", "hub_config", "hub_revision", "official_rows"),
-    "evaluation": ("name", "batch_size", "forgetting"),
-}
-"""Group -> settings that move no number, or whose effect stands in the key otherwise."""
-
 
 def run_key(settings: Settings) -> str:
     """Return the key of a configuration: twelve hexadecimal digits.
@@ -77,9 +70,9 @@ def key_parts(settings: Settings) -> dict[str, Any]:
         {} if text is None else {"forgetting": {"sha256": text_digest(text), "version": FORGETTING}}
     )
     return {
-        "method": _described(settings.method, NOT_IN_KEY["method"]),
-        "task": {**_described(task, NOT_IN_KEY["task"]), **division},
-        "evaluation": _described(settings.evaluation, NOT_IN_KEY["evaluation"]),
+        "method": _described(settings.method, records.NOT_IN_KEY["method"]),
+        "task": {**_described(task, records.NOT_IN_KEY["task"]), **division},
+        "evaluation": _described(settings.evaluation, records.NOT_IN_KEY["evaluation"]),
         "trainer": _described(trainer, trainer.moves_no_number),
         "lr": trainer.resolved_lr(settings.method),
         "batch_size": trainer.resolved_batch_size(task.official_rows[0]),
@@ -130,7 +123,7 @@ def versions(settings: Settings) -> dict[str, int]:
     }
 
 
-def _described(value: Any, left_out: tuple[str, ...] | frozenset[str] = ()) -> Any:
+def _described(value: Any, left_out: frozenset[str] = frozenset()) -> Any:
     """Return a setting as JSON types; a dataclass by its class's name, wherever the class lies."""
     if is_dataclass(value) and not isinstance(value, type):
         own = {
