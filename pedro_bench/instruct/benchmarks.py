@@ -20,7 +20,14 @@ from pedro_bench.instruct.benchmark_rows import (
 )
 from pedro_bench.instruct.contexts import MISREAD, Contexts, context_length
 from pedro_bench.instruct.harness import NO_ANSWER, evaluate_task, require_harness, task_names
-from pedro_bench.instruct.job import Job, Outcome, Report, Run, batch_size_of, evaluation_key
+from pedro_bench.instruct.job import (
+    EvaluatedRun,
+    Job,
+    Outcome,
+    Report,
+    batch_size_of,
+    evaluation_key,
+)
 from pedro_bench.instruct.record import Journal
 from pedro_bench.instruct.request import Request, fingerprint
 from pedro_bench.protocols.settings import tokens_left
@@ -142,7 +149,7 @@ class BenchmarkJob(Job):
         PedroBenchError: If the harness is not installed, or a task or its data is missing.
     """
 
-    def __init__(self, request: Request, run: Run) -> None:
+    def __init__(self, request: Request, run: EvaluatedRun) -> None:
         self.request = request
         self.run = run
         template = run.record.config["task"].get("chat_template", NONE)

@@ -20,7 +20,7 @@ VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 1, "alpaca_eval": 1} | dict.fromkey
 
 
 @dataclass(frozen=True)
-class Run:
+class EvaluatedRun:
     """The run to evaluate: its record and where that lies."""
 
     path: Path
@@ -43,7 +43,7 @@ class Run:
         return {"stem": self.record.stem, **{name: getattr(self.record, name) for name in names}}
 
 
-def find_run(request: Request) -> Run:
+def find_run(request: Request) -> EvaluatedRun:
     """Return the finished run that a request names.
 
     Raises:
@@ -52,10 +52,10 @@ def find_run(request: Request) -> Run:
     path = Path(request.run)
     if path.is_dir():
         path = records.suite_folder(request.results_dir, path.parent.name) / f"{path.name}.json"
-    return Run(path, records.finished_run(path))
+    return EvaluatedRun(path, records.finished_run(path))
 
 
-def evaluation_key(run: Run, parts: dict[str, Any], device: str) -> str:
+def evaluation_key(run: EvaluatedRun, parts: dict[str, Any], device: str) -> str:
     """Return the key of an evaluation of a run; `parts` are what else can change its numbers."""
     whole = {
         "run": run.identity,
@@ -66,12 +66,12 @@ def evaluation_key(run: Run, parts: dict[str, Any], device: str) -> str:
     return records.run_key(whole)
 
 
-def beams_of(request: Request, run: Run) -> int:
+def beams_of(request: Request, run: EvaluatedRun) -> int:
     """Return the beams of generated text: as asked, else the run's."""
     return request.num_beams or int(run.record.config["evaluation"]["num_beams"])
 
 
-def batch_size_of(request: Request, run: Run) -> int:
+def batch_size_of(request: Request, run: EvaluatedRun) -> int:
     """Return the prompts in one pass: as asked, else the run's."""
     return request.batch_size or int(run.record.config["evaluation"]["batch_size"])
 
@@ -113,7 +113,7 @@ class Job(ABC):
     """
 
     request: Request
-    run: Run
+    run: EvaluatedRun
     config: dict[str, Any]
     data: dict[str, Any]
     key: str

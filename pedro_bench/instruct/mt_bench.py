@@ -26,10 +26,10 @@ from pedro_bench.instruct.contexts import (
     template_of,
 )
 from pedro_bench.instruct.job import (
+    EvaluatedRun,
     Job,
     Outcome,
     Report,
-    Run,
     batch_size_of,
     beams_of,
     evaluation_key,
@@ -222,7 +222,7 @@ class JudgedJob(Job):
     ) -> Outcome:
         """Put settled judgements together; `requests` were sent in all."""
 
-    def __init__(self, request: Request, run: Run) -> None:
+    def __init__(self, request: Request, run: EvaluatedRun) -> None:
         self.request = request
         self.run = run
         self._render = template_of(run.record.config["task"])

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunInputs:
     """One seed of a configuration, as training needs it.
 
     `encodings` are by split, `folder` is its own, `dev_score` is there where the main metric decides.
@@ -76,7 +76,7 @@ class _Continued(Tracker):
         self.tracker.log(values, self.first_step + step)
 
 
-def train_phases(run: Run) -> Trained:
+def train_phases(run: RunInputs) -> Trained:
     """Train all phases of the run's method.
 
     The backbone is left with the last phase's method in it; if training fails, with none.
@@ -106,7 +106,9 @@ def train_phases(run: Run) -> Trained:
     return Trained(adapted, _joined(results), tuple(phases))
 
 
-def _train_phase(run: Run, adapted: AdaptedModel, phase: int, tracker: Tracker) -> TrainResult:
+def _train_phase(
+    run: RunInputs, adapted: AdaptedModel, phase: int, tracker: Tracker
+) -> TrainResult:
     return train(
         adapted,
         train=run.encodings["train"].encoded,

@@ -27,7 +27,7 @@ from pedro_bench.records import RunRecord, Split
 from pedro_bench.runs import costs
 from pedro_bench.runs.environment import describe_environment, now, peak_bytes, reset_process_peak
 from pedro_bench.runs.identity import begun, versions
-from pedro_bench.runs.phases import Run, Trained, prediction_lines, train_phases
+from pedro_bench.runs.phases import RunInputs, Trained, prediction_lines, train_phases
 from pedro_bench.runs.preparation import Prepared, forget_backbone, prepare
 from pedro_bench.runs.processes import num_shares
 from pedro_bench.runs.saved import save_adapter
@@ -85,7 +85,7 @@ def _run_seed(prepared: Prepared, seed: int, path: Path) -> RunRecord:
     _write(running, settings)
     reset_process_peak()
     with contextlib.closing(settings.tracking.start(running, folder)) as tracker:
-        run = Run(
+        run = RunInputs(
             settings,
             prepared.backbone,
             prepared.encodings,
@@ -113,7 +113,7 @@ def _run_seed(prepared: Prepared, seed: int, path: Path) -> RunRecord:
     return record
 
 
-def _trained(prepared: Prepared, run: Run, record: RunRecord, path: Path) -> RunRecord:
+def _trained(prepared: Prepared, run: RunInputs, record: RunRecord, path: Path) -> RunRecord:
     """Train and score a run; return its record, finished or failed."""
     adapted: AdaptedModel | None = None
     try:
