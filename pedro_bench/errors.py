@@ -93,3 +93,9 @@ def some_of(names: Iterable[str]) -> str:
     ordered = sorted(names)
     shown = ", ".join(ordered[:_SHOWN])
     return shown if len(ordered) <= _SHOWN else f"{shown} and {len(ordered) - _SHOWN} more"
+
+
+def sentence(error: BaseException) -> str:
+    """Return an error's text on one line; that of an unexpected one with its kind."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, PedroBenchError) else f"{type(error).__name__}: {text}"

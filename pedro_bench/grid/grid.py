@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import files, records
-from pedro_bench.errors import PedroBenchError, RecordError
+from pedro_bench.errors import PedroBenchError, RecordError, sentence
 from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
@@ -262,12 +262,6 @@ class Grid:
 
     def _note(self, name: str, content: Any) -> None:
         files.write_text(self.folder / f"{name}.json", json.dumps(content) + "\n")
-
-
-def sentence(error: BaseException) -> str:
-    """Return an error's text on one line; that of an unexpected one with its kind."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, PedroBenchError) else f"{type(error).__name__}: {text}"
 
 
 def _read(folder: Path, name: str) -> Any:

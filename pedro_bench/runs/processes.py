@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pedro_bench import files, records
-from pedro_bench.errors import ConfigError, PedroBenchError, RecordError
+from pedro_bench.errors import ConfigError, PedroBenchError, RecordError, sentence
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_on, is_one_of_several, launch, partial_state
 from pedro_bench.records import status_of
@@ -146,12 +146,9 @@ def reasons_recorded(settings: Settings, claims: Claims) -> Iterator[None]:
 def _leave_reason(folder: Path, path: Path, error: Exception) -> None:
     """Write why this process failed, unless the run had not begun or the main process failed first."""
     rank = launch().rank
-    text = " ".join(str(error).split())
-    if not isinstance(error, PedroBenchError):
-        text = f"{type(error).__name__}: {text}"
     with contextlib.suppress(RecordError):  # a full disk: the record says what the others saw
         if status_of(path) == "running":
-            files.write_text(folder / f"{REASON}{rank}", f"in process {rank}, {text}")
+            files.write_text(folder / f"{REASON}{rank}", f"in process {rank}, {sentence(error)}")
 
 
 def _take_reason(folder: Path, path: Path, settings: Settings) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pedro_bench import files, records
 from pedro_bench.data.encoding import continuation_ids
-from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError
+from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError, sentence
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.nn.adapted_model import AdaptedModel, head_for
 from pedro_bench.protocols.backbone import LoadedBackbone
@@ -140,7 +140,7 @@ def _trained(prepared: Prepared, run: RunInputs, record: RunRecord, path: Path) 
 
 
 def _failed(record: RunRecord, error: Exception) -> RunRecord:
-    return record.changed(status="failed", error=_sentence(error), finished=now())
+    return record.changed(status="failed", error=sentence(error), finished=now())
 
 
 def _remove_results(path: Path, folder: Path, *, keeps_checkpoints: bool) -> None:
@@ -297,8 +297,3 @@ def _notes(prepared: Prepared) -> list[str]:
 def _write(record: RunRecord, settings: Settings) -> None:
     if is_main():
         records.write(record, settings.results_dir)
-
-
-def _sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, PedroBenchError) else f"{type(error).__name__}: {text}"

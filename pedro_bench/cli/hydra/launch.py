@@ -24,9 +24,9 @@ from omegaconf import DictConfig
 from pedro_bench.cli.hydra.compose import HYDRA_VERSION_BASE, compose, composer, search_path
 from pedro_bench.cli.options import conf_folder
 from pedro_bench.cli.worker import entered
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, sentence
 from pedro_bench.grid.due import LONGEST_PAUSE
-from pedro_bench.grid.grid import Grid, sentence
+from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.workers import number_of_workers, run_workers
 from pedro_bench.training.interruption import ENDING, Interrupted, grace_after, taken_by
 
