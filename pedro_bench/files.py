@@ -138,7 +138,7 @@ def _machine() -> str:
 @cache
 def _tidy(folder: Path, _process: int) -> None:
     """Remove the half files of this machine's dead processes; once for each process."""
-    if not Path("/proc/self").exists():  # nobody knows who is dead
+    if not Path("/proc/self").exists():  # which processes are dead cannot be told
         return
     for left in folder.glob(f".*{_BY}{glob.escape(_machine())}.*{_PART}"):
         process = left.name.removesuffix(_PART).rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""The Hub: asked whether it is there, with little patience, before its client is let loose.
+"""The Hugging Face Hub: ask whether it answers, within a few seconds, before its client is used.
 
 huggingface_hub asks a silent server for one file seven times, most of them with a minute's patience, and
 only then looks into its cache. Here it is asked `TRIES` times for `PATIENCE` seconds each, however it spends

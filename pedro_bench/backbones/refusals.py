@@ -1,4 +1,4 @@
-"""What Transformers refuses, told in one sentence, and its own notes kept off the terminal."""
+"""Turn what Transformers raises into one sentence, and keep its own notes off the terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

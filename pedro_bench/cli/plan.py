@@ -275,7 +275,10 @@ def _shown(found: Mapping[str, Any]) -> Group:
         *(f"Afterwards: {line}" for line in found["afterwards"]),
     ]
     if moved := sum(job["finished_under_other_keys"] for job in found["jobs"]):
-        lines.append(f"{moved} of them are finished under other keys, since code or data moved:")
+        lines.append(
+            f"{moved} of them are finished under other keys, since a component's version, the "
+            "data, the weights or the kind of device changed:"
+        )
         lines.append("tables read these records; -m makes the runs anew.")
     if unreadable := found["unreadable_records"]:
         lines.append(

@@ -13,7 +13,7 @@ b_0 that the backbone brings moves as b itself does under an optimiser without d
 decayed), needs no float32 backbone, and is taken away without a trace.
 
 Deviations: biases of normalisations are not trained (Llama-family ones have none), and there is no
-classification head. The paper gives no initialisation of z and P; see `nn.free_vector.FreeVector` for ours.
+classification head. The paper gives no initialisation of z and P; see `nn.blocks.FreeVector` for ours.
 Since z P is itself one free vector, r' changes how training moves, not what can be expressed.
 """
 

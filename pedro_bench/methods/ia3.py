@@ -6,7 +6,7 @@ In a gated feed-forward network g(x) is act(G) * U, the input of the down-projec
 starts at one. `r: null` is the plain method (free vectors); the PEDRO paper enlarges it to its budget
 by l = z P with z (r',), P (r', width), r' = 16 (section 4.1).
 
-Deviations: the paper gives no initialisation of z and P; see `nn.free_vector.FreeVector` for ours,
+Deviations: the paper gives no initialisation of z and P; see `nn.blocks.FreeVector` for ours,
 which starts at exactly one. Since z P is itself one free vector, r' changes how training moves, not
 what can be expressed.
 """

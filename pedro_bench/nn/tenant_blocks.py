@@ -1,6 +1,6 @@
 """Building blocks for many tenants: each example of a batch is adapted by its own tenant's tensors.
 
-A method whose blocks all have a form here serves many tenants without a word of its own: what it put in
+A method whose blocks all have a form here serves many tenants and needs no code for it: what it put in
 for one adapter (`vector()`, `update(x, base)`, `generator(hidden, context)`) is asked of the block's
 tenant form instead, which answers with one row an example. A new block takes part by registering:
 
@@ -186,7 +186,7 @@ def _tenant_context() -> TenantContext:
 
 
 def _rational(x_BR: Tensor, numerator_BJ: Tensor, denominator_BJ: Tensor) -> Tensor:
-    """Return `nn.rational.Rational` with coefficients of each example's own."""
+    """Return `nn.vector_generator.Rational` with coefficients of each example's own."""
     above = _horner(numerator_BJ, x_BR)
     below = 1 + (x_BR * _horner(denominator_BJ, x_BR)).abs()
     return above / below

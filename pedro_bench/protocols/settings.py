@@ -73,7 +73,7 @@ class Settings:
         lease_seconds: How long a worker may show no sign of life before another takes its run.
         meeting_seconds: How long processes of one launcher wait for each other at the start.
         workers: How many processes train side by side, or `auto` for as many as cores and memory take.
-        resolved_config: All but the last five as plain JSON types, defaults included, for `build_settings`.
+        resolved_config: All settings but WORK_KEYS as plain JSON types, with defaults, for `build_settings`.
     """
 
     method: Method

@@ -1,7 +1,7 @@
 """Processes: what those that `accelerate launch` started for one run agree on, and what each must know.
 
-A process that fails leaves its reason in a file in the run's working folder. The main process, which hears no
-more than a broken connection, puts the reason in the run's record.
+A process that fails leaves its reason in a file in the run's working folder. The main process sees only a
+broken connection; it reads the file and puts the reason in the run's record.
 """
 
 import contextlib

@@ -3,8 +3,8 @@
     z = R(y W_down + b_down)
     Adapter(y) = (sum_o w_o E_o(z)) W_up + (sum_o w_o) b_up
 
-R is the rational function of `nn.rational`. While an operator is searched for, w are the shares of this
-adapter's operators; afterwards one operator stays with w = 1. Everything is computed in float32.
+R is the rational function `nn.vector_generator.Rational`. While an operator is searched for, w are the shares
+of this adapter's operators; afterwards one operator stays with w = 1. Everything is computed in float32.
 
 Legend: B examples, T tokens, O width, R bottleneck, N operators.
 """

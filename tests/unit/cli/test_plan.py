@@ -169,7 +169,7 @@ def test_runs_made_with_other_code_are_told(tmp_path, capsys):
     assert (found["missing"], found["jobs"][0]["finished_under_other_keys"]) == (5, 1)
     assert plan([*GRID, where]) == 0
     assert (
-        "1 of them are finished under other keys, since code or data moved:"
+        "1 of them are finished under other keys, since a component's version, the data, the weights"
         in capsys.readouterr().out
     )
     found = planned(capsys, *GRID, where, "method.r=2")
