@@ -118,7 +118,7 @@ def passes(adapted: AdaptedModel, rows: Sequence[Encoded], batches: list[list[in
     device = adapted.backbone.device
     started = now(device)
     for indices in batches:
-        batch = collate([rows[index] for index in indices], 0, "right").to(device)
+        batch = collate([rows[index] for index in indices], 0).to(device)
         loss, num_tokens = adapted(batch)
         (loss / num_tokens).backward()
         for one in adapted.model.parameters():

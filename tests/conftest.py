@@ -107,7 +107,6 @@ def make_batch() -> Callable[..., Any]:
             prompts | answers,
             prompts,
             ids.masked_fill(~answers, -100),
-            tuple(range(len(lengths))),
         )
         return batch if side == "right" else pad_left(batch)
 

@@ -167,7 +167,6 @@ def pad_left(batch: Any) -> Any:
         roll(batch.attention_mask_BT),
         roll(batch.prompt_mask_BT),
         roll(batch.labels_BT),
-        batch.indices,
     )
 
 

@@ -8,7 +8,7 @@ short answers then counts for more than one among long ones. Legend: B examples,
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
@@ -101,14 +101,12 @@ def _cut(order: Sequence[int], batch_size: int) -> list[list[int]]:
     return [list(order[at : at + batch_size]) for at in range(0, len(order), batch_size)]
 
 
-def collate(encoded: Sequence[Encoded], pad_id: int, side: Literal["left", "right"]) -> Batch:
-    """Pad examples to one length.
+def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
+    """Pad examples, prompts with their answers, to one length on the right.
 
     Args:
         encoded: The examples of a batch.
         pad_id: Token id that fills up rows; the attention mask hides it.
-        side: `right` for training, prompts with their answers; `left` for decoding, prompts only,
-            so that every row's last column is its last prompt token and all labels are ignored.
 
     Raises:
         DataError: If there is no example, or one without a prompt.
@@ -117,22 +115,15 @@ def collate(encoded: Sequence[Encoded], pad_id: int, side: Literal["left", "righ
 
     if not encoded or not all(example.prompt_ids for example in encoded):
         raise DataError("a batch must have at least one example, each with a prompt, got none.")
-    answers = [example.answer_ids if side == "right" else () for example in encoded]
-    pairs = list(zip((example.prompt_ids for example in encoded), answers, strict=True))
+    pairs = [(example.prompt_ids, example.answer_ids) for example in encoded]
     width = max(len(prompt) + len(answer) for prompt, answer in pairs)
 
     def padded(rows: list[list[int]], filler: int, dtype: "torch.dtype") -> "Tensor":
-        blanks = [[filler] * (width - len(row)) for row in rows]
-        filled = [
-            row + blank if side == "right" else blank + row
-            for row, blank in zip(rows, blanks, strict=True)
-        ]
-        return torch.tensor(filled, dtype=dtype)
+        return torch.tensor([row + [filler] * (width - len(row)) for row in rows], dtype=dtype)
 
     return Batch(
         input_ids_BT=padded([[*prompt, *answer] for prompt, answer in pairs], pad_id, torch.long),
         attention_mask_BT=padded([[1] * (len(p) + len(a)) for p, a in pairs], 0, torch.bool),
         prompt_mask_BT=padded([[1] * len(p) + [0] * len(a) for p, a in pairs], 0, torch.bool),
         labels_BT=padded([[IGNORED] * len(p) + [*a] for p, a in pairs], IGNORED, torch.long),
-        indices=tuple(example.index for example in encoded),
     )

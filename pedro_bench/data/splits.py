@@ -139,7 +139,6 @@ def make_splits(
     raw: Mapping[str, Sequence[Located]],
     *,
     holdout: float | None,
-    seed: int = SPLIT_SEED,
 ) -> Splits:
     """Divide official rows into train, dev and test, proved disjoint.
 
@@ -148,7 +147,6 @@ def make_splits(
         raw: Official split name -> rows; all of train, dev and test are taken as given.
         holdout: Share of train that stands in for an absent validation split, or None; under
             `train_only` None means `dev_rows` of them, or a quarter where that is less.
-        seed: Seed of the division.
 
     Raises:
         DataError: If a row is malformed, a split has no rows, or two splits share a row.
@@ -157,13 +155,13 @@ def make_splits(
     notes: list[str] = []
     stands_in = holdout is not None or task.split_rule == "train_only"
     if stands_in and set(pools) == {"train"}:
-        pools["train"], pools["validation"] = _stand_in(pools["train"], holdout, task, seed)
+        pools["train"], pools["validation"] = _stand_in(pools["train"], holdout, task)
         notes.append(
             f"{len(pools['validation'])} train rows stand in for the absent validation split."
         )
     elif holdout is not None:
         notes.append("data.holdout was not needed, since there is a validation split.")
-    train, dev, test = _divide(task, pools, seed, notes)
+    train, dev, test = _divide(task, pools, notes)
     dev, removed_dev = without_duplicates(dev, test)
     train, removed_train = without_duplicates(train, [*dev, *test])
     removed = removed_train + removed_dev
@@ -227,7 +225,7 @@ def _examples(task: Task, rows: Iterable[Located]) -> list[Example]:
 
 
 def _divide(
-    task: Task, pools: Mapping[str, list[Example]], seed: int, notes: list[str]
+    task: Task, pools: Mapping[str, list[Example]], notes: list[str]
 ) -> tuple[list[Example], list[Example], list[Example]]:
     """Apply the task's rule; duplicates across splits are not yet dealt with."""
     if set(SPLIT_NAMES) <= set(pools):
@@ -244,7 +242,7 @@ def _divide(
     if task.division in ("halves", "from_validation"):
         half = len(validation) // 2
         size = half if task.division == "halves" else min(task.dev_rows, half)
-        dev, test = draw(validation, size, seed, "halves")
+        dev, test = draw(validation, size, SPLIT_SEED, "halves")
         return train, dev, test
     known = {example.identity for example in validation}
     fresh = sum(example.identity not in known for example in train)
@@ -255,16 +253,16 @@ def _divide(
             f"{task.dev_rows}."
         )
     shared = [example for example in train if example.identity in known]
-    dev, rest = draw([e for e in train if e.identity not in known], size, seed, "holdout")
+    dev, rest = draw([e for e in train if e.identity not in known], size, SPLIT_SEED, "holdout")
     return [*rest, *shared], dev, validation
 
 
 def _stand_in(
-    train: list[Example], share: float | None, task: Task, seed: int
+    train: list[Example], share: float | None, task: Task
 ) -> tuple[list[Example], list[Example]]:
     """Return what is left of train, and the rows that stand in for validation."""
     size = min(task.dev_rows, len(train) // 4) if share is None else round(share * len(train))
-    taken, rest = draw(train, size, seed, "stand-in")
+    taken, rest = draw(train, size, SPLIT_SEED, "stand-in")
     return rest, taken
 
 

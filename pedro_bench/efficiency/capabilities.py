@@ -171,7 +171,7 @@ def _batch(*, is_labelled: bool) -> Batch:
         ids_BT[row, : len(prompt)] = torch.tensor(prompt)
         prompt_BT[row, : len(prompt)] = True
         ids_BT[row, len(prompt)] = labels_BT[row, len(prompt)] = row if is_labelled else 11 + row
-    return Batch(ids_BT, prompt_BT | (labels_BT != IGNORED), prompt_BT, labels_BT, (0, 1))
+    return Batch(ids_BT, prompt_BT | (labels_BT != IGNORED), prompt_BT, labels_BT)
 
 
 def as_markdown(cells: Sequence[Mapping[str, Any]]) -> str:

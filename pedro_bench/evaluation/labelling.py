@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pedro_bench.evaluation.batches import Adapted, Progress, by_length, evaluating, padded
+from pedro_bench.evaluation.batches import Adapted, by_length, evaluating, padded
 from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
 from pedro_bench.protocols.head import Head
 
@@ -23,7 +23,6 @@ def label(
     rows: Sequence[Encoded],
     *,
     batch_size: int,
-    progress: Progress | None = None,
 ) -> list[str]:
     """Return what the head says of each text, as the text that a decoder would have written.
 
@@ -32,13 +31,12 @@ def label(
         head: What the outputs mean.
         rows: Encoded texts; their labels are not looked at.
         batch_size: Texts labelled together.
-        progress: Called after each batch with the numbers of finished and of all texts.
 
     Raises:
         TrainingError: If the device runs out of memory.
     """
     answers = [""] * len(rows)
-    done, backbone = 0, adapted.backbone
+    backbone = adapted.backbone
     with evaluating(adapted, batch_size):
         for chosen in by_length([len(row.prompt_ids) for row in rows], batch_size):
             ids_BT, mask_BT = padded(
@@ -48,10 +46,7 @@ def label(
                 device=backbone.device,
             )
             labels_BT = ids_BT.new_full(ids_BT.shape, IGNORED)
-            batch = Batch(ids_BT, mask_BT, mask_BT, labels_BT, tuple(chosen))
+            batch = Batch(ids_BT, mask_BT, mask_BT, labels_BT)
             for row, outputs in zip(chosen, adapted.outputs(batch).tolist(), strict=True):
                 answers[row] = head.answer(outputs)
-            done += len(chosen)
-            if progress is not None:
-                progress(done, len(rows))
     return answers

@@ -16,7 +16,6 @@ import torch
 from pedro_bench.errors import DataError
 from pedro_bench.evaluation.batches import (
     Adapted,
-    Progress,
     by_length,
     check_positions,
     evaluating,
@@ -74,7 +73,7 @@ def _batch(adapted: Adapted, pairs: Sequence[Encoded]) -> Batch:
     prompt_lengths_B = torch.tensor([len(pair.prompt_ids) for pair in pairs], device=device)
     prompt_mask_BT = columns_T < prompt_lengths_B[:, None]
     labels_BT = ids_BT.masked_fill(~mask_BT | prompt_mask_BT, IGNORED)
-    return Batch(ids_BT, mask_BT, prompt_mask_BT, labels_BT, tuple(pair.index for pair in pairs))
+    return Batch(ids_BT, mask_BT, prompt_mask_BT, labels_BT)
 
 
 Continue = Callable[[Sequence[tuple[Example, str]]], Sequence[Sequence[int]]]
@@ -92,7 +91,6 @@ def rank(
     *,
     length_normalised: bool,
     batch_size: int,
-    progress: Progress | None = None,
 ) -> list[str]:
     """Return the likeliest candidate of each example.
 
@@ -103,7 +101,6 @@ def rank(
         continued: Tokenises candidates as answers of their prompts.
         length_normalised: Whether a log-likelihood is divided by the number of tokens it sums up.
         batch_size: Pairs scored together; moves results by rounding alone.
-        progress: Called after each part with the numbers of finished and of all examples.
 
     Raises:
         DataError: If an example has no candidates.
@@ -117,8 +114,6 @@ def rank(
         lengths = [len(pair.answer_ids) if length_normalised else 1 for pair in pairs]
         scores = [score / length for score, length in zip(sums, lengths, strict=True)]
         answers += _likeliest(examples[part], scores)
-        if progress is not None:
-            progress(len(answers), len(examples))
     return answers
 
 

@@ -8,7 +8,6 @@ and the scores of the ranked ones are added as `likelihood_<metric>`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pedro_bench.evaluation.batches import Progress
 from pedro_bench.evaluation.config import (
     AnyEvaluation,
     BothConfig,
@@ -47,7 +46,6 @@ def predict(
     config: AnyEvaluation,
     *,
     continued: Continue | None = None,
-    progress: Progress | None = None,
 ) -> Prediction:
     """Answer every example and score the answers.
 
@@ -58,14 +56,13 @@ def predict(
         prompts: The same examples, encoded, in the same order.
         config: Whether and how to generate and to rank.
         continued: Tokenises candidates as answers of their prompts; needed where they are ranked.
-        progress: Called after each batch with the numbers of finished and of all prompts.
 
     Raises:
         DataError: If an example has no candidates to rank.
         TrainingError: If the device runs out of memory.
     """
     if adapted.backbone.kind == "encoder" and task.head is not None:
-        labels = label(adapted, task.head, prompts, batch_size=config.batch_size, progress=progress)
+        labels = label(adapted, task.head, prompts, batch_size=config.batch_size)
         said = [task.extract(text, one) for text, one in zip(labels, examples, strict=True)]
         return Prediction(tuple(labels), tuple(said), task.score(said, examples))
     ranked = None
@@ -79,7 +76,6 @@ def predict(
             continued,
             length_normalised=config.length_normalised,
             batch_size=config.batch_size,
-            progress=progress,
         )
     if not isinstance(config, EvaluationConfig):
         chosen = tuple(ranked or ())
@@ -92,7 +88,6 @@ def predict(
         batch_size=config.batch_size,
         length_penalty=config.length_penalty,
         no_repeat_ngram_size=config.no_repeat_ngram_size,
-        progress=progress,
     )
     answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
     scores = task.score(answers, examples)

@@ -64,7 +64,7 @@ def score_continuations(
     with evaluating(adapted, batch_size):
         for rows in by_length([len(one) for one in passes], batch_size):
             chosen = [passes[row] for row in rows]
-            batch = collate(chosen, pad, "right").to(adapted.backbone.device)
+            batch = collate(chosen, pad).to(adapted.backbone.device)
             logits_NV, _ = adapted.answer_logits(batch)
             parts = torch.split(logits_NV, [len(one.answer_ids) for one in chosen])
             for row, part_NV in zip(rows, parts, strict=True):

@@ -41,14 +41,12 @@ class Batch:
         prompt_mask_BT: True at prompt tokens.
         labels_BT: The token itself at answer positions (end-of-sequence included), else IGNORED; the
             logits of position t-1 predict the label of position t.
-        indices: Row number of each example within its split.
     """
 
     input_ids_BT: "Tensor"
     attention_mask_BT: "Tensor"
     prompt_mask_BT: "Tensor"
     labels_BT: "Tensor"
-    indices: tuple[int, ...]
 
     def to(self, device: "object") -> "Batch":
         """Return the batch with its tensors on a device."""
@@ -57,13 +55,7 @@ class Batch:
             self.attention_mask_BT.to(device),  # type: ignore[call-overload]
             self.prompt_mask_BT.to(device),  # type: ignore[call-overload]
             self.labels_BT.to(device),  # type: ignore[call-overload]
-            self.indices,
         )
-
-    @property
-    def num_answer_tokens(self) -> int:
-        """Positions that carry loss."""
-        return int((self.labels_BT != IGNORED).sum())
 
     @property
     def is_right_padded(self) -> bool:

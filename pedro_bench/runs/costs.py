@@ -36,7 +36,7 @@ def operations(adapted: AdaptedModel, tokens: int = TOKENS) -> int:
     prompt_BT = torch.ones_like(ids_BT, dtype=torch.bool)
     prompt_BT[:, -1] = False
     labels_BT = ids_BT.masked_fill(prompt_BT, IGNORED)
-    batch = Batch(ids_BT, torch.ones_like(prompt_BT), prompt_BT, labels_BT, (0,))
+    batch = Batch(ids_BT, torch.ones_like(prompt_BT), prompt_BT, labels_BT)
     with torch.no_grad(), _Counter() as counter:
         adapted(batch)
     total: int = counter.total

@@ -14,7 +14,7 @@ from pedro_bench.data.chat import NONE, templates_for
 from pedro_bench.data.encoding import encode_whole
 from pedro_bench.data.prompt import example_of
 from pedro_bench.errors import ConfigError
-from pedro_bench.evaluation.batches import Progress, by_length
+from pedro_bench.evaluation.batches import by_length
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.tenant_blocks import TenantContext
@@ -183,7 +183,6 @@ class AdapterBank:
         num_beams: int,
         max_new_tokens: int,
         batch_size: int,
-        progress: Progress | None = None,
     ) -> list[str]:
         """As `generate`, of prompts that are token ids already; the text is as the tokenizer has it.
 
@@ -200,7 +199,6 @@ class AdapterBank:
             num_beams=num_beams,
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
-            progress=progress,
         )
 
     def _find(self, tenants: Sequence[str]) -> dict[str, Tenant]:
@@ -216,12 +214,10 @@ class AdapterBank:
         num_beams: int,
         max_new_tokens: int,
         batch_size: int,
-        progress: Progress | None = None,
     ) -> list[str]:
         """As `generate_encoded`, of tenants that were looked up."""
         held = {tenant: one.held for tenant, one in found.items()}
         texts = [""] * len(prompts)
-        done = 0
         for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
             batch = [prompts[row] for row in rows]
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
@@ -239,9 +235,6 @@ class AdapterBank:
                     )
             for row, answer in zip(rows, answers, strict=True):
                 texts[row] = answer
-            done += len(rows)
-            if progress is not None:
-                progress(done, len(prompts))
         return texts
 
     def context(self, prompt_mask_BT: Tensor, tenants: Sequence[str]) -> TenantContext:

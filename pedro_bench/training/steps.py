@@ -214,7 +214,7 @@ class Passes:
 
     def _collate(self, rows: Sequence[Encoded]) -> Batch:
         backbone = self.adapted.backbone
-        return collate(rows, backbone.tokenizer.pad_token_id, "right").to(backbone.device)
+        return collate(rows, backbone.tokenizer.pad_token_id).to(backbone.device)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "fp32":

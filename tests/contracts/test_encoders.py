@@ -48,7 +48,7 @@ def make(head: Head, codes: list[int], lengths: tuple[int, ...]) -> Batch:
         ids[row, 0], ids[row, length - 1], ids[row, length // 2] = 1, 2, 2
         prompt[row, :length] = True
         ids[row, length], labels[row, length] = codes[row], codes[row]
-    return Batch(ids, prompt | (labels != -100), prompt, labels, tuple(range(len(lengths))))
+    return Batch(ids, prompt | (labels != -100), prompt, labels)
 
 
 def attach(backbone: Any, method: str, head: Head = LABELS) -> AdaptedModel:

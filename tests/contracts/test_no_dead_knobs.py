@@ -128,7 +128,7 @@ class Outcomes:
             device="cpu"
         )
         self.folders = (work / str(number) for number in itertools.count())
-        self.batch = collate(rows(6, 3), pad_id=0, side="right")
+        self.batch = collate(rows(6, 3), pad_id=0)
         self.known: dict[tuple[str, int], torch.Tensor] = {}
 
     def of(self, method: Method, steps: int, **changes: Any) -> torch.Tensor:

@@ -25,9 +25,7 @@ def tokens_for(backbone: LoadedBackbone) -> Batch:
     ids_BT = torch.randint(0, backbone.shape.vocab_size, (_ROWS, width), generator=draw)
     is_prompt_BT = (torch.arange(width) < _PROMPT).expand(_ROWS, -1)
     labels_BT = ids_BT.masked_fill(is_prompt_BT, IGNORED)
-    batch = Batch(
-        ids_BT, torch.ones_like(is_prompt_BT), is_prompt_BT, labels_BT, tuple(range(_ROWS))
-    )
+    batch = Batch(ids_BT, torch.ones_like(is_prompt_BT), is_prompt_BT, labels_BT)
     return batch.to(backbone.device)
 
 

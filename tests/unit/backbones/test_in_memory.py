@@ -40,7 +40,7 @@ def moved(adapted):
 
 def test_loss_and_gradients_are_those_of_the_packages_own_path(model, tiny_folders):
     rows = [Encoded((1, 8, 10, 12), (4, 2), 0), Encoded((1, 9), (5, 6, 2), 1)]
-    batch = collate(rows, pad_id=0, side="right")
+    batch = collate(rows, pad_id=0)
     loaded = Pretrained(name="tiny", label="Tiny", path=str(tiny_folders["llama"])).load(
         device="cpu"
     )

@@ -92,8 +92,8 @@ def test_no_examples_no_batches():
 ROWS = (Encoded((1, 5, 6), (7, 2), 4), Encoded((1, 8), (9, 9, 9, 2), 0))
 
 
-def test_collate_right_for_training():
-    batch = collate(ROWS, 0, "right")
+def test_collate_pads_on_the_right():
+    batch = collate(ROWS, 0)
     assert batch.input_ids_BT.tolist() == [[1, 5, 6, 7, 2, 0], [1, 8, 9, 9, 9, 2]]
     assert batch.attention_mask_BT.tolist() == [[True] * 5 + [False], [True] * 6]
     assert batch.prompt_mask_BT.tolist() == [[True] * 3 + [False] * 3, [True] * 2 + [False] * 4]
@@ -102,20 +102,10 @@ def test_collate_right_for_training():
         [ignored, ignored, ignored, 7, 2, ignored],
         [ignored, ignored, 9, 9, 9, 2],
     ]
-    assert batch.indices == (4, 0)
-    assert batch.num_answer_tokens == 6
     assert batch.is_right_padded
-
-
-def test_collate_left_for_decoding_takes_prompts_only():
-    batch = collate(ROWS, 0, "left")
-    assert batch.input_ids_BT.tolist() == [[1, 5, 6], [0, 1, 8]]
-    assert batch.attention_mask_BT.tolist() == [[True] * 3, [False, True, True]]
-    assert batch.prompt_mask_BT.tolist() == batch.attention_mask_BT.tolist()
-    assert batch.num_answer_tokens == 0
 
 
 @pytest.mark.parametrize("rows", [(), (Encoded((), (2,), 0),)])
 def test_collate_refuses_nothing(rows):
     with pytest.raises(DataError, match=r"must have at least one example, each with a prompt"):
-        collate(rows, 0, "right")
+        collate(rows, 0)

@@ -19,7 +19,7 @@ def logits(kind: str, folder: str, rows: Any) -> Any:
         from pedro_bench.protocols.batch import Batch
 
         prompts = labels == -100
-        batch = Batch(ids, torch.ones_like(prompts), prompts, labels, tuple(range(len(ids))))
+        batch = Batch(ids, torch.ones_like(prompts), prompts, labels)
         run = pedro_bench.load(folder, device="cpu", backbone=rows["backbone"])
         with torch.no_grad():
             return run.model.answer_logits(batch)[0]

@@ -12,6 +12,7 @@ from pedro_bench.errors import BackboneError, ConfigError, ContextError, Injecti
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.serving import AdapterBank, TenantAdapter
+from pedro_bench.serving import bank as bank_module
 from tests.tiny import METHOD_NAMES, build_method
 from tests.unit.serving.decoding import make_prompts
 
@@ -148,23 +149,27 @@ def test_closing_waits_for_the_batch_of_another_thread(
 
 
 def test_a_generation_is_refused_the_batches_that_it_has_left_when_its_bank_is_closed(
-    load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
+    load_tiny: Callable[..., Any], make_tenant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = load_tiny()
     adapted = make_tenant("pedro", 1, backbone)
     adapter = TenantAdapter.of(adapted)
     adapted.remove()
     bank = open_bank(backbone, "pedro", {"anna": adapter})
-    done = []
-
-    def progress(*numbers: int) -> None:
-        done.append(numbers)
-        bank.close()
-
     options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 3, "batch_size": 2}
+    batches: list[int] = []
+    stepping = bank_module.stepping
+
+    def before_batch(*given: Any, **settings: Any) -> Any:
+        batches.append(1)
+        if len(batches) == 2:
+            bank.close()
+        return stepping(*given, **settings)
+
+    monkeypatch.setattr(bank_module, "stepping", before_batch)
     with pytest.raises(ContextError, match="a bank must be open to generate, got one .* closed"):
-        bank.generate_encoded(["anna"] * 3, make_prompts((5, 7, 3)), progress=progress, **options)
-    assert done == [(2, 3)]
+        bank.generate_encoded(["anna"] * 3, make_prompts((5, 7, 3)), **options)
+    assert len(batches) == 2
 
 
 def test_tenants_may_come_and_go_while_an_unknown_name_is_compared_with_theirs(

@@ -113,7 +113,7 @@ def test_label_smoothing_is_transformers_over_the_whole_batch(
     assert result.history != run_training(lora, short(max_steps=2), "plain")[1].history
 
     def expected(rows: list[Encoded]) -> torch.Tensor:
-        batch = collate(rows, 0, "right")
+        batch = collate(rows, 0)
         with adapted.context(batch.prompt_mask_BT).active():
             logits = adapted.model(input_ids=batch.input_ids_BT).logits
         smoother = LabelSmoother(epsilon=factor)
@@ -189,7 +189,7 @@ def test_dev_loss_is_the_mean_over_all_answer_tokens(
     total, count = 0.0, 0
     for row in dev_rows:
         with torch.no_grad():
-            loss, tokens = adapted(collate([row], 0, "right"))
+            loss, tokens = adapted(collate([row], 0))
         total += float(loss)
         count += int(tokens)
     assert result.best_dev_loss == pytest.approx(total / count, rel=1e-5)
