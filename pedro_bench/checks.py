@@ -109,10 +109,17 @@ def text(key: str, value: Any, *, optional: bool = False) -> None:
     encodable_text(key, value)
 
 
+MARKS = ("\ufdd0", "\ufdd1")
+"""Around the number of a control token in a prompt's text: code points that no text may hold."""
+
+
 def encodable_text(
     key: str, value: str, error: Callable[[str], PedroBenchError] = ConfigError
 ) -> None:
-    """Require a text without lone surrogates, which neither tokenizers nor files in UTF-8 can take.
+    """Require a text that tokenizers can take: neither lone surrogates nor the package's own marks.
+
+    Files in UTF-8 cannot hold the former; U+FDD0 and U+FDD1, which Unicode keeps for programs' own use, stand
+    for control tokens (`data.text_tokens`).
 
     Args:
         key: What the text is, as messages name it.
@@ -120,7 +127,7 @@ def encodable_text(
         error: What to raise.
 
     Raises:
-        PedroBenchError: `error`, if one half of a surrogate pair stands in it alone.
+        PedroBenchError: `error`, if one half of a surrogate pair stands in it alone, or a mark.
     """
     try:
         value.encode()
@@ -130,6 +137,11 @@ def encodable_text(
             f"{value[found.start]!r} at character {found.start + 1}: write both halves of the pair, "
             "or leave the character out."
         ) from None
+    if marks := [mark for mark in MARKS if mark in value]:
+        raise error(
+            f"{key} must be text without U+FDD0 and U+FDD1, which stand for control tokens, got "
+            f"{marks[0]!r} at character {value.index(marks[0]) + 1}: leave it out."
+        )
 
 
 def quoting(key: str, value: Any) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from pedro_bench.checks import MARKS
 from pedro_bench.protocols.task import Example, Part
 
-_OPEN, _CLOSE = "\ufdd0", "\ufdd1"
-"""Around a mark's number: code points that Unicode keeps out of texts that are passed on."""
+_OPEN, _CLOSE = MARKS
 _MARK = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 
 _SETTING = threading.Lock()

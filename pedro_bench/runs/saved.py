@@ -7,7 +7,7 @@
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.environment import resolve_device
 from pedro_bench.runs.peft_folder import is_peft_folder, peft_adapter
-from pedro_bench.serving import AdapterBank, TenantAdapter
+from pedro_bench.serving import AdapterBank, Search, TenantAdapter
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
 
@@ -346,7 +346,7 @@ def open_bank(
 
 
 def _adapter(saved: Saved) -> TenantAdapter:
-    task = saved.state["config"]["task"]
+    task, own = saved.state["config"]["task"], saved.state["config"]["evaluation"]
     return TenantAdapter(
         trained_method(saved),
         str(saved.state["backbone_revision"]),
@@ -354,4 +354,5 @@ def _adapter(saved: Saved) -> TenantAdapter:
         saved.state.get("backbone_content"),
         templates_of(task),
         str(task.get("chat_template", NONE)),
+        Search(**{part.name: own[part.name] for part in fields(Search) if part.name in own}),
     )

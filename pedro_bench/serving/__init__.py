@@ -2,6 +2,6 @@
 
 from pedro_bench.serving.bank import AdapterBank
 from pedro_bench.serving.fast_decoding import FastDecoder
-from pedro_bench.serving.registry import BankMemory, TenantAdapter
+from pedro_bench.serving.registry import BankMemory, Search, TenantAdapter
 
-__all__ = ["AdapterBank", "BankMemory", "FastDecoder", "TenantAdapter"]
+__all__ = ["AdapterBank", "BankMemory", "FastDecoder", "Search", "TenantAdapter"]

@@ -4,7 +4,7 @@ Each sequence gets the text it would get with its tenant's adapter alone. Tenant
 generate: a generation holds the tensors it began with. Batches of one bank run one after another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,7 +24,14 @@ from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import tokens_left
 from pedro_bench.serving.attaching import ForTenants, MixedBatch, context_of
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
-from pedro_bench.serving.registry import BankMemory, ModelLock, Registry, Tenant, TenantAdapter
+from pedro_bench.serving.registry import (
+    BankMemory,
+    ModelLock,
+    Registry,
+    Search,
+    Tenant,
+    TenantAdapter,
+)
 from pedro_bench.serving.validation import check_mixing, held_of, refuse_unknown
 
 STORES = ("backbone", "cpu")
@@ -103,7 +110,7 @@ class AdapterBank:
             task = {"chat_template": adapter.chat_template}
             templates = templates_for(task, self.backbone.tokenizer)
         held = held_of(adapter, self._blocks, self._device)
-        self._registry.enter(tenant, Tenant(held, templates))
+        self._registry.enter(tenant, Tenant(held, templates, adapter.search))
 
     def remove(self, tenant: str) -> None:
         """Let a tenant go; generations that began with it end with it.
@@ -130,7 +137,9 @@ class AdapterBank:
         max_new_tokens: int = 16,
         batch_size: int = 32,
     ) -> list[str]:
-        """Answer prompts of any tenants, mixed.
+        """Answer prompts of any tenants, mixed; each with its run's length penalty and n-gram rule.
+
+        Tenants that differ in these two are decoded in batches of their own.
 
         Args:
             requests: (tenant, prompt) for each; prompts without trailing space. Control tokens are
@@ -218,7 +227,7 @@ class AdapterBank:
         """As `generate_encoded`, of tenants that were looked up."""
         held = {tenant: one.held for tenant, one in found.items()}
         texts = [""] * len(prompts)
-        for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
+        for rows, search in _batches([found[one] for one in tenants], prompts, batch_size):
             batch = [prompts[row] for row in rows]
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
             steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
@@ -232,6 +241,8 @@ class AdapterBank:
                         num_beams=num_beams,
                         max_new_tokens=max_new_tokens,
                         batch_size=len(batch),
+                        length_penalty=search.length_penalty,
+                        no_repeat_ngram_size=search.no_repeat_ngram_size,
                     )
             for row, answer in zip(rows, answers, strict=True):
                 texts[row] = answer
@@ -264,3 +275,15 @@ class AdapterBank:
             self._adapted.remove()
             if self._decoder is not None:
                 self._decoder.shapes.release()
+
+
+def _batches(
+    tenants: Sequence[Tenant], prompts: Sequence[Encoded], batch_size: int
+) -> Iterator[tuple[list[int], Search]]:
+    """Yield the rows of each batch, the longest prompts first, and the search settings that they share."""
+    groups: dict[Search, list[int]] = {}
+    for row, tenant in enumerate(tenants):
+        groups.setdefault(tenant.search, []).append(row)
+    for search, own in groups.items():
+        for places in by_length([len(prompts[row].prompt_ids) for row in own], batch_size):
+            yield [own[place] for place in places], search

@@ -239,9 +239,9 @@ class FastDecoder:
         state = current_context().state
 
         def make(num_rows: int, num_slots: int) -> StaticStep:
-            check_window(self._backbone, self._decoding, num_slots)
             return StaticStep(self._backbone, num_rows, num_slots, layers, state)
 
+        check_window(self._backbone, self._decoding, length + max_new_tokens)
         slots = max(length + max_new_tokens, self._least_slots)
         shape, static = self.shapes.take(rows, slots, make)
         if not _are_same(shape.weights, weights):

@@ -26,16 +26,26 @@ from pedro_bench.serving.attaching import Held
 
 
 @dataclass(frozen=True)
+class Search:
+    """What a run's beam search has beside its beams: both as in Transformers."""
+
+    length_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+
+
+@dataclass(frozen=True)
 class Tenant:
     """What a bank holds for one tenant.
 
     Attributes:
         held: Its tensors.
         templates: The prompt templates of its task; only they write control tokens.
+        search: How its answers are searched.
     """
 
     held: Held
     templates: tuple[PromptTemplate, ...] = ()
+    search: Search = Search()
 
 
 class Registry:
@@ -135,6 +145,7 @@ class TenantAdapter:
         backbone_content: `LoadedBackbone.content` of that backbone, or None where it was not kept.
         templates: The prompt templates of its task; only they write control tokens.
         chat_template: `task.chat_template` of its run, which takes their place.
+        search: How its run's answers are searched.
     """
 
     method: Method
@@ -143,6 +154,7 @@ class TenantAdapter:
     backbone_content: str | None = None
     templates: tuple[PromptTemplate, ...] = ()
     chat_template: str = NONE
+    search: Search = Search()
 
     @classmethod
     def of(cls, adapted: AdaptedModel) -> "TenantAdapter":

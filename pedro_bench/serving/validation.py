@@ -92,8 +92,8 @@ def check_steps(backbone: LoadedBackbone, decoding: str) -> None:
     """Require a backbone on which a step is the same whatever stands in the batch.
 
     Raises:
-        ConfigError: If its attention takes no mask of scores, or its rotary embeddings depend on the
-            longest sequence.
+        ConfigError: If its attention takes no mask of scores, its positions are a bias of the attention, or
+            its rotary embeddings depend on the longest sequence.
     """
     if backbone.kind != "decoder":
         raise ConfigError(
@@ -106,6 +106,11 @@ def check_steps(backbone: LoadedBackbone, decoding: str) -> None:
             f"backbone.attn_implementation must be sdpa or eager with decoding={decoding!r}, whose "
             f"steps mask a cache of fixed length, got {attention!r}: set one of them, or decode plain."
         )
+    if backbone.positions == "bias":
+        raise ConfigError(
+            f"decoding must be plain where positions are a bias of the attention (ALiBi), as in backbone "
+            f"{backbone.name!r}, got {decoding!r}: its steps take no mask of scores."
+        )
     for kind in _moving_rope(backbone):
         raise ConfigError(
             f"decoding must be plain where the longest sequence of a batch decides the rotary "
@@ -114,17 +119,17 @@ def check_steps(backbone: LoadedBackbone, decoding: str) -> None:
         )
 
 
-def check_window(backbone: LoadedBackbone, decoding: str, num_slots: int) -> None:
-    """Refuse caches longer than a sliding window, beyond which layers forget tokens.
+def check_window(backbone: LoadedBackbone, decoding: str, tokens: int) -> None:
+    """Refuse sequences longer than a sliding window, beyond which layers forget tokens.
 
     Raises:
         ConfigError: If the window is shorter.
     """
     window = getattr(_config(backbone), "sliding_window", None)
-    if window is not None and num_slots > window:
+    if window is not None and tokens > window:
         raise ConfigError(
             f"decoding must be plain where prompt and answer exceed the sliding window of {window} "
-            f"tokens of backbone {backbone.name!r}, got {decoding!r} with {num_slots} slots."
+            f"tokens of backbone {backbone.name!r}, got {decoding!r} with {tokens} tokens."
         )
 
 

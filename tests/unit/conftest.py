@@ -58,6 +58,7 @@ def save_run(
         seed: int,
         family: str = "llama",
         task: dict[str, str] | None = None,
+        evaluation: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Path:
         config = Pretrained(name="tiny", label="tiny", path=str(tiny_folders[family]))
@@ -78,7 +79,7 @@ def save_run(
                 "backbone": describe(config),
                 "trainer": {"max_length": 64},
                 "task": {"max_new_tokens": 4, **(task or {})},
-                "evaluation": {"num_beams": 3},
+                "evaluation": {"num_beams": 3, **(evaluation or {})},
             },
             main_metric="accuracy",
             metrics={"test": {"accuracy": 50.0}},

@@ -111,7 +111,7 @@ class T5Family(Family):
         answers_BA = ids_BP.new_full(is_real_BA.shape, tokenizer.pad_token_id)
         answers_BA[is_real_BA] = batch.labels_BT[is_answer_BT]
         start_B1 = ids_BP.new_full((len(ids_BP), 1), model.config.decoder_start_token_id)
-        inputs_BA = start_B1 if answers_BA.shape[1] == 0 else _shifted(start_B1, answers_BA)
+        inputs_BA = _shifted(start_B1, answers_BA)
         states_BAD = model.decoder(
             input_ids=inputs_BA,
             encoder_hidden_states=encoded_BPD,

@@ -100,7 +100,7 @@ class Forwards:
 
     def install(self) -> None:
         """Put the hooks in."""
-        for module in (self._model, self._stack):
+        for module in dict.fromkeys((self._model, self._stack)):
             self._handles += [
                 module.register_forward_pre_hook(self._enter, with_kwargs=True),
                 module.register_forward_hook(self._leave, always_call=True),
@@ -131,7 +131,11 @@ class Forwards:
         """Begin a forward: decide what acts, on which prompts."""
         around = gates.running_now()
         if around is not None and around.owner is self:
-            return None  # the stack, called by its model
+            is_inner = module is self._stack and around.module is self._model
+            if is_inner and not around.has_called:
+                around.has_called = True
+                return None  # the stack, called by its model
+            gates.forget()  # Ctrl-C ended that call, and PyTorch then calls no hook after it
         running = gates.enter(self, module)
         given = {**prompts.by_name(module, args), **kwargs}
         passed = {name: value for name, value in kwargs.items() if name != "prompt_mask"}

@@ -46,12 +46,14 @@ class Running:
         owner: Whose hooks began it.
         module: The module whose call it is.
         shares: What acts in it.
+        has_called: Whether the module has called its stack.
     """
 
     def __init__(self, owner: Any, module: nn.Module) -> None:
         self.owner = owner
         self.module = module
         self.shares: tuple[Share, ...] = ()
+        self.has_called = False
         self.token: Token[Running | None] | None = None
 
 
@@ -69,6 +71,11 @@ def leave(running: Running) -> None:
     """End a forward: the one around it, if any, is the one that runs again."""
     assert running.token is not None
     _RUNNING.reset(running.token)
+
+
+def forget() -> None:
+    """Forget forwards that began and were broken off."""
+    _RUNNING.set(None)
 
 
 @contextmanager

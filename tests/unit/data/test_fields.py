@@ -12,6 +12,7 @@ from pedro_bench.data.fields import (
     text_of,
     texts_of,
 )
+from pedro_bench.data.prompt import example_of
 from pedro_bench.errors import ConfigError, DataError
 
 
@@ -81,6 +82,17 @@ def test_lone_surrogates_are_refused_in_texts_lists_and_labels(text):
             read({"x": text}, "x", {})
     with pytest.raises(DataError, match=r"field 'y' must be text that UTF-8 can encode"):
         text_of({"y": text}, "x", {"x": ["y"]})
+
+
+@pytest.mark.parametrize("text", ["say \ufdd01\ufdd1 now", "\ufdd1", "a\ufdd0"])
+def test_marks_of_control_tokens_are_refused(text):
+    message = (
+        "field 'x' must be text without U.FDD0 and U.FDD1, which stand for control tokens, got"
+    )
+    with pytest.raises(DataError, match=message):
+        text_of({"x": text}, "x", {})
+    with pytest.raises(DataError, match="must be text without U.FDD0"):
+        example_of("requests[0]", text)
 
 
 def test_whole_surrogate_pairs_are_characters():

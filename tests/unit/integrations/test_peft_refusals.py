@@ -104,6 +104,33 @@ def test_a_cache_is_continued_where_it_was_made(model: Any, make_batch: Any) -> 
     torch.testing.assert_close(step, theirs.flip(0))
 
 
+def test_a_call_that_was_broken_off_leaves_the_next_its_own_prompts(
+    model: Any, make_batch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch calls no hook after a KeyboardInterrupt."""
+    first, second = (arguments(make_batch(lengths)) for lengths in (((2, 4),), ((4, 2),)))
+    base = model.get_base_model()
+    with torch.no_grad():
+        expected = model(**second).logits
+        stack = base.model(**prompts_of(make_batch()))[0]
+
+        def stop(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        for _ in range(2):
+            handle = base.model.layers[0].register_forward_pre_hook(stop)
+            with pytest.raises(KeyboardInterrupt):
+                model(**first)
+            handle.remove()
+            torch.testing.assert_close(model(**second).logits, expected, rtol=0, atol=0)
+        handle = base.model.layers[0].register_forward_pre_hook(stop)
+        with pytest.raises(KeyboardInterrupt):
+            model(**first)
+        handle.remove()
+        again = base.model(**prompts_of(make_batch()))[0]
+        torch.testing.assert_close(again, stack, rtol=0, atol=0)
+
+
 def test_a_bare_call_of_the_stack_of_layers_is_adapted_too(model: Any, make_batch: Any) -> None:
     prompts = prompts_of(make_batch())
     base = model.get_base_model()

@@ -197,9 +197,24 @@ def test_what_cannot_be_is_refused(
     with pytest.raises(ConfigError, match="got 'compild'. Did you mean 'compiled'"):
         AdapterBank(tiny_backbone, build_method("pedro"), decoding="compild")
     adapted = AdaptedModel(tiny_backbone, build_method("lora"))
-    monkeypatch.setattr(tiny_backbone.model.config, "sliding_window", 32, raising=False)
-    with pytest.raises(ConfigError, match="sliding window of 32 tokens .* got 'static' with 64"):
-        answers(adapted, FastDecoder(tiny_backbone, "static"), 1)
+    monkeypatch.setattr(tiny_backbone.model.config, "sliding_window", 17, raising=False)
+    with pytest.raises(ConfigError, match="sliding window of 17 tokens .* got 'static' with 18"):
+        answers(adapted, FastDecoder(tiny_backbone, "static"), 1)  # 12 tokens and 6 more
+
+
+def test_a_window_that_holds_the_sequences_may_be_shorter_than_the_cache(
+    tiny_backbone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_backbone.model.config, "sliding_window", 18, raising=False)
+    adapted = AdaptedModel(tiny_backbone, build_method("lora"))
+    assert rounded_slots(18) > 18
+    found = answers(adapted, FastDecoder(tiny_backbone, "static"), 1)
+    assert found == answers(adapted, None, 1)
+
+
+def test_biases_of_the_attention_are_refused(load_tiny: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match="positions are a bias of the attention .ALiBi., as in"):
+        FastDecoder(load_tiny("falcon_alibi"), "static")
 
 
 class Step:

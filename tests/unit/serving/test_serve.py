@@ -13,6 +13,7 @@ from pedro_bench.data.encoding import encode_whole
 from pedro_bench.errors import BackboneError, ConfigError, DataError, RecordError
 from pedro_bench.methods.lora import Lora
 from pedro_bench.runs.saved import saved_adapter
+from pedro_bench.serving import TenantAdapter
 
 
 def test_finished_runs_are_served_together(save_run: Callable[..., Path]) -> None:
@@ -78,6 +79,22 @@ def test_an_adapter_of_an_older_version_is_reported(
     monkeypatch.setattr(owner, "version", owner.version + 1)
     pedro_bench.load(path, device="cpu")
     assert f"{component} should have version {owner.version - 1}" in caplog.text
+
+
+def test_a_tenants_answers_are_searched_as_its_run_searches(save_run: Callable[..., Path]) -> None:
+    """Its length penalty and n-gram rule hold in a batch with a tenant that has others."""
+    own = {"length_penalty": 0.1, "no_repeat_ngram_size": 1}
+    runs = {"anna": save_run("lora", 0), "ben": save_run("lora", 1, evaluation=own)}
+    prompts = ["the cat sat on the mat", "who lives in Oslo", "a dog"]
+    requests = [(tenant, prompt) for prompt in prompts for tenant in runs]
+    alone = {tenant: pedro_bench.load(path, device="cpu") for tenant, path in runs.items()}
+    expected = [alone[one].generate([prompt], max_new_tokens=12)[0] for one, prompt in requests]
+    bank = pedro_bench.serve(runs, device="cpu")
+    assert bank.generate(requests, max_new_tokens=12) == expected
+    plain = TenantAdapter.of(alone["ben"].adapted)
+    bank.add("cleo", plain)
+    rest = [("cleo", prompt) for prompt in prompts]
+    assert bank.generate(rest, max_new_tokens=12) != expected[1::2], "the settings must matter here"
 
 
 def test_control_tokens_are_those_of_each_tenants_template(
