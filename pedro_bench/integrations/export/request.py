@@ -50,6 +50,8 @@ class Request:
         checks.flag("private", self.private)
         checks.text("license", self.license, optional=True)
         out = Path(self.out)
+        if out.name in ("", ".."):
+            raise ConfigError(f"out must name a folder of its own, got {self.out!r}.")
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ConfigError(
                 f"out must be a folder that is new or empty, got {self.out!r}, where something lies: choose "

@@ -182,6 +182,9 @@ def test_fused_projections_and_encoders_are_refused(save_run: Callable[..., Path
 def test_bad_requests(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
+    for out in (".", "..", "/"):
+        with pytest.raises(ConfigError, match="out must name a folder of its own, got"):
+            Request(run="x", format="native", out=out)
     with pytest.raises(ConfigError, match=r"out must be a folder that is new or empty"):
         Request(run="x", format="peft", out=str(tmp_path / "full"))
     with pytest.raises(ConfigError, match=r"format must be one of .* got 'pefd'.*'peft'"):
