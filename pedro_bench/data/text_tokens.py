@@ -7,7 +7,6 @@ it is replaced by a mark, which a copy of the tokenizer knows as one token.
 
 import copy
 import re
-import threading
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,9 +16,6 @@ from pedro_bench.protocols.task import Example, Part
 
 _OPEN, _CLOSE = MARKS
 _MARK = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
-
-_SETTING = threading.Lock()
-"""Held while a tokenizer reads control tokens as text: a setting that all its users share."""
 
 _COPIES: "WeakKeyDictionary[Any, tuple[tuple[str, ...], Any]]" = WeakKeyDictionary()
 """Tokenizer -> the control tokens it had, and the copy of its backend that knows their marks."""
@@ -107,15 +103,9 @@ class TextTokens:
         return f"{_OPEN}{self._numbers[name.group()]}{_CLOSE}"
 
     def _as_text(self, texts: Sequence[str], special: bool, *, with_offsets: bool) -> list[Any]:
-        backend = self.tokenizer.backend_tokenizer
+        backend = self._marking_backend()
         encode = backend.encode_batch if with_offsets else backend.encode_batch_fast
-        with _SETTING:
-            before = backend.encode_special_tokens
-            backend.encode_special_tokens = True
-            try:
-                found: list[Any] = encode(list(texts), add_special_tokens=special)
-            finally:
-                backend.encode_special_tokens = before
+        found: list[Any] = encode(list(texts), add_special_tokens=special)
         return found
 
     def _slow_ids(self, text: str, special: bool) -> list[int]:
@@ -126,7 +116,11 @@ class TextTokens:
         return ids
 
     def _marking_backend(self) -> Any:
-        """Return a copy of the fast tokenizer in which marks are tokens and control tokens are text."""
+        """Return a copy of the fast tokenizer in which marks are tokens and control tokens are text.
+
+        The tokenizer's own backend keeps the truncation, padding and reading of control tokens that its last
+        call asked for, and other threads may call it.
+        """
         known, backend = _COPIES.get(self.tokenizer, ((), None))
         if backend is not None and known == self._names:
             return backend

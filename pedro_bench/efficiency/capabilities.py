@@ -49,9 +49,9 @@ _INTRO = """# What each method can do on each family
 Made by `python -m pedro_bench.cli.params matrix=true output=md`, which tries everything on tiny models with
 random weights. **t** trains; **a** gives answers, by greedy decoding (an encoder labels with its trained
 head); **b** beam search; **m** mixed batches of many tenants; **w** is measured merged into the weights
-(`cli.efficiency merged=true`; [`cli.export format=merged`](integrations.md) merges more methods); **q** trains
-and answers on quantised weights (nf4). Where a letter is missing, the refusal stands below. What a method means
-on a family: [fidelity.md](fidelity.md#families).
+(`cli.efficiency merged=true`; [`cli.export format=merged`](integrations.md) merges more methods);
+**q** trains and answers on quantised weights (nf4). Where a letter is missing, the refusal stands below.
+What a method means on a family: [fidelity.md](fidelity.md#families).
 """
 
 NAME = "sample"

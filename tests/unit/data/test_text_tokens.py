@@ -11,6 +11,7 @@ from pedro_bench.data.encoding_cache import Limits, key_of
 from pedro_bench.data.prompt import example_of, parse_template
 from pedro_bench.data.text_tokens import TextTokens
 from pedro_bench.protocols.task import Example, Part
+from tests.tiny import make_tokenizer
 from tests.unit.data.test_encoding import make
 
 TEMPLATE = parse_template("task.prompt", "<s>Question: {text}</s>\nAnswer {{yes}}:", "text")
@@ -150,6 +151,17 @@ def test_the_tokenizer_itself_is_left_as_it_was() -> None:
     assert tokenizer("a </s> b")["input_ids"] == before
     assert len(tokenizer) == size
     assert not tokenizer.backend_tokenizer.encode_special_tokens
+
+
+def test_what_a_call_of_the_tokenizer_left_behind_cuts_no_text() -> None:
+    """Its backend keeps the truncation of the last call."""
+    tokenizer = make_tokenizer()
+    words = "the cat sat on the mat"
+    whole = TextTokens(tokenizer).ids([words], special=False)
+    tokenizer(words, truncation=True, max_length=2, padding="max_length")
+    assert tokenizer.backend_tokenizer.truncation is not None
+    assert TextTokens(tokenizer).ids([words], special=False) == whole
+    assert len(TextTokens(tokenizer).ends([words])[0]) == len(whole[0]) > 2
 
 
 def test_threads_share_a_tokenizer() -> None:
