@@ -1,9 +1,13 @@
 """How the test set is answered: what `conf/evaluation/*.yaml` builds; imports no torch."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from pedro_bench import checks
+
+SEARCH = ("num_beams", "length_penalty", "no_repeat_ngram_size")
+"""Settings of an evaluation that decide which answer is generated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +101,15 @@ class BothConfig(EvaluationConfig):
 
 
 AnyEvaluation = EvaluationConfig | LikelihoodConfig
+
+
+def search_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in SEARCH of a run's recorded evaluation, the defaults where it has none.
+
+    An evaluation that only ranks has none of them, and older records lack the later ones.
+    """
+    return {
+        one.name: recorded.get(one.name, one.default)
+        for one in fields(EvaluationConfig)
+        if one.name in SEARCH
+    }

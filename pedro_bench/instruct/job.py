@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
+from pedro_bench.evaluation.config import search_settings
 from pedro_bench.instruct.leaderboard import LEADERBOARD
 from pedro_bench.instruct.record import (
     Journal,
@@ -15,7 +16,7 @@ from pedro_bench.instruct.request import Request
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.environment import kind_of_device
 
-VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 1, "alpaca_eval": 1} | dict.fromkeys(LEADERBOARD, 1)
+VERSIONS = {"mmlu": 1, "bbh": 1, "mt_bench": 2, "alpaca_eval": 2} | dict.fromkeys(LEADERBOARD, 1)
 """Suite -> whole number, raised whenever the same run and rows get another score or another answer."""
 
 
@@ -66,9 +67,10 @@ def evaluation_key(run: EvaluatedRun, parts: dict[str, Any], device: str) -> str
     return records.run_key(whole)
 
 
-def beams_of(request: Request, run: EvaluatedRun) -> int:
-    """Return the beams of generated text: as asked, else the run's."""
-    return request.num_beams or int(run.record.config["evaluation"]["num_beams"])
+def search_of(request: Request, run: EvaluatedRun) -> dict[str, Any]:
+    """Return the settings of the search for generated text: the run's, the beams as asked if they are."""
+    search = search_settings(run.record.config["evaluation"])
+    return search if request.num_beams is None else {**search, "num_beams": request.num_beams}
 
 
 def batch_size_of(request: Request, run: EvaluatedRun) -> int:

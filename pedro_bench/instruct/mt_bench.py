@@ -31,8 +31,8 @@ from pedro_bench.instruct.job import (
     Outcome,
     Report,
     batch_size_of,
-    beams_of,
     evaluation_key,
+    search_of,
 )
 from pedro_bench.instruct.judge_client import Endpoint, JudgeClient, endpoint_of
 from pedro_bench.instruct.judging import Judgement, judge_all
@@ -227,9 +227,10 @@ class JudgedJob(Job):
         self.run = run
         self._render = template_of(run.record.config["task"])
         self._questions = None if request.root is None else self.local(request.root)
+        self._search = search_of(request, run)
         answering = {
             "limit": request.limit,
-            "num_beams": beams_of(request, run),
+            **self._search,
             "max_new_tokens": request.max_new_tokens or _MOST_NEW_TOKENS,
             "max_length": request.max_length,
         }
@@ -274,7 +275,7 @@ class JudgedJob(Job):
                 self._render if template == NONE else Conversation(saved.tokenizer, template),
                 questions,
                 journal,
-                num_beams=self.config["num_beams"],
+                search=self._search,
                 max_new_tokens=self.config["max_new_tokens"],
                 batch_size=batch_size_of(self.request, self.run),
                 report=report,
@@ -335,7 +336,7 @@ def answer_all(
     questions: Sequence[Question],
     journal: Journal,
     *,
-    num_beams: int,
+    search: Mapping[str, Any],
     max_new_tokens: int,
     batch_size: int,
     report: Report,
@@ -371,9 +372,9 @@ def answer_all(
             said = generate(
                 adapted,
                 prompts,
-                num_beams=num_beams,
                 max_new_tokens=max_new_tokens,
                 batch_size=batch_size,
+                **search,
             )
             for question, text, ids, prompt in zip(chosen, said, whole, prompts, strict=True):
                 entry = {

@@ -17,6 +17,7 @@ from pedro_bench.data.chat import NONE, templates_for
 from pedro_bench.data.encoding import encode_whole
 from pedro_bench.data.prompt import example_of, templates_of
 from pedro_bench.errors import BackboneError, ConfigError, RecordError
+from pedro_bench.evaluation.config import search_settings
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel, head_for
@@ -33,11 +34,6 @@ from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_fo
 _ADAPTER = "adapter"
 
 _logger = logging.getLogger(__name__)
-
-DEFAULT_BEAMS = 3
-
-SEARCH = ("num_beams", "length_penalty", "no_repeat_ngram_size")
-"""Settings of a run's evaluation that decide which answer is generated."""
 
 
 class SavedRun:
@@ -101,8 +97,7 @@ class SavedRun:
             max_length=self._max_tokens(),
             max_new_tokens=room,
         )
-        own = {"num_beams": DEFAULT_BEAMS, **self._config["evaluation"]}
-        search = {name: own[name] for name in SEARCH if name in own}
+        search = search_settings(self._config["evaluation"])
         search["num_beams"] = num_beams or search["num_beams"]
         steps = stepping(self._decoder, self.adapted.modules(), max_new_tokens=room)
         with self._turn, steps:

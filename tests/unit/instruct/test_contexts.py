@@ -107,7 +107,7 @@ def test_a_run_without_instructions_is_refused() -> None:
 def answers_of(
     adapted: Any, journal: Any, told: list[str] | None = None, **changes: Any
 ) -> dict[int, list[str]]:
-    options = {"num_beams": 1, "max_new_tokens": 6, "batch_size": 2, **changes}
+    options = {"search": {"num_beams": 1}, "max_new_tokens": 6, "batch_size": 2, **changes}
     entries = answer_all(
         adapted,
         Contexts(adapted.backbone.tokenizer, 64),
@@ -126,7 +126,7 @@ def test_answers_are_those_of_single_prompts(
 ) -> None:
     adapted, render = make_adapted(seed=7), alpaca()
     with Journal(tmp_path / "answers.jsonl") as journal:
-        found = answers_of(adapted, journal, num_beams=num_beams)
+        found = answers_of(adapted, journal, search={"num_beams": num_beams})
     tokenizer = adapted.backbone.tokenizer
     for question in QUESTIONS:
         said: list[str] = []
@@ -160,7 +160,8 @@ def test_a_conversation_that_is_too_long_loses_its_beginning(
 ) -> None:
     adapted = make_adapted(seed=7)
     contexts = Contexts(adapted.backbone.tokenizer, 16)
-    options = {"num_beams": 1, "max_new_tokens": 4, "batch_size": 4, "report": [].append}
+    options = {"max_new_tokens": 4, "batch_size": 4, "report": [].append}
+    options["search"] = {"num_beams": 1}
     with Journal(tmp_path / "answers.jsonl") as journal:
         found = answer_all(adapted, contexts, alpaca(), QUESTIONS, journal, **options)
     assert [entry["shortened"] for entry in found[81]] == [False, True]

@@ -1,12 +1,21 @@
 """Answers of MT-Bench as a file: what is written is read again."""
 
+import json
+from types import SimpleNamespace
+
 import pytest
 
 from pedro_bench.errors import RecordError
+from pedro_bench.instruct import mt_bench
+from pedro_bench.instruct.alpaca_eval import AlpacaEvalJob
+from pedro_bench.instruct.job import find_run
 from pedro_bench.instruct.judging import Judgement
-from pedro_bench.instruct.mt_bench import answer_rows, outcome_of, read_answers
+from pedro_bench.instruct.mt_bench import MtBenchJob, answer_rows, outcome_of, read_answers
 from pedro_bench.instruct.questions import Question
-from pedro_bench.instruct.record import write_rows
+from pedro_bench.instruct.record import record_path, write_rows
+from pedro_bench.instruct.request import DEFAULTS, request_of
+from tests.tiny import REPOSITORY, read_yaml
+from tests.unit.analysis.runs import run
 
 QUESTIONS = [Question(81, "writing", ("a", "b")), Question(82, "math", ("c", "d"))]
 
@@ -67,3 +76,79 @@ def test_fastchats_reading_stands_beside_the_strict_one():
     told = "FastChat's reading of the judgements differs from the strict one on 2 of 4 answers."
     assert told in outcome.notes
     assert "The judge's replies name the model gpt-4-0613." in outcome.notes
+
+
+ROWS = {
+    "mt_bench/question.jsonl": {"question_id": 1, "category": "writing", "turns": ["a", "b"]},
+    "alpaca_eval/alpaca_eval.jsonl": {"instruction": "a", "output": "b"},
+}
+JOBS = {"mt_bench": MtBenchJob, "alpaca_eval": AlpacaEvalJob}
+
+
+@pytest.fixture
+def make_job(tmp_path):
+    """A function that makes the job of a suite on a run with these settings of its evaluation."""
+    for name, row in ROWS.items():
+        place = tmp_path / "data" / name
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps(row) + "\n")
+    task = read_yaml(REPOSITORY / "conf" / "task" / "alpaca.yaml")
+
+    def make(suite, evaluation, **changes):
+        groups = {"task": task, "evaluation": {"batch_size": 4, **evaluation}}
+        values = {
+            **DEFAULTS,
+            "run": str(run(tmp_path / "results", key="ab12", groups=groups)),
+            "suite": suite,
+            "data.root": str(tmp_path / "data"),
+            "judge.model": "judge-1",
+            "device": "cpu",
+            "output_dir": str(tmp_path / "outputs"),
+            **changes,
+        }
+        request = request_of(values)
+        return JOBS[suite](request, find_run(request))
+
+    return make
+
+
+@pytest.mark.parametrize("suite", JOBS)
+def test_the_runs_search_is_in_the_key_and_in_force(suite, make_job, tmp_path, monkeypatch):
+    search = {"num_beams": 3, "length_penalty": 1.0, "no_repeat_ngram_size": 0}
+    first = make_job(suite, search)
+    assert first.config.items() >= search.items()
+    assert make_job(suite, {}).key == first.key, "as `load(run).generate` has it"
+    keys = {make_job(suite, {**search, name: 2}).key for name in search}
+    assert len({first.key, *keys}) == 4
+
+    class Contexts:
+        misread = 0
+
+        def __init__(self, tokenizer, max_length):
+            pass
+
+        def encode(self, texts):
+            return [(1, 5)] * len(texts)
+
+        def fit(self, ids, room):
+            return ids
+
+    used = []
+
+    def generate(adapted, prompts, **options):
+        used.append({name: options.get(name) for name in search})
+        return ["yes"] * len(prompts)
+
+    method = SimpleNamespace(num_positions=0)
+    shape = SimpleNamespace(max_positions=64)
+    adapted = SimpleNamespace(method=method, backbone=SimpleNamespace(shape=shape))
+    saved = SimpleNamespace(adapted=adapted, tokenizer=None)
+    monkeypatch.setattr(mt_bench, "load", lambda path, device: saved)
+    monkeypatch.setattr(mt_bench, "Contexts", Contexts)
+    monkeypatch.setattr("pedro_bench.evaluation.decoding.generate", generate)
+    own = {"num_beams": 3, "length_penalty": 0.9, "no_repeat_ngram_size": 5}
+    job = make_job(suite, own, **{"evaluation.num_beams": 2})
+    place = record_path(str(tmp_path), suite, job.run.record.stem, job.key)
+    job._answer(place, job._all_questions(), [].append)
+    assert used
+    assert all(one == {**own, "num_beams": 2} for one in used)
