@@ -8,8 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pedro_bench.backbones.family import families
 from pedro_bench.data.chat import NONE
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import BackboneError, ConfigError
 from pedro_bench.instruct.benchmark_rows import (
     SHOTS,
     Rows,
@@ -146,7 +147,8 @@ class BenchmarkJob(Job):
     """MMLU or BBH on one run, through the harness.
 
     Raises:
-        PedroBenchError: If the harness is not installed, or a task or its data is missing.
+        PedroBenchError: If the run is an encoder's, the harness is not installed, or a task or its data is
+            missing.
     """
 
     def __init__(self, request: Request, run: EvaluatedRun) -> None:
@@ -159,6 +161,7 @@ class BenchmarkJob(Job):
                 f"are the harness's plain ones, got task.chat_template={str(template)[:40]!r}: take "
                 "suite=mt_bench or suite=alpaca_eval."
             )
+        self._require_decoder()
         version = require_harness(request.suite)
         own = self.settings()
         self._rows = self.local(request.root) if request.root is not None else None
@@ -225,6 +228,19 @@ class BenchmarkJob(Job):
     ) -> Outcome:
         """Evaluate what the journal does not hold yet, and put all together."""
         return evaluate_benchmark(lm, contexts, self.request.suite, rows, journal, report)
+
+    def _require_decoder(self) -> None:
+        """Refuse an encoder's run, told by the family that its record names: no file is read."""
+        known, record = families(), self.run.record
+        named = [
+            one.removeprefix("family.") for one in record.versions if one.startswith("family.")
+        ]
+        if any(one in known and known[one].kind == "encoder" for one in named):
+            raise BackboneError(
+                f"run must be of a decoder or an encoder-decoder for suite={self.request.suite}, where "
+                f"text is written, got the encoder {record.backbone!r}, which only labels texts: name a "
+                "run on another backbone."
+            )
 
     def _chosen(self, rows: Rows) -> Rows:
         """Return the rows of the tasks to evaluate, each up to the limit."""

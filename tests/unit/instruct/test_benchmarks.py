@@ -4,9 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from pedro_bench.errors import BackboneError
 from pedro_bench.instruct import benchmarks
 from pedro_bench.instruct.harness import TaskResult, stated_answer
+from pedro_bench.instruct.job import find_run
+from pedro_bench.instruct.leaderboard_job import LeaderboardJob
 from pedro_bench.instruct.record import Journal
+from pedro_bench.instruct.request import DEFAULTS, request_of
+from tests.unit.analysis.runs import run
 
 BBH = {
     "navigate": [
@@ -84,3 +89,18 @@ def test_mmlu_has_one_reading(tmp_path, monkeypatch):
     assert set(outcome.metrics) == {"accuracy", "macro_accuracy"}
     assert outcome.parts == {"anatomy": {"accuracy": 0.0, "rows": 1}}
     assert outcome.notes == []
+
+
+@pytest.mark.parametrize("suite", ["mmlu", "bbh", "arc"])
+def test_an_encoders_run_is_refused_before_data_are_read(suite, tmp_path):
+    """There are neither data nor weights here."""
+    made = run(tmp_path, backbone="minilm", versions={"family.BERT": 1, "trainer": 1})
+    values = {**DEFAULTS, "run": str(made), "suite": suite, "data.root": str(tmp_path / "none")}
+    request = request_of(values)
+    job = LeaderboardJob if suite == "arc" else benchmarks.BenchmarkJob
+    with pytest.raises(BackboneError) as caught:
+        job(request, find_run(request))
+    assert str(caught.value) == (
+        f"run must be of a decoder or an encoder-decoder for suite={suite}, where text is written, got "
+        "the encoder 'minilm', which only labels texts: name a run on another backbone."
+    )
