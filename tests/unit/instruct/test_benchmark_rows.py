@@ -50,6 +50,8 @@ def test_forms_of_mmlu_are_read_alike(tmp_path):
         ({"label": True}, "number from 0 to 3, got True"),
         ({"label": "AB"}, "number from 0 to 3, got 'AB'"),
         ({"subject": None}, "field 'subject' must be a text, got None"),
+        ({"question": "a \ud83d"}, "field 'question' must be text that UTF-8 can encode"),
+        ({"choices": ["a", "b", "c", "\ud83d"]}, "field 'choices[3]' must be text that UTF-8 can"),
     ],
 )
 def test_a_bad_mmlu_row_is_named(tmp_path, change, message):
