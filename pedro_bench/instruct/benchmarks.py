@@ -182,8 +182,6 @@ class BenchmarkJob(Job):
         """Load rows and run, and evaluate every task."""
         from pedro_bench.instruct.harness_model import AdaptedLM
 
-        if self.request.rerun:
-            self.clean()
         with self.journal(_KIND, self.key) as journal:
             rows = self._rows
             if rows is None:
@@ -204,7 +202,7 @@ class BenchmarkJob(Job):
 
     def clean(self) -> None:
         """Remove the journal of tasks."""
-        self.journal_path(_KIND, self.key).unlink(missing_ok=True)
+        self.remove_journal(_KIND, self.key)
 
     def settings(self) -> dict[str, Any]:
         """Return tasks and examples, which this suite alone decides."""

@@ -129,10 +129,15 @@ class Job(ABC):
         """Remove the working files, once the record is written."""
 
     def journal(self, kind: str, key: str) -> Journal:
-        """Open a working file of this job."""
-        return Journal(self.journal_path(kind, key))
+        """Open a working file of this job; with `rerun` one of its own, which an interruption leaves."""
+        return Journal(self._journal_path(kind, key, is_rerun=self.request.rerun))
 
-    def journal_path(self, kind: str, key: str) -> Path:
-        """Return where a working file of this job lies."""
+    def remove_journal(self, kind: str, key: str) -> None:
+        """Remove a working file of this job; with `rerun` that of an evaluation without it too."""
+        for is_rerun in {False, self.request.rerun}:
+            self._journal_path(kind, key, is_rerun=is_rerun).unlink(missing_ok=True)
+
+    def _journal_path(self, kind: str, key: str, *, is_rerun: bool) -> Path:
         folder = Path(self.request.output_dir) / "instruct" / self.request.suite
-        return folder / f"{self.run.record.stem}--{key}.{kind}.jsonl"
+        mark = ".rerun" if is_rerun else ""
+        return folder / f"{self.run.record.stem}--{key}{mark}.{kind}.jsonl"

@@ -247,22 +247,24 @@ class JudgedJob(Job):
     def make(self, record: Path, report: Report) -> Outcome:
         """Answer what is not answered yet, then have it judged."""
         endpoint = endpoint_of(os.environ)
-        if self.request.rerun:
-            self.clean()
         questions = self._all_questions()[: self.request.limit]
         place = file_path(record, _ANSWERS, self._answers_key)
-        if self.request.rerun or not place.is_file():
-            self._answer(record, questions, report)
-        outcome = self._judged(endpoint, questions, read_answers(place, questions), report)
+        if self.request.rerun:  # the file stays as it is until the record is written anew
+            rows = self._answer(questions, report)
+        else:
+            if not place.is_file():
+                write_rows(record, place, self._answer(questions, report))
+            rows = read_answers(place, questions)
+        outcome = self._judged(endpoint, questions, rows, report)
         return replace(outcome, keys={_ANSWERS: self._answers_key})
 
     def clean(self) -> None:
         """Remove both journals."""
         for kind, key in ((_ANSWERS, self._answers_key), (_JUDGEMENTS, self.key)):
-            self.journal_path(kind, key).unlink(missing_ok=True)
+            self.remove_journal(kind, key)
 
-    def _answer(self, record: Path, questions: Sequence[Question], report: Report) -> None:
-        """Answer every question and write the answers whole."""
+    def _answer(self, questions: Sequence[Question], report: Report) -> list[dict[str, Any]]:
+        """Answer every question that the journal does not hold yet and return the rows of all."""
         with self.journal(_ANSWERS, self._answers_key) as journal:
             saved = load(self.run.path, device=self.request.device)
             shape = saved.adapted.backbone.shape
@@ -280,8 +282,7 @@ class JudgedJob(Job):
                 batch_size=batch_size_of(self.request, self.run),
                 report=report,
             )
-            rows = answer_rows(questions, entries)
-            write_rows(record, file_path(record, _ANSWERS, self._answers_key), rows)
+            return answer_rows(questions, entries)
 
     def _judged(
         self,

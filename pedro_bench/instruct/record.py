@@ -176,7 +176,7 @@ class Journal:
             except ValueError as error:
                 raise RecordError(
                     f"{self.path}:{number} must be one JSON object, got {line[:60]!r} ({error}): "
-                    "give rerun=true to start over."
+                    "remove the file to start over."
                 ) from None
             entries.append(entry)
         return entries

@@ -5,14 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from pedro_bench.errors import RecordError
+from pedro_bench.errors import JudgingError, RecordError
+from pedro_bench.evaluation.config import SEARCH
 from pedro_bench.instruct import mt_bench
 from pedro_bench.instruct.alpaca_eval import AlpacaEvalJob
 from pedro_bench.instruct.job import find_run
 from pedro_bench.instruct.judging import Judgement
 from pedro_bench.instruct.mt_bench import MtBenchJob, answer_rows, outcome_of, read_answers
 from pedro_bench.instruct.questions import Question
-from pedro_bench.instruct.record import record_path, write_rows
+from pedro_bench.instruct.record import write_rows
 from pedro_bench.instruct.request import DEFAULTS, request_of
 from tests.tiny import REPOSITORY, read_yaml
 from tests.unit.analysis.runs import run
@@ -112,14 +113,9 @@ def make_job(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("suite", JOBS)
-def test_the_runs_search_is_in_the_key_and_in_force(suite, make_job, tmp_path, monkeypatch):
-    search = {"num_beams": 3, "length_penalty": 1.0, "no_repeat_ngram_size": 0}
-    first = make_job(suite, search)
-    assert first.config.items() >= search.items()
-    assert make_job(suite, {}).key == first.key, "as `load(run).generate` has it"
-    keys = {make_job(suite, {**search, name: 2}).key for name in search}
-    assert len({first.key, *keys}) == 4
+@pytest.fixture
+def generated(monkeypatch):
+    """The options of each call of `generate`, which answers without a model."""
 
     class Contexts:
         misread = 0
@@ -136,7 +132,7 @@ def test_the_runs_search_is_in_the_key_and_in_force(suite, make_job, tmp_path, m
     used = []
 
     def generate(adapted, prompts, **options):
-        used.append({name: options.get(name) for name in search})
+        used.append({name: options.get(name) for name in SEARCH})
         return ["yes"] * len(prompts)
 
     method = SimpleNamespace(num_positions=0)
@@ -146,9 +142,53 @@ def test_the_runs_search_is_in_the_key_and_in_force(suite, make_job, tmp_path, m
     monkeypatch.setattr(mt_bench, "load", lambda path, device: saved)
     monkeypatch.setattr(mt_bench, "Contexts", Contexts)
     monkeypatch.setattr("pedro_bench.evaluation.decoding.generate", generate)
+    return used
+
+
+@pytest.mark.parametrize("suite", JOBS)
+def test_the_runs_search_is_in_the_key_and_in_force(suite, make_job, generated):
+    search = {"num_beams": 3, "length_penalty": 1.0, "no_repeat_ngram_size": 0}
+    first = make_job(suite, search)
+    assert first.config.items() >= search.items()
+    assert make_job(suite, {}).key == first.key, "as `load(run).generate` has it"
+    keys = {make_job(suite, {**search, name: 2}).key for name in search}
+    assert len({first.key, *keys}) == 4
+
     own = {"num_beams": 3, "length_penalty": 0.9, "no_repeat_ngram_size": 5}
     job = make_job(suite, own, **{"evaluation.num_beams": 2})
-    place = record_path(str(tmp_path), suite, job.run.record.stem, job.key)
-    job._answer(place, job._all_questions(), [].append)
-    assert used
-    assert all(one == {**own, "num_beams": 2} for one in used)
+    job._answer(job._all_questions(), [].append)
+    assert generated
+    assert all(one == {**own, "num_beams": 2} for one in generated)
+
+
+def test_an_interrupted_rerun_goes_on_and_leaves_the_old_answers(
+    make_job, generated, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    place = tmp_path / "record.json"
+    held = []
+
+    def judge_all(client, judge, questions, answers, journal, *others):
+        held.append(list(journal.entries))
+        journal.append({"paid": len(held)})
+        if len(held) in (1, 2, 3):
+            raise JudgingError("interrupted")
+        return [judged(questions[0], 1, "[[8]]")], 1
+
+    monkeypatch.setattr(mt_bench, "judge_all", judge_all)
+    with pytest.raises(JudgingError):
+        make_job("mt_bench", {}).make(place, [].append)
+    (answers,) = place.parent.glob("answers/*.jsonl")
+    answers.write_text(old := answers.read_text().replace("yes", "old"))
+    for _ in range(2):
+        with pytest.raises(JudgingError):
+            make_job("mt_bench", {}, rerun=True).make(place, [].append)
+        assert answers.read_text() == old
+    asked = len(generated)
+    again = make_job("mt_bench", {}, rerun=True)
+    outcome = again.make(place, [].append)
+    assert held == [[], [], [{"paid": 2}], [{"paid": 2}, {"paid": 3}]]
+    assert [row["answers"] for row in outcome.rows["answers"]] == [["yes", "yes"]]
+    assert len(generated) == asked == 4
+    again.clean()
+    assert not list((tmp_path / "outputs").rglob("*.jsonl"))

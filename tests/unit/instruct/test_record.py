@@ -102,7 +102,9 @@ def test_half_a_line_at_the_end_is_dropped(tmp_path, torn):
 def test_a_damaged_line_is_named(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b'{"number": 1}\n{"num\n{"number": 3}\n')
-    with pytest.raises(RecordError, match=r"journal.jsonl:2 must be one JSON object.*rerun=true"):
+    with pytest.raises(
+        RecordError, match=r"journal.jsonl:2 must be one JSON object.*remove the file"
+    ):
         Journal(path)
 
 
