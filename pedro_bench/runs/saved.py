@@ -7,7 +7,7 @@
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -341,7 +341,8 @@ def open_bank(
 
 
 def _adapter(saved: Saved) -> TenantAdapter:
-    task, own = saved.state["config"]["task"], saved.state["config"]["evaluation"]
+    task = saved.state["config"]["task"]
+    own = search_settings(saved.state["config"]["evaluation"])
     return TenantAdapter(
         trained_method(saved),
         str(saved.state["backbone_revision"]),
@@ -349,5 +350,5 @@ def _adapter(saved: Saved) -> TenantAdapter:
         saved.state.get("backbone_content"),
         templates_of(task),
         str(task.get("chat_template", NONE)),
-        Search(**{part.name: own[part.name] for part in fields(Search) if part.name in own}),
+        Search(own["length_penalty"], own["no_repeat_ngram_size"]),
     )
