@@ -3,18 +3,25 @@
 One panel a column, one row a method. The mark is the difference of means from the best method (which stands
 at 0), the line its 95% interval, not corrected for the number of methods; a filled mark is separable from
 the best at p < 0.05, corrected after Holm for all pairs of the column. A method that cannot be compared has
-no mark; the notes of the table say why.
+no mark; the notes of the table say why. An interval that reaches many times as far as the others is cut, with
+an arrow where it goes on, filled as the mark is, and the difference as a number where that lies outside.
 """
 
 from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pedro_bench.analysis.cells import Cell, Column
+from pedro_bench.analysis.comparison import Comparison
 from pedro_bench.analysis.table import Line, Section, Table
 from pedro_bench.reporting.figures import literal, name_of, place_of
+
+_FAR = 4.0
+"""An interval is cut that reaches so many times as far from 0 as half of them do."""
 
 _WIDTH, _ROW = 3.3, 0.19
 """Inches: the width of a panel, and the height of a row."""
@@ -62,6 +69,7 @@ def _draw(
     panel: Axes, column: Column, rows: Sequence[tuple[Line, Cell]], names: Sequence[str]
 ) -> None:
     panel.axvline(0.0, color="0.6", linewidth=0.8)
+    limits = _limits([cell.from_best.comparison for _, cell in rows if cell.from_best is not None])
     for line, cell in rows:
         place = names.index(line.name)
         if cell.from_best is None:
@@ -74,7 +82,48 @@ def _draw(
         panel.plot(
             [difference.difference], [place], "o", color="0.0", markerfacecolor=face, zorder=3
         )
+        if limits is not None:
+            _mark_cut(panel, difference, place, limits, face)
+    if limits is not None:
+        panel.set_xlim(limits)
     panel.set(title=literal(column.label), xlabel=literal(f"{column.scale}, less the best"))
+
+
+def _limits(found: Sequence[Comparison]) -> tuple[float, float] | None:
+    """Return the ends of an axis that some intervals go beyond, or None where all fit."""
+    reaches = [max(-one.low, one.high) for one in found]
+    most = _FAR * median(reaches) if reaches else 0.0
+    near = [one for one, reach in zip(found, reaches, strict=True) if reach <= most]
+    if len(near) == len(found):
+        return None
+    low, high = min(0.0, *(one.low for one in near)), max(0.0, *(one.high for one in near))
+    margin = 0.1 * (high - low)
+    return low - margin, high + margin
+
+
+def _mark_cut(
+    panel: Axes, found: Comparison, place: int, limits: tuple[float, float], face: str
+) -> None:
+    """Mark where an interval leaves the axis, with the difference where that lies outside as well."""
+    for end, sign in zip(limits, "<>", strict=True):
+        if (found.low < end) if sign == "<" else (found.high > end):
+            style: dict[str, Any] = {
+                "color": "0.0",
+                "markerfacecolor": face,
+                "clip_on": False,
+                "zorder": 4,
+            }
+            panel.plot([end], [place], sign, **style)
+    if not limits[0] <= found.difference <= limits[1]:
+        is_left = found.difference < limits[0]
+        panel.annotate(
+            literal(f"{found.difference:+.1f}"),
+            (limits[0] if is_left else limits[1], place),
+            xytext=(6 if is_left else -6, 3),
+            textcoords="offset points",
+            ha="left" if is_left else "right",
+            fontsize=7,
+        )
 
 
 def forest_data(table: Table, section: Section) -> pd.DataFrame:

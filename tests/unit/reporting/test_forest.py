@@ -51,3 +51,27 @@ def test_without_a_comparison_there_is_nothing_to_draw(tmp_path):
     run(tmp_path, "pedro")
     table = only(tmp_path)
     assert compared(table, table.sections[0]) == []
+
+
+def test_an_interval_that_reaches_far_beyond_the_others_is_cut(tmp_path):
+    """One method's diverged seed leaves the other intervals as wide as they are."""
+    five(tmp_path, "pedro", score=80.0)
+    for method in ("lora", "ia3", "bitfit"):
+        five(tmp_path, method, score=79.0)
+    for seed, score in enumerate((80.0, 79.0, 78.0, 81.0, 5.0)):
+        run(tmp_path, "learned_adapter", seed=seed, score=score)
+    table = only(tmp_path)
+    with house_style():
+        figure = forest_figure(table, table.sections[0])
+    (panel,) = figure.axes
+    low, high = panel.get_xlim()
+    frame = forest_data(table, table.sections[0]).set_index("row")
+    far, rest = frame.loc["learned_adapter"], frame.drop("learned_adapter")
+    assert far.low < low < rest.low.min() and rest.high.max() < high < far.high
+    arrows = {
+        line.get_marker(): line.get_xdata()[0]
+        for line in panel.get_lines()
+        if line.get_marker() in ("<", ">")
+    }
+    assert arrows == {"<": low, ">": high}
+    assert [text.get_text() for text in panel.texts] == [f"{far.difference:+.1f}"]
