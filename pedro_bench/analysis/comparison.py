@@ -135,11 +135,10 @@ def _comparison(
 ) -> Comparison:
     of_seeds, of_examples = sum(term for term, _ in terms[:2]), sum(term for term, _ in terms[2:])
     variance = max(of_seeds + of_examples - counted_twice, of_seeds, of_examples)
-    if (
-        variance == 0
-    ):  # every seed and every example agree: what is left is the sign test over examples
-        p = 0.0 if not examples else 0.5 ** (examples - 1)
-        p = p if difference else 1.0
+    if variance == 0:
+        # Every seed and every example agree: what is left is the sign test over examples.
+        of_signs = 0.5 ** (examples - 1) if examples else 0.0
+        p = of_signs if difference else 1.0
         return Comparison(difference, difference, difference, p, seeds, examples)
     freedom = variance**2 / sum(term**2 / degrees for term, degrees in terms)
     freedom = max(freedom, float(min(degrees for term, degrees in terms if term > 0)))

@@ -9,7 +9,6 @@ an arrow where it goes on, filled as the mark is, and the difference as a number
 
 from collections.abc import Iterator, Sequence
 from statistics import median
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -94,8 +93,8 @@ def _limits(found: Sequence[Comparison]) -> tuple[float, float] | None:
     reaches = [max(-one.low, one.high) for one in found]
     most = _FAR * median(reaches) if reaches else 0.0
     near = [one for one, reach in zip(found, reaches, strict=True) if reach <= most]
-    if len(near) == len(found):
-        return None
+    if not most or len(near) == len(found):
+        return None  # also where half of them have no width, which leaves no axis
     low, high = min(0.0, *(one.low for one in near)), max(0.0, *(one.high for one in near))
     margin = 0.1 * (high - low)
     return low - margin, high + margin
@@ -107,13 +106,9 @@ def _mark_cut(
     """Mark where an interval leaves the axis, with the difference where that lies outside as well."""
     for end, sign in zip(limits, "<>", strict=True):
         if (found.low < end) if sign == "<" else (found.high > end):
-            style: dict[str, Any] = {
-                "color": "0.0",
-                "markerfacecolor": face,
-                "clip_on": False,
-                "zorder": 4,
-            }
-            panel.plot([end], [place], sign, **style)
+            panel.plot(
+                [end], [place], sign, color="0.0", markerfacecolor=face, clip_on=False, zorder=4
+            )
     if not limits[0] <= found.difference <= limits[1]:
         is_left = found.difference < limits[0]
         panel.annotate(
