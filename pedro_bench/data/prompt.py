@@ -112,6 +112,11 @@ def templates_of(task: Mapping[str, Any]) -> tuple[PromptTemplate, ...]:
     return tuple(parse_template(key, text, None) for key, text in found if isinstance(text, str))
 
 
+def ending_of(templates: Sequence[PromptTemplate]) -> str:
+    """Return what a task's templates, which end alike, write behind an answer; empty without any."""
+    return templates[0].ending if templates else ""
+
+
 def example_of(
     key: str, prompt: str, answer: str = "", templates: Sequence[PromptTemplate] = ()
 ) -> Example:

@@ -7,13 +7,16 @@ position ids follow the attention mask, and a checkpoint's own generation settin
 temperature …) change nothing.
 
 Generated text is cut before the first stop text. Under greedy decoding a row also stops being generated
-once a stop text stands in it, which saves time and changes nothing; beams run to their end.
+once a stop text stands in it, which saves time and changes nothing; beams run to their end. A control token
+with which a chat template ends an answer ends it here too, as the end-of-sequence token does.
 
 Legend: B examples, T tokens of the padded prompt.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -83,6 +86,7 @@ def generate(
     length_penalty: float = 1.0,
     no_repeat_ngram_size: int = 0,
     stop: Sequence[str] = (),
+    ending: str = "",
     progress: Progress | None = None,
 ) -> list[str]:
     """Generate the answer to each prompt.
@@ -97,6 +101,7 @@ def generate(
         length_penalty: As in Transformers; used with two beams or more.
         no_repeat_ngram_size: As in Transformers, the prompt included; 0 for no rule.
         stop: Texts before which an answer is cut, none empty.
+        ending: What the prompts' template writes behind an answer; the answer ends before it.
         progress: Called after each batch with the numbers of finished and of all prompts.
 
     Returns:
@@ -110,7 +115,9 @@ def generate(
     longest = max((len(prompt.prompt_ids) for prompt in prompts), default=0)
     check_positions(adapted, longest + max_new_tokens)
     tokenizer = adapted.backbone.tokenizer
-    settings = _settings(tokenizer, num_beams, max_new_tokens, length_penalty)
+    ends, text_end = _ends(tokenizer, ending)
+    stop = (*stop, text_end) if text_end else stop
+    settings = _settings(tokenizer, ends, num_beams, max_new_tokens, length_penalty)
     settings.decoder_start_token_id = getattr(
         adapted.backbone.model.config, "decoder_start_token_id", None
     )
@@ -122,7 +129,7 @@ def generate(
             answers = _generate_batch(adapted, chosen, settings, stop, no_repeat_ngram_size)
             for row, answer in zip(rows, answers, strict=True):
                 text = tokenizer.decode(
-                    _until(answer, tokenizer.eos_token_id),
+                    _until(answer, ends),
                     skip_special_tokens=True,
                     clean_up_tokenization_spaces=False,
                 )
@@ -261,8 +268,23 @@ def _continue_as_beams(cache: DynamicCache, context: PromptContext, num_beams: i
     context.bind(cache)
 
 
+def _ends(tokenizer: Any, ending: str) -> tuple[tuple[int, ...], str]:
+    """Return the tokens that end an answer, and the text that does so where a template ends it with text."""
+    names = {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
+    pattern = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    found = re.search(pattern, ending) if pattern else None
+    text = ending[: found.start()] if found else ending
+    if text.strip() or found is None:
+        return (tokenizer.eos_token_id,), text.strip()
+    return tuple(dict.fromkeys((tokenizer.eos_token_id, names[found.group()]))), ""
+
+
 def _settings(
-    tokenizer: Any, num_beams: int, max_new_tokens: int, length_penalty: float
+    tokenizer: Any,
+    ends: Sequence[int],
+    num_beams: int,
+    max_new_tokens: int,
+    length_penalty: float,
 ) -> GenerationConfig:
     """Return Transformers' defaults but for what is asked, with the tokenizer's special tokens."""
     beams = {"length_penalty": length_penalty} if num_beams > 1 else {}
@@ -272,7 +294,7 @@ def _settings(
         do_sample=False,
         use_cache=True,
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=list(ends),
         pad_token_id=tokenizer.pad_token_id,
         **beams,
     )
@@ -289,7 +311,6 @@ def _without_own_settings(model: Any) -> Iterator[None]:
         model.generation_config = shipped
 
 
-def _until(tokens: Sequence[int], end: int) -> list[int]:
-    """Return the tokens before the first end-of-sequence token."""
-    kept = list(tokens)
-    return kept[: kept.index(end)] if end in kept else kept
+def _until(tokens: Sequence[int], ends: Sequence[int]) -> list[int]:
+    """Return the tokens before the first that ends an answer."""
+    return list(takewhile(lambda token: token not in ends, tokens))

@@ -88,6 +88,7 @@ def predict(
         batch_size=config.batch_size,
         length_penalty=config.length_penalty,
         no_repeat_ngram_size=config.no_repeat_ngram_size,
+        ending=task.ending,
     )
     answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
     scores = task.score(answers, examples)

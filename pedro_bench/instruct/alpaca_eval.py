@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 from pedro_bench.data.fields import text_of
 from pedro_bench.data.formats import read_rows
 from pedro_bench.errors import DataError, JudgingError
+from pedro_bench.instruct.answers import answer_notes
 from pedro_bench.instruct.benchmark_rows import suite_folder
 from pedro_bench.instruct.job import Outcome
 from pedro_bench.instruct.judge_client import Reply, text_of_reply
+from pedro_bench.instruct.judged_job import JudgedJob, judges_named
 from pedro_bench.instruct.judging import Judgement, block
-from pedro_bench.instruct.mt_bench import JudgedJob, answer_notes, judges_named
 from pedro_bench.instruct.questions import Question
 from pedro_bench.seeding import derive
 

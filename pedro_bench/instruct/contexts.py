@@ -198,7 +198,7 @@ class Conversation:
     @property
     def ending(self) -> str:
         """What the template writes behind an answer, before the end-of-sequence token."""
-        return chat_of(self.tokenizer, self.template).ending.strip()
+        return chat_of(self.tokenizer, self.template).ending
 
     def prompt(self, question: Question, answers: Sequence[str]) -> tuple[Part, ...]:
         """Return the prompt of the turn that follows the given answers."""

@@ -195,6 +195,11 @@ class Task(ABC):
         """What an encoder's head says in this task, or None where the answer is to be written."""
         return None
 
+    @property
+    def ending(self) -> str:
+        """What the prompts' template writes behind every answer, before the end-of-sequence token."""
+        return ""
+
     def for_tokenizer(self, tokenizer: Any) -> "Task":
         """Return the task whose prompts are in the form that the backbone's tokenizer asks for (itself)."""
         return self

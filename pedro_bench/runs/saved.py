@@ -15,7 +15,7 @@ from pedro_bench import checks, records
 from pedro_bench.backbones import folders
 from pedro_bench.data.chat import NONE, templates_for
 from pedro_bench.data.encoding import encode_whole
-from pedro_bench.data.prompt import example_of, templates_of
+from pedro_bench.data.prompt import ending_of, example_of, templates_of
 from pedro_bench.errors import BackboneError, ConfigError, RecordError
 from pedro_bench.evaluation.config import search_settings
 from pedro_bench.evaluation.decoding import generate
@@ -102,7 +102,12 @@ class SavedRun:
         steps = stepping(self._decoder, self.adapted.modules(), max_new_tokens=room)
         with self._turn, steps:
             texts = generate(
-                self.adapted, encoded, max_new_tokens=room, batch_size=batch_size, **search
+                self.adapted,
+                encoded,
+                max_new_tokens=room,
+                batch_size=batch_size,
+                ending=ending_of(self._templates),
+                **search,
             )
         return [text.strip() for text in texts]
 

@@ -227,7 +227,9 @@ class AdapterBank:
         """As `generate_encoded`, of tenants that were looked up."""
         held = {tenant: one.held for tenant, one in found.items()}
         texts = [""] * len(prompts)
-        for rows, search in _batches([found[one] for one in tenants], prompts, batch_size):
+        for rows, (search, ending) in _batches(
+            [found[one] for one in tenants], prompts, batch_size
+        ):
             batch = [prompts[row] for row in rows]
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
             steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
@@ -243,6 +245,7 @@ class AdapterBank:
                         batch_size=len(batch),
                         length_penalty=search.length_penalty,
                         no_repeat_ngram_size=search.no_repeat_ngram_size,
+                        ending=ending,
                     )
             for row, answer in zip(rows, answers, strict=True):
                 texts[row] = answer
@@ -279,11 +282,11 @@ class AdapterBank:
 
 def _batches(
     tenants: Sequence[Tenant], prompts: Sequence[Encoded], batch_size: int
-) -> Iterator[tuple[list[int], Search]]:
-    """Yield the rows of each batch, the longest prompts first, and the search settings that they share."""
-    groups: dict[Search, list[int]] = {}
+) -> Iterator[tuple[list[int], tuple[Search, str]]]:
+    """Yield the rows of each batch, the longest prompts first, and what they share (`Tenant.decoding`)."""
+    groups: dict[tuple[Search, str], list[int]] = {}
     for row, tenant in enumerate(tenants):
-        groups.setdefault(tenant.search, []).append(row)
-    for search, own in groups.items():
+        groups.setdefault(tenant.decoding, []).append(row)
+    for decoding, own in groups.items():
         for places in by_length([len(prompts[row].prompt_ids) for row in own], batch_size):
-            yield [own[place] for place in places], search
+            yield [own[place] for place in places], decoding

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from pedro_bench.data.chat import NONE
-from pedro_bench.data.prompt import PromptTemplate
+from pedro_bench.data.prompt import PromptTemplate, ending_of
 from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.tenant_blocks import TenantBlock
@@ -46,6 +46,11 @@ class Tenant:
     held: Held
     templates: tuple[PromptTemplate, ...] = ()
     search: Search = Search()
+
+    @property
+    def decoding(self) -> tuple[Search, str]:
+        """What the rows of one batch share: search settings, and what the template writes behind answers."""
+        return self.search, ending_of(self.templates)
 
 
 class Registry:

@@ -147,6 +147,11 @@ class ChatInstruction(Instruction):
 
     chat: Chat
 
+    @property
+    def ending(self) -> str:
+        """What the template writes behind the assistant's turn."""
+        return self.chat.ending
+
     def example(self, row: Row) -> Example:
         """Put the fields into the user's turn, and the response into the assistant's."""
         values = self.texts(row)
@@ -160,13 +165,8 @@ class ChatInstruction(Instruction):
             identity,
             open_ended=True,
             joint=self.chat.joint,
-            ending=self.chat.ending,
+            ending=self.ending,
         )
-
-    def extract(self, text: str, example: Example) -> str:
-        """Return the generated text up to the end of the assistant's turn."""
-        ending = example.ending.strip()
-        return (text.partition(ending)[0] if ending else text).strip()
 
 
 def _template_text(given: Any) -> str:

@@ -76,15 +76,15 @@ def test_conversations_are_in_the_template_and_plain_prompts_are_refused(
     folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    from pedro_bench.instruct import mt_bench
+    from pedro_bench.instruct import judged_job
 
-    original = mt_bench.Contexts.encode
+    original = judged_job.Contexts.encode
 
     def spy(self: Any, texts: Any) -> Any:
         seen.extend("".join(part.text for part in text) for text in texts)
         return original(self, texts)
 
-    monkeypatch.setattr(mt_bench.Contexts, "encode", spy)
+    monkeypatch.setattr(judged_job.Contexts, "encode", spy)
     with JudgeServer(lambda _, __: said("Grade: [[5]]")) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)

@@ -243,7 +243,7 @@ def test_mt_bench_is_judged_and_leaves_no_secret(
         assert again[:2] == (0, out)
         assert len(server.requests) == 4
         other = arguments("mt_bench", "judge.model=judge-2", "max_new_tokens=5")
-        monkeypatch.setattr("pedro_bench.instruct.mt_bench.load", None)  # no model is needed
+        monkeypatch.setattr("pedro_bench.instruct.judged_job.load", None)  # no model is needed
         code, second, err = call(other, capsys)
         assert code == 0, err
         assert len(server.requests) == 8

@@ -8,8 +8,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.evaluation.decoding import generate
+from pedro_bench.instruct.answers import answer_all
 from pedro_bench.instruct.contexts import Contexts, context_length, prompt_of, template_of
-from pedro_bench.instruct.mt_bench import answer_all
 from pedro_bench.instruct.questions import Question
 from pedro_bench.instruct.record import Journal
 from pedro_bench.protocols.batch import Encoded

@@ -7,11 +7,12 @@ import pytest
 
 from pedro_bench.errors import JudgingError, RecordError
 from pedro_bench.evaluation.config import SEARCH
-from pedro_bench.instruct import mt_bench
+from pedro_bench.instruct import judged_job
 from pedro_bench.instruct.alpaca_eval import AlpacaEvalJob
+from pedro_bench.instruct.answers import answer_rows, read_answers
 from pedro_bench.instruct.job import find_run
 from pedro_bench.instruct.judging import Judgement
-from pedro_bench.instruct.mt_bench import MtBenchJob, answer_rows, outcome_of, read_answers
+from pedro_bench.instruct.mt_bench import MtBenchJob, outcome_of
 from pedro_bench.instruct.questions import Question
 from pedro_bench.instruct.record import write_rows
 from pedro_bench.instruct.request import DEFAULTS, request_of
@@ -139,8 +140,8 @@ def generated(monkeypatch):
     shape = SimpleNamespace(max_positions=64)
     adapted = SimpleNamespace(method=method, backbone=SimpleNamespace(shape=shape))
     saved = SimpleNamespace(adapted=adapted, tokenizer=None)
-    monkeypatch.setattr(mt_bench, "load", lambda path, device: saved)
-    monkeypatch.setattr(mt_bench, "Contexts", Contexts)
+    monkeypatch.setattr(judged_job, "load", lambda path, device: saved)
+    monkeypatch.setattr(judged_job, "Contexts", Contexts)
     monkeypatch.setattr("pedro_bench.evaluation.decoding.generate", generate)
     return used
 
@@ -175,7 +176,7 @@ def test_an_interrupted_rerun_goes_on_and_leaves_the_old_answers(
             raise JudgingError("interrupted")
         return [judged(questions[0], 1, "[[8]]")], 1
 
-    monkeypatch.setattr(mt_bench, "judge_all", judge_all)
+    monkeypatch.setattr(judged_job, "judge_all", judge_all)
     with pytest.raises(JudgingError):
         make_job("mt_bench", {}).make(place, [].append)
     (answers,) = place.parent.glob("answers/*.jsonl")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,19 @@ def test_a_tenants_answers_are_searched_as_its_run_searches(save_run: Callable[.
     bank.add("cleo", plain)
     rest = [("cleo", prompt) for prompt in prompts]
     assert bank.generate(rest, max_new_tokens=12) != expected[1::2], "the settings must matter here"
+
+
+def test_a_tenants_answers_end_where_its_template_ends_them(save_run: Callable[..., Path]) -> None:
+    """Also in a batch with a tenant whose template ends them otherwise."""
+    adapter = saved_adapter(save_run("lora", 0))
+    bank = pedro_bench.serve({"anna": save_run("lora", 0)}, device="cpu")
+    prompt = "the cat sat on the mat"
+    (whole,) = bank.generate([("anna", prompt)], max_new_tokens=12)
+    end = whole.split()[4]
+    own = tuple(replace(one, ending=f" {end}\n") for one in adapter.templates)
+    bank.add("ben", replace(adapter, templates=own))
+    found = bank.generate([("anna", prompt), ("ben", prompt)], max_new_tokens=12)
+    assert found == [whole, whole.partition(end)[0].strip()]
 
 
 def test_control_tokens_are_those_of_each_tenants_template(
