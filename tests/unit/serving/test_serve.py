@@ -11,6 +11,7 @@ import pytest
 import pedro_bench
 from pedro_bench.backbones.families.llama import LlamaFamily
 from pedro_bench.data.encoding import encode_whole
+from pedro_bench.data.prompt import PromptTemplate
 from pedro_bench.errors import BackboneError, ConfigError, DataError, RecordError
 from pedro_bench.methods.lora import Lora
 from pedro_bench.runs.saved import saved_adapter
@@ -104,11 +105,11 @@ def test_a_tenants_answers_end_where_its_template_ends_them(save_run: Callable[.
     bank = pedro_bench.serve({"anna": save_run("lora", 0)}, device="cpu")
     prompt = "the cat sat on the mat"
     (whole,) = bank.generate([("anna", prompt)], max_new_tokens=12)
-    end = whole.split()[4]
-    own = tuple(replace(one, ending=f" {end}\n") for one in adapter.templates)
-    bank.add("ben", replace(adapter, templates=own))
+    end = whole.split()[0]
+    own = PromptTemplate((("", "text"),), None, ending=f" {end}\n")
+    bank.add("ben", replace(adapter, templates=(own,)))
     found = bank.generate([("anna", prompt), ("ben", prompt)], max_new_tokens=12)
-    assert found == [whole, whole.partition(end)[0].strip()]
+    assert found == [whole, ""]
 
 
 def test_control_tokens_are_those_of_each_tenants_template(
