@@ -32,6 +32,8 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "merges.txt",
 )
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+"""Of these, what makes a tokenizer by itself."""
 
 
 def local_folder(path: str) -> Path | None:
@@ -141,9 +143,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
 
 def has_tokenizer(folder: Path) -> bool:
     """Return whether a tokenizer lies in the folder."""
-    return any(
-        (folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
-    )
+    return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
 def folder_hash(folder: Path, *, with_weights: bool = True) -> str:

@@ -5,11 +5,14 @@ The local cache is asked first, so a complete snapshot needs no network. `HF_HUB
 not answer is not waited for (`pedro_bench.hub`).
 """
 
+import logging
 from pathlib import Path
 
-from pedro_bench.backbones.folders import read_config, weight_files
+from pedro_bench.backbones.folders import has_tokenizer, read_config, weight_files
 from pedro_bench.errors import BackboneError
 from pedro_bench.hub import asked_first
+
+_logger = logging.getLogger(__name__)
 
 _WANTED = ["*.json", "model*.safetensors", "tokenizer*", "*.model", "*.txt"]
 _WANTED_FOR_TEXT = ["*.json", "tokenizer*", "*.model", "*.txt"]
@@ -26,10 +29,7 @@ def fetch_snapshot(repository: str, revision: str) -> Path:
     Raises:
         BackboneError: If it is neither cached nor can be downloaded; with the remedy.
     """
-    cached = _cached_snapshot(repository, revision)
-    if cached is not None:
-        return cached
-    folder = _download(repository, revision, _WANTED)
+    folder = _cached_or_downloaded(repository, revision, _WANTED)
     try:
         weight_files(folder)
     except BackboneError as error:
@@ -48,10 +48,25 @@ def fetch_tokenizer(repository: str, revision: str) -> Path:
     Raises:
         BackboneError: If it is neither cached nor can be downloaded; with the remedy.
     """
+    return _cached_or_downloaded(repository, revision, _WANTED_FOR_TEXT)
+
+
+def _cached_or_downloaded(repository: str, revision: str, wanted: list[str]) -> Path:
+    """Return a snapshot's folder from the cache, or download what matches and is not there yet.
+
+    Weights that were cached without a tokenizer are enough where nothing can be downloaded: it may be
+    another folder's, or the repository has none. Loading says where one is needed.
+    """
     cached = _cached_snapshot(repository, revision)
-    if cached is not None:
+    if cached is not None and has_tokenizer(cached):
         return cached
-    return _download(repository, revision, _WANTED_FOR_TEXT)
+    try:
+        return _download(repository, revision, wanted)
+    except BackboneError as error:
+        if cached is None:
+            raise
+        _logger.warning("Cached weights without a tokenizer are used: %s", error)
+        return cached
 
 
 def _download(repository: str, revision: str, wanted: list[str]) -> Path:

@@ -4,7 +4,9 @@ A real server on this machine stands for the Hub; the client runs in its own pro
 huggingface_hub reads its environment once.
 """
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -152,6 +154,57 @@ def test_offline_cache(tiny_folders: dict[str, Path], tmp_path: Path) -> None:
         assert sentence.startswith(start)
         assert "unset HF_HUB_OFFLINE" in sentence
         assert "backbone.path=<folder>" in sentence
+
+
+class Repository(Refusal):
+    """Serves the files of one folder as a repository at COMMIT."""
+
+    folder: Path
+
+    def answer(self) -> None:
+        name = self.path.rpartition("/")[2]
+        files = [
+            {"type": "file", "path": one.name, "size": one.stat().st_size, "oid": one.name}
+            for one in self.folder.iterdir()
+        ]
+        if "/tree/" in self.path:
+            body = json.dumps(files).encode()
+        elif self.path.startswith("/api/"):
+            siblings = [{"rfilename": one["path"]} for one in files]
+            body = json.dumps({"id": "owner/whole", "sha": COMMIT, "siblings": siblings}).encode()
+        else:
+            body = (self.folder / name).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{name}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+@pytest.mark.parametrize("action", ["fetch_snapshot", "fetch_tokenizer"])
+def test_weights_that_were_cached_alone_get_their_tokenizer(
+    action: str, tiny_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Where it can be had; else they are used as they are, with a tokenizer of another folder."""
+    handler = type("Serving", (Repository,), {"folder": tiny_folders["llama"]})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    snapshot = tmp_path / "hub" / "models--owner--whole" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(tiny_folders["llama"] / name, snapshot)
+    call = [(action, "owner/whole")]
+    for address, offline in (("http://127.0.0.1:9", True), ("http://127.0.0.1:9", False)):
+        assert use(call, address, tmp_path, offline=offline) == [f"returned {snapshot}"]
+        assert not (snapshot / "tokenizer.json").exists()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    assert use(call, address, tmp_path, offline=False) == [f"returned {snapshot}"]
+    server.shutdown()
+    server.server_close()
+    expected = (tiny_folders["llama"] / "tokenizer.json").read_bytes()
+    assert (snapshot / "tokenizer.json").read_bytes() == expected
 
 
 @pytest.mark.fault(
