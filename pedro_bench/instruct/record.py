@@ -56,7 +56,7 @@ def read_finished(path: Path) -> EvaluationRecord | None:
     """Read the record at a path; None where it or one of its files is absent.
 
     Raises:
-        RecordError: If the file is not a record.
+        RecordError: If the file is not a record, or one of its files was changed.
     """
     if not path.is_file():
         return None
@@ -82,8 +82,16 @@ def read_finished(path: Path) -> EvaluationRecord | None:
         raise RecordError(
             f"record {path} must hold the schema's types, got another: {error}."
         ) from error
-    complete = all((path.parent / one["path"]).is_file() for one in record.files.values())
-    return record if complete else None
+    places = {path.parent / one["path"]: one["sha256"] for one in record.files.values()}
+    if not all(place.is_file() for place in places):
+        return None
+    for place, digest in places.items():
+        if files.sha256_of(place) != digest:
+            raise RecordError(
+                f"file {place} must be what the record {path.name} was made of, got another content "
+                "(be it by another judge's rerun=true): restore it, or give rerun=true here too."
+            )
+    return record
 
 
 class Journal:

@@ -58,6 +58,14 @@ def test_what_is_absent_is_not_finished(tmp_path):
     assert read_finished(path) is None
 
 
+def test_a_file_that_was_changed_is_refused(tmp_path):
+    path, record = make(tmp_path)
+    place = path.parent / record.files["predictions"]["path"]
+    place.write_text(place.read_text().replace("é", "e"))
+    with pytest.raises(RecordError, match=re.escape(f"file {place} must be what the record")):
+        read_finished(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
