@@ -322,7 +322,7 @@ def open_bank(
             "of peft alone."
         )
     first = next(iter(saved.values()))
-    method = trained_method(first)
+    method: Method = build_group("method", first.state["method"])  # its version is told below
     loaded = load_backbone(first, device, backbone)
     bank = AdapterBank(
         loaded,
