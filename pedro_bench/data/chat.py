@@ -18,6 +18,9 @@ from pedro_bench.protocols.task import Part
 NONE, MODEL = "none", "model"
 """Values of `task.chat_template` beside a template's text: no template, and the tokenizer's own."""
 
+VERSION = 2
+"""Raised whenever prompts under a template, or what is read of answers, move numbers; enters their keys."""
+
 _USER, _ASSISTANT = "user", "assistant"
 _BETWEEN = "\n\n"
 """Between the fields of a user's turn."""

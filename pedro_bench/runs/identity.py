@@ -20,7 +20,7 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.checks import NEUTRAL
-from pedro_bench.data import encoding, splits
+from pedro_bench.data import chat, encoding, splits
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.settings import Settings, recorded_config
 from pedro_bench.records import RunRecord
@@ -108,7 +108,9 @@ def text_digest(path: str) -> str:
 
 def versions(settings: Settings) -> dict[str, int]:
     """Return the version of every component that a configuration uses: `method.Pedro` -> 1."""
-    metrics = {f"metric.{one.__name__}": one.version for one in settings.task.metric_functions}
+    own = {f"metric.{one.__name__}": one.version for one in settings.task.metric_functions}
+    if getattr(settings.task, "chat_template", chat.NONE) != chat.NONE:
+        own["chat"] = chat.VERSION
     family, family_version = settings.backbone.family_version()
     return {
         f"method.{type(settings.method).__name__}": settings.method.version,
@@ -119,7 +121,7 @@ def versions(settings: Settings) -> dict[str, int]:
         "trainer": settings.trainer.version,
         "encoding": encoding.VERSION,
         "splits": splits.VERSION,
-        **metrics,
+        **own,
     }
 
 

@@ -139,7 +139,8 @@ class AdapterBank:
     ) -> list[str]:
         """Answer prompts of any tenants, mixed; each with its run's length penalty and n-gram rule.
 
-        Tenants that differ in these two are decoded in batches of their own.
+        Tenants that differ in these, or in how their template ends an answer, are decoded in batches of
+        their own.
 
         Args:
             requests: (tenant, prompt) for each; prompts without trailing space. Control tokens are

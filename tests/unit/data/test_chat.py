@@ -3,6 +3,7 @@
 import pytest
 
 from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.data import chat
 from pedro_bench.data.chat import chat_of, conversation, templates_for
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.prompt import example_of
@@ -143,7 +144,7 @@ def test_a_template_without_both_turns_is_refused(tokenizer, template, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_is_read_into_the_setting_and_the_key(tmp_path):
+def test_a_file_is_read_into_the_setting_and_the_key(tmp_path, monkeypatch):
     file = tmp_path / "chat.jinja"
     file.write_text(TEMPLATES["chatml"])
     plain = run_key(settings_of(["task=alpaca", "device=cpu"]))
@@ -151,6 +152,12 @@ def test_a_file_is_read_into_the_setting_and_the_key(tmp_path):
     found = settings_of(["task=alpaca", f"task.chat_template={file}", "device=cpu"])
     assert found.resolved_config["task"]["chat_template"] == TEMPLATES["chatml"]
     assert run_key(found) != plain
+    key = run_key(found)
+    monkeypatch.setattr(chat, "VERSION", chat.VERSION + 1)
+    assert (run_key(found) != key, run_key(settings_of(["task=alpaca", "device=cpu"]))) == (
+        True,
+        plain,
+    )
     (tmp_path / "same.jinja").write_text(TEMPLATES["chatml"])
     same = settings_of(["task=alpaca", f"task.chat_template={tmp_path}/same.jinja", "device=cpu"])
     assert run_key(same) == run_key(found)
