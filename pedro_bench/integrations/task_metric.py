@@ -11,6 +11,7 @@ answer, as generated text does: the task takes its answer out of them.
 import math
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -20,6 +21,7 @@ from datasets import Features, Value
 from datasets import Sequence as ListOf
 
 from pedro_bench import checks
+from pedro_bench.data.prompt import match_candidate
 from pedro_bench.errors import DataError
 from pedro_bench.protocols.task import Example, Task
 
@@ -30,6 +32,7 @@ class TaskMetric(evaluate.Metric):  # type: ignore[misc]  # `evaluate` is not ty
     `predictions` are texts; `references` are texts, or lists of texts (all gold answers of a row). In
     place of a text may stand a number where the task's answers are numbers, and the dictionaries of the
     Hub's `squad` metric, `{"id": …, "prediction_text": …}` and `{"id": …, "answers": {"text": […]}}`.
+    Where the task has label words, references are those words, not the data set's own labels.
 
     Args:
         task: Whose scoring it is.
@@ -62,7 +65,8 @@ class TaskMetric(evaluate.Metric):  # type: ignore[misc]  # `evaluate` is not ty
 
         Raises:
             ConfigError: If one of the two is no list.
-            DataError: If they differ in number, or a row is of another form or without a gold answer.
+            DataError: If they differ in number, or a row is of another form, without a gold answer, or with
+                one that is none of the task's answers.
         """
         given = checks.items("predictions", predictions, "texts")
         golds = checks.items("references", references, "texts, or of lists of texts")
@@ -130,7 +134,9 @@ class TaskMetric(evaluate.Metric):  # type: ignore[misc]  # `evaluate` is not ty
             for row, (golds, known) in rows
         ]
         answers = [
-            self._task.extract(text, one) for text, one in zip(predictions, examples, strict=True)
+            # Of a set that is not known the golds are: case and punctuation decide as little as in a run.
+            self._task.extract(text, one if one.candidates else replace(one, candidates=one.golds))
+            for text, one in zip(predictions, examples, strict=True)
         ]
         scores = self._task.score(answers, examples)
         if self._task.is_closed and not all(closed):
@@ -165,7 +171,29 @@ class TaskMetric(evaluate.Metric):  # type: ignore[misc]  # `evaluate` is not ty
                 "them, or {'answers': {'text': […]}} as for the Hub's squad metric, got "
                 f"{reprlib.repr(given)}."
             )
-        return kept
+        return [self._gold(row, text) for text in kept]
+
+    def _gold(self, row: int, text: str) -> str:
+        """Return a gold answer as scoring compares it: of a task with label words, the word.
+
+        Raises:
+            DataError: If no answer of the task could ever equal it.
+        """
+        known = self._task.answers
+        if not known:
+            return text
+        if self._or_number:
+            is_right = _is_number(text) and float(known[0]) <= float(text) <= float(known[-1])
+            rule, found = f"a number from {known[0]} to {known[-1]}", text
+        else:
+            found = match_candidate(text, known)
+            is_right, rule = found in known, f"one of {', '.join(known)}"
+        if not is_right:
+            raise DataError(
+                f"references[{row}] must be {rule}, got {reprlib.repr(text)}: give what "
+                f"task={self._task.name} answers with in place of the data set's own label."
+            )
+        return found
 
     def _text(self, value: Any) -> str | None:
         """Return a text, or a finite number as text where the task's answers are numbers; else None."""

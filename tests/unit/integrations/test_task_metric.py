@@ -41,6 +41,51 @@ def test_choices_of_every_row_come_with_compute(metric):
         metric("copa").compute(**given, candidates=sets[:1])
 
 
+@pytest.mark.parametrize(
+    ("task", "prediction", "gold"),
+    [
+        ("copa", "the man fell", "The man fell."),
+        ("copa", "  The man  fell.\nSo he did.", "The man fell."),
+        ("sst2", "Positive.", "positive"),
+    ],
+)
+def test_case_and_punctuation_decide_as_little_as_in_a_run(task, prediction, gold, metric):
+    """Without candidates too: a run reads its answers by those of its rows."""
+    given = {"predictions": [prediction, "none"], "references": [gold, gold]}
+    assert metric(task).compute(**given)["acc"] == 50.0
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "as_scored"),
+    [("rte", "Yes", "yes"), ("sst2", " positive.", "positive"), ("mnli", "NEUTRAL", "neutral")],
+)
+def test_references_are_read_as_label_words(task, given, as_scored, metric):
+    assert metric(task).compute(predictions=[as_scored], references=[given])["acc"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("task", "reference", "rule"),
+    [
+        ("rte", "entailment", "one of yes, no"),
+        ("boolq", "True", "one of no, yes"),
+        ("sst2", "1", "one of negative, positive"),
+        ("stsb", "5.5", r"a number from 0\.0 to 5\.0"),
+        ("stsb", "alike", r"a number from 0\.0 to 5\.0"),
+        ("stsb", "nan", r"a number from 0\.0 to 5\.0"),
+    ],
+)
+def test_a_reference_that_no_answer_can_equal_is_refused(task, reference, rule, metric):
+    """The data set's own label would count every prediction as wrong."""
+    with pytest.raises(
+        DataError,
+        match=rf"^references\[1\] must be {rule}, got '{reference}': give .* task={task} ",
+    ):
+        metric(task).compute(
+            predictions=["1", "1"],
+            references=[metric(task)._task.answers[0], reference],
+        )
+
+
 def test_correlation_counts_what_is_off_the_scale(metric):
     found = metric("stsb").compute(predictions=["1.0", "2.0", "9.0"], references=["1", "2", "3"])
     assert found["invalid"] == pytest.approx(100 / 3)
@@ -99,10 +144,11 @@ def test_what_is_no_number_and_no_text_is_refused(value, metric):
 def test_labels_as_numbers_are_refused_where_answers_are_words(task, metric):
     with pytest.raises(DataError, match=r"^predictions\[0\] must be a text, or .* got 1\.$"):
         metric(task).compute(predictions=[1, 0], references=["yes", "no"])
+    first = "positive" if task == "sst2" else "yes"
     with pytest.raises(
         DataError, match=r"^references\[1\] must have .*: a text, a list .* got 0\.$"
     ):
-        metric(task).compute(predictions=["yes", "no"], references=["yes", 0])
+        metric(task).compute(predictions=["yes", "no"], references=[first, 0])
 
 
 def test_the_dictionaries_of_the_hubs_squad_metric(metric):
