@@ -2,8 +2,9 @@
 
     outputs = W_o dropout(tanh(W_d dropout(h_1) + b_d)) + b_o
 
-Transformers' head of RoBERTa, which the RED paper's code uses; here for every encoder. Weights start normal
-with the backbone's own deviation, biases at zero. Everything is float32, whatever the backbone is.
+Transformers' head of RoBERTa, here for every encoder: weights start normal with the backbone's own deviation,
+biases at zero, and dropout is the backbone's. The RED paper's code has the same two maps, but starts them as
+PyTorch does and drops half of the features. Everything is float32, whatever the backbone is.
 
 Legend: B examples, T tokens, D hidden, C outputs.
 """
