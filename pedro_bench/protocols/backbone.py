@@ -81,11 +81,19 @@ class Columns:
         return self.groups * self.width
 
     def take(self, whole: "Tensor", dim: int = -1) -> "Tensor":
-        """Return the role's columns, (..., groups * width)."""
+        """Return the role's columns, (..., groups * width); of one group a view."""
+        if self.groups == 1:
+            return whole.narrow(dim, self.start, self.width)
         return self.view(whole, dim).flatten(dim - 1, dim)
 
     def put(self, whole: "Tensor", part: "Tensor", dim: int = -1) -> None:
-        """Write the role's columns (..., groups * width) into the whole output, in place."""
+        """Write the role's columns (..., groups * width) into the whole output, in place.
+
+        `part` may be what `take` gave of it, changed in place.
+        """
+        if self.groups == 1:  # a copy onto itself is allowed where all strides are equal
+            self.take(whole, dim).copy_(part)
+            return
         self.view(whole, dim).copy_(part.unflatten(dim, (self.groups, self.width)))
 
     def view(self, whole: "Tensor", dim: int = -1) -> "Tensor":

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from pedro_bench.evaluation.decoding import generate
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.injection import BackboneInjection
-from pedro_bench.protocols.backbone import GATE, LINEAR_ROLES
+from pedro_bench.protocols.backbone import GATE, LINEAR_ROLES, Columns
+from pedro_bench.protocols.batch import Encoded
 from tests.tiny import CONFIGS, ENCODERS, SEQ2SEQ, build_method, pad_left
 
 LAYOUTS = [name for name in CONFIGS if name not in ("llama", "gemma", *SEQ2SEQ)]
@@ -123,6 +125,38 @@ def test_the_up_projection_and_the_gate_of_the_feed_forward_network(
     doubled = given()
     injection.undo()
     assert torch.allclose(doubled, 2 * plain) == bool(backbone.sites(GATE))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_columns_changed_in_place_are_put_back(groups: int, rows: int) -> None:
+    """Of one row and one token, too: what is taken of one group is the output's own memory."""
+    whole = torch.arange(12.0).repeat(rows, 1, 1)
+    columns = Columns(start=2, width=3, groups=groups)
+    changed = whole.unflatten(2, (groups, -1)).clone()
+    changed[..., 2:5] *= -1
+    part = columns.take(whole)
+    columns.put(whole, part.neg_())
+    assert torch.equal(whole, changed.flatten(2))
+
+
+@pytest.mark.parametrize("name", ["pedro", "ia3", "bitfit"])
+@pytest.mark.parametrize("layout", [one for one in LAYOUTS if one not in ENCODERS])
+def test_one_prompt_is_answered_alone_as_among_others(
+    load_tiny: Callable[..., Any], layout: str, name: str
+) -> None:
+    """By greedy decoding, whose steps then are of one row and one token."""
+    torch.manual_seed(1)
+    adapted = AdaptedModel(load_tiny(layout), build_method(name)).eval()
+    with torch.no_grad():
+        for parameter in adapted.adapter.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    prompts = [Encoded((1, 9, 12, 7, 30), (), 0), Encoded((1,), (), 1)]
+    alone, together = (
+        generate(adapted, prompts, num_beams=1, max_new_tokens=4, batch_size=size)
+        for size in (1, 2)
+    )
+    assert alone == together
 
 
 @pytest.mark.parametrize("name", METHODS)
