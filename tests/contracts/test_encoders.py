@@ -90,6 +90,23 @@ def test_the_outputs_are_those_of_transformers(
 
 
 @every_encoder
+@pytest.mark.parametrize("method", [one for one in QUICK if one != "full_ft"])
+def test_a_method_on_an_encoder_in_bfloat16(
+    load_tiny: Callable[..., Any], name: str, method: str
+) -> None:
+    """What is trained stays float32, and the outputs are those of a float32 backbone but for rounding."""
+    batch = make(LABELS, [0, 2, 1], (9, 5, 7))
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        adapted = attach(load_tiny(name, dtype=dtype), method).eval()
+        outputs = adapted.outputs(batch)
+        outputs.sum().backward()
+        assert {p.grad.dtype for p in adapted.adapter.parameters()} == {torch.float32}
+        found.append(outputs.detach())
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0.05)
+
+
+@every_encoder
 @pytest.mark.parametrize(
     "method",
     [

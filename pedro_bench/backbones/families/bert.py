@@ -95,8 +95,8 @@ class BertFamily(Family):
         placed: Tensor = functional.layer_norm(
             summed + own.token_type_embeddings.weight[0],
             own.LayerNorm.normalized_shape,
-            own.LayerNorm.weight,
-            own.LayerNorm.bias,
+            own.LayerNorm.weight.to(summed.dtype),  # trained tokens are float32 on every backbone
+            own.LayerNorm.bias.to(summed.dtype),
             own.LayerNorm.eps,
         )
         return placed
