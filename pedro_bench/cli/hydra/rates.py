@@ -82,21 +82,31 @@ def check_extendable(path: Path) -> None:
     """Require that rules can be added to a file, or that there is none.
 
     Raises:
-        ConfigError: If it is no table of rates, or its rules do not each begin a line of their own.
+        ConfigError: If it is no table of rates, its rules do not each begin a line of their own, or a rule
+            cannot be read without the others.
     """
     if not path.is_file():
         return
     rules = _rules_of(path)
-    found = [one for one in _blocks(path.read_text(encoding="utf-8")) if one.startswith("- ")]
+    found = [one for one in _blocks(path.read_text(encoding="utf-8")) if _is_rule(one)]
     if len(found) != len(rules):
         raise ConfigError(
             f"rules of {path} must each begin a line with '- ', so that others can be added, got "
             f"{len(found)} such lines for {len(rules)} rules: write them so, or give another rates=NAME."
         )
+    for number, (text, rule) in enumerate(zip(found, rules, strict=True), 1):
+        if _parsed(text) != [rule]:
+            raise ConfigError(
+                f"rule {number} of {path} must be whole in its own lines, so that others can be added, got "
+                f"{text.splitlines()[0]!r}: move comments within it to the end of a line, write out what "
+                "it takes from other rules, or give another rates=NAME."
+            )
 
 
 def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) -> None:
-    """Write a table of rates; what the file holds for other conditions stays as it is, before the new rules.
+    """Write a table of rates; what the file holds stays as it is, before the new rules.
+
+    A rule goes where a new one has its conditions and sets all that it sets.
 
     Args:
         path: The file, made or replaced.
@@ -107,12 +117,11 @@ def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) ->
         ConfigError: As `check_extendable`.
     """
     check_extendable(path)
-    new = [rule["for"] for rule in rules]
     kept: list[str] = []
     if path.is_file():
         blocks = _blocks(path.read_text(encoding="utf-8"))
         kept = [
-            one for one in blocks if not one.startswith("-") or _parsed(one)[0]["for"] not in new
+            one for one in blocks if not (_is_rule(one) and _is_replaced(_parsed(one)[0], rules))
         ]
     # a command none of whose rules is left stands before another command, or at the end
     following = [*kept[1:], _HEAD]
@@ -141,8 +150,21 @@ def _blocks(text: str) -> list[str]:
     return ["".join(lines[a:b]) for a, b in pairwise([*places, len(lines)])]
 
 
+def _is_rule(block: str) -> bool:
+    return block.startswith("- ")
+
+
+def _is_replaced(rule: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a new rule says everything for the same runs that this one says."""
+    return any(one["for"] == rule["for"] and set(rule["set"]) <= set(one["set"]) for one in rules)
+
+
 def _parsed(text: str) -> Any:
-    return OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    """Return what a part of a file says, or None where it cannot be read alone."""
+    try:
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    except (YAMLError, OmegaConfBaseException):
+        return None
 
 
 def _file(name: str) -> Path:

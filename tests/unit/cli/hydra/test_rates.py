@@ -209,6 +209,38 @@ def test_a_file_whose_rules_begin_no_lines_is_left_as_it_is(text: str, tmp_path:
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("- for: {method: lora}\n# a comment\n  set: {method.lr: 0.5}\n", 1),
+        (
+            "- for: {method: ia3}\n  set: &own {method.lr: 0.5}\n- for: {method: lora}\n  set: *own\n",
+            2,
+        ),
+    ],
+)
+def test_a_rule_that_is_not_whole_in_its_lines_is_refused_before_the_search(
+    text: str, number: int, tmp_path: Path
+):
+    """Half of it would stay, or it could not be read, once the rates are found."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"rule {number} of .* must be whole in its own lines"):
+        check_extendable(path)
+    assert path.read_text() == text
+
+
+def test_a_rule_that_sets_more_than_the_rate_stays(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    by_hand = "---\n- for: {method: lora}\n  set: {method.lr: 0.5, trainer.batch_size: 4}\n"
+    path.write_text(by_hand)
+    for rate in (0.1, 0.2):
+        write_rates(path, [{"for": {"method": "lora"}, "set": {"method.lr": rate}}], "command")
+    text = path.read_text()
+    assert text.startswith(by_hand)
+    assert (text.count("- "), text.count("command"), text.count("0.2")) == (2, 1, 1)
+
+
 def test_rules_that_another_process_wrote_are_read(tmp_path: Path):
     """Two searches that share their trials end by writing the same file, one after the other."""
     path = tmp_path / "mine.yaml"
