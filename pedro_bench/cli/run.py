@@ -134,11 +134,9 @@ def multirun(arguments: Sequence[str]) -> int:
         PedroBenchError: If any combination is bad, before the first run starts, or if accelerate
             started other processes beside this one.
     """
-    if is_one_of_several():
-        raise ConfigError(
-            f"a multirun must be one process, got WORLD_SIZE={launch().size}: start one "
-            "accelerate launch for each configuration, without -m."
-        )
+    require_one_process(
+        "a multirun", "start one accelerate launch for each configuration, without -m"
+    )
     combinations = combinations_of(arguments)
     jobs = worked_off(combinations, arguments)
     failed = sum(one["status"] != "finished" for one in jobs)
@@ -147,6 +145,16 @@ def multirun(arguments: Sequence[str]) -> int:
     else:
         show_jobs(jobs)
     return RUN_FAILED if failed else DONE
+
+
+def require_one_process(what: str, remedy: str) -> None:
+    """Refuse a command of many configurations in processes that accelerate started.
+
+    Raises:
+        ConfigError: If accelerate started other processes beside this one.
+    """
+    if is_one_of_several():
+        raise ConfigError(f"{what} must be one process, got WORLD_SIZE={launch().size}: {remedy}.")
 
 
 def worked_off(

@@ -31,15 +31,24 @@ from rich.console import Console
 from rich.table import Table
 
 from pedro_bench import checks
-from pedro_bench.cli.command import DONE, RUN_FAILED, check_output, guarded, print_json, split_flags
+from pedro_bench.cli.command import (
+    DONE,
+    RUN_FAILED,
+    check_folder,
+    check_output,
+    guarded,
+    print_json,
+    split_flags,
+)
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.rates import check_extendable, write_rates
 from pedro_bench.cli.hydra.sweep import Combination, combinations_of
 from pedro_bench.cli.options import outside_flags
-from pedro_bench.cli.run import worked_off
-from pedro_bench.errors import ConfigError
+from pedro_bench.cli.run import require_one_process, worked_off
+from pedro_bench.errors import ConfigError, TrainingError
+from pedro_bench.grid.grid import settings_again
 from pedro_bench.grid.tuning import TRIALS, Losses, Trial, points, search
-from pedro_bench.protocols.settings import Settings, build_settings
+from pedro_bench.protocols.settings import WORK_KEYS, Settings
 from pedro_bench.records import check_name
 
 DEFAULTS: Mapping[str, Any] = {
@@ -59,6 +68,9 @@ def tune(arguments: Sequence[str]) -> int:
     Raises:
         PedroBenchError: If the input is bad; nothing is run or written then.
     """
+    require_one_process(
+        "a search", "start it without accelerate, with workers=N for N trials at a time"
+    )
     given, overrides = split_extra(split_flags(arguments, ("-m", "--multirun")), DEFAULTS)
     _check(given)
     overrides = [
@@ -68,12 +80,14 @@ def tune(arguments: Sequence[str]) -> int:
     combinations = combinations_of([*overrides, f"suite={TRIALS}{given['rates']}"])
     settings = combinations[0].settings
     check_output(settings.output)
+    _refuse_switches(settings)
     if any(one.settings.trainer.is_best_by_metric for one in combinations):
         raise ConfigError(
             "trainer.metric_for_best_model must be loss, since a search compares dev losses, got "
             "main_metric: add trainer.metric_for_best_model=loss to the command."
         )
     path = Path(given["rates_dir"]) / f"{given['rates']}.yaml"
+    check_folder("rates_dir", path.parent)
     check_extendable(path)
     search_of = _Search(combinations, overrides)
     trials = {name: _trials(own, given) for name, own in search_of.methods.items()}
@@ -102,9 +116,10 @@ def tune(arguments: Sequence[str]) -> int:
     if rules:
         write_rates(path, rules, command)
     if settings.output == "json":
-        print_json({"methods": outcome, "path": str(path) if rules else None})
+        written = str(path) if rules else None
+        print_json({"methods": outcome, "failures": search_of.failures, "path": written})
     else:
-        _show(outcome, path if rules else None)
+        _show(outcome, search_of.failures, path if rules else None)
     return DONE if is_whole else RUN_FAILED
 
 
@@ -115,6 +130,9 @@ class _Search:
         combinations: One for each method and task, every method with every task.
         overrides: As typed; those of Hydra's launcher act on the trials.
 
+    Attributes:
+        failures: Why trials failed, one line each.
+
     Raises:
         ConfigError: If a method and task come more than once or not at all, or if combinations have
             several backbones or lists of seeds.
@@ -122,6 +140,7 @@ class _Search:
 
     def __init__(self, combinations: Sequence[Combination], overrides: Sequence[str]) -> None:
         self._overrides = overrides
+        self.failures: list[str] = []
         self._settings: dict[tuple[str, str], Settings] = {}
         for one in combinations:
             place = (one.settings.method.name, one.settings.task.name)
@@ -155,10 +174,13 @@ class _Search:
                 Combination(*self._with(pairs[number][0], task, pairs[number][1], seeds))
                 for number, task in places
             ]
+            jobs = worked_off(due, self._overrides)
+            _require_outcomes(jobs, len(seeds))
             found: list[dict[tuple[str, int], float]] = [{} for _ in pairs]
-            for (number, task), job in zip(places, worked_off(due, self._overrides), strict=True):
-                found[number].update({(task, seed): math.inf for seed in seeds})
+            for (number, task), job in zip(places, jobs, strict=True):
                 found[number].update({(task, run["seed"]): _loss(run) for run in job["runs"]})
+                name = " ".join(job["overrides"])
+                self.failures += [f"{name}: {reason}" for reason in job["errors"]]
             return list(found)
 
         return run
@@ -171,9 +193,27 @@ class _Search:
         for key, value in trial.values.items():
             group, _, name = key.partition(".")
             config[group] = {**config[group], name: value}
-        work = {"lease_seconds": settings.lease_seconds, "workers": settings.workers}
+        work = {key: getattr(settings, key) for key in WORK_KEYS}
         shown = (f"method={method}", f"task={task}", *(f"{k}={v}" for k, v in trial.values.items()))
-        return shown, build_settings({**config, **work, "seeds": list(seeds)})
+        return shown, settings_again({**config, **work, "seeds": list(seeds)})
+
+
+def _require_outcomes(jobs: Sequence[Mapping[str, Any]], seeds: int) -> None:
+    """Require that every trial ran to an end with so many seeds, be it that it failed.
+
+    Raises:
+        TrainingError: If some did not, as where workers were asked to end or a method does not fit; a rate
+            that is chosen of the others may be a worse one.
+    """
+    ended = [sum(run["status"] in ("finished", "failed") for run in job["runs"]) for job in jobs]
+    without = [job for job, number in zip(jobs, ended, strict=True) if number < seeds]
+    if without:
+        reasons = dict.fromkeys(reason.rstrip(".") for job in without for reason in job["errors"])
+        raise TrainingError(
+            f"a search must have the outcome of every trial, got {seeds * len(jobs) - sum(ended)} runs "
+            f"without one ({'; '.join(reasons)}): no rate is written, and the same command goes on "
+            "with what ended."
+        )
 
 
 def _require_one(key: str, found: set[str]) -> None:
@@ -185,13 +225,23 @@ def _require_one(key: str, found: set[str]) -> None:
         )
 
 
+def _refuse_switches(settings: Settings) -> None:
+    """Refuse what leaves trials out: each has an outcome, and those that failed are run again anyway."""
+    for key in ("retry", "fail_fast"):
+        if getattr(settings, key):
+            raise ConfigError(
+                f"{key} must be false in a search, which needs the outcome of every trial and runs those "
+                "that failed again, got true: leave it out."
+            )
+
+
 def _check(given: Mapping[str, Any]) -> None:
     if given["rates"] is None:
         raise ConfigError(
             "rates must name the table to write, got nothing: add rates=NAME to the command."
         )
     check_name("rates", given["rates"])
-    checks.text("rates_dir", given["rates_dir"])
+    checks.path("rates_dir", given["rates_dir"])
     checks.integer("trials", given["trials"], least=2)
     checks.flag("halving", given["halving"])
     checks.choice("per", given["per"], ("method", "task"))
@@ -249,7 +299,7 @@ def _told(trials: Sequence[Trial], best: Trial | None, tasks: Sequence[str]) -> 
     return {"chosen": dict(best.values) if best else None, "trials": shown}
 
 
-def _show(outcome: Sequence[Mapping[str, Any]], path: Path | None) -> None:
+def _show(outcome: Sequence[Mapping[str, Any]], failures: Sequence[str], path: Path | None) -> None:
     table = Table("method", "tasks", "settings", "seeds", "dev loss", "chosen")
     table.columns[2].no_wrap, table.columns[2].overflow = True, "fold"
     for one in outcome:
@@ -264,6 +314,8 @@ def _show(outcome: Sequence[Mapping[str, Any]], path: Path | None) -> None:
                 one["method"], " ".join(one["tasks"]), settings, str(len(seeds)), merit, mark
             )
     Console().print(table)
+    for line in failures:
+        print(f"failed: {line}")
     print(
         "dev loss: the geometric mean over tasks of the median over seeds; nats an answer token, of a "
         "regression the squared error"

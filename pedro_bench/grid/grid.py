@@ -143,7 +143,7 @@ class Grid:
         configurations = []
         for one in content["configurations"]:
             due = tuple((seed, Path(path)) for seed, path in one["due"])
-            configurations.append(Configuration(_settings(one["config"]), (), due, due))
+            configurations.append(Configuration(settings_again(one["config"]), (), due, due))
         seen = {path: digest for path, digest in content["seen"].items() if digest}
         grid = cls(configurations, seen, folder)
         grid.name = content["name"]
@@ -268,7 +268,12 @@ def _read(folder: Path, name: str) -> Any:
     return json.loads(files.read_bytes(folder / f"{name}.json"))
 
 
-def _settings(config: Mapping[str, Any]) -> Settings:
+def settings_again(config: Mapping[str, Any]) -> Settings:
+    """Build settings from a resolved configuration, in which a budget may say how a size was found.
+
+    Args:
+        config: `Settings.resolved_config`, values of it changed or not, with any of WORK_KEYS.
+    """
     settings = build_settings({key: value for key, value in config.items() if key != BUDGET})
     if BUDGET not in config:
         return settings

@@ -2,15 +2,18 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pedro_bench import records
 from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.sweep import Combination
 from pedro_bench.cli.options import outside_options
 from pedro_bench.cli.tune import tune
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, TrainingError
 from tests.integration.grids import arguments, write_sst2
 
 
@@ -91,6 +94,10 @@ def test_rates_are_found_recorded_and_used(
         ("lr=[1e-1,1e-4]", r"lr must be two rates above 0, the lower one first"),
         ("per=seed", r"per must be one of the known words, got 'seed'"),
         ("method.r=4,8", r"method=lora task=sst2 must stand once in what is tuned"),
+        ("retry=true", r"retry must be false in a search, .* got true: leave it out"),
+        ("fail_fast=true", r"fail_fast must be false in a search, .* got true: leave it out"),
+        ("rates_dir=~no_such_user/x", r"rates_dir must be a path, got '~no_such_user/x'"),
+        ("rates_dir=mine.txt/rates", r"rates_dir must be a folder, got .* is a file\."),
     ],
 )
 def test_bad_input_runs_and_writes_nothing(given: list[str], change: str, message: str) -> None:
@@ -98,6 +105,7 @@ def test_bad_input_runs_and_writes_nothing(given: list[str], change: str, messag
     kept = [one for one in given if one.partition("=")[0] != key]
     if key == "method.r":
         kept[kept.index("method=lora,bitfit")] = "method=lora"
+    Path("mine.txt").touch()
     with pytest.raises(ConfigError, match=message):
         tune([*kept, change])
     assert not Path("results").exists()
@@ -141,14 +149,104 @@ def test_parts_of_an_experiment_that_no_one_search_can_hold_are_refused(
     assert not Path("results").exists()
 
 
+def finished(seed: int, loss: float) -> dict[str, Any]:
+    return {"seed": seed, "status": "finished", "metrics": {"dev": {"loss": loss}}}
+
+
+def job(one: Combination, *runs: dict[str, Any], errors: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what `worked_off` says of one combination."""
+    return {"overrides": list(one.overrides), "runs": list(runs), "errors": list(errors)}
+
+
+def replace_runs(
+    monkeypatch: pytest.MonkeyPatch, jobs: Callable[[Combination], dict[str, Any]]
+) -> list[Combination]:
+    """Let nothing be trained; return the list that takes what would have been."""
+    asked: list[Combination] = []
+
+    def worked_off(due: Sequence[Combination], _: Sequence[str]) -> list[dict[str, Any]]:
+        asked.extend(due)
+        return [jobs(one) for one in due]
+
+    monkeypatch.setattr("pedro_bench.cli.tune.worked_off", worked_off)
+    return asked
+
+
+def test_trials_have_the_size_of_a_budget_and_the_switches_that_were_typed(
+    given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace_runs(
+        monkeypatch,
+        lambda one: job(
+            one, *(finished(seed, one.settings.method.lr) for seed in one.settings.seeds)
+        ),
+    )
+    given[given.index("method=lora,bitfit")] = "method=lora"
+    assert tune([*given, "method.budget=2000", "keep_checkpoints=true", "meeting_seconds=5"]) == 0
+    assert len(asked) == 3 + 2
+    for one in asked:
+        assert one.settings.resolved_config["budget"]["asked"] == 2000
+        assert (one.settings.keep_checkpoints, one.settings.meeting_seconds) == (True, 5)
+
+
+@pytest.mark.parametrize(
+    ("unended", "reason"),
+    [
+        (job, "interrupted, SIGTERM came"),
+        (lambda one, **own: job(one, {"seed": 0, "status": "running"}, **own), "2 of 2 seeds"),
+    ],
+)
+def test_no_rate_is_chosen_among_some_of_the_trials(
+    unended: Any, reason: str, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best rate's run had no worker left: the next best was written."""
+    replace_runs(
+        monkeypatch,
+        lambda one: (
+            unended(one, errors=[f"{reason}."])
+            if one.settings.method.lr == 1e-4
+            else job(one, *(finished(seed, 1.0) for seed in one.settings.seeds))
+        ),
+    )
+    expected = rf"outcome of every trial, got 2 runs without one \({reason}\): no rate is written"
+    with pytest.raises(TrainingError, match=expected):
+        tune(given)
+    assert not Path("own").exists()
+
+
+def test_why_a_trial_failed_is_told(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def outcome(one: Combination) -> dict[str, Any]:
+        failed = {"seed": 0, "status": "failed", "error": "the loss must stay finite."}
+        if one.settings.method.lr == 0.1:
+            return job(one, failed, errors=["seed 0: the loss must stay finite."])
+        return job(one, *(finished(seed, 1.0) for seed in one.settings.seeds))
+
+    replace_runs(monkeypatch, outcome)
+    given[given.index("method=lora,bitfit")] = "method=lora"
+    said = "method=lora task=sst2 method.lr=0.1: seed 0: the loss must stay finite."
+    assert tune(given) == 0
+    assert json.loads(capsys.readouterr().out)["failures"] == [said]
+    assert tune([*given, "output=text"]) == 0
+    assert f"failed: {said}" in capsys.readouterr().out.splitlines()
+
+
+def test_a_search_is_one_process(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "29500"}
+    for name, value in {**own, "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="a search must be one process, got WORLD_SIZE=2: start"):
+        tune(given)
+
+
 def test_a_rate_says_which_trainer_it_was_tried_with(
     given: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parts of an experiment may have trainers of their own."""
     parts = [{"method": "lora"}, {"method": "bitfit", "trainer.name": "other"}]
     write_experiment(parts)
-    job = {"runs": [{"seed": 0, "status": "finished", "metrics": {"dev": {"loss": 1.0}}}]}
-    monkeypatch.setattr("pedro_bench.cli.tune.worked_off", lambda due, _: [job for _ in due])
+    replace_runs(monkeypatch, lambda one: job(one, finished(0, 1.0)))
     kept = [one for one in given if one.partition("=")[0] not in ("method", "seeds")]
     with outside_options(["--config-dir", "own"]):
         assert tune([*kept, "seeds=[0]", "+experiment=mine"]) == 0

@@ -26,6 +26,7 @@ PATHS = (
     "output_dir",
     "tables_dir",
     "figures_dir",
+    "rates_dir",
     "run",
     "out",
     "predictions",
