@@ -6,11 +6,13 @@ It takes what `python -m pedro_bench -m` takes, and
                                     failed; shows its workers and the time left with so many
     output=text|json
 
-Time and memory come from finished records under the same trainer settings (at any learning rate), on the
-same backbone and kind of device (of the same method, with as many levels, and task where there are any, else
-of the same task, else of the same backbone), and where there are none from a model (`grid/costs.py`); with
-output=json each job says which. Another method's seconds of training count for each batch that a step reads,
-two with two levels and one more for the training after a search: how a record's were spent its phases say.
+What is due is what the same command would do: with `rerun=true` every run, with `retry=true` those alone
+that failed or were begun. Time and memory come from finished records on the same backbone (of this size and
+type of numbers), kind of device and source of data, with the same settings of trainer (at any learning rate)
+and evaluation: of the same method, with as many levels, and task where there are any, else of the same task,
+else of the same backbone; where there are none from a model (`grid/costs.py`). With output=json each job says
+which. Another method's seconds of training count for each batch that a step reads, two with two levels and
+one more for the training after a search: how a record's were spent its phases say.
 """
 
 import sys
@@ -38,6 +40,7 @@ from pedro_bench.cli.hydra.sweep import Combination, afterwards, combinations_of
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.grid import plan as plan_of
 from pedro_bench.grid.costs import Cost, batches_a_step, modelled_cost
+from pedro_bench.grid.due import due_of
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
 from pedro_bench.reporting.numbers import counted
@@ -49,6 +52,8 @@ _ORIGIN = frozenset({"rates", "tried"})
 """Settings of the trainer that say how its rate was found; records from before them lack them."""
 _RATE = _ORIGIN | {"lr"}
 """Settings of the trainer that change neither time nor memory of a run."""
+_NUMBERS = ("dtype", "quantization")
+"""Settings of a backbone in which its parameters take more or less memory and time."""
 
 
 class Earlier:
@@ -59,17 +64,19 @@ class Earlier:
         self._spent: dict[tuple[Any, ...], list[_Spent]] = {}
         self._found: dict[tuple[Any, ...], tuple[float, int] | None] = {}
         self._done: set[tuple[Any, ...]] = set()
+        self._sizes: dict[Any, int] = {}
         known: dict[int, tuple[Any, Any]] = {}
         for run in runs:
             train, test = run.timing.train_seconds or 0.0, run.timing.test_seconds or 0.0
             if run.status != "finished" or train + test <= 0:
                 continue
             if id(run.config) not in known:  # runs of one key share it
-                known[id(run.config)] = _trainer(run.config), _configured(run.config)
-            trainer, configured = known[id(run.config)]
+                known[id(run.config)] = _worked(run.config), _configured(run.config)
+            worked, configured = known[id(run.config)]
             names = (run.method, run.task, run.backbone)
             self._done.add((run.suite, run.seed, names, configured))
-            kind = (run.backbone, run.environment.device, trainer)
+            size = run.parameters.get("total")
+            kind = (run.backbone, size, run.environment.device, run.data, worked)
             peak = run.memory.peak_bytes or 0
             alike = (*kind, run.task, run.method, _bilevel(run))
             self._spent.setdefault(alike, []).append(_Spent(train, test, peak))
@@ -88,8 +95,11 @@ class Earlier:
 
     def cost(self, settings: Settings) -> Cost | None:
         """Return the median time and greatest memory of the runs most like this one, if any."""
-        device = kind_of_device(settings.device)
-        kind = (settings.backbone.name, device, _trainer(settings.resolved_config))
+        backbone, device = settings.backbone, kind_of_device(settings.device)
+        if backbone not in self._sizes:
+            self._sizes[backbone] = backbone.shape().num_parameters
+        worked = _worked(settings.resolved_config)
+        kind = (backbone.name, self._sizes[backbone], device, settings.data.name, worked)
         task, method = settings.task.name, settings.method
         batches = batches_a_step(method)
         levels = (
@@ -154,8 +164,14 @@ def _readable(paths: Sequence[Path]) -> tuple[list[Run], list[Path]]:
         return runs, unreadable
 
 
-def _trainer(config: Mapping[str, Any]) -> Any:
-    return _group(config, "trainer", _RATE)
+def _worked(config: Mapping[str, Any]) -> Any:
+    """Return the settings that say how much a run does, whatever its method and task."""
+    backbone = config.get("backbone") or {}
+    return (
+        _group(config, "trainer", _RATE),
+        _group(config, "evaluation", records.NOT_IN_KEY["evaluation"]),
+        *(backbone.get(name) for name in _NUMBERS),
+    )
 
 
 def _configured(config: Mapping[str, Any]) -> Any:
@@ -217,12 +233,13 @@ def look(combinations: Sequence[Combination], following: Sequence[str]) -> dict[
     earlier = Earlier(combinations[0].settings.results_dir)
     planned = [plan_of(combination.settings) for combination in combinations]
     jobs = [_job(one, runs, earlier) for one, runs in zip(combinations, planned, strict=True)]
-    due = [job for job in jobs if job["finished"] < job["runs"]]
-    seconds = sum(job["seconds_per_run"] * (job["runs"] - job["finished"]) for job in due)
+    due = [job for job in jobs if job["due"]]
+    seconds = sum(job["seconds_per_run"] * job["due"] for job in due)
     workers = _workers({path.parent for runs in planned for _, path, _ in runs})
     return {
         "runs": sum(job["runs"] for job in jobs),
         **{status: sum(job[status] for job in jobs) for status in STATUSES},
+        "due": sum(job["due"] for job in due),
         "seconds": seconds,
         "workers": workers,
         "seconds_left": round(seconds / max(1, workers), 1),
@@ -249,6 +266,7 @@ def _job(
         "task": combination.settings.task.name,
         "runs": len(planned),
         **{status: planned.count(status) for status in STATUSES},
+        "due": len(due_of(combination.settings, list(runs))),
         "finished_under_other_keys": earlier.num_moved(combination.settings, runs),
         "seconds_per_run": round(cost.seconds, 1),
         "peak_bytes": round(cost.peak_bytes),
@@ -269,8 +287,8 @@ def _shown(found: Mapping[str, Any]) -> Group:
     sources = Counter(job["from"] for job in found["jobs"]).most_common()
     lines = [
         f"{counted(found['runs'], 'run')}: {counts}.",
-        f"To do, one after another: about {_duration(found['seconds'])}, with up to "
-        f"{found['peak_bytes'] / 2**30:.1f} GiB.",
+        f"Due: {counted(found['due'], 'run')}, one after another in about "
+        f"{_duration(found['seconds'])}, with up to {found['peak_bytes'] / 2**30:.1f} GiB.",
         f"Estimated from: {', '.join(f'{source} ({number})' for source, number in sources)}.",
         *(f"Afterwards: {line}" for line in found["afterwards"]),
     ]

@@ -119,7 +119,7 @@ def _operations(settings: Settings, size: int, *, is_full: bool) -> float:
     if trainer.is_best_by_metric:
         read += _answering(settings, length)
     phases = 1 + settings.method.is_searching
-    dev = phases * (steps // interval) * dev_rows * read * 2
+    dev = phases * math.ceil(steps / interval) * dev_rows * read * 2  # the last step's too
     return float(size * (training + dev + test_rows * _answering(settings, length) * 2))
 
 
@@ -136,18 +136,23 @@ def _answering(settings: Settings, length: int) -> int:
 
 
 def _sizes(settings: Settings) -> _Sizes:
-    """Return rows and lengths, as far as they are known without reading the data."""
+    """Return rows and lengths, as far as they are known without reading the data (`data.splits`)."""
     if settings.data.name == "micro":
         return _MICRO
     task = settings.task
     train, validation = task.official_rows
+    if task.split_rule == "given":
+        return _Sizes(train, validation, validation)
+    share = settings.data.holdout
+    if task.split_rule == "train_only" or (share is not None and not validation):
+        validation = min(task.dev_rows, train // 4) if share is None else round(share * train)
+        train -= validation
     if task.division in ("halves", "from_validation"):
         half = validation // 2
         dev = half if task.division == "halves" else min(task.dev_rows, half)
         return _Sizes(train, dev, validation - dev)
-    if task.split_rule == "train_only":
-        return _Sizes(train - 2 * task.dev_rows, task.dev_rows, task.dev_rows)
-    return _Sizes(train - task.dev_rows, task.dev_rows, validation)
+    dev = min(task.dev_rows, train // 4)
+    return _Sizes(train - dev, dev, validation)
 
 
 def _batch(settings: Settings) -> int:

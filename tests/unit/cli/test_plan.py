@@ -43,6 +43,7 @@ def write(settings, seed, **changes):
         "config": settings.resolved_config,
         "main_metric": "acc",
         "metrics": {"test": {"acc": 80.0}},
+        "parameters": {"total": settings.backbone.shape().num_parameters},
         "timing": {"train_seconds": 20.0, "test_seconds": 5.0},
         "memory": {"peak_bytes": 10**9, "of": "process"},
         "environment": {"device": "cpu"},
@@ -50,6 +51,9 @@ def write(settings, seed, **changes):
         **changes,
     }
     assert records.write(RunRecord(**fields), settings.results_dir) == Path(path)
+    if fields["status"] == "finished":
+        records.predictions_path(path).parent.mkdir(exist_ok=True)
+        records.predictions_path(path).touch()
 
 
 def test_counts_and_costs_from_records(tmp_path, capsys):
@@ -62,6 +66,7 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     found = planned(capsys, *GRID, where)
     counts = {name: found[name] for name in ("runs", "finished", "missing", "failed", "running")}
     assert counts == {"runs": 5, "finished": 2, "missing": 1, "failed": 1, "running": 1}
+    assert found["due"] == 3
     assert (found["seconds"], found["peak_bytes"]) == (3 * 30.0, 10**9)
     (job,) = found["jobs"]
     assert job["from"] == "records of this method and task"
@@ -80,6 +85,48 @@ def test_counts_and_costs_from_records(tmp_path, capsys):
     longer = {**settings.resolved_config, "trainer": {"max_steps": 300}}
     assert earlier.cost(replace(settings, resolved_config=longer)) is None
     assert earlier.cost(replace(settings, backbone=replace(settings.backbone, name="x"))) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "due"), [(["rerun=true"], 5), (["retry=true"], 2), (["seeds=[0,1]"], 1), ([], 4)]
+)
+def test_what_is_due_is_what_the_command_would_do(tmp_path, capsys, more, due):
+    """Of two finished runs one has lost its predictions; another failed and a third was begun."""
+    where = f"results_dir={tmp_path}"
+    settings = settings_of([*GRID, where])
+    write(settings, 0)
+    write(settings, 1)
+    write(settings, 2, status="failed", metrics={}, error="out of memory.")
+    write(settings, 3, status="running", metrics={})
+    records.predictions_path(grid.plan(settings)[1][1]).unlink()
+    found = planned(capsys, *GRID, where, *more)
+    assert (found["due"], found["jobs"][0]["due"], found["seconds"]) == (due, due, due * 25.0)
+    (one,) = Grid.planned([((), settings_of([*GRID, where, *more]))]).configurations
+    assert len(one.due) == due
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "evaluation.num_beams=10",
+        "evaluation.test_rows=16",
+        "evaluation=both",
+        "backbone.dtype=bfloat16",
+    ],
+)
+def test_runs_that_do_more_or_less_are_no_measure(tmp_path, change):
+    where = f"results_dir={tmp_path}"
+    write(settings_of([*GRID, where]), 0)
+    earlier = Earlier(str(tmp_path))
+    assert earlier.cost(settings_of([*GRID, where, "evaluation.batch_size=8"])) is not None
+    assert earlier.cost(settings_of([*GRID, where, change])) is None
+
+
+def test_runs_of_another_model_or_data_under_the_same_name_are_no_measure(tmp_path):
+    settings = settings_of([*GRID, f"results_dir={tmp_path}"])
+    write(settings, 0, parameters={"total": 7})
+    write(settings, 1, data="files")
+    assert Earlier(str(tmp_path)).cost(settings) is None
 
 
 @pytest.mark.parametrize(
@@ -195,7 +242,7 @@ def test_an_experiment_for_people(tmp_path, capsys):
     assert plan([*arguments, "device=cpu"]) == 0
     shown = capsys.readouterr().out
     assert "10 runs: 0 finished, 10 missing, 0 failed, 0 running." in shown
-    assert "To do, one after another: about " in shown
+    assert "Due: 10 runs, one after another in about " in shown
     assert "Estimated from: model (2)." in shown
     assert max(map(len, shown.splitlines())) <= 80
     rows = [line.split()[:3] for line in shown.splitlines() if " pedro " in line]
@@ -234,9 +281,6 @@ def test_a_plan_for_a_gpu_needs_none(tmp_path, capsys, monkeypatch):
     with pytest.raises(ConfigError, match="device must be cpu with a CPU build"):
         Grid.planned([((), on_gpu)])
     write(on_gpu, 0)
-    path = grid.plan(on_gpu)[0][1]
-    records.predictions_path(path).parent.mkdir()
-    records.predictions_path(path).touch()
     assert planned(capsys, *own, "device=cuda:1")["finished"] == 1
     assert not Grid.planned([((), on_gpu)]).configurations[0].due
 

@@ -8,8 +8,10 @@ from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.options import options
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.micro import generate
+from pedro_bench.data.splits import make_splits
 from pedro_bench.grid import costs
 from pedro_bench.grid.costs import modelled_cost, most_steps
+from pedro_bench.protocols.task import Located
 
 LLAMA = 6_738_415_616
 MULTIPLIED = LLAMA - 32_000 * 4_096
@@ -34,8 +36,8 @@ def test_steps_of_the_papers_protocol():
 
 def test_time_on_llama_by_hand():
     settings = settings_of([*PAPER, "task=boolq", "method=lora"])
-    # 5900 steps x 16 x 279 tokens x 4; 29 dev losses x 1635 x 279 x 2; 1635 x (279 + 3 x 8) x 2.
-    a_parameter = 5900 * 16 * 279 * 4 + 29 * 1635 * 279 * 2 + 1635 * 303 * 2
+    # 5900 steps x 16 x 279 tokens x 4; 30 dev losses x 1635 x 279 x 2; 1635 x (279 + 3 x 8) x 2.
+    a_parameter = 5900 * 16 * 279 * 4 + 30 * 1635 * 279 * 2 + 1635 * 303 * 2
     assert modelled_cost(settings).seconds == pytest.approx(MULTIPLIED * a_parameter / 4e10)
 
 
@@ -43,11 +45,11 @@ def test_time_counts_the_rows_that_are_read_and_short_examples_as_short():
     settings = settings_of(
         [*PAPER, "task=sst2", "method=ia3", "trainer.eval_rows=400", "evaluation.test_rows=100"]
     )
-    # 10 epochs of 66,349 rows in batches of 128: 5190 steps, 25 dev losses.
-    a_parameter = 5190 * 128 * 33 * 4 + 25 * 400 * 33 * 2 + 100 * (33 + 3 * 8) * 2
+    # 10 epochs of 66,349 rows in batches of 128: 5190 steps, 26 dev losses.
+    a_parameter = 5190 * 128 * 33 * 4 + 26 * 400 * 33 * 2 + 100 * (33 + 3 * 8) * 2
     assert modelled_cost(settings).seconds == pytest.approx(MULTIPLIED * a_parameter / 4e10)
     by_metric = replace(settings.trainer, metric_for_best_model="main_metric")
-    a_parameter += 25 * 400 * (33 + 3 * 8) * 2  # dev rows are answered too
+    a_parameter += 26 * 400 * (33 + 3 * 8) * 2  # dev rows are answered too
     found = modelled_cost(replace(settings, trainer=by_metric)).seconds
     assert found == pytest.approx(MULTIPLIED * a_parameter / 4e10)
 
@@ -143,6 +145,44 @@ def test_rows_of_the_split_rules():
     ]
     rte = costs._sizes(settings_of([*PAPER, "task=rte", rule]))
     assert (rte.dev, rte.test) == (138, 139)
+
+
+@pytest.mark.parametrize(
+    ("rule", "official", "rows"),
+    [
+        ("holdout", [800, 100], (600, 200, 100)),  # not 1000 of 800 rows
+        ("by_size", [12_000, 100], (11_000, 1000, 100)),
+        ("train_only", [52_002, 0], (50_002, 1000, 1000)),
+        ("train_only", [800, 0], (450, 150, 200)),
+        ("given", [42_061, 4672], (42_061, 4672, 4672)),
+    ],
+)
+def test_rows_are_those_of_the_splits(rule, official, rows):
+    """A task of one's own may be smaller than `dev_rows`: its steps and seconds were below 0."""
+    task = replace(
+        settings_of([*PAPER, "task=rte"]).task, split_rule=rule, official_rows=tuple(official)
+    )
+    settings = replace(settings_of([*PAPER, "task=rte"]), task=task)
+    sizes = costs._sizes(settings)
+    assert (sizes.train, sizes.dev, sizes.test) == rows
+    assert modelled_cost(settings).seconds > 0
+    whole = [{"label": 0, "premise": f"p{row}", "hypothesis": "h"} for row in range(sum(official))]
+    pools = {"train": whole[: official[0]], "validation": whole[official[0] :]}
+    pools = {name: own for name, own in pools.items() if own}
+    if sum(official) < 1000:
+        made = make_splits(
+            task,
+            {name: [Located(row, "here") for row in own] for name, own in pools.items()},
+            holdout=None,
+        )
+        assert (made["train"].rows, made["dev"].rows, made["test"].rows) == rows
+
+
+def test_a_share_of_the_train_rows_stands_in_for_validation_rows_that_there_are_not():
+    settings = settings_of([*PAPER, "task=rte", "data.holdout=0.25"])
+    task = replace(settings.task, split_rule="halves", official_rows=(800, 0))
+    sizes = costs._sizes(replace(settings, task=task))
+    assert (sizes.train, sizes.dev, sizes.test) == (600, 100, 100)
 
 
 @pytest.mark.parametrize(
