@@ -161,7 +161,7 @@ def number_of_workers(grid: Grid, launched: int | None = None) -> int:
         return min(1, most)
     peak = PROCESS_BYTES + max(modelled_cost(one.settings).peak_bytes for one in due)
     threads = max(_threads(one.settings) or 1 for one in due)
-    return max(1, min(most, int(free_bytes() // peak), int(num_cores() // threads)))
+    return max(1, int(min(most, free_bytes() / peak, num_cores() / threads)))
 
 
 def _takes_all(settings: Settings) -> bool:
@@ -173,10 +173,14 @@ def _threads(settings: Settings) -> int | None:
 
 
 def num_cores() -> float:
-    """Return how many cores this process may use, by its affinity and its control group."""
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    quota, _, period = _group("cpu.max").partition(" ")
-    return min(cores, max(1.0, int(quota) / int(period))) if quota.isdecimal() else cores
+    """Return how many cores this process may use, by its affinity and its control groups."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = float(len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1)
+    for group in _groups():
+        quota, _, period = _value(group, "cpu.max").partition(" ")
+        if quota.isdecimal():
+            cores = min(cores, max(1.0, int(quota) / int(period)))
+    return cores
 
 
 def free_bytes() -> float:
@@ -184,16 +188,37 @@ def free_bytes() -> float:
     with contextlib.suppress(OSError, IndexError):
         text = Path("/proc/meminfo").read_text(encoding="ascii")
         free = 1024.0 * int(text.split("MemAvailable:")[1].split()[0])
-        limit, used = _group("memory.max"), _group("memory.current")
-        is_limited = limit.isdecimal() and used.isdecimal()
-        return min(free, float(int(limit) - int(used))) if is_limited else free
+        return min(free, *map(_free_in, _groups()))
     return float("inf")
 
 
-def _group(name: str) -> str:
-    """Return a value of this process's control group, or nothing where there is none."""
+def _free_in(group: Path) -> float:
+    """Return the bytes that a control group leaves: files in memory that nothing uses make way."""
+    limit, used = _value(group, "memory.max"), _value(group, "memory.current")
+    if not (limit.isdecimal() and used.isdecimal()):
+        return float("inf")
+    cached = _value(group, "memory.stat").partition("inactive_file ")[2].partition("\n")[0]
+    return float(int(limit) - int(used) + int(cached or 0))
+
+
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where Linux shows control groups (version 2), and which of them is this process's."""
+
+
+def _groups() -> list[Path]:
+    """Return the folders of this process's control group and of those above it, whose bounds hold too."""
+    own = ""
     with contextlib.suppress(OSError):
-        return Path("/sys/fs/cgroup", name).read_text(encoding="ascii").strip()
+        lines = OWN_CGROUP.read_text(encoding="utf-8").splitlines()
+        own = next((line[3:] for line in lines if line.startswith("0::")), "")
+    folder = CGROUPS / own.strip("/")
+    return [one for one in (folder, *folder.parents) if one.is_relative_to(CGROUPS)]
+
+
+def _value(group: Path, name: str) -> str:
+    """Return a value of a control group, or nothing where there is none."""
+    with contextlib.suppress(OSError):
+        return (group / name).read_text(encoding="ascii").strip()
     return ""
 
 
@@ -272,6 +297,7 @@ def work_on(
         PedroBenchError: If the configuration cannot be run at all.
     """
     refuse_splitting()
+    grid.configurations[number].check_device()
     settings = grid.configurations[number].settings
     meet(settings.meeting_seconds)
     due = agreed_due(list(grid.configurations[number].due))

@@ -112,6 +112,17 @@ def test_the_machine_is_asked() -> None:
     assert monkeyed[1] > 0
 
 
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a control group within another, as a job of Slurm has it."""
+    (tmp_path / "own").write_text("1:name=systemd:/\n0::/slurm/job_7\n")
+    monkeypatch.setattr(workers, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(workers, "OWN_CGROUP", tmp_path / "own")
+    folder = tmp_path / "groups/slurm/job_7"
+    folder.mkdir(parents=True)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("group", "cores"),
     [
@@ -122,12 +133,37 @@ def test_the_machine_is_asked() -> None:
         ("900000 100000", 3.0),
     ],
 )
+@pytest.mark.parametrize("level", range(3))
 def test_a_control_group_bounds_the_cores(
-    group: str, cores: float, monkeypatch: pytest.MonkeyPatch
+    group: str, cores: float, level: int, groups: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_group", lambda _: group)
+    [groups, *groups.parents][level].joinpath("cpu.max").write_text(f"{group}\n")
     monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     assert num_cores() == cores
+    monkeypatch.delattr(workers.os, "sched_getaffinity")
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 3)
+    assert num_cores() == cores, "as on systems without affinity"
+
+
+def test_a_control_group_bounds_the_memory_but_for_what_it_keeps_of_files(groups: Path) -> None:
+    before = free_bytes()
+    (groups / "memory.max").write_text("max\n")
+    (groups / "memory.current").write_text("9\n")
+    above = groups.parent
+    (above / "memory.current").write_text("990000\n")
+    assert free_bytes() == pytest.approx(before, rel=0.5)
+    (above / "memory.max").write_text("1000000\n")
+    assert free_bytes() == 10_000
+    (above / "memory.stat").write_text("active_file 7\ninactive_file 500000\nslab 3\n")
+    assert free_bytes() == 510_000
+
+
+def test_where_the_memory_is_not_known_the_cores_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where the number of workers was not a number."""
+    monkeypatch.setattr(workers, "free_bytes", lambda: float("inf"))
+    assert number(tmp_path) == 4
 
 
 @pytest.mark.parametrize(
