@@ -71,15 +71,17 @@ def due_of(settings: Settings, planned: list[tuple[int, Path, str]]) -> list[tup
 
 def was_done(path: Path, seen: Mapping[str, str]) -> bool:
     """Whether a worker has ended a run since `digests` said what was seen."""
-    if _digest(path) == seen.get(str(path.absolute()), ""):
-        return False
-    return status_of(path) in ("finished", "failed")
+    return not _is_as_seen(path, seen) and status_of(path) in ("finished", "failed")
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:
     """Return hashes that show whether records are changed later, by a new run of the same result too."""
     found = ((str(path.absolute()), _digest(path)) for path in paths)
     return {path: digest for path, digest in found if digest}
+
+
+def _is_as_seen(path: Path, seen: Mapping[str, str]) -> bool:
+    return _digest(path) == seen.get(str(path.absolute()), "")
 
 
 def _digest(path: Path) -> str:
@@ -128,6 +130,13 @@ class Claims(Iterator[tuple[int, Path]]):
         """Whether the run that is held was taken away by another worker, and others may be taken."""
         is_lost = self._held is not None and self._held[2].is_lost
         return is_lost and not is_one_of_several()
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the run at hand was begun, by whichever worker, since `seen` was."""
+        if self.current is None or _is_as_seen(self.current, self._seen):
+            return False
+        return status_of(self.current) == "running"
 
     def check(self) -> None:
         """Go on only with a run that is still this worker's: to be called before its files are written."""

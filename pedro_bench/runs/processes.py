@@ -45,6 +45,10 @@ class Claims(Protocol):
     current: Path | None
     """Path of the record of the run that it is at, None before the first."""
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether that run was begun, by whichever worker, since the command was started."""
+
     def check(self) -> None:
         """Raise TakenOver where that run is another worker's by now."""
 
@@ -90,6 +94,9 @@ def made_ready(
 ) -> Iterator[tuple[int, Path]]:
     """Yield what is due, once its working folder holds nothing that these processes cannot go on from.
 
+    With `settings.rerun` that is whatever lies there before the first of the command's workers begins the
+    run; another that takes it later goes on from its checkpoint.
+
     Args:
         settings: The runs' configuration.
         claims: What says whether a run is still this worker's.
@@ -101,7 +108,8 @@ def made_ready(
             folder = working_folder(settings, path)
             for reason in folder.glob(f"{REASON}*"):
                 reason.unlink(missing_ok=True)
-            if _is_of_other_processes(folder, records.key_of(path), seed):
+            is_anew = settings.rerun and not claims.is_begun
+            if is_anew or _is_of_other_processes(folder, records.key_of(path), seed):
                 restart(folder)
         yield seed, path
 

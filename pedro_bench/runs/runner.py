@@ -79,8 +79,6 @@ def _run_seed(prepared: Prepared, seed: int, path: Path) -> RunRecord:
     settings = prepared.settings
     folder = working_folder(settings, path)
     prepared.check()  # loading may have taken longer than a lease, if this machine slept
-    if settings.rerun and is_main():
-        restart(folder)
     running = _running(prepared, seed, path)
     _write(running, settings)
     reset_process_peak()

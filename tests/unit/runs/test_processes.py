@@ -9,7 +9,7 @@ import pytest
 
 from pedro_bench import records
 from pedro_bench.errors import TrainingError
-from pedro_bench.grid.due import Claims
+from pedro_bench.grid.due import Claims, digests
 from pedro_bench.records import RunRecord
 from pedro_bench.runs import processes
 from pedro_bench.runs.processes import REASON, made_ready, reasons_recorded
@@ -21,7 +21,7 @@ KEY = "0123456789ab"
 @pytest.fixture
 def settings(tmp_path: Path) -> Any:
     places = {"results_dir": str(tmp_path / "results"), "output_dir": str(tmp_path / "out")}
-    return SimpleNamespace(**places, suite="suite", lease_seconds=60.0)
+    return SimpleNamespace(**places, suite="suite", lease_seconds=60.0, rerun=False)
 
 
 def write_record(settings: Any, status: str, error: str | None = None) -> Path:
@@ -36,6 +36,7 @@ def write_record(settings: Any, status: str, error: str | None = None) -> Path:
         main_metric="accuracy",
         started="now",
         error=error,
+        metrics={"test": {"accuracy": 80.0}} if status == "finished" else {},
     )
     return records.write(found, settings.results_dir)
 
@@ -131,3 +132,30 @@ def test_checkpoints_of_another_run_are_left_to_be_refused(settings: Any) -> Non
     claims = Claims(settings, [(0, path)], {})
     assert list(made_ready(settings, claims, claims)) == [(0, path)]
     assert store.last_step() == 20
+
+
+@pytest.mark.parametrize("before", ["finished", "running", None])
+def test_a_rerun_starts_afresh_once_and_goes_on_with_whichever_worker(
+    before: str | None, settings: Any
+) -> None:
+    """Of a run longer than its workers' time limit each began anew, and none came to its end."""
+    settings.rerun = True
+    path = write_record(settings, before or "running")
+    if before is None:
+        path.unlink()
+    store = CheckpointStore(folder_of(settings, path), Identity(KEY, 0))
+
+    def step_after_taking(seen: dict[str, str]) -> int | None:
+        claims = Claims(settings, [(0, path)], seen)
+        assert next(made_ready(settings, claims, claims)) == (0, path)
+        claims.give_back()
+        return store.last_step()
+
+    seen = digests([path])
+    for _ in range(2):  # the second of them did not come to write its record
+        store.save(Checkpoint(20, 0, {}, {}))
+        assert step_after_taking(seen) is None
+    write_record(settings, "running", "by a worker of the command")
+    store.save(Checkpoint(30, 0, {}, {}))
+    assert step_after_taking(seen) == 30
+    assert step_after_taking(digests([path])) is None  # another command with rerun=true
