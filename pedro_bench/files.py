@@ -142,5 +142,19 @@ def _tidy(folder: Path, _process: int) -> None:
         return
     for left in folder.glob(f".*{_BY}{glob.escape(_machine())}.*{_PART}"):
         process = left.name.removesuffix(_PART).rpartition(".")[2]
-        if process.isdecimal() and not Path(f"/proc/{process}").exists():
-            left.unlink(missing_ok=True)
+        if process.isdecimal() and _is_gone(int(process)):
+            with contextlib.suppress(
+                OSError
+            ):  # another user's, in a folder that lets no other remove it
+                left.unlink()
+
+
+def _is_gone(process: int) -> bool:
+    """Whether no process has a number; /proc may not show those of other users."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False

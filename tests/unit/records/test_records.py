@@ -300,6 +300,31 @@ def test_what_killed_processes_left_half_written_is_removed(tmp_path):
     assert [path.exists() for path in left] == [False, True, True, True]
 
 
+def test_half_files_of_other_users_stay_where_they_live_and_stop_no_write(tmp_path, monkeypatch):
+    """A live one whose process /proc hides, and a dead one in a folder with the sticky bit."""
+    here = hashlib.sha256(files.boot().encode()).hexdigest()[:8]
+    left = {
+        process: tmp_path / f".other.json--by--{platform.node()}-{here}.{process}.part"
+        for process in (99999998, 99999999)
+    }
+    for path in left.values():
+        path.write_text("half")
+
+    def kill(process, _):
+        raise PermissionError if process == 99999998 else ProcessLookupError
+
+    def unlink(path, **_):
+        asked.append(path)
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    asked = []
+    monkeypatch.setattr(files.os, "kill", kill)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    files.write_text(tmp_path / "record.json", "whole")
+    assert (tmp_path / "record.json").read_text() == "whole"
+    assert asked == [left[99999999]]
+
+
 def stale(times):
     """Return a function that NFS tells so often that its file was replaced meanwhile."""
     left = [errno.ESTALE] * times
