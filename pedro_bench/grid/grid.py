@@ -1,6 +1,6 @@
 """A grid: configurations with the runs that are due, as every worker of one command sees them.
 
-    <output_dir>/multirun/<time>-<process>/
+    <output_dir>/multirun/<time>-<process>-<random>/
         grid.json         the grid, for workers in processes of their own
         error-<n>.json    what kept configuration n from being run at all
         ended-<…>.json    why a worker was given up
@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import shutil
 import socket
 import time
@@ -24,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import files, records
-from pedro_bench.errors import PedroBenchError, RecordError, sentence
+from pedro_bench.errors import ConfigError, PedroBenchError, RecordError, sentence
 from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
 from pedro_bench.ranks import is_main
 from pedro_bench.records import record_at, status_of
-from pedro_bench.runs.environment import resolve_device
+from pedro_bench.runs.environment import kind_of_device, resolve_device
 from pedro_bench.training.saved_folder import restart, steps_saved, working_folder
 
 
@@ -65,12 +66,30 @@ BUDGET = "budget"
 
 @dataclass(frozen=True)
 class Configuration:
-    """One configuration of a grid: settings, overrides as shown, (seed, record) of all and of due runs."""
+    """One configuration of a grid: settings, overrides as shown, (seed, record) of all and of due runs.
+
+    `kind` is that of the device where the command was started, which stands in the runs' key.
+    """
 
     settings: Settings
     overrides: tuple[str, ...]
     runs: tuple[tuple[int, Path], ...]
     due: tuple[tuple[int, Path], ...]
+    kind: str
+
+    def check_device(self) -> None:
+        """Require a device of the kind that stands in the key, on the machine of this worker.
+
+        Raises:
+            ConfigError: If `device=auto` is of another kind here than where the command was started.
+        """
+        here = kind_of_device(self.settings.device)
+        if here != self.kind:
+            raise ConfigError(
+                "device must name a kind where workers' machines differ from the command's, since keys hold "
+                f"it, got {self.settings.device!r}, which is {self.kind} there and {here} on "
+                f"{socket.gethostname()}: set device={here} or device={self.kind}."
+            )
 
 
 class Grid:
@@ -108,8 +127,9 @@ class Grid:
             due = due_of(settings, with_status(runs))
             if due:
                 resolve_device(settings.device)
-            configurations.append(Configuration(settings, overrides, tuple(runs), tuple(due)))
-        moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+            kind = kind_of_device(settings.device)
+            configurations.append(Configuration(settings, overrides, tuple(runs), tuple(due), kind))
+        moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(4)}"
         output = Path(configurations[0].settings.output_dir) if configurations else Path()
         return cls(configurations, seen, (output / "multirun" / moment).absolute())
 
@@ -125,7 +145,7 @@ class Grid:
             work = {key: getattr(one.settings, key) for key in WORK_KEYS}
             config: dict[str, Any] = {**one.settings.resolved_config, **work}
             due = [[seed, str(path)] for seed, path in one.due]
-            configurations.append({"config": config, "due": due})
+            configurations.append({"config": config, "due": due, "kind": one.kind})
         seen = {str(path.absolute()): self.seen.get(str(path.absolute())) for path in self.paths}
         content = {"name": self.name, "more": more, "seen": seen, "configurations": configurations}
         self._note("grid", content)
@@ -143,7 +163,8 @@ class Grid:
         configurations = []
         for one in content["configurations"]:
             due = tuple((seed, Path(path)) for seed, path in one["due"])
-            configurations.append(Configuration(settings_again(one["config"]), (), due, due))
+            settings = settings_again(one["config"])
+            configurations.append(Configuration(settings, (), due, due, one["kind"]))
         seen = {path: digest for path, digest in content["seen"].items() if digest}
         grid = cls(configurations, seen, folder)
         grid.name = content["name"]

@@ -1,5 +1,6 @@
 """A grid as workers see it: what is left, who holds it, what was told, and that it survives being shared."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import pytest
 
 from pedro_bench import grid as runs
 from pedro_bench.cli.hydra.compose import settings_of
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, PedroBenchError
+from pedro_bench.grid import grid as grid_module
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.leases import Leases
+from pedro_bench.grid.workers import work
 from pedro_bench.protocols.settings import Settings
 
 
@@ -33,7 +36,7 @@ def test_what_is_shared_is_read_back(settings: Settings) -> None:
     assert (found.name, found.seen) == (grid.name, grid.seen)
     for one, other in zip(found.configurations, grid.configurations, strict=True):
         assert one.settings == other.settings
-        assert one.due == other.due
+        assert (one.due, one.kind) == (other.due, "cpu")
     grid.remove()
     assert not grid.folder.parent.exists()
 
@@ -83,3 +86,28 @@ def test_workers_that_were_given_up_are_told(settings: Settings) -> None:
     grid.give_up("a:1", "interrupted, SIGTERM came.")
     grid.give_up("b:2", "a worker ended with exit code 2.")
     assert grid.given_up == ["interrupted, SIGTERM came.", "a worker ended with exit code 2."]
+
+
+@pytest.mark.parametrize(("there", "here"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_worker_whose_machine_has_another_kind_of_device_does_no_run(
+    there: str, here: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher's worker on a node with a GPU filled the key of a command on a machine without one."""
+    monkeypatch.setattr(grid_module, "kind_of_device", lambda _: there)
+    resolved = {**settings.resolved_config, "device": "auto"}
+    grid = Grid.planned([((), replace(settings, device="auto", resolved_config=resolved))])
+    grid.share()
+    found = Grid.read(grid.folder)
+    monkeypatch.setattr(grid_module, "kind_of_device", lambda _: here)
+    work(found, waits=False)
+    error = grid.error(0)
+    assert isinstance(error, PedroBenchError)
+    expected = f"got 'auto', which is {there} there and {here} on .*: set device={here} or"
+    assert re.search(expected, str(error))
+    assert not any(path.exists() for path in grid.paths)
+    assert found.look() == (0, set())
+
+
+def test_two_commands_never_share_a_folder(settings: Settings) -> None:
+    """In containers process numbers are alike, and a launcher starts several in one second."""
+    assert len({Grid.planned([((), settings)]).folder for _ in range(2)}) == 2
