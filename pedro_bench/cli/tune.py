@@ -21,7 +21,7 @@ scores stand in the records).
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -40,6 +40,7 @@ from pedro_bench.cli.command import (
     print_json,
     split_flags,
 )
+from pedro_bench.cli.hydra.compose import keys_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.rates import check_extendable, write_rates
 from pedro_bench.cli.hydra.sweep import Combination, combinations_of
@@ -81,6 +82,7 @@ def tune(arguments: Sequence[str]) -> int:
     settings = combinations[0].settings
     check_output(settings.output)
     _refuse_switches(settings)
+    _refuse_searched(keys_of(overrides))
     if any(one.settings.trainer.is_best_by_metric for one in combinations):
         raise ConfigError(
             "trainer.metric_for_best_model must be loss, since a search compares dev losses, got "
@@ -232,6 +234,20 @@ def _refuse_switches(settings: Settings) -> None:
             raise ConfigError(
                 f"{key} must be false in a search, which needs the outcome of every trial and runs those "
                 "that failed again, got true: leave it out."
+            )
+
+
+def _refuse_searched(typed: Collection[str]) -> None:
+    """Refuse typed values of what the search sets itself."""
+    for key, own in (
+        ("method.lr", "lr=[LOW,HIGH]"),
+        ("trainer.lr", "lr=[LOW,HIGH]"),
+        ("suite", "rates=NAME"),
+    ):
+        if key in typed:
+            raise ConfigError(
+                f"{key} must be left out in a search, which sets it for every trial, got it typed: {own} "
+                "says what is tried and where it is recorded."
             )
 
 

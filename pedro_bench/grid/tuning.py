@@ -2,10 +2,10 @@
 
 A trial is one choice of settings (`method.lr`, and one more where a method names it). Every method has the
 same number of trials over the same range of rates, at the same points. In the first rung each trial runs with
-the first seed; the better half runs with the next one, and so on, down to two; these two run with every
-seed. The one with the lower merit is chosen: the geometric mean over tasks of the median best dev loss over
-seeds (medians, because at rates near too high a seed may fall to chance; a geometric mean, because tasks have
-dev losses of different sizes). No test row is read.
+the first seed; the better half runs with the next one, and so on, down to two, or until one seed is left; the
+best two run with every seed. The one with the lower merit is chosen: the geometric mean over tasks of the
+median best dev loss over seeds (medians, because at rates near too high a seed may fall to chance; a
+geometric mean, because tasks have dev losses of different sizes). No test row is read.
 """
 
 import math
@@ -63,7 +63,7 @@ def points(
         Setting -> value for each trial; rates have two significant digits.
 
     Raises:
-        ConfigError: If the trials are too few, or so many that two rates are one.
+        ConfigError: If the trials are too few to try every value, or so many that two rates are one.
     """
     if number < NUM_FINALISTS:
         raise ConfigError(f"trials must be at least {NUM_FINALISTS}, got {number}.")
@@ -81,6 +81,11 @@ def points(
     if knob is None:
         return [{RATE: rate} for rate in rates]
     name, values = knob
+    if number < len(values):
+        raise ConfigError(
+            f"trials must be at least the {len(values)} values of {name}, so that each is tried, got "
+            f"{number}."
+        )
     return [{RATE: rate, name: values[place % len(values)]} for place, rate in enumerate(rates)]
 
 

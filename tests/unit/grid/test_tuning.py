@@ -26,6 +26,10 @@ def test_rates_lie_at_even_distances_in_their_logarithm():
             r"lr must be two rates above 0, the lower one first, got 0\.1 and 0\.0001\.",
         ),
         ((4, 0.0, 1e-4), r"lr must be two rates above 0"),
+        (
+            (2, 1e-3, 1e-1, ("method.alpha", [4, 8, 16])),
+            r"trials must be at least the 3 values of method\.alpha, so that each is tried, got 2\.",
+        ),
         ((30, 1e-3, 2e-3), r"trials must have rates that differ in two digits, got 30 between"),
     ],
 )
