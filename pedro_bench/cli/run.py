@@ -203,7 +203,7 @@ def _done(grid: Grid, launcher: Launcher, *, is_multirun: bool = False) -> list[
                     return [{"status": "failed" if failed else "finished"}]
             grid.clear_stale_files()
         return [
-            _outcome(grid, number, [path for _, path in (one.runs if is_multirun else one.due)])
+            _outcome(grid, number)
             for number, one in enumerate(grid.configurations)
             if one.due or not (is_multirun and one.settings.retry)
         ]
@@ -216,16 +216,25 @@ def _share(grid: Grid, launcher: Launcher, number: int) -> None:
     grid.share(
         cwd=str(Path.cwd()),
         options=[str(folder) for folder in conf_folders()[1:]],
-        pins_gpu=launcher.is_local,
+        pins_gpu=launcher.is_local and _takes_any_gpu(grid),
         shared_devices=launcher.shared_devices(number),
         is_progress_shown=not launcher.is_chosen and sys.stderr.isatty(),
         threads={key: own for key, own in os.environ.items() if key.endswith("_NUM_THREADS")},
     )
 
 
-def _outcome(grid: Grid, number: int, wanted: Sequence[Path]) -> dict[str, Any]:
-    """Return what became of one configuration, from its records and what the workers reported."""
-    runs = grid.records(number)
+def _takes_any_gpu(grid: Grid) -> bool:
+    """Whether runs are due on a GPU, and none of them on one that was named (`device=cuda:1`)."""
+    due = [one for one in grid.configurations if one.due and one.kind == "cuda"]
+    return bool(due) and all(":" not in one.settings.device for one in due)
+
+
+def _outcome(grid: Grid, number: int) -> dict[str, Any]:
+    """Return what became of one configuration, from its records and what the workers reported.
+
+    Runs that were not due, such as missing ones of a retry, do not count against it.
+    """
+    runs, wanted = grid.records(number), [path for _, path in grid.configurations[number].due]
     errors = [f"seed {run['seed']}: {run['error']}" for run in runs if run["status"] == "failed"]
     error = grid.error(number)
     if error is not None:

@@ -1,0 +1,49 @@
+"""What a command says of its runs, from their records."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pedro_bench import records
+from pedro_bench.cli import run as cli_run
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.hydra.launch import Launcher
+from pedro_bench.grid import plan
+from pedro_bench.grid.grid import Grid
+from pedro_bench.runs.identity import begun
+
+
+def test_a_retry_answers_for_the_runs_that_it_was_asked_for(tmp_path: Path) -> None:
+    """Of two seeds one had failed and one was never begun: the multirun was said to have failed."""
+    own = ["method=lora", "task=copa", "device=cpu", "seeds=[0,1]", f"results_dir={tmp_path}"]
+    settings = settings_of([*own, "retry=true"])
+    path = plan(settings)[0][1]
+    found = begun(settings, 0, path, "now")
+    records.write(found.changed(status="failed", error="memory must do, got none."), tmp_path)
+    grid = Grid.planned([((), settings)])
+    assert [seed for seed, _ in grid.configurations[0].due] == [0]
+    assert cli_run._outcome(grid, 0)["errors"] == ["seed 0: memory must do, got none."]
+    scores = {"test": {settings.task.main_metric: 80.0}}
+    records.write(found.changed(status="finished", metrics=scores), tmp_path)
+    outcome = cli_run._outcome(grid, 0)
+    assert (outcome["status"], outcome["errors"], len(outcome["runs"])) == ("finished", [], 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "pins"), [("cpu", False), ("auto", True), ("cuda", True), ("cuda:1", False)]
+)
+def test_workers_share_gpus_out_where_runs_take_one_of_them(
+    device: str, pins: bool, tmp_path: Path
+) -> None:
+    """On two GPUs a third worker of the CPU was refused, and GPU 1 was not there for `cuda:1`."""
+    own = ["method=lora", "task=copa", "device=cpu", f"results_dir={tmp_path}"]
+    (one,) = Grid.planned([((), settings_of([*own, f"output_dir={tmp_path}/out"]))]).configurations
+    kind = "cpu" if device == "cpu" else "cuda"
+    given = replace(one, kind=kind, settings=replace(one.settings, device=device))
+    grid = Grid([given], {}, tmp_path / "grid")
+    cli_run._share(grid, Launcher([]), 3)
+    assert Grid.shared(grid.folder)["pins_gpu"] == pins
+    finished = Grid([replace(given, due=())], {}, tmp_path / "other")
+    cli_run._share(finished, Launcher([]), 3)
+    assert not Grid.shared(finished.folder)["pins_gpu"]
