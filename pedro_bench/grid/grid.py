@@ -7,7 +7,8 @@
         stop.json         with fail_fast: a run failed, so no other begins
         leave.json        the command was asked to end
 
-What else workers know of each other stands in leases and records. The folder goes with the command.
+What else workers know of each other stands in leases and records. The folder goes with the command, but for
+that of a launcher whose workers may outlive the command (Slurm, Ray).
 """
 
 import contextlib

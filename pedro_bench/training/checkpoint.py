@@ -176,7 +176,7 @@ class LoopState:
         history: One entry per evaluation, as in `TrainResult`.
         loss_sum: Training loss summed over `num_answer_tokens` since the last evaluation, in nats.
         num_tokens: Prompt and answer tokens trained on so far.
-        step_seconds: Time of the steps alone; `train_seconds` with evaluations and files.
+        step_seconds: Time of the steps alone; `train_seconds` with evaluations, without checkpoints.
         train_joules: Energy of the device in steps and evaluations, None where it is not known of all.
         is_finished: Whether training is over; `stopped_early` whether the patience ended it.
         peak_memory_bytes: Highest peak of GPU memory over all starts, or None on a CPU.
@@ -290,7 +290,7 @@ class TrainResult:
         best_dev_score: Its dev score, or None where the dev loss decides.
         steps: Optimiser steps taken.
         stopped_early: Whether the patience ran out before the schedule.
-        train_seconds: Time of all steps, evaluations and checkpoints that count, over all restarts.
+        train_seconds: Time of all steps and evaluations that count, over all restarts.
         train_joules: Energy of the device in steps and evaluations, None where it is not known of all.
         tokens_per_second: Prompt and answer tokens trained on per second of steps alone.
         peak_memory_bytes: Highest GPU memory in use, or None on a CPU.
