@@ -24,6 +24,12 @@ _EVERY_COMMANDS = (
 )
 """Stands below the help of each command."""
 
+_GOES_ON = "the same command goes on where this one stopped."
+_BEGINS_ANEW = (
+    "with rerun=true the same command begins all its runs anew; without it the run that was at hand "
+    "goes on."
+)
+
 
 def guarded(
     body: Callable[[Sequence[str]], int], arguments: Sequence[str], usage: str | None = None
@@ -50,7 +56,8 @@ def guarded(
         sys.stderr.write(f"error: {one_sentence(error)}\n")
         return error.exit_code
     except KeyboardInterrupt as error:
-        sys.stderr.write("interrupted: the same command goes on where this one stopped.\n")
+        begins_anew = usage is None and "rerun=true" in arguments
+        sys.stderr.write(f"interrupted: {_BEGINS_ANEW if begins_anew else _GOES_ON}\n")
         return error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

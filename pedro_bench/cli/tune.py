@@ -44,7 +44,7 @@ from pedro_bench.cli.hydra.compose import keys_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.rates import check_extendable, write_rates
 from pedro_bench.cli.hydra.sweep import Combination, combinations_of
-from pedro_bench.cli.options import outside_flags
+from pedro_bench.cli.options import CONFIG_DIR, RATES, conf_folders, outside_flags
 from pedro_bench.cli.run import require_one_process, worked_off
 from pedro_bench.errors import ConfigError, TrainingError
 from pedro_bench.grid.grid import settings_again
@@ -336,9 +336,16 @@ def _show(outcome: Sequence[Mapping[str, Any]], failures: Sequence[str], path: P
         "dev loss: the geometric mean over tasks of the median over seeds; nats an answer token, of a "
         "regression the squared error"
     )
-    print(
-        f"rates in {path}" if path else "no method has a rate whose runs ended: nothing was written"
-    )
+    print(_place(path) if path else "no method has a rate whose runs ended: nothing was written")
+
+
+def _place(path: Path) -> str:
+    """Say where rates lie and, if that is no folder of options in use, how they are read."""
+    known = [(folder / RATES / path.name).resolve() for folder in conf_folders()]
+    if path.resolve() in known:
+        return f"rates in {path}"
+    folder = path.parent.parent if path.parent.name == RATES else f"DIR, from DIR/{RATES}"
+    return f"rates in {path}; trainer.rates={path.stem} reads them with {CONFIG_DIR} {folder}"
 
 
 if __name__ == "__main__":

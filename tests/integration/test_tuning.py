@@ -232,7 +232,17 @@ def test_why_a_trial_failed_is_told(
     assert tune(given) == 0
     assert json.loads(capsys.readouterr().out)["failures"] == [said]
     assert tune([*given, "output=text"]) == 0
-    assert f"failed: {said}" in capsys.readouterr().out.splitlines()
+    told = capsys.readouterr().out.splitlines()
+    assert f"failed: {said}" in told
+    assert told[-1] == (
+        "rates in own/rates/mine.yaml; trainer.rates=mine reads them with --config-dir own"
+    )
+    with outside_options(["--config-dir", "own"]):
+        assert tune([*given, "output=text"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "rates in own/rates/mine.yaml"
+    elsewhere = [one for one in given if not one.startswith("rates_dir=")]
+    assert tune([*elsewhere, "rates_dir=other", "output=text"]) == 0
+    assert capsys.readouterr().out.endswith("with --config-dir DIR, from DIR/rates\n")
 
 
 def test_a_search_is_one_process(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,8 +191,16 @@ def refuse_grid(arguments: Sequence[str]) -> None:
 
 
 def experiment_in(arguments: Sequence[str]) -> str | None:
-    """Return the name of the experiment that the overrides choose, if any."""
+    """Return the name of the experiment that the overrides choose, if any.
+
+    Raises:
+        ConfigError: If they choose several, of whose grids none would be worked off.
+    """
     names = [one.partition("=")[2] for one in arguments if _key(one) == EXPERIMENT]
+    if names and set(names[-1]) & set(",*("):
+        raise ConfigError(
+            f"experiment must name one grid, got {names[-1]!r}: start a command for each."
+        )
     return names[-1] if names else None
 
 

@@ -43,6 +43,28 @@ def test_a_multirun_of_several_processes_is_refused(tmp_path, capsys, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage", "said"),
+    [
+        ([], None, "the same command goes on where this one stopped."),
+        (
+            ["rerun=true"],
+            None,
+            "with rerun=true the same command begins all its runs anew; without",
+        ),
+        (["rerun=true"], "of an evaluation", "the same command goes on where this one stopped."),
+    ],
+)
+def test_who_interrupts_a_command_is_told_what_the_same_command_does(
+    arguments, usage, said, capsys
+):
+    def body(_):
+        raise KeyboardInterrupt
+
+    assert guarded(body, arguments, usage) == 130
+    assert capsys.readouterr().err.startswith(f"interrupted: {said}")
+
+
 def test_help_lists_the_folders(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out

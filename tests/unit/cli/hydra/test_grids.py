@@ -321,6 +321,18 @@ def test_an_experiment_of_another_command_names_it():
         refuse_grid(["+experiment=table3"])
 
 
+@pytest.mark.parametrize(
+    "several", ["micro_table1,micro_table4", "choice(table1,table4)", "glob(*)"]
+)
+def test_several_experiments_are_refused(several):
+    """Of their grids nothing was left but one method on one task."""
+    for refuses in (combinations_of, afterwards, refuse_grid):
+        with pytest.raises(
+            ConfigError, match=r"^experiment must name one grid, got .*: start a com"
+        ):
+            refuses([f"+experiment={several}"])
+
+
 def test_a_grid_is_not_run_as_one_configuration(capsys):
     assert guarded(run, ["+experiment=table4"]) == 2
     assert "write python -m pedro_bench -m +experiment=table4." in capsys.readouterr().err
