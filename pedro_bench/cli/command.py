@@ -26,13 +26,16 @@ _EVERY_COMMANDS = (
 
 _GOES_ON = "the same command goes on where this one stopped."
 _BEGINS_ANEW = (
-    "with rerun=true the same command begins all its runs anew; without it the run that was at hand "
-    "goes on."
+    "with rerun=true the same command begins anew; without it what was begun and not ended goes on."
 )
 
 
 def guarded(
-    body: Callable[[Sequence[str]], int], arguments: Sequence[str], usage: str | None = None
+    body: Callable[[Sequence[str]], int],
+    arguments: Sequence[str],
+    usage: str | None = None,
+    *,
+    rerun_goes_on: bool = False,
 ) -> int:
     """Run a command's body; what a user can cause becomes one sentence on standard error.
 
@@ -42,6 +45,7 @@ def guarded(
         body: Takes the other arguments, returns the exit code.
         arguments: The command line without the program's name.
         usage: What `--help` prints, the module's docstring; None where the body does so itself.
+        rerun_goes_on: Whether the same command goes on after an interrupt with `rerun=true` too.
     """
     if usage is not None and {"-h", "--help"} & set(arguments):
         print(f"{usage.strip()}\n\n{_EVERY_COMMANDS}")
@@ -56,7 +60,7 @@ def guarded(
         sys.stderr.write(f"error: {one_sentence(error)}\n")
         return error.exit_code
     except KeyboardInterrupt as error:
-        begins_anew = usage is None and "rerun=true" in arguments
+        begins_anew = "rerun=true" in arguments and not rerun_goes_on
         sys.stderr.write(f"interrupted: {_BEGINS_ANEW if begins_anew else _GOES_ON}\n")
         return error.exit_code if isinstance(error, Interrupted) else INTERRUPTED
     except BrokenPipeError:

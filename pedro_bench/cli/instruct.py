@@ -98,4 +98,4 @@ def _number(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(instruct, sys.argv[1:], __doc__))
+    sys.exit(guarded(instruct, sys.argv[1:], __doc__, rerun_goes_on=True))

@@ -42,7 +42,7 @@ from pedro_bench.grid import plan as plan_of
 from pedro_bench.grid.costs import Cost, batches_a_step, modelled_cost
 from pedro_bench.grid.due import due_of
 from pedro_bench.grid.leases import Leases
-from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
+from pedro_bench.protocols.settings import NAMED, SHORTEST_LEASE, Settings
 from pedro_bench.reporting.numbers import counted
 from pedro_bench.runs.environment import kind_of_device
 
@@ -73,7 +73,7 @@ class Earlier:
             if id(run.config) not in known:  # runs of one key share it
                 known[id(run.config)] = _worked(run.config), _configured(run.config)
             worked, configured = known[id(run.config)]
-            names = (run.method, run.task, run.backbone)
+            names = (run.method, run.task, run.backbone, run.data)
             self._done.add((run.suite, run.seed, names, configured))
             size = run.parameters.get("total")
             kind = (run.backbone, size, run.environment.device, run.data, worked)
@@ -86,7 +86,7 @@ class Earlier:
 
     def num_moved(self, settings: Settings, planned: Sequence[tuple[int, Path, str]]) -> int:
         """Return how many runs that are not finished are so under another key, with these settings."""
-        names = (settings.method.name, settings.task.name, settings.backbone.name)
+        names = tuple(getattr(settings, group).name for group in NAMED)
         configured = _configured(settings.resolved_config)
         return sum(
             status != "finished" and (settings.suite, seed, names, configured) in self._done
@@ -287,8 +287,7 @@ def _shown(found: Mapping[str, Any]) -> Group:
     sources = Counter(job["from"] for job in found["jobs"]).most_common()
     lines = [
         f"{counted(found['runs'], 'run')}: {counts}.",
-        f"Due: {counted(found['due'], 'run')}, one after another in about "
-        f"{_duration(found['seconds'])}, with up to {found['peak_bytes'] / 2**30:.1f} GiB.",
+        _due_line(found),
         f"Estimated from: {', '.join(f'{source} ({number})' for source, number in sources)}.",
         *(f"Afterwards: {line}" for line in found["afterwards"]),
     ]
@@ -309,6 +308,14 @@ def _shown(found: Mapping[str, Any]) -> Group:
             f"Running now: {counted(found['workers'], 'worker')}; with so many about {left} are left."
         )
     return Group(table, *(Text(line) for line in lines))
+
+
+def _due_line(found: Mapping[str, Any]) -> str:
+    if not found["due"]:
+        return "Due: none."
+    took, most = _duration(found["seconds"]), found["peak_bytes"] / 2**30
+    due = counted(found["due"], "run")
+    return f"Due: {due}, one after another in about {took}, with up to {most:.1f} GiB."
 
 
 def _name(job: Mapping[str, Any]) -> str:

@@ -78,8 +78,10 @@ def modelled_cost(settings: Settings) -> Cost:
         * shape.num_layers
         * LAYER_SECONDS[device],
     )
-    wide = device == "cpu" or getattr(settings.backbone, "dtype", None) == "float32"
-    number_bytes = 4 if wide else 2
+    dtype = getattr(settings.backbone, "dtype", None) or (
+        "float32" if device == "cpu" else "bfloat16"
+    )
+    number_bytes = 4 if dtype == "float32" else 2
     state = trained * (12 if is_full else 16)
     kept = 34 * shape.hidden_size * number_bytes / 2
     layers = shape.num_layers * kept

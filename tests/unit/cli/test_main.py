@@ -55,13 +55,11 @@ def test_a_multirun_of_several_processes_is_refused(tmp_path, capsys, monkeypatc
         (["rerun=true"], "of an evaluation", "the same command goes on where this one stopped."),
     ],
 )
-def test_who_interrupts_a_command_is_told_what_the_same_command_does(
-    arguments, usage, said, capsys
-):
+def test_who_interrupts_a_command_is_told_what_the_same_command_does(arguments, own, said, capsys):
     def body(_):
         raise KeyboardInterrupt
 
-    assert guarded(body, arguments, usage) == 130
+    assert guarded(body, arguments, **own) == 130
     assert capsys.readouterr().err.startswith(f"interrupted: {said}")
 
 

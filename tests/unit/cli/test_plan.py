@@ -221,6 +221,9 @@ def test_runs_made_with_other_code_are_told(tmp_path, capsys):
     )
     found = planned(capsys, *GRID, where, "method.r=2")
     assert found["jobs"][0]["finished_under_other_keys"] == 0
+    moved.write_text(moved.read_text().replace('"data": "micro"', '"data": "files"'))
+    found = planned(capsys, *GRID, where)
+    assert found["jobs"][0]["finished_under_other_keys"] == 0, "of another source of data"
 
 
 def test_a_record_older_than_a_setting_counts_with_what_was_in_force_then(tmp_path):
@@ -264,7 +267,7 @@ def test_a_watch_ends_with_the_last_run_and_tells_who_is_at_it(tmp_path, capsys)
     assert plan([*GRID, where, "watch=0.1"]) == 0
     ending.join()
     shown = capsys.readouterr().out
-    assert "5 runs: 5 finished, 0 missing, 0 failed, 0 running." in shown
+    assert "5 runs: 5 finished, 0 missing, 0 failed, 0 running.\nDue: none." in shown
     assert "Running now: 1 worker; with so many about 0 s are left." in shown
     lease.release(is_done=True)
     assert guarded(plan, [*GRID, where, "watch=1", "output=json"]) == 2

@@ -94,6 +94,9 @@ def test_memory_on_llama_by_hand():
     weights_and_state = 4 * LLAMA + 16 * 9_994_240
     a_token = 32 * kept + 8 * 32000
     assert modelled_cost(settings).peak_bytes == weights_and_state + 1200 * a_token
+    half = replace(settings, backbone=replace(settings.backbone, dtype="bfloat16"))
+    a_half = 32 * kept / 2 + 8 * 32000
+    assert modelled_cost(half).peak_bytes == 2 * LLAMA + 16 * 9_994_240 + 1200 * a_half
     frugal = replace(settings, trainer=replace(settings.trainer, gradient_checkpointing=True))
     less = weights_and_state + 1200 * (32 * 4 * 4096 + kept + 8 * 32000)
     assert modelled_cost(frugal).peak_bytes == less
