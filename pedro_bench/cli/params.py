@@ -156,6 +156,8 @@ def params(arguments: Sequence[str]) -> int:
     checks.number("budget", own["budget"], above=0, optional=True)
     checks.flag("matrix", own["matrix"])
     typed = keys_of(others)
+    if own["matrix"]:
+        _refuse_one_backbone(own["budget"], typed)
     names = _names(own["method"], typed)
     config, methods = side_by_side("method", names, others)
     if own["matrix"]:
@@ -195,15 +197,7 @@ def params(arguments: Sequence[str]) -> int:
 
 
 def _matrix(methods: Mapping[str, Method], own: Mapping[str, Any]) -> int:
-    """Print what each method can do on each family.
-
-    Raises:
-        ConfigError: If a budget is asked for as well.
-    """
-    if own["budget"] is not None:
-        raise ConfigError(
-            f"matrix must be false with a budget, got budget={own['budget']!r}: a matrix counts nothing."
-        )
+    """Print what each method can do on each family."""
     from pedro_bench.efficiency.capabilities import as_markdown, probe, samples
 
     layouts = {
@@ -221,6 +215,24 @@ def _matrix(methods: Mapping[str, Method], own: Mapping[str, Any]) -> int:
     else:
         print(as_markdown(found))
     return DONE
+
+
+def _refuse_one_backbone(budget: float | None, typed: Collection[str]) -> None:
+    """Refuse what has no meaning for a matrix.
+
+    Raises:
+        ConfigError: If a budget is asked for as well, or a backbone.
+    """
+    if budget is not None:
+        raise ConfigError(
+            f"matrix must be false with a budget, got budget={budget!r}: a matrix counts nothing."
+        )
+    chosen = sorted(key for key in typed if key.partition(".")[0] == "backbone")
+    if chosen:
+        raise ConfigError(
+            f"{chosen[0]} must be left out with matrix=true, which tries tiny models of every family, got it "
+            "typed: drop one of the two."
+        )
 
 
 def _names(chosen: Any, typed: Collection[str]) -> list[str]:

@@ -106,7 +106,9 @@ def check_extendable(path: Path) -> None:
 def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) -> None:
     """Write a table of rates; what the file holds stays as it is, before the new rules.
 
-    A rule goes where a new one has its conditions and sets all that it sets.
+    Rules that a search found for fewer of their runs, such as one task, come behind them and stay in force.
+    Where a new rule has the conditions of an old one, the old one goes if a search found it or if the new one
+    sets all that it sets.
 
     Args:
         path: The file, made or replaced.
@@ -117,12 +119,8 @@ def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) ->
         ConfigError: As `check_extendable`.
     """
     check_extendable(path)
-    kept: list[str] = []
-    if path.is_file():
-        blocks = _blocks(path.read_text(encoding="utf-8"))
-        kept = [
-            one for one in blocks if not (_is_rule(one) and _is_replaced(_parsed(one)[0], rules))
-        ]
+    blocks = _blocks(path.read_text(encoding="utf-8")) if path.is_file() else []
+    kept, narrower = _divided(blocks, rules)
     # a command none of whose rules is left stands before another command, or at the end
     following = [*kept[1:], _HEAD]
     kept = [
@@ -134,7 +132,38 @@ def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) ->
     for rule in rules:
         inner = ",\n   ".join(f"{key}: {json.dumps(value)}" for key, value in rule.items())
         lines.append(f"- {{{inner}}}\n")
-    files.write_text(path, "".join([*kept, *lines]))
+    files.write_text(path, "".join([*kept, *lines, *narrower]))
+
+
+def _divided(
+    blocks: Sequence[str], rules: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """Return what of a file goes before new rules, and what goes behind them: rules with their commands.
+
+    Those were found for fewer of the runs, such as one task, and would not be in force before them.
+    """
+    kept, narrower = list[str](), list[str]()
+    command = moved = ""
+    for block in blocks:
+        if not _is_rule(block):
+            command = block if block.startswith(_HEAD) else ""
+            kept.append(block)
+            continue
+        rule = _parsed(block)[0]
+        if _is_replaced(rule, rules):
+            continue
+        if "tried" not in rule or not any(_is_within(rule["for"], one["for"]) for one in rules):
+            kept.append(block)
+            continue
+        narrower += [block] if command == moved else [command, block]
+        moved = command
+    return kept, narrower
+
+
+def _is_within(narrow: Mapping[str, Any], wide: Mapping[str, Any]) -> bool:
+    """Whether conditions are others and more besides."""
+    shared = {group: narrow.get(group) for group in wide}
+    return shared == wide and len(narrow) > len(wide)
 
 
 def _blocks(text: str) -> list[str]:
@@ -155,8 +184,11 @@ def _is_rule(block: str) -> bool:
 
 
 def _is_replaced(rule: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a new rule says everything for the same runs that this one says."""
-    return any(one["for"] == rule["for"] and set(rule["set"]) <= set(one["set"]) for one in rules)
+    """Whether a new rule for the same runs stands for this one; settings set by hand stay in force."""
+    return any(
+        one["for"] == rule["for"] and ("tried" in rule or set(rule["set"]) <= set(one["set"]))
+        for one in rules
+    )
 
 
 def _parsed(text: str) -> Any:

@@ -44,15 +44,15 @@ def test_a_multirun_of_several_processes_is_refused(tmp_path, capsys, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "usage", "said"),
+    ("arguments", "own", "said"),
     [
-        ([], None, "the same command goes on where this one stopped."),
+        ([], {}, "the same command goes on where this one stopped."),
+        (["rerun=true"], {}, "with rerun=true the same command begins anew; without it what was"),
         (
             ["rerun=true"],
-            None,
-            "with rerun=true the same command begins all its runs anew; without",
+            {"rerun_goes_on": True},
+            "the same command goes on where this one stopped.",
         ),
-        (["rerun=true"], "of an evaluation", "the same command goes on where this one stopped."),
     ],
 )
 def test_who_interrupts_a_command_is_told_what_the_same_command_does(arguments, own, said, capsys):

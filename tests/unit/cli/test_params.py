@@ -308,3 +308,19 @@ def test_no_torch_no_weights_and_soon(tmp_path):
     assert imported == "[]"
     assert float(seconds) < 10, "two ledgers, each of at most five seconds"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "backbone=llama2_7b",
+            "backbone must be left out with matrix=true, which tries tiny models",
+        ),
+        ("backbone.dtype=float32", "backbone.dtype must be left out with matrix=true"),
+        ("budget=8.9e6", "matrix must be false with a budget, got budget=8900000.0"),
+    ],
+)
+def test_a_matrix_is_of_all_families(given, message, capsys):
+    assert guarded(params, ["matrix=true", given]) == 2
+    assert message in capsys.readouterr().err

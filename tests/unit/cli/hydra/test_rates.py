@@ -192,6 +192,29 @@ def test_found_rules_replace_their_own_and_leave_the_rest_of_a_file(tmp_path: Pa
     ]
 
 
+@pytest.mark.usefixtures("mine")
+def test_what_was_found_for_one_task_stays_in_force_when_all_are_searched_again(tmp_path: Path):
+    path = tmp_path / "conf" / "rates" / "mine.yaml"
+
+    def found(rate: float, **more: str) -> dict[str, Any]:
+        where = {"backbone": "micro", "method": "lora", **more}
+        return {"for": where, "set": {"method.lr": rate}, "tried": {"trials": 2}}
+
+    path.write_text("- {for: {task: rte}, set: {method.lr: 0.9}}\n")
+    write_rates(path, [found(0.1), found(0.5, method="ia3")], "first")
+    write_rates(path, [found(0.2, task="rte"), found(0.3, task="sst2")], "second")
+    write_rates(path, [found(0.4)], "third")
+    write_rates(path, [found(0.6)], "fourth")
+    rates = {
+        task: settings_of([*BASE, "method=lora", f"task={task}"]).method.lr
+        for task in ("rte", "sst2", "boolq")
+    }
+    assert rates == {"rte": 0.2, "sst2": 0.3, "boolq": 0.6}
+    lines = path.read_text().splitlines()
+    assert [line[4:] for line in lines if line.startswith("#   ")] == ["first", "fourth", "second"]
+    assert lines.index("#   second") < next(n for n, line in enumerate(lines) if '"rte"' in line)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -239,6 +262,15 @@ def test_a_rule_that_sets_more_than_the_rate_stays(tmp_path: Path):
     text = path.read_text()
     assert text.startswith(by_hand)
     assert (text.count("- "), text.count("command"), text.count("0.2")) == (2, 1, 1)
+
+
+def test_what_an_earlier_search_found_goes_with_its_rate(tmp_path: Path):
+    """An alpha that was found together with another rate is not in force beside the new one."""
+    path = tmp_path / "mine.yaml"
+    tried = {"for": {"method": "lora"}, "tried": {"trials": 4}}
+    write_rates(path, [{**tried, "set": {"method.lr": 0.1, "method.alpha": 8}}], "first")
+    write_rates(path, [{**tried, "set": {"method.lr": 0.2}}], "second")
+    assert "alpha" not in path.read_text()
 
 
 def test_rules_that_another_process_wrote_are_read(tmp_path: Path):
