@@ -295,7 +295,7 @@ def test_another_value_of_the_evaluation_gives_other_answers(
     field: str, outcomes: Outcomes
 ) -> None:
     task: Any = SimpleNamespace(
-        max_new_tokens=8, extract=lambda text, _: text, score=lambda *_: {"acc": 0.0}
+        max_new_tokens=8, ending="", extract=lambda text, _: text, score=lambda *_: {"acc": 0.0}
     )
     adapted = AdaptedModel(outcomes.backbone, build_method("full_ft"))
     head = outcomes.backbone.model.get_output_embeddings()

@@ -19,6 +19,7 @@ class Echo:
     """A task whose answers are the generated texts."""
 
     max_new_tokens = 8
+    ending = ""
 
     def extract(self, text: str, example: Any) -> str:
         return text.strip()
