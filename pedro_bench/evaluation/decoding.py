@@ -270,7 +270,11 @@ def _continue_as_beams(cache: DynamicCache, context: PromptContext, num_beams: i
 
 def _ends(tokenizer: Any, ending: str) -> tuple[tuple[int, ...], str]:
     """Return the tokens that end an answer, and the text that does so where a template ends it with text."""
-    names = {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
+    names = {  # added white space, such as Gemma's newlines, is no control token (`data.text_tokens`)
+        token.content: number
+        for number, token in tokenizer.added_tokens_decoder.items()
+        if token.content.strip()
+    }
     pattern = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     found = re.search(pattern, ending) if pattern else None
     text = ending[: found.start()] if found else ending

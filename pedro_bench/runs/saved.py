@@ -322,7 +322,7 @@ def open_bank(
             "of peft alone."
         )
     first = next(iter(saved.values()))
-    method: Method = build_group("method", first.state["method"])  # its version is told below
+    method: Method = build_group("method", first.state["method"])  # _adapter warns of its version
     loaded = load_backbone(first, device, backbone)
     bank = AdapterBank(
         loaded,
