@@ -63,7 +63,9 @@ _OWN = {
     "RED": ("evaluation", "trainer.num_epochs", "trainer.batch_size", "trainer.warmup_ratio",
             "trainer.weight_decay", "trainer.max_length", "trainer.eval_every_steps",
             "trainer.eval_every_epochs", "trainer.metric_for_best_model", "trainer.patience",
-            "trainer.warmup_steps", "trainer.lr_scheduler_type", "trainer.label_smoothing_factor"),
+            "trainer.warmup_steps", "trainer.lr_scheduler_type", "trainer.label_smoothing_factor",
+            "trainer.eps", "trainer.max_grad_norm", "trainer.decays_vectors", "trainer.head_init",
+            "trainer.head_dropout"),
 }  # fmt: skip
 """Paper -> beginnings of the settings for which it has a protocol of its own."""
 

@@ -10,6 +10,7 @@ records of one protocol share a row; a test checks it for every setting that a c
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,8 @@ import msgspec
 
 from pedro_bench import records
 from pedro_bench.analysis.run import Run
+from pedro_bench.checks import NEUTRAL
+from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, LikelihoodConfig
 from pedro_bench.training.config import TrainerConfig
 
 Groups = dict[str, list[Run]]
@@ -35,24 +38,19 @@ NOT_IN_KEY: Mapping[str, frozenset[str]] = {
 }
 """Group -> settings that make no row, as they are no part of a run's key."""
 
+
+def _later(kind: type) -> dict[str, Any]:
+    """Return the settings of a class that came after its first records, with their neutral values."""
+    return {one.name: one.metadata[NEUTRAL] for one in fields(kind) if NEUTRAL in one.metadata}
+
+
 EARLIER: Mapping[str, Mapping[str, Any]] = {
-    "trainer": {
-        "group_by_length": True,
-        "micro_batch_tokens": None,
-        "lr_scheduler_type": "linear",
-        "label_smoothing_factor": 0.0,
-        "warmup_steps": None,
-        "eval_every_epochs": None,
-        "eval_rows": None,
-        "metric_for_best_model": "loss",
-    },
+    "trainer": {"group_by_length": True, "micro_batch_tokens": None, **_later(TrainerConfig)},
     "evaluation": {"test_rows": None},
-    "pedro_bench.evaluation.config.EvaluationConfig": {
-        "no_repeat_ngram_size": 0,
-        "test_rows": None,
+    **{
+        f"{kind.__module__}.{kind.__name__}": _later(kind)
+        for kind in (EvaluationConfig, BothConfig, LikelihoodConfig)
     },
-    "pedro_bench.evaluation.config.BothConfig": {"no_repeat_ngram_size": 0, "test_rows": None},
-    "pedro_bench.evaluation.config.LikelihoodConfig": {"test_rows": None},
     "pedro_bench.methods.ssp.Ssp": {"alpha": 1.0},
     "pedro_bench.methods.pedro.Pedro": {"reads": "residual"},
 }

@@ -81,6 +81,9 @@ class AdaptedModel(nn.Module):
         backbone: The loaded, frozen backbone. It carries one method at a time.
         method: What to attach.
         head: What an encoder says of a text; trained with the method and part of the adapter.
+        head_init: How the head starts, `transformers` or `pytorch` (`TrainerConfig`).
+        head_dropout: Probability of dropping a feature in the head in training, in [0, 1), or None for the
+            backbone's.
 
     Attributes:
         backbone: As given.
@@ -91,7 +94,15 @@ class AdaptedModel(nn.Module):
         InjectionError: If the backbone already carries a method, or lacks what this one needs.
     """
 
-    def __init__(self, backbone: LoadedBackbone, method: Method, head: Head | None = None) -> None:
+    def __init__(
+        self,
+        backbone: LoadedBackbone,
+        method: Method,
+        head: Head | None = None,
+        *,
+        head_init: str = "transformers",
+        head_dropout: float | None = None,
+    ) -> None:
         super().__init__()
         carried = getattr(backbone.model, _MARK, None)
         if carried is not None:
@@ -114,14 +125,14 @@ class AdaptedModel(nn.Module):
             self._handles.append(writer.register_forward_pre_hook(_enter_answer, with_kwargs=True))
             self._handles.append(writer.register_forward_hook(_bind_answer_cache))
         try:
-            self._head = self._add_head(head)
+            self._head = self._add_head(head, head_init, head_dropout)
             method.attach(self._injection)
         except BaseException:
             self.remove()
             raise
         self.adapter = self._injection.adapter
 
-    def _add_head(self, head: Head | None) -> TaskHead | None:
+    def _add_head(self, head: Head | None, init: str, dropout: float | None) -> TaskHead | None:
         if head is None:
             return None
         config: Any = self.model.config
@@ -130,8 +141,8 @@ class AdaptedModel(nn.Module):
             TaskHead(
                 head,
                 self.backbone.shape.hidden_size,
-                deviation=config.initializer_range,
-                dropout=config.hidden_dropout_prob,
+                deviation=None if init == "pytorch" else config.initializer_range,
+                dropout=config.hidden_dropout_prob if dropout is None else dropout,
             ),
         )
         return own

@@ -4,7 +4,8 @@
 
 Transformers' head of RoBERTa, here for every encoder: weights start normal with the backbone's own deviation,
 biases at zero, and dropout is the backbone's. The RED paper's code has the same two maps, but starts them as
-PyTorch does and drops half of the features. Everything is float32, whatever the backbone is.
+PyTorch's linear maps do (weights and biases uniform in ±1/√D) and drops half of the features; `trainer=red`
+asks for that. Everything is float32, whatever the backbone is.
 
 Legend: B examples, T tokens, D hidden, C outputs.
 """
@@ -22,19 +23,22 @@ class TaskHead(nn.Module):
     Args:
         head: Its outputs.
         hidden_size: D.
-        deviation: Standard deviation of the weights at the start.
+        deviation: Standard deviation of the weights at the start, or None for PyTorch's own start.
         dropout: Probability of dropping a feature in training, in [0, 1).
     """
 
-    def __init__(self, head: Head, hidden_size: int, *, deviation: float, dropout: float) -> None:
+    def __init__(
+        self, head: Head, hidden_size: int, *, deviation: float | None, dropout: float
+    ) -> None:
         super().__init__()
         self.head = head
         self.dropout = dropout
         self.dense = nn.Linear(hidden_size, hidden_size)
         self.out_proj = nn.Linear(hidden_size, head.num_outputs)
-        for linear in (self.dense, self.out_proj):
-            nn.init.normal_(linear.weight, std=deviation)
-            nn.init.zeros_(linear.bias)
+        if deviation is not None:
+            for linear in (self.dense, self.out_proj):
+                nn.init.normal_(linear.weight, std=deviation)
+                nn.init.zeros_(linear.bias)
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """Return the outputs (B, C) in float32."""

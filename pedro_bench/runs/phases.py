@@ -83,10 +83,17 @@ def train_phases(run: RunInputs) -> Trained:
     """
     head = head_for(run.backbone, run.settings.task)
     method, results, phases = run.settings.method, list[TrainResult](), list[Phase]()
+    trainer = run.settings.trainer
     while True:
         number = len(results)
         seed_torch(run.seed, "init", number)
-        adapted = AdaptedModel(run.backbone, method, head)
+        adapted = AdaptedModel(
+            run.backbone,
+            method,
+            head,
+            head_init=trainer.head_init,
+            head_dropout=trainer.head_dropout,
+        )
         try:
             adapted.check_count()
             first_step = sum(result.steps for result in results)

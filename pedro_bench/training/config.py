@@ -19,6 +19,9 @@ PRECISIONS = ("auto", "fp32", "bf16")
 LR_SCHEDULER_TYPES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
 """Schedules of Transformers that need no settings of their own; `optimiser.schedule_factor` has them."""
 
+HEAD_INITS = ("transformers", "pytorch")
+"""How an encoder's head starts: as Transformers' heads do, or as PyTorch's linear maps (`nn.task_head`)."""
+
 METRICS_FOR_BEST_MODEL = ("loss", "main_metric")
 """What is compared at each evaluation: the dev loss, or the task's main metric on the same dev rows."""
 
@@ -31,7 +34,8 @@ class TrainerConfig:
         name: The YAML's name; stands in records.
         label: Name as printed in tables.
         lr: Learning rate, unless the method brings its own (`method.lr` wins). Above 0.
-        weight_decay: AdamW's decay of matrices; vectors, biases and scalars are never decayed.
+        weight_decay: AdamW's decay of matrices; that of vectors, biases and scalars with `decays_vectors`.
+        decays_vectors: Whether vectors, biases and scalars are decayed too.
         beta1: AdamW's decay rate of the first moment, in [0, 1).
         beta2: AdamW's decay rate of the second moment, in [0, 1).
         eps: AdamW's denominator offset. Above 0.
@@ -60,7 +64,10 @@ class TrainerConfig:
             `eval_every_steps`; null: the steps count.
         patience: Evaluations without a better adapter after which training stops, or null to train to
             the end.
-        max_grad_norm: Gradients are scaled down to this norm. Above 0.
+        max_grad_norm: Gradients are scaled down to this norm, above 0; null: they are not.
+        head_init: One of HEAD_INITS, of an encoder's head; read where a method is attached.
+        head_dropout: Probability of dropping a feature in an encoder's head, in [0, 1), or null for the
+            backbone's.
         precision: One of PRECISIONS.
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
         checkpoint_every_steps: Optimiser steps between two checkpoints, or null for at evaluations
@@ -78,6 +85,7 @@ class TrainerConfig:
     label: str = "paper"
     lr: float = 1e-4
     weight_decay: float = 0.0
+    decays_vectors: bool = checks.later(False, neutral=False)
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
@@ -98,7 +106,9 @@ class TrainerConfig:
     eval_every_steps: int = 200
     eval_every_epochs: int | None = checks.later(None, neutral=None)
     patience: int | None = 10
-    max_grad_norm: float = 1.0
+    max_grad_norm: float | None = 1.0
+    head_init: str = checks.later("transformers", neutral="transformers")
+    head_dropout: float | None = checks.later(None, neutral=None)
     precision: str = "auto"
     gradient_checkpointing: bool = False
     checkpoint_every_steps: int | None = 50
@@ -149,6 +159,8 @@ class TrainerConfig:
             "trainer.metric_for_best_model", self.metric_for_best_model, METRICS_FOR_BEST_MODEL
         )
         checks.choice("trainer.lr_scheduler_type", self.lr_scheduler_type, LR_SCHEDULER_TYPES)
+        checks.choice("trainer.head_init", self.head_init, HEAD_INITS)
+        checks.flag("trainer.decays_vectors", self.decays_vectors)
         checks.flag("trainer.group_by_length", self.group_by_length)
         checks.flag("trainer.gradient_checkpointing", self.gradient_checkpointing)
 
@@ -164,7 +176,8 @@ class TrainerConfig:
         checks.number(
             "trainer.label_smoothing_factor", self.label_smoothing_factor, least=0, below=1
         )
-        checks.number("trainer.max_grad_norm", self.max_grad_norm, above=0)
+        checks.number("trainer.max_grad_norm", self.max_grad_norm, above=0, optional=True)
+        checks.number("trainer.head_dropout", self.head_dropout, least=0, below=1, optional=True)
 
     @property
     def is_best_by_metric(self) -> bool:

@@ -148,7 +148,7 @@ class Learner:
             weight_decay=(
                 config.architecture_weight_decay if is_architecture else config.weight_decay
             ),
-            decays_vectors=is_architecture,
+            decays_vectors=is_architecture or config.decays_vectors,
         )
         self.order = BatchOrder(
             level.rows,

@@ -8,6 +8,7 @@ weights, optimisers, random states, history, the method's own state.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -205,7 +206,7 @@ class TrainingLoop:
             if number == 0:
                 self.passes.warn_of_unreached(learner.level.parameters)
             norm = self.accelerator.clip_grad_norm_(
-                learner.level.parameters, self.config.max_grad_norm
+                learner.level.parameters, self.config.max_grad_norm or math.inf
             )
             gradient_norm = float(norm or 0.0)
             what = f"{learner.level.name} gradient norm"

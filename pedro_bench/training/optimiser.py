@@ -72,7 +72,7 @@ def build_optimiser(
         config: Moments' decay rates and epsilon.
         weight_decay: Decay of matrices.
         decays_vectors: Whether vectors and scalars are decayed too. A scale or bias should not be
-            pulled towards 0, so the weights leave them out.
+            pulled towards 0, so the weights leave them out unless `trainer.decays_vectors` is set.
     """
     chosen = list(parameters)
     matrices = [p for p in chosen if decays_vectors or p.ndim >= 2]

@@ -249,13 +249,16 @@ TRAINER: dict[str, list[Any]] = {
     "max_steps": [3],
     "batch_size": [4],
     "group_by_length": [True],
-    "max_grad_norm": [1e-3],
+    "max_grad_norm": [1e-3, None],
     "precision": ["bf16"],
 }
 """Setting of the trainer that enters a key -> other values, each of which trains another model."""
 
 TRAINER_ELSEWHERE = {
     "max_length",  # read where rows are encoded
+    "head_init",  # of an encoder's head
+    "head_dropout",
+    "decays_vectors",  # with a decay alone
     "architecture_lr",  # of bilevel methods alone
     "architecture_weight_decay",
     "eval_every_steps",  # which adapter is the best, and when training ends

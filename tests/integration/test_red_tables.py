@@ -10,6 +10,7 @@ import pytest
 
 from pedro_bench.__main__ import main
 from pedro_bench.cli.tables import tables
+from pedro_bench.nn.task_head import TaskHead
 
 ENCODER = {
     "hidden_size": 32,
@@ -97,6 +98,25 @@ def run(name: str, data: Path, place: Path) -> None:
     files = ["data=files", f"data.root={data}"]
     grid = ["-m", f"+experiment={name}", *chosen, *weights, *short, *files, *places]
     assert main(grid) == 0
+
+
+def test_an_encoder_is_trained_with_the_head_of_reds_code(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = []
+
+    class Told(TaskHead):
+        def __init__(self, *given: Any, **settings: Any) -> None:
+            super().__init__(*given, **settings)
+            heads.append(self)
+
+    monkeypatch.setattr("pedro_bench.nn.adapted_model.TaskHead", Told)
+    run("red_table1", data, tmp_path)
+    trained = heads[-1]
+    assert trained.dropout == 0.5
+    # PyTorch's start has biases, and weights far above Transformers' deviation of 0.02.
+    assert trained.out_proj.bias.detach().abs().max() > 0.01
+    assert trained.dense.weight.detach().std() > 0.05
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -259,11 +259,14 @@ BEFORE = {
     "trainer.lr_scheduler_type": "linear",
     "trainer.label_smoothing_factor": 0,
     "trainer.metric_for_best_model": "loss",
+    "trainer.decays_vectors": False,
+    "trainer.head_init": "transformers",
 }
 """What records had that lack these settings."""
 
 BEFORE_NULL = {
-    f"trainer.{name}": None for name in ("warmup_steps", "eval_every_epochs", "eval_rows")
+    f"trainer.{name}": None
+    for name in ("warmup_steps", "eval_every_epochs", "eval_rows", "head_dropout")
 }
 """The same of settings that were not in force."""
 

@@ -47,6 +47,15 @@ def test_micro_yaml_is_short(conf: Any) -> None:
     assert micro.resolved_batch_size(87_599) == 16
 
 
+def test_red_yaml_has_the_optimiser_and_the_head_of_the_authors_code(conf: Any) -> None:
+    paper, own = (OmegaConf.load(conf / f"{name}.yaml") for name in ("paper", "red"))
+    del own["defaults"]
+    red = instantiate(OmegaConf.merge(paper, own))
+    assert (red.eps, red.max_grad_norm, red.decays_vectors) == (1e-6, None, True)
+    assert (red.head_init, red.head_dropout) == ("pytorch", 0.5)
+    assert (red.beta1, red.beta2, red.lr_scheduler_type) == (0.9, 0.999, "linear")
+
+
 def test_the_learning_rate_in_force(lora: Any) -> None:
     """`method.lr` wins over the trainer's."""
     trainer = TrainerConfig(lr=1e-3)

@@ -16,6 +16,7 @@ from pedro_bench.protocols.batch import Encoded
 from pedro_bench.training.interruption import Interrupted
 from pedro_bench.training.saved_folder import read_folder
 from pedro_bench.training.steps import Passes
+from tests.tiny import build_method
 
 
 def states_equal(first: Any, second: Any) -> bool:
@@ -175,6 +176,30 @@ def test_what_accelerates_environment_asks_for_moves_no_number(
     monkeypatch.setenv(name, value)
     _, found = run_training(lora, config, "asked")
     assert found.history == expected.history
+
+
+def test_without_a_norm_gradients_are_not_clipped(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
+) -> None:
+    histories = [
+        run_training(lora, short(max_steps=3, max_grad_norm=norm), str(norm))[1].history
+        for norm in (None, 1e9, 1e-3)
+    ]
+    assert histories[0] == histories[1] != histories[2]
+
+
+def test_vectors_are_decayed_where_asked(
+    run_training: Callable[..., Any], short: Callable[..., Any]
+) -> None:
+    """The method has nothing but vectors."""
+    own = build_method("red")
+    histories = [
+        run_training(own, short(**{"max_steps": 3, "weight_decay": 0.5, **more}), str(at))[
+            1
+        ].history
+        for at, more in enumerate(({}, {"weight_decay": 0.0}, {"decays_vectors": True}))
+    ]
+    assert histories[0] == histories[1] != histories[2]
 
 
 def test_dev_loss_is_the_mean_over_all_answer_tokens(
