@@ -86,6 +86,7 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
     environment: Environment = Environment()
     finished: str | None = None
     error: str | None = None
+    error_type: str | None = None
     versions: msgspec.Raw = msgspec.Raw()
     weights: str | None = None
     max_tokens: int | None = None

@@ -46,7 +46,7 @@ from pedro_bench.cli.hydra.rates import check_extendable, write_rates
 from pedro_bench.cli.hydra.sweep import Combination, combinations_of
 from pedro_bench.cli.options import CONFIG_DIR, RATES, conf_folders, outside_flags
 from pedro_bench.cli.run import require_one_process, worked_off
-from pedro_bench.errors import ConfigError, TrainingError
+from pedro_bench.errors import ConfigError, DivergenceError, TrainingError
 from pedro_bench.grid.grid import settings_again
 from pedro_bench.grid.tuning import TRIALS, Losses, Trial, points, search
 from pedro_bench.protocols.settings import WORK_KEYS, Settings
@@ -201,13 +201,13 @@ class _Search:
 
 
 def _require_outcomes(jobs: Sequence[Mapping[str, Any]], seeds: int) -> None:
-    """Require that every trial ran to an end with so many seeds, be it that it failed.
+    """Require that every trial ran to an end with so many seeds, be it that it diverged.
 
     Raises:
-        TrainingError: If some did not, as where workers were asked to end or a method does not fit; a rate
-            that is chosen of the others may be a worse one.
+        TrainingError: If some did not, as where workers were asked to end, memory ran out or a method does
+            not fit; a rate that is chosen of the others may be a worse one.
     """
-    ended = [sum(run["status"] in ("finished", "failed") for run in job["runs"]) for job in jobs]
+    ended = [sum(map(_is_outcome, job["runs"])) for job in jobs]
     without = [job for job, number in zip(jobs, ended, strict=True) if number < seeds]
     if without:
         reasons = dict.fromkeys(reason.rstrip(".") for job in without for reason in job["errors"])
@@ -216,6 +216,13 @@ def _require_outcomes(jobs: Sequence[Mapping[str, Any]], seeds: int) -> None:
             f"without one ({'; '.join(reasons)}): no rate is written, and the same command goes on "
             "with what ended."
         )
+
+
+def _is_outcome(run: Mapping[str, Any]) -> bool:
+    """Whether a run has a dev loss, or diverged; of older failed records it is not known why."""
+    if run["status"] == "failed":
+        return run.get("error_type") in (None, DivergenceError.__name__)
+    return bool(run["status"] == "finished")
 
 
 def _require_one(key: str, found: set[str]) -> None:

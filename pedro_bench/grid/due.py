@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from pedro_bench import files, records
+from pedro_bench.errors import TrainingError
 from pedro_bench.grid.leases import Lease, Leases
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
@@ -211,7 +212,9 @@ class Claims(Iterator[tuple[int, Path]]):
             f"a run must leave its process alive, got {MOST_CRASHES} workers that died in this one, as "
             "where memory runs out: set workers=1 or a smaller trainer.micro_batch_size, and retry=true."
         )
-        failed = known.changed(status="failed", error=error, finished=moment)
+        failed = known.changed(
+            status="failed", error=error, error_type=TrainingError.__name__, finished=moment
+        )
         records.write(failed, settings.results_dir)
 
     @staticmethod

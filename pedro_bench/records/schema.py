@@ -103,6 +103,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         notes: Sentences for people.
         started: Time in ISO 8601 with its zone; `finished` likewise, None while running.
         error: One sentence of what went wrong, None otherwise.
+        error_type: Class of that error, such as `DivergenceError`; None where an older record does not say.
     """
 
     schema: int = SCHEMA
@@ -137,6 +138,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     started: str
     finished: str | None = None
     error: str | None = None
+    error_type: str | None = None
 
     def __post_init__(self) -> None:
         check(self)

@@ -138,7 +138,9 @@ def _trained(prepared: Prepared, run: RunInputs, record: RunRecord, path: Path) 
 
 
 def _failed(record: RunRecord, error: Exception) -> RunRecord:
-    return record.changed(status="failed", error=sentence(error), finished=now())
+    return record.changed(
+        status="failed", error=sentence(error), error_type=type(error).__name__, finished=now()
+    )
 
 
 def _remove_results(path: Path, folder: Path, *, keeps_checkpoints: bool) -> None:

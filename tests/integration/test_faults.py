@@ -193,6 +193,7 @@ def test_real_memory_runs_out(overrides: list[str], tmp_path: Path) -> None:
     assert run["status"] == "failed"
     assert "training must fit into memory, got out of memory at step 1" in run["error"]
     assert "set trainer.micro_batch_size=256" in run["error"]
+    assert run["error_type"] == "TrainingError"
 
 
 @pytest.mark.fault(

@@ -109,4 +109,5 @@ def test_a_failure_in_a_later_phase_frees_the_backbone_for_the_next_seed(
     found = run(settings)
     assert [record["status"] for record in found] == ["failed", "failed"]
     assert all("finite" in record["error"] for record in found), found
+    assert {record["error_type"] for record in found} == {"DivergenceError"}
     assert [end.as_dict() for end in settings.tracking.ends] == found

@@ -156,6 +156,10 @@ def finished(seed: int, loss: float) -> dict[str, Any]:
     return {"seed": seed, "status": "finished", "metrics": {"dev": {"loss": loss}}}
 
 
+def failed(kind: str | None) -> list[dict[str, Any]]:
+    return [{"seed": n, "status": "failed", "error": "no", "error_type": kind} for n in range(2)]
+
+
 def job(one: Combination, *runs: dict[str, Any], errors: Sequence[str] = ()) -> dict[str, Any]:
     """Return what `worked_off` says of one combination."""
     return {"overrides": list(one.overrides), "runs": list(runs), "errors": list(errors)}
@@ -197,6 +201,7 @@ def test_trials_have_the_size_of_a_budget_and_the_switches_that_were_typed(
     [
         (job, "interrupted, SIGTERM came"),
         (lambda one, **own: job(one, {"seed": 0, "status": "running"}, **own), "2 of 2 seeds"),
+        (lambda one, **own: job(one, *failed("TrainingError"), **own), "must fit into memory"),
     ],
 )
 def test_no_rate_is_chosen_among_some_of_the_trials(
@@ -215,6 +220,23 @@ def test_no_rate_is_chosen_among_some_of_the_trials(
     with pytest.raises(TrainingError, match=expected):
         tune(given)
     assert not Path("own").exists()
+
+
+@pytest.mark.parametrize("kind", ["DivergenceError", None])
+def test_a_rate_at_which_training_diverges_is_the_worst(
+    kind: str | None, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records from before the kind of an error was told count so too."""
+    replace_runs(
+        monkeypatch,
+        lambda one: (
+            job(one, *failed(kind)[: len(one.settings.seeds)])
+            if one.settings.method.lr == 1e-4
+            else job(one, *(finished(seed, 1.0) for seed in one.settings.seeds))
+        ),
+    )
+    assert tune(given) == 0
+    assert "method.lr: 1.0e-4" not in Path("own/rates/mine.yaml").read_text()
 
 
 def test_why_a_trial_failed_is_told(
