@@ -14,7 +14,8 @@
     judge.model=NAME                the judge of both; what may be set of it, with the defaults:
         judge.temperature=0.0 judge.max_tokens=2048 judge.max_requests=500 judge.concurrency=4
         judge.attempts=6 judge.timeout_seconds=120 judge.backoff_seconds=1
-    results_dir=results output_dir=outputs output=text|json rerun=false device=auto
+    results_dir=DIR                 where its record goes, the run's own results folder unless given
+    output_dir=outputs output=text|json rerun=false device=auto
 
 All but the judged suites need the extra `instruct` (lm-evaluation-harness). The judge is any endpoint that
 speaks OpenAI's protocol: OPENAI_BASE_URL and OPENAI_API_KEY in the environment. A finished evaluation is not

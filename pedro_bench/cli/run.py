@@ -19,7 +19,7 @@ from rich.table import Table
 from pedro_bench.cli.command import DONE, RUN_FAILED, check_folders, logs_to_stderr, print_json
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.launch import Launcher
-from pedro_bench.cli.hydra.sweep import Combination, combinations_of, refuse_grid
+from pedro_bench.cli.hydra.sweep import Combination, afterwards, combinations_of, refuse_grid
 from pedro_bench.cli.options import conf_folders
 from pedro_bench.errors import ConfigError, sentence
 from pedro_bench.grid.grid import Grid
@@ -70,8 +70,13 @@ def show_runs(settings: Settings, records: Sequence[Record]) -> None:
     console.print(f"records: {settings.results_dir}/runs/{settings.suite}", markup=False)
 
 
-def show_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Print the closing summary of a multirun: every job, and the reason of every failure."""
+def show_jobs(jobs: Sequence[Mapping[str, Any]], following: Sequence[str] = ()) -> None:
+    """Print the closing summary of a multirun: every job, the reason of every failure, what comes next.
+
+    Args:
+        jobs: As `worked_off` returns them.
+        following: Commands that the experiment names to make its table from the runs.
+    """
     table = Table(title="jobs", title_justify="left")
     for column in ("job", "seeds", "median", "status"):
         table.add_column(column, overflow="fold")
@@ -88,6 +93,8 @@ def show_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
         console.print(line, markup=False, soft_wrap=True)
     num_failed = sum(job["status"] != "finished" for job in jobs)
     console.print(f"{counted(len(jobs), 'job')}, {num_failed} failed.")
+    for line in following:
+        console.print(f"Afterwards: {line}", markup=False, soft_wrap=True)
 
 
 def _test_metrics(records: Sequence[Record]) -> list[Mapping[str, float]]:
@@ -143,7 +150,7 @@ def multirun(arguments: Sequence[str]) -> int:
     if combinations[0].settings.output == "json":
         print_json({"jobs": jobs, "finished": len(jobs) - failed, "failed": failed})
     else:
-        show_jobs(jobs)
+        show_jobs(jobs, afterwards(arguments))
     return RUN_FAILED if failed else DONE
 
 

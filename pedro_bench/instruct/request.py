@@ -27,6 +27,8 @@ HUB = {
 """Data set of each suite on the Hub, the harness's own, and its pinned revision."""
 
 _COMMIT_LENGTH = 40
+_ABOVE = 2
+"""Folders between a results folder and a record in it: runs/<suite>/."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ DEFAULTS: Mapping[str, Any] = {
     "evaluation.num_beams": None,
     "evaluation.batch_size": None,
     **_JUDGE_DEFAULTS,
-    "results_dir": "results",
+    "results_dir": None,
     "output_dir": "outputs",
     "output": "text",
     "rerun": False,
@@ -186,8 +188,19 @@ def request_of(values: Mapping[str, Any]) -> Request:
         tasks=_names(values["tasks"]),
         judge=_judge(values) if suite in JUDGED else None,
         **{key.rpartition(".")[2]: values[key] for key in _NUMBERS},
-        **{key: values[key] for key in ("results_dir", "output_dir", "rerun", "device")},
+        results_dir=_results_of(values["run"])
+        if values["results_dir"] is None
+        else values["results_dir"],
+        **{key: values[key] for key in ("output_dir", "rerun", "device")},
     )
+
+
+def _results_of(run: str) -> str:
+    """Return the results folder that holds a run's record; `results` for a folder of working files."""
+    path = Path(run)
+    above = path.parents if len(path.parents) > _ABOVE else path.absolute().parents
+    is_record = path.suffix == ".json" and len(above) > _ABOVE and above[1].name == "runs"
+    return str(above[_ABOVE]) if is_record else "results"
 
 
 def fingerprint(request: Request, files: Sequence[Path]) -> str:

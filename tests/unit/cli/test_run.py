@@ -47,3 +47,16 @@ def test_workers_share_gpus_out_where_runs_take_one_of_them(
     finished = Grid([replace(given, due=())], {}, tmp_path / "other")
     cli_run._share(finished, Launcher([]), 3)
     assert not Grid.shared(finished.folder)["pins_gpu"]
+
+
+def test_a_multirun_ends_with_the_commands_that_its_experiment_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They stood in `cli.plan` alone; a path in brackets is no markup."""
+    job = {"overrides": [], "status": "finished", "errors": [], "runs": [], "median": {}}
+    monkeypatch.setattr(cli_run, "worked_off", lambda *_: [job])
+    assert cli_run.multirun(["+experiment=small_table2", "method=pedro", "data.root=."]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[-3] == "1 job, 0 failed."
+    assert all(one.startswith("Afterwards: python -m pedro_bench.cli.") for one in told[-2:])
+    assert told[-1].endswith("'tasks=[boolean_expressions,causal_judgement]'")

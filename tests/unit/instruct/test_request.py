@@ -29,6 +29,29 @@ def test_defaults():
 
 
 @pytest.mark.parametrize(
+    ("run", "given", "folder"),
+    [
+        ("results/runs/main/r.json", None, "results"),
+        ("anew/runs/main/r.json", None, "anew"),
+        ("/far/anew/runs/main/r.json", None, "/far/anew"),
+        ("anew/runs/main/r.json", "other", "other"),
+        ("outputs/main/r", None, "results"),
+        ("r.json", None, "results"),
+    ],
+)
+def test_an_evaluation_goes_where_its_run_is(run, given, folder):
+    """That of a run under `results_dir=anew` went to `results`, and no table of `anew` had it."""
+    assert ask(**{**MMLU, "run": run, "results_dir": given}).results_dir == folder
+
+
+def test_a_record_that_is_named_from_its_own_folder(tmp_path, monkeypatch):
+    own = tmp_path / "anew" / "runs" / "main"
+    own.mkdir(parents=True)
+    monkeypatch.chdir(own)
+    assert ask(**MMLU).results_dir == str(tmp_path / "anew")
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({**MMLU, "run": None}, r"run must be the record of a finished run, got None"),
