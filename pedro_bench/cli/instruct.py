@@ -78,10 +78,10 @@ def _show(record: EvaluationRecord, path: Path) -> None:
     title = f"{record.suite} of {run['method']} on {run['backbone']}, seed {run['seed']}"
     console.print(title, markup=False, highlight=False, style="italic")
     table = Table()
-    table.add_column("part")
+    table.add_column("part", overflow="fold")
     metrics = list(dict.fromkeys(name for part in record.parts.values() for name in part))
     for name in metrics:
-        table.add_column(escape(name), justify="right")
+        table.add_column(escape(name.replace("_", " ")), justify="right")
     for name, part in record.parts.items():
         table.add_row(escape(name), *(_number(part.get(metric)) for metric in metrics))
     console.print(table)

@@ -55,7 +55,7 @@ def show_runs(settings: Settings, records: Sequence[Record]) -> None:
     for metric in middle:
         table.add_column(escape(metric), justify="right")
     table.add_column("best step", justify="right")
-    table.add_column("status")
+    table.add_column("status", overflow="fold")
     for record in records:
         scores = record.get("metrics", {}).get("test", {})
         shown = [f"{scores[metric]:.2f}" if metric in scores else "--" for metric in middle]
