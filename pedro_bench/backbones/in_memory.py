@@ -7,7 +7,7 @@ import transformers
 from pedro_bench.backbones.family import family_of
 from pedro_bench.backbones.loaded import LoadedModel, measure_shape, text_config
 from pedro_bench.errors import ConfigError
-from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.adapted_model import AdaptedModel, require_free
 from pedro_bench.protocols.method import Method
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def adopt(model: "nn.Module", tokenizer: Any = None) -> LoadedModel:
             called directly does not.
 
     Raises:
-        ConfigError: If it is no model of Transformers.
+        ConfigError: If it is no model of Transformers, or holds adapters of peft.
         BackboneError: If the model is of no family that works, or computes attention in a way that its
             family refuses.
     """
@@ -38,11 +38,26 @@ def adopt(model: "nn.Module", tokenizer: Any = None) -> LoadedModel:
         )
     name = str(given.config.name_or_path or given.config.model_type)
     config = text_config(given)
+    _refuse_wrapped(given)
     family_of(given.config.model_type).check(config, config._attn_implementation or "eager", name)
     shape = measure_shape(given, name)
     given.requires_grad_(False)
     given.eval()
     return LoadedModel(name, given, tokenizer, shape, revision="")
+
+
+def _refuse_wrapped(model: "nn.Module") -> None:
+    """Refuse a model in which peft has put adapters: projections are wrapped, or have hooks already.
+
+    Raises:
+        ConfigError: If it holds some.
+    """
+    for path, module in model.named_modules():
+        if hasattr(module, "adapter_layer_names"):  # of every tuner layer of peft
+            raise ConfigError(
+                f"model must be without adapters of peft, got {type(module).__name__} in {path!r}: call "
+                "unload() or merge_and_unload() on the model that peft returned, and give what it returns."
+            )
 
 
 def attach(method: Method, model: "nn.Module", tokenizer: Any = None) -> AdaptedModel:
@@ -60,7 +75,8 @@ def attach(method: Method, model: "nn.Module", tokenizer: Any = None) -> Adapted
         tokenizer: The model's tokenizer; see `adopt`.
 
     Raises:
-        ConfigError: If `method` is no method or `model` no model of Transformers.
+        ConfigError: If `method` is no method, or `model` no model of Transformers or one with adapters of
+            peft.
         BackboneError: If the model is of no family that works.
         InjectionError: If the model already carries a method, or lacks what this one needs.
     """
@@ -70,4 +86,5 @@ def attach(method: Method, model: "nn.Module", tokenizer: Any = None) -> Adapted
             "method must be a method's dataclass, such as pedro_bench.methods.pedro.Pedro(...), got "
             f"{type(given).__name__}."
         )
+    require_free(model, given.name)  # before it is frozen: a method may train its weights
     return AdaptedModel(adopt(model, tokenizer), method)

@@ -72,6 +72,24 @@ AGAIN = "load it with the code of that time, or raise the method's `version` and
 _MARK = "_pedro_bench_method"
 
 
+def require_free(model: Any, method: str) -> None:
+    """Require a model that carries no method.
+
+    Args:
+        model: A model of Transformers.
+        method: Name of the method that is to be attached, for the message.
+
+    Raises:
+        InjectionError: If one is attached already.
+    """
+    carried = getattr(model, _MARK, None)
+    if carried is not None:
+        raise InjectionError(
+            f"a backbone must carry one method at a time, got {method!r} on top of {carried!r}: call "
+            "remove() on the first."
+        )
+
+
 class AdaptedModel(nn.Module):
     """A loaded backbone adapted by one method; `remove` gives the backbone back, bit for bit.
 
@@ -88,6 +106,7 @@ class AdaptedModel(nn.Module):
     Attributes:
         backbone: As given.
         method: As given.
+        head: As given.
         adapter: Every trainable parameter and buffer of the method, and the head's under `head`.
 
     Raises:
@@ -104,14 +123,10 @@ class AdaptedModel(nn.Module):
         head_dropout: float | None = None,
     ) -> None:
         super().__init__()
-        carried = getattr(backbone.model, _MARK, None)
-        if carried is not None:
-            raise InjectionError(
-                f"a backbone must carry one method at a time, got {method.name!r} on top of "
-                f"{carried!r}: call remove() on the first."
-            )
+        require_free(backbone.model, method.name)
         self.backbone = backbone
         self.method = method
+        self.head = head
         self.model: nn.Module = backbone.model
         self._injection = BackboneInjection(backbone, method.name)
         self._removed = False

@@ -25,6 +25,7 @@ from pedro_bench.integrations.peft.configs import MethodConfig
 from pedro_bench.integrations.peft.forwards import Acting, Forwards
 from pedro_bench.integrations.peft.gates import GatedInjection
 from pedro_bench.integrations.peft.roles import roles_of
+from pedro_bench.nn.adapted_model import require_free
 from pedro_bench.protocols.method import Method
 
 BASE = "__base__"
@@ -53,21 +54,25 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
 
     Attributes:
         methods: Adapter -> the method as attached.
+        prefix: As given.
 
     Raises:
         BackboneError: If the model is of no family that works.
-        InjectionError: If it is no decoder, or lies on several devices.
+        ConfigError: If it is no model of Transformers, or one that other types of peft have wrapped.
+        InjectionError: If it is no decoder, lies on several devices, or carries a method.
     """
 
     def __init__(self, model: Any, config: MethodConfig, prefix: str) -> None:
         super().__init__()
         self.methods: dict[str, Method] = {}
+        self.prefix = prefix
         self.adapter_layer_names = (f"{prefix}adapter",)
         self.add_module(self.adapter_layer_names[0], nn.ModuleDict())
         self._asks = {
             "reads_prompt": config.reads_prompt,
             "lengthens": config.method().num_positions > 0,
         }
+        require_free(model, prefix.rstrip("_"))
         self._backbone = _seen_by_role(model)
         self._gates: dict[str, GatedInjection] = {}
         if "lm_eval.models.huggingface" in sys.modules:  # it loads this model

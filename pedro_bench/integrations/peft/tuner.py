@@ -9,7 +9,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from pedro_bench.errors import ConfigError, InjectionError
+from pedro_bench.errors import ConfigError, InjectionError, near_match
 from pedro_bench.integrations.peft.layer import MethodLayer, adapters_of_rows
 
 LAYER = "method_layer"
@@ -22,6 +22,22 @@ class MethodTuner(BaseTuner):  # type: ignore[misc]  # peft's class is Any to th
     prefix: ClassVar[str]
     tuner_layer_cls = MethodLayer
     target_module_mapping: ClassVar[dict[str, list[str]]] = {}
+
+    def __init__(self, model: nn.Module, *args: Any, **kwargs: Any) -> None:
+        """Wrap a model; see peft's `BaseTuner`.
+
+        Raises:
+            ConfigError: If the model holds adapters of another type, or is peft's own already.
+            InjectionError: If `pedro_bench.attach` has put a method on it.
+        """
+        held = model._modules.get(LAYER)
+        wanted = self.prefix.rstrip("_").upper()
+        if isinstance(held, MethodLayer) and held.prefix != self.prefix:
+            raise ConfigError(
+                f"a model must hold adapters of one type, got {wanted} where it holds "
+                f"{held.prefix.rstrip('_').upper()}: call unload() on the model that peft returned first."
+            )
+        super().__init__(model, *args, **kwargs)
 
     @property
     def layer(self) -> MethodLayer:
@@ -51,7 +67,7 @@ class MethodTuner(BaseTuner):  # type: ignore[misc]  # peft's class is Any to th
             InjectionError: If the model lacks what the method needs.
         """
         config = self.peft_config[adapter_name]
-        is_first = not hasattr(model, LAYER)
+        is_first = LAYER not in model._modules
         if is_first:
             model.add_module(LAYER, MethodLayer(model, config, self.prefix))
         layer = self.layer
@@ -110,9 +126,20 @@ def architecture_parameters(model: Any, adapter_name: str = "default") -> list[P
         adapter_name: The adapter.
 
     Raises:
-        ConfigError: If the method has none.
+        ConfigError: If the method has none, or the model has no such adapter of a type of this package.
     """
-    layer: MethodLayer = model.base_model.layer
+    tuner = getattr(model, "base_model", None)
+    if not isinstance(tuner, MethodTuner):
+        raise ConfigError(
+            "model must be what get_peft_model returned for a configuration of this package, got "
+            f"{type(model).__name__}."
+        )
+    layer = tuner.layer
+    if adapter_name not in layer.methods:
+        raise ConfigError(
+            f"adapter_name must be an adapter of the model, got {adapter_name!r}."
+            + near_match(adapter_name, layer.methods)
+        )
     method = layer.methods[adapter_name]
     if not method.is_bilevel:
         raise ConfigError(

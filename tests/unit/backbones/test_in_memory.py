@@ -89,6 +89,7 @@ def test_removal_gives_the_model_back(model):
         adapted = moved(pedro_bench.attach(method, model))
         with pytest.raises(InjectionError, match="one method at a time"):
             pedro_bench.attach(method, model)
+        assert all(p.requires_grad for p in adapted.adapter.parameters())
         with adapted.context(torch.ones_like(ids)).active():
             assert not torch.equal(model(ids).logits, before)
         adapted.remove()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
+import pedro_bench
 from pedro_bench.errors import ConfigError, ContextError, InjectionError
 from pedro_bench.integrations.peft import (
     BitFitConfig,
@@ -20,6 +21,7 @@ from pedro_bench.integrations.peft import (
     RedConfig,
     architecture_parameters,
 )
+from tests.tiny import build_method
 from tests.unit.integrations.peft_types import (
     PROMPTED,
     TYPES,
@@ -218,6 +220,52 @@ def test_models_that_do_not_fit(tiny_folders: dict[str, Path], model: Any) -> No
     red = peft.get_peft_model(model_of(tiny_folders["llama"]), RedConfig())
     with pytest.raises(ConfigError, match="architecture parameters, got 'red'"):
         architecture_parameters(red)
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to modify", "ignore:Already found a")
+@pytest.mark.parametrize("kinds", [("PEDRO", "RED"), ("RED", "PEDRO")])
+def test_a_second_type_on_one_model(
+    kinds: tuple[str, str], tiny_folders: dict[str, Path], tmp_path: Path, make_batch: Any
+) -> None:
+    """It would be kept under the first one's name, where peft finds nothing when it loads the adapter."""
+    first, second = kinds
+    bare = model_of(tiny_folders["llama"])
+    wrapped = peft.get_peft_model(bare, config_of(first)).eval()
+    move(wrapped.base_model.layer.parameters())
+    batch = arguments(make_batch())
+    expected = wrapped(**batch).logits
+    with pytest.raises(ConfigError, match=rf"one type, got {second} where it holds {first}: call"):
+        peft.get_peft_model(bare, config_of(second))
+    with pytest.raises(ConfigError, match=r"model of Transformers, .* got PeftModelForCausalLM"):
+        peft.get_peft_model(wrapped, config_of(first))
+    wrapped.save_pretrained(tmp_path)
+    again = peft.PeftModel.from_pretrained(model_of(tiny_folders["llama"]), tmp_path).eval()
+    torch.testing.assert_close(again(**batch).logits, expected)
+    another = peft.get_peft_model(wrapped.unload(), config_of(second))
+    assert another(**batch).loss.isfinite()
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to modify", "ignore:Already found a")
+def test_other_adapters_on_the_model(tiny_folders: dict[str, Path], model: Any) -> None:
+    with pytest.raises(ConfigError, match=r"got MethodLayer in 'method_layer': call unload\(\)"):
+        pedro_bench.attach(build_method("lora"), model.get_base_model())
+    assert all(parameter.requires_grad for parameter in model.base_model.layer.parameters())
+    lora = peft.get_peft_model(model_of(tiny_folders["llama"]), peft.LoraConfig())
+    with pytest.raises(
+        ConfigError, match="without adapters of peft, got Linear in 'model.layers.0"
+    ):
+        peft.get_peft_model(lora.get_base_model(), config_of("RED"))
+    for other in (lora, lora.get_base_model()):
+        with pytest.raises(ConfigError, match="model must be what get_peft_model returned for a"):
+            architecture_parameters(other)
+    with pytest.raises(ConfigError, match="got 'defalt'. Did you mean 'default'"):
+        architecture_parameters(model, "defalt")
+    bare = model_of(tiny_folders["llama"])
+    adapted = pedro_bench.attach(build_method("lora"), bare)
+    with pytest.raises(InjectionError, match="one method at a time, got 'red' on top of 'lora'"):
+        peft.get_peft_model(bare, config_of("RED"))
+    adapted.remove()
+    assert peft.get_peft_model(bare, config_of("RED")) is not None
 
 
 def test_without_the_import_the_error_and_the_card_say_what_to_import(
