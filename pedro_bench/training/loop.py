@@ -294,7 +294,8 @@ class TrainingLoop:
 
     def _require_finite(self, what: str, value: float, step: int, rows: Sequence[Encoded]) -> None:
         last, bare_loss = self.store.last_step(), partial(self.passes.bare_loss, rows)
-        require_finite(what, value, step, last, self.passes.precision, bare_loss)
+        largest = machine.largest_loss(self.adapted.head)
+        require_finite(what, value, step, last, self.passes.precision, bare_loss, largest)
 
     def _binding_tokens(self) -> int | None:
         """Return the bound of positions if it is what bounds the largest pass."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils import deterministic as torch_deterministic
 
 from pedro_bench.errors import DivergenceError, TrainingError
+from pedro_bench.protocols.head import Head
 from pedro_bench.training.config import TrainerConfig
 
 
@@ -97,6 +98,18 @@ EXPLODED = 50.0
 (12.5 of 256,000 tokens), twice the greatest squared error of a score from 0 to 5."""
 
 
+def largest_loss(head: Head | None) -> float:
+    """Return above which loss training has exploded.
+
+    A head whose output is a number begins near 0, wherever its scale lies: there twice the greatest squared
+    error of 0 and of any number of the scale, where that is more than EXPLODED.
+    """
+    if head is None or head.labels:
+        return EXPLODED
+    greatest = max(abs(head.least), abs(head.most), head.most - head.least)
+    return max(EXPLODED, 2 * greatest**2)
+
+
 def out_of_memory(
     config: TrainerConfig,
     *,
@@ -146,6 +159,7 @@ def require_finite(
     last_checkpoint: int | None,
     precision: str,
     bare_loss: Callable[[], float],
+    largest: float = EXPLODED,
 ) -> None:
     """Require a loss or gradient norm that is finite, and a loss that has not exploded.
 
@@ -156,21 +170,22 @@ def require_finite(
         last_checkpoint: Step of the last good checkpoint, or None.
         precision: `fp32` or `bf16`: in what the step was taken.
         bare_loss: Returns the loss of the same rows without the method, to tell whose fault the first is.
+        largest: Above which a loss has exploded.
 
     Raises:
-        DivergenceError: If the value is infinite or not a number, or a loss above EXPLODED; with the
+        DivergenceError: If the value is infinite or not a number, or a loss above `largest`; with the
             step and the last checkpoint.
     """
     is_loss = what.endswith("loss")
     if not math.isfinite(value):
         more = "" if precision == "fp32" else " or set trainer.precision=fp32"
         wanted, got = "finite", f"{value}"
-    elif is_loss and value > EXPLODED:
-        wanted, got, more = f"at most {EXPLODED:g}", f"{value:.1f}", ""
+    elif is_loss and value > largest:
+        wanted, got, more = f"at most {largest:g}", f"{value:.1f}", ""
     else:
         return
     if step == 1 and what != DEV_LOSS:
-        cause = _cause_at_the_start(bare_loss()) if is_loss else _GRADIENT_AT_THE_START
+        cause = _cause_at_the_start(bare_loss(), largest) if is_loss else _GRADIENT_AT_THE_START
         raise DivergenceError(
             f"the {what} must be {wanted}, got {got} at step 1, before any update: {cause}{more}."
         )
@@ -187,9 +202,9 @@ _GRADIENT_AT_THE_START = (
 )
 
 
-def _cause_at_the_start(bare_loss: float) -> str:
+def _cause_at_the_start(bare_loss: float, largest: float) -> str:
     """Return what a loss that is bad before any update comes from, and where to look."""
-    if math.isfinite(bare_loss) and bare_loss <= EXPLODED:
+    if math.isfinite(bare_loss) and bare_loss <= largest:
         return (
             f"the backbone without the method has a loss of {bare_loss:.2f} on the same rows, so look at "
             "what the method adds as it starts (its attach, its settings)"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,13 @@ from torch import Tensor
 from pedro_bench.errors import DivergenceError, TrainingError
 from pedro_bench.methods.full_ft import FullFineTuning
 from pedro_bench.methods.lora import Lora
+from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.head import PARTS_OF_ONE, Head
 from pedro_bench.protocols.method import Injection
 from pedro_bench.training import machine
+from pedro_bench.training.trainer import train
+from tests.tiny import build_method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +129,32 @@ def test_a_bad_start_is_no_explosion() -> None:
         require("gradient norm", math.inf, 2)
     with pytest.raises(DivergenceError, match=r"got inf at step 1, .* loss is finite.* at 0\.$"):
         require("gradient norm", math.inf, 1)
+
+
+def test_a_number_on_a_wide_scale_is_no_explosion(
+    load_tiny: Callable[..., Any], short: Callable[..., Any], tmp_path: Path
+) -> None:
+    """An encoder's head begins near 0: on a scale to 100 its first squared error is in the thousands."""
+    head = Head(least=0.0, most=100.0)
+    rows = [Encoded((1, 4 + n, 9, 2), (90 * PARTS_OF_ONE,), n) for n in range(6)]
+    torch.manual_seed(0)
+    result = train(
+        AdaptedModel(load_tiny("bert"), build_method("lora"), head),
+        train=rows,
+        dev=rows,
+        config=short(max_steps=1, eval_every_steps=1, batch_size=6),
+        official_train_rows=6,
+        seed=0,
+        key="key",
+        folder=tmp_path,
+    )
+    assert result.best_dev_loss > 5000
+    assert machine.largest_loss(head) == 20_000
+    assert machine.largest_loss(Head(least=1000.0, most=1005.0)) == 2 * 1005**2
+    for narrow in (None, Head(labels=("yes", "no")), Head(least=0.0, most=5.0), Head(most=1.0)):
+        assert machine.largest_loss(narrow) == machine.EXPLODED
+    with pytest.raises(DivergenceError, match=r"must stay at most 20000, got 20001\.0 at step 2"):
+        machine.require_finite("dev loss", 20_001, 2, None, "fp32", lambda: 0.0, 20_000.0)
 
 
 @pytest.mark.fault(
