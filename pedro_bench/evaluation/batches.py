@@ -60,15 +60,15 @@ def check_positions(adapted: Adapted, tokens: int) -> None:
         )
 
 
-def require_decoder(backbone: LoadedBackbone) -> None:
-    """Require a backbone that writes text.
+def require_decoder(backbone: LoadedBackbone, what: str = "written") -> None:
+    """Require a backbone that predicts tokens, where text is `written` or `scored`.
 
     Raises:
         BackboneError: If it is an encoder.
     """
     if backbone.kind == "encoder":
         raise BackboneError(
-            "backbone must be a decoder or an encoder-decoder where text is written, got the encoder "
+            f"backbone must be a decoder or an encoder-decoder where text is {what}, got the encoder "
             f"{backbone.name!r}, which only labels texts."
         )
 

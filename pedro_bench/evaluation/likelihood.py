@@ -20,6 +20,7 @@ from pedro_bench.evaluation.batches import (
     check_positions,
     evaluating,
     padded,
+    require_decoder,
 )
 from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
 from pedro_bench.protocols.task import Example
@@ -37,9 +38,11 @@ def loglikelihood(adapted: Adapted, pairs: Sequence[Encoded], *, batch_size: int
         One number, at most 0, for each pair, in the order of `pairs`.
 
     Raises:
+        BackboneError: If the backbone is an encoder.
         DataError: If a pair has no answer, or exceeds the backbone's positions.
         TrainingError: If the device runs out of memory.
     """
+    require_decoder(adapted.backbone, "scored")
     for position, pair in enumerate(pairs):
         if not pair.answer_ids:
             raise DataError(

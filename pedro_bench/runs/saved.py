@@ -78,6 +78,7 @@ class SavedRun:
             batch_size: Prompts decoded together.
 
         Raises:
+            BackboneError: If the backbone is an encoder.
             ConfigError: If an argument is not as above.
             DataError: If a prompt and its answer are longer than the run's `trainer.max_length` or the
                 backbone's positions, or UTF-8 cannot encode it.
@@ -119,6 +120,7 @@ class SavedRun:
             batch_size: Pairs scored together.
 
         Raises:
+            BackboneError: If the backbone is an encoder.
             ConfigError: If an argument is not as above.
             DataError: If a pair is longer than the run's `trainer.max_length` or the backbone's
                 positions, or UTF-8 cannot encode it.

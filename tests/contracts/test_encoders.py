@@ -11,8 +11,9 @@ from pedro_bench.data.text_pairs import encode_pairs
 from pedro_bench.errors import BackboneError, ConfigError, InjectionError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.labelling import label
+from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel, head_for
-from pedro_bench.protocols.batch import Batch
+from pedro_bench.protocols.batch import Batch, Encoded
 from pedro_bench.protocols.head import PARTS_OF_ONE, Head
 from pedro_bench.protocols.task import Example, Part
 from tests.tiny import ENCODERS, METHOD_NAMES, build_method
@@ -222,3 +223,8 @@ def test_what_an_encoder_cannot_do_is_refused(load_tiny: Callable[..., Any]) -> 
         adapted.outputs(make(LABELS, [0], (5,)))
     with pytest.raises(BackboneError, match="must be a decoder or an encoder-decoder where text"):
         generate(adapted, [], num_beams=1, max_new_tokens=2, batch_size=1)
+    pair = Encoded((1, 5, 2), (6,), 0)
+    with pytest.raises(
+        BackboneError, match="encoder-decoder where text is scored, got the encoder"
+    ):
+        loglikelihood(adapted, [pair], batch_size=1)
