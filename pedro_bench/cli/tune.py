@@ -3,7 +3,7 @@
 It takes what `python -m pedro_bench -m` takes (an experiment, or methods and tasks), and
 
     trials=7                   trials of each method, the same rates for all
-    lr=[1e-4,1e-1]             the lowest and the highest rate
+    lr=[1e-4,1e-1]             the lowest and the highest rate; three or more are the rates themselves
     seeds=[0,1,2]              after the first seed the better half goes on, the last two have every seed
     halving=true               false runs every trial with every seed
     per=method                 one rate a method for all tasks, or `task`: one for each task
@@ -48,12 +48,12 @@ from pedro_bench.cli.options import CONFIG_DIR, RATES, conf_folders, outside_fla
 from pedro_bench.cli.run import require_one_process, worked_off
 from pedro_bench.errors import ConfigError, DivergenceError, TrainingError
 from pedro_bench.grid.grid import settings_again
-from pedro_bench.grid.tuning import TRIALS, Losses, Trial, points, search
+from pedro_bench.grid.tuning import TRIALS, Losses, Trial, points, rates_of, search
 from pedro_bench.protocols.settings import WORK_KEYS, Settings
 from pedro_bench.records import check_name
 
 DEFAULTS: Mapping[str, Any] = {
-    "trials": 7,
+    "trials": None,
     "lr": [1e-4, 1e-1],
     "halving": True,
     "per": "method",
@@ -265,15 +265,15 @@ def _check(given: Mapping[str, Any]) -> None:
         )
     check_name("rates", given["rates"])
     checks.path("rates_dir", given["rates_dir"])
-    checks.integer("trials", given["trials"], least=2)
+    checks.integer("trials", given["trials"], least=2, optional=True)
     checks.flag("halving", given["halving"])
     checks.choice("per", given["per"], ("method", "task"))
     lr = given["lr"]
-    if not isinstance(lr, list) or len(lr) != 2:
-        raise ConfigError(f"lr must be two rates, such as lr=[1e-4,1e-1], got {lr!r}.")
+    if not isinstance(lr, list) or len(lr) < 2:
+        raise ConfigError(f"lr must be two rates or more, such as lr=[1e-4,1e-1], got {lr!r}.")
     for one in lr:
         checks.number("lr", one, above=0)
-    points(given["trials"], lr[0], lr[1])
+    rates_of(lr, given["trials"])
 
 
 def _trials(method: Any, given: Mapping[str, Any]) -> list[Trial]:
@@ -281,9 +281,7 @@ def _trials(method: Any, given: Mapping[str, Any]) -> list[Trial]:
     knob = next(
         ((f"method.{name}", tuple(own)) for name, own in (method.tuned or {}).items()), None
     )
-    return [
-        Trial(values) for values in points(given["trials"], given["lr"][0], given["lr"][1], knob)
-    ]
+    return [Trial(values) for values in points(rates_of(given["lr"], given["trials"]), knob)]
 
 
 def _loss(run: Mapping[str, Any]) -> float:
@@ -292,9 +290,10 @@ def _loss(run: Mapping[str, Any]) -> float:
 
 
 def _tried(given: Mapping[str, Any], settings: Settings, tasks: Sequence[str]) -> dict[str, Any]:
+    rates = rates_of(given["lr"], given["trials"])
     return {
-        "trials": given["trials"],
-        "lr": [float(one) for one in given["lr"]],
+        "trials": len(rates),
+        "lr": [rates[0], rates[-1]],
         "seeds": list(settings.seeds),
         "halving": given["halving"],
         "tasks": list(tasks),

@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from pedro_bench.errors import ConfigError
@@ -20,6 +21,8 @@ RATE = "method.lr"
 TRIALS = "tune_"
 """What the suites of trials begin with; tables and figures have them only where they are asked for."""
 NUM_FINALISTS = 2
+RATES_OF_A_RANGE = 7
+"""How many rates of a range are tried where no number of trials is given."""
 
 Losses = Mapping[tuple[str, int], float]
 """(task, seed) -> best dev loss in nats per answer token; infinite where the run failed."""
@@ -48,22 +51,41 @@ class Trial:
         return statistics.geometric_mean([max(one, 1e-12) for one in medians])
 
 
-def points(
-    number: int, lowest: float, highest: float, knob: tuple[str, Sequence[Any]] | None = None
-) -> list[dict[str, Any]]:
-    """Return the settings of every trial: rates at even distances in their logarithm.
+def rates_of(lr: Sequence[float], number: int | None) -> list[float]:
+    """Return the rates that every method tries.
 
     Args:
-        number: Trials, at least `NUM_FINALISTS`.
-        lowest: Lowest rate, above 0.
-        highest: Highest rate, above the lowest.
-        knob: Another setting and the values to try; trials take them in turn.
-
-    Returns:
-        Setting -> value for each trial; rates have two significant digits.
+        lr: The lowest and the highest rate of a range; three or more are the rates themselves.
+        number: Trials of a range, or None for RATES_OF_A_RANGE.
 
     Raises:
-        ConfigError: If the trials are too few to try every value, or so many that two rates are one.
+        ConfigError: As `rates_between`; or if rates themselves do not rise, or their number is given too.
+    """
+    rates = [float(one) for one in lr]
+    if len(rates) == 2:
+        return rates_between(RATES_OF_A_RANGE if number is None else number, rates[0], rates[1])
+    if number is not None:
+        raise ConfigError(
+            f"trials must be left out where lr gives more rates than two, got trials={number} and "
+            f"{len(rates)} rates."
+        )
+    if any(low >= high for low, high in pairwise(rates)):
+        raise ConfigError(
+            f"lr must be rates that rise, got {', '.join(f'{one:g}' for one in rates)}."
+        )
+    return rates
+
+
+def rates_between(number: int, lowest: float, highest: float) -> list[float]:
+    """Return rates at even distances in their logarithm, with two significant digits.
+
+    Args:
+        number: Rates, at least `NUM_FINALISTS`.
+        lowest: Lowest rate, above 0.
+        highest: Highest rate, above the lowest.
+
+    Raises:
+        ConfigError: If they are so many that two rates are one, or the bounds are none.
     """
     if number < NUM_FINALISTS:
         raise ConfigError(f"trials must be at least {NUM_FINALISTS}, got {number}.")
@@ -78,13 +100,28 @@ def points(
             f"trials must have rates that differ in two digits, got {number} between {lowest:g} and "
             f"{highest:g}: widen lr or set fewer trials."
         )
+    return rates
+
+
+def points(
+    rates: Sequence[float], knob: tuple[str, Sequence[Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Return the settings of every trial (setting -> value), one for each rate.
+
+    Args:
+        rates: Learning rates.
+        knob: Another setting and the values to try; trials take them in turn.
+
+    Raises:
+        ConfigError: If the trials are too few to try every value.
+    """
     if knob is None:
         return [{RATE: rate} for rate in rates]
     name, values = knob
-    if number < len(values):
+    if len(rates) < len(values):
         raise ConfigError(
             f"trials must be at least the {len(values)} values of {name}, so that each is tried, got "
-            f"{number}."
+            f"{len(rates)}."
         )
     return [{RATE: rate, name: values[place % len(values)]} for place, rate in enumerate(rates)]
 

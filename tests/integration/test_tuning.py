@@ -90,7 +90,8 @@ def test_rates_are_found_recorded_and_used(
     [
         ("rates=null", r"rates must name the table to write, got nothing"),
         ("trials=1", r"trials must be a whole number of at least 2, got 1\."),
-        ("lr=[1e-4]", r"lr must be two rates, such as"),
+        ("lr=[1e-4]", r"lr must be two rates or more, such as"),
+        ("lr=[1e-4,1e-3,1e-2]", r"trials must be left out where lr .*, got trials=3 and 3 rates\."),
         ("lr=[1e-1,1e-4]", r"lr must be two rates above 0, the lower one first"),
         ("per=seed", r"per must be one of the known words, got 'seed'"),
         ("method.r=4,8", r"method=lora task=sst2 must stand once in what is tuned"),
@@ -220,6 +221,26 @@ def test_no_rate_is_chosen_among_some_of_the_trials(
     with pytest.raises(TrainingError, match=expected):
         tune(given)
     assert not Path("own").exists()
+
+
+def test_rates_may_be_given_one_by_one(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ladder such as 1, 3, 10 has no even distances; trials of its rates that exist are used."""
+    asked = replace_runs(
+        monkeypatch,
+        lambda one: job(
+            one, *(finished(seed, one.settings.method.lr) for seed in one.settings.seeds)
+        ),
+    )
+    rest = [one for one in given if not one.startswith(("lr=", "trials="))]
+    assert tune([*rest, "lr=[1e-3,3e-3,1e-2]"]) == 0
+    assert {one.settings.method.lr for one in asked} == {1e-3, 3e-3, 1e-2}
+    text = Path("own/rates/mine.yaml").read_text()
+    assert '"trials": 3, "lr": [0.001, 0.01]' in text
+    with pytest.raises(ConfigError, match=r"lr must be rates that rise, got 0\.003, 0\.001, 0\.01"):
+        tune([*rest, "lr=[3e-3,1e-3,1e-2]"])
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize("kind", ["DivergenceError", None])

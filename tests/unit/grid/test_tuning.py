@@ -6,13 +6,23 @@ from collections.abc import Sequence
 import pytest
 
 from pedro_bench.errors import ConfigError
-from pedro_bench.grid.tuning import RATE, Losses, Trial, best, points, rungs, search
+from pedro_bench.grid.tuning import (
+    RATE,
+    Losses,
+    Trial,
+    best,
+    points,
+    rates_between,
+    rungs,
+    search,
+)
 
 
 def test_rates_lie_at_even_distances_in_their_logarithm():
-    rates = [one[RATE] for one in points(7, 1e-4, 1e-1)]
+    rates = rates_between(7, 1e-4, 1e-1)
     assert rates == [1e-4, 3.2e-4, 1e-3, 3.2e-3, 1e-2, 3.2e-2, 1e-1]
-    tried = points(5, 1e-3, 1e-1, ("method.alpha", [8, 16]))
+    assert points(rates) == [{RATE: one} for one in rates]
+    tried = points(rates_between(5, 1e-3, 1e-1), ("method.alpha", [8, 16]))
     assert [one["method.alpha"] for one in tried] == [8, 16, 8, 16, 8]
     assert [one[RATE] for one in tried] == [1e-3, 3.2e-3, 1e-2, 3.2e-2, 1e-1]
 
@@ -26,16 +36,20 @@ def test_rates_lie_at_even_distances_in_their_logarithm():
             r"lr must be two rates above 0, the lower one first, got 0\.1 and 0\.0001\.",
         ),
         ((4, 0.0, 1e-4), r"lr must be two rates above 0"),
-        (
-            (2, 1e-3, 1e-1, ("method.alpha", [4, 8, 16])),
-            r"trials must be at least the 3 values of method\.alpha, so that each is tried, got 2\.",
-        ),
         ((30, 1e-3, 2e-3), r"trials must have rates that differ in two digits, got 30 between"),
     ],
 )
 def test_ranges_that_make_no_trials_are_refused(given, message):
     with pytest.raises(ConfigError, match=message):
-        points(*given)
+        rates_between(*given)
+
+
+def test_every_value_of_a_knob_has_a_trial():
+    expected = (
+        r"trials must be at least the 3 values of method\.alpha, so that each is tried, got 2\."
+    )
+    with pytest.raises(ConfigError, match=expected):
+        points([1e-3, 1e-1], ("method.alpha", [4, 8, 16]))
 
 
 @pytest.mark.parametrize(
