@@ -89,7 +89,7 @@ def test_rates_are_found_recorded_and_used(
     ("change", "message"),
     [
         ("rates=null", r"rates must name the table to write, got nothing"),
-        ("trials=1", r"trials must be a whole number of at least 2, got 1\."),
+        ("trials=1", r"trials must be a whole number of at least 2 or null, got 1\."),
         ("lr=[1e-4]", r"lr must be two rates or more, such as"),
         ("lr=[1e-4,1e-3,1e-2]", r"trials must be left out where lr .*, got trials=3 and 3 rates\."),
         ("lr=[1e-1,1e-4]", r"lr must be two rates above 0, the lower one first"),
