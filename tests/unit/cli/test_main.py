@@ -77,8 +77,10 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"{pedro_bench.__version__}\n"
 
 
-def test_cfg_prints_the_resolved_configuration(capsys):
-    assert main(["--cfg", "method=lora"]) == 0
+@pytest.mark.parametrize("flags", [["--cfg"], ["--cfg", "job"]])
+def test_cfg_prints_the_resolved_configuration(flags, capsys):
+    """As Hydra's `--cfg job`."""
+    assert main([*flags, "method=lora"]) == 0
     assert '"name": "lora"' in capsys.readouterr().out
 
 
