@@ -3,7 +3,8 @@
 A generator's bottleneck is z = h W_down with h not normalised (PEDRO, eq. 6), and Adam moves every entry of
 W_down by about the learning rate, so one step can move every z by up to lr * |h|_1. Where that is beyond the
 interval on which the rational activation was fitted, [-4, 4], training is rough. The last column is the
-greatest rate at which one step moves z by at most a tenth of 4; compare the rates tried on a new backbone with it.
+greatest rate at which one step moves z by at most a tenth of 4; compare the rates tried on a new backbone
+with it.
 
     python scripts/residual_norms.py backbone=micro task=rte
 """
