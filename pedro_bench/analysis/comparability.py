@@ -1,13 +1,15 @@
 """Comparability: what the runs of two cells must share, so that a difference between them is the methods'.
 
 Records of one task and backbone are in one column by their names. A name says neither how long a run was
-trained (`trainer.max_steps`), nor which rows it read (`data.holdout`), nor which weights lay at
-`backbone.path`, nor which judge graded it. Cells that differ in any of it are shown, and not compared.
+trained (`trainer.max_steps`), nor how long an answer could be (`task.max_new_tokens`), nor which rows it
+read (`data.holdout`), nor which weights lay at `backbone.path`, nor by which version of a metric it was
+scored, nor which judge graded it. Cells that differ in any of it are shown, and not compared.
 
 Not among them is what a method sets for itself (its learning rate, its precision) and what only divides
 the work into portions. Of two rows of one method the settings may differ: their names say in what. What a
 record does not hold is no difference. Speed and memory have one condition more: one measurement. Other
-seeds and other commits are listed, and compared all the same: a commit need not move a number.
+seeds and other commits are listed, and compared all the same: a commit need not move a number. A new
+version of a component does by definition.
 
 A paper's number is compared with ours on the paper's backbone and data, where a run was trained and
 answered by the paper's protocol (`departures`). RED gives rates, epochs, batches, decoding and what chooses
@@ -21,6 +23,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
+from pedro_bench import records
 from pedro_bench.analysis.rows import NOT_IN_KEY, RATE, normalised
 from pedro_bench.analysis.run import Run
 from pedro_bench.evaluation.config import EvaluationConfig
@@ -40,6 +43,12 @@ _FREE = frozenset({RATE, "trainer.architecture_lr", "trainer.architecture_weight
     f"trainer.{name}" for name in ("micro_batch_size", "micro_batch_tokens", "eval_batch_size")
 }
 """Settings that methods of one protocol may differ in: rates, and portions of the work."""
+
+_NAMES_OF_TASK = records.NOT_IN_KEY["task"] | {"_target_"}
+"""Settings of a task that are no part of a run's key; of its class the version is compared."""
+
+_OF_OWN_ROWS = ("metric.", "evaluation.")
+"""Beginnings of the components that have no part in an evaluation of a run."""
 
 _FREE_PARTS = frozenset({"fingerprint", "max_length"})
 """Parts of an evaluation that are listed elsewhere (the test rows), or the method's."""
@@ -82,8 +91,8 @@ class Conditions:
 
     Attributes:
         method: The method's name.
-        facts: Name -> what is known: a tuple of texts, several where seeds differ, or in JSON the value of a
-            setting of trainer or evaluation. An absent one is not known.
+        facts: Name -> what is known: a tuple of texts or JSON values, several where seeds differ, or in JSON
+            the value of a setting of trainer or evaluation. An absent one is not known.
     """
 
     method: str
@@ -103,6 +112,8 @@ def conditions_of(runs: Sequence[Run], *, is_measured: bool = False) -> Conditio
         "train rows": _known(_short(run.fingerprint("train")) for run in runs),
         "weights": _known((_short_digits(first.weights),)),
         **_backbone(first.config),
+        **_task(first.config),
+        **_versions(first),
         "device": _known(run.environment.device for run in runs),
     }
     if first.evaluates is not None:
@@ -135,7 +146,8 @@ def differences(one: Conditions, other: Conditions) -> dict[str, tuple[str, str]
 
 
 def _texts(own: Any) -> tuple[str, ...]:
-    return own if isinstance(own, tuple) else (text_of(own),)
+    values = own if isinstance(own, tuple) else (own,)
+    return tuple(one if isinstance(one, str) else text_of(one) for one in values)
 
 
 def reason_against(one: Conditions | None, other: Conditions | None) -> str:
@@ -178,6 +190,28 @@ def _backbone(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     if not isinstance(backbone, Mapping):
         return {}
     return {f"backbone.{name}": (str(backbone.get(name) or "none"),) for name in WEIGHTS}
+
+
+def _task(config: Mapping[str, Any]) -> dict[str, tuple[Any]]:
+    """Return the settings of a task that can move a number, also those that its rows do not show."""
+    task = config.get("task")
+    if not isinstance(task, Mapping):
+        return {}
+    return {
+        f"task.{name}": (normalised(value),)
+        for name, value in task.items()
+        if name not in _NAMES_OF_TASK
+    }
+
+
+def _versions(run: Run) -> dict[str, tuple[Any]]:
+    """Return the versions of the components that made a run's numbers."""
+    left_out = _OF_OWN_ROWS if run.evaluates is not None else ()
+    return {
+        f"version of {name}": (version,)
+        for name, version in run.versions.items()
+        if not name.startswith(left_out)
+    }
 
 
 def _kind(run: Run) -> str | None:

@@ -38,8 +38,8 @@ _DECODER = msgspec.json.Decoder(Run)
 _ROWS = msgspec.json.Decoder(_Row)
 _ANY = msgspec.json.Decoder(dict[str, Any])
 
-_Shared = tuple[dict[str, Any], dict[str, Any], str]
-"""What the runs of one key share: configuration, known settings, the method's printed name."""
+_Shared = tuple[dict[str, Any], dict[str, Any], str, dict[str, Any]]
+"""What the runs of one key share: configuration, known settings, the method's printed name, versions."""
 
 
 def find(results_dir: str | Path, suites: Sequence[str] = ()) -> list[Path]:
@@ -69,8 +69,9 @@ def _read(path: Path, shared: dict[str, _Shared]) -> Run:
         group = f"{run.suite}/{path.name.rpartition('--seed')[0]}"
         if group not in shared:
             config = records.config_now(_ANY.decode(run.raw_config))
-            label = str((config.get("method") or {}).get("label", run.method))
-            shared[group] = config, known_settings(config), label
+            label = (config.get("method") or {}).get("label") or run.method.replace("_", r"\_")
+            versions = _ANY.decode(run.raw_versions or b"{}")
+            shared[group] = config, known_settings(config), str(label), versions
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         suite = records.read(path).suite  # says what is wrong with the record itself
         folder = path.absolute().parent.name
@@ -80,9 +81,9 @@ def _read(path: Path, shared: dict[str, _Shared]) -> Run:
                 "back, or into that folder of another results_dir."
             ) from error
         raise RecordError(f"record {path} must hold the schema's types, got {error}.") from error
-    run.config, run.known, run.label = shared[group]
+    run.config, run.known, run.label, run.versions = shared[group]
     run.path = str(path)
-    run.raw_config = run.history = run.versions = msgspec.Raw()  # they hold the text
+    run.raw_config = run.history = run.raw_versions = msgspec.Raw()  # they hold the text
     return run
 
 
@@ -137,6 +138,7 @@ def read_evaluations(results_dir: str | Path, runs: Sequence[Run]) -> list[Run]:
         RecordError: If a file is no evaluation, or belongs to no record of a suite that is there.
     """
     files = sorted((Path(results_dir) / "instruct").glob("*/*.json"))
+    files = [path for path in files if not path.name.startswith(".")]
     if not files:
         return []
     by_place = {(run.suite, run.stem): run for run in runs}

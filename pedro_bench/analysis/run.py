@@ -51,6 +51,7 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
         config: The configuration, shared by the runs of one key.
         path: Where the record lies.
         label: The method's printed name, in LaTeX.
+        versions: Component -> its version, such as `trainer` -> 1, shared by the runs of one key.
         known: The settings that can move a number, null where the configuration says null.
         settings: Those in which it differs from other runs of its method, such as `alpha=2, r=1`.
         row: Number of its settings among those of its method, the smallest first.
@@ -87,12 +88,13 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
     finished: str | None = None
     error: str | None = None
     error_type: str | None = None
-    versions: msgspec.Raw = msgspec.Raw()
+    raw_versions: msgspec.Raw = msgspec.field(name="versions", default=msgspec.Raw())
     weights: str | None = None
     max_tokens: int | None = None
     phases: list[records.Phase] = []
     shares: int = 1
     config: Mapping[str, Any] = msgspec.field(name="-config", default_factory=dict)
+    versions: Mapping[str, Any] = msgspec.field(name="-versions", default_factory=dict)
     path: str = msgspec.field(name="-path", default="")
     label: str = msgspec.field(name="-label", default="")
     known: Mapping[str, Any] = msgspec.field(name="-known", default_factory=dict)

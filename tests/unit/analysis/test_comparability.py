@@ -122,6 +122,18 @@ def weights_of(digest):
             ("cuda", "cpu"),
         ),
         (weights(path="first"), weights(path="other"), "backbone.path", ("other", "first")),
+        (
+            {"versions": {"metric.accuracy": 1, "trainer": 1}},
+            {"versions": {"metric.accuracy": 2, "trainer": 1}},
+            "version of metric.accuracy",
+            ("2", "1"),
+        ),
+        (
+            {"groups": {"task": {"max_new_tokens": 8}}},
+            {"groups": {"task": {"max_new_tokens": 64}}},
+            "task.max_new_tokens",
+            ("64", "8"),
+        ),
     ],
 )
 def test_methods_of_different_protocols_are_told_and_not_compared(
@@ -146,6 +158,15 @@ def test_methods_of_different_protocols_are_told_and_not_compared(
     assert claim in text
     assert f"Llama-2 7B: not testable, {turned}." in text
     assert section.ranks is None
+
+
+def test_other_components_and_unknown_versions_are_no_other_protocol(tmp_path):
+    five(tmp_path, "pedro", versions={"method.Pedro": 2, "trainer": 1})
+    five(tmp_path, "lora", versions={"method.Lora": 1, "trainer": 1})
+    five(tmp_path, "ia3")
+    table = only(tmp_path)
+    assert tuple(notes(table)) == ()
+    assert sum(line.cells[0].from_best is not None for line in table.sections[0].lines) == 2
 
 
 def test_rates_portions_and_the_same_weights_elsewhere_are_no_other_protocol(tmp_path):

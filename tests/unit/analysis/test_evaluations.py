@@ -201,3 +201,11 @@ def test_evaluations_are_paired_only_where_they_were_made_alike(tmp_path, suite,
         assert any(f"Different {what} in one column: {suite} (" in one for one in notes(table))
     else:
         assert verdict.tested.comparison.examples == 3
+
+
+def test_hidden_files_next_to_evaluations_are_left_alone(tmp_path):
+    two_methods(tmp_path, adalora=[1, 2], pedro=[3, 4])
+    folder = tmp_path / "instruct" / "mmlu"
+    one = next(folder.glob("*.json"))
+    (folder / f"._{one.name}").write_bytes(b"\0\1")  # what macOS leaves on a shared disk
+    assert len({row.cells["mmlu"].spread.median for row in rows(tmp_path)}) == 2
