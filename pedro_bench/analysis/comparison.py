@@ -36,6 +36,9 @@ from scipy import special, stats
 ALPHA = 0.05
 """A difference counts below this p, corrected for the number of comparisons."""
 
+ROUNDING = 1e-12
+"""Share of the greatest score up to which a difference is one of sums in another order, and so none."""
+
 NO_SPREAD = (
     "all scores of either method are the same, and no example has one to estimate chance from"
 )
@@ -63,14 +66,16 @@ class Comparison:
 
 def compare_examples(a: NDArray[np.float64], b: NDArray[np.float64]) -> Comparison:
     """Compare scores (seeds, examples) of two methods on the same examples; two of each at least."""
+    noise = _noise(a, b)
     paired = a.mean(axis=0) - b.mean(axis=0)
     terms = [
-        (_variance_of_mean(a.mean(axis=1)), len(a) - 1),
-        (_variance_of_mean(b.mean(axis=1)), len(b) - 1),
-        (_variance_of_mean(paired), len(paired) - 1),
+        (_variance_of_mean(a.mean(axis=1), noise), len(a) - 1),
+        (_variance_of_mean(b.mean(axis=1), noise), len(b) - 1),
+        (_variance_of_mean(paired, noise), len(paired) - 1),
     ]
     counted_twice = _residual(a) + _residual(b)
-    return _comparison(float(paired.mean()), terms, (len(a), len(b)), len(paired), counted_twice)
+    difference = _settled(float(paired.mean()), noise)
+    return _comparison(difference, terms, (len(a), len(b)), len(paired), counted_twice)
 
 
 def compare_seeds(
@@ -89,11 +94,13 @@ def compare_seeds(
     if len(set(a)) == len(set(b)) == 1 and not is_exact:
         return NO_SPREAD
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    noise = _noise(first, second)
     terms = [
-        (_variance_of_mean(first), len(first) - 1),
-        (_variance_of_mean(second), len(second) - 1),
+        (_variance_of_mean(first, noise), len(first) - 1),
+        (_variance_of_mean(second, noise), len(second) - 1),
     ]
-    return _comparison(float(first.mean() - second.mean()), terms, (len(first), len(second)), 0)
+    difference = _settled(float(first.mean() - second.mean()), noise)
+    return _comparison(difference, terms, (len(first), len(second)), 0)
 
 
 def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
@@ -114,7 +121,19 @@ def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
     return corrected
 
 
-def _variance_of_mean(values: NDArray[np.float64]) -> float:
+def _noise(*scores: NDArray[np.float64]) -> float:
+    """Return up to which difference two means of some scores are the same."""
+    return ROUNDING * max(float(np.abs(one).max()) for one in scores)
+
+
+def _settled(difference: float, noise: float) -> float:
+    return 0.0 if abs(difference) <= noise else difference
+
+
+def _variance_of_mean(values: NDArray[np.float64], noise: float) -> float:
+    """Return the variance of the mean of some values, 0 where they differ by no more than `noise`."""
+    if float(np.ptp(values)) <= noise:
+        return 0.0
     return float(np.var(values, ddof=1)) / len(values)
 
 

@@ -61,6 +61,20 @@ def test_no_variance_at_all():
     assert compare_examples(same, same * 0).p == 2 / 8
 
 
+@pytest.mark.parametrize(("one", "other"), [(3, 5), (5, 3), (7, 5), (3, 6)])
+def test_sums_of_other_lengths_make_no_difference(one, other):
+    # The mean of three times 66.7 is not quite that of five times, and by as much in every example.
+    answers = np.random.default_rng(0).choice([0.0, 100 / 3, 200 / 3, 100.0, 200 / 7], 400)
+    a, b = np.stack([answers] * one), np.stack([answers] * other)
+    found = compare_examples(a, b)
+    assert (found.difference, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
+    # Every example is better by 0.1, by what rounding leaves of it.
+    found = compare_examples(a, b - 0.1)
+    assert (found.difference, found.p) == (pytest.approx(0.1), 0.5**399)
+    exact = compare_seeds([33.3] * one, [33.3] * other, is_exact=True)
+    assert (exact.difference, exact.p) == (0.0, 1.0)
+
+
 @pytest.mark.parametrize("other", [80.0, 80.5])
 def test_seeds_that_all_score_the_same_say_nothing_of_chance(other):
     # 80.1 three times has a mean a little beside it, and with it a variance that is not quite 0.
