@@ -27,7 +27,7 @@ from pedro_bench.analysis.series import Curve, Point, by_parameters, front, poin
 from pedro_bench.analysis.table import Line, Section, Table
 from pedro_bench.reporting.grids import label_of
 from pedro_bench.reporting.notes import MICRO_MARK
-from pedro_bench.reporting.numbers import amount, energy_text, size_text
+from pedro_bench.reporting.numbers import energy_text, short_amount, size_text
 from pedro_bench.reporting.ticks import AMOUNTS, BYTES, JOULES, Units, logarithmic
 
 FORMATS = ("pdf", "png")
@@ -321,7 +321,7 @@ def draw_points(
 ) -> Drawn:
     """Draw medians with quartiles against one of AXES, and the unbeaten ones joined."""
     drawn: Drawn = []
-    text, units = _PRINTED.get(kind, (_amount, AMOUNTS))
+    text, units = _PRINTED.get(kind, (short_amount, AMOUNTS))
     best = front(found, kind, column.sign)
     (joined,) = panel.plot(
         [one.at(kind) or 0.0 for one in best], [one.median for one in best], "--", color="0.6"
@@ -340,10 +340,6 @@ def draw_points(
 
 def _quartiles(found: Sequence[Point]) -> list[list[float]]:
     return [[one.median - one.low for one in found], [one.high - one.median for one in found]]
-
-
-def _amount(value: float) -> str:
-    return amount(round(value, 2)).replace(".0", "")
 
 
 def _log_where_positive(panel: Axes) -> None:

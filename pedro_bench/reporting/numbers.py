@@ -1,6 +1,6 @@
 """Numbers as people read them: counts, sizes, p values, and what runs cost."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 MISSING = "--"
@@ -17,12 +17,29 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {plural(noun, number)}"
 
 
+_AMOUNTS = ((1e9, "B"), (1e6, "M"), (1e3, "K"))
+_BYTES = ((1024.0**3, " GiB"), (1024.0**2, " MiB"), (1024.0, " KiB"))
+_ROUNDS_UP = 0.05
+"""How near to the next unit a number of one decimal is shown in it: 999,960 as 1.0M, not as 1000.0K."""
+
+
 def amount(count: float | None) -> str:
     """Return a number of parameters as papers print it: 8945664 becomes 8.9M."""
-    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if count is not None and count >= size:
-            return f"{count / size:.1f}{unit}"
-    return MISSING if count is None else f"{count:g}"
+    return MISSING if count is None else _in_unit(count, _AMOUNTS) or f"{count:g}"
+
+
+def short_amount(value: float) -> str:
+    """Return a number with at most two decimals: 5.03, 12.8K, and 8M without a decimal that is 0."""
+    return _in_unit(value, _AMOUNTS).replace(".0", "") or f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _in_unit(value: float, units: Sequence[tuple[float, str]]) -> str:
+    """Return a value with one decimal in the greatest unit that it holds as rounded, empty where in none."""
+    smaller = [size for size, _ in units[1:]] + [1.0]
+    for (size, unit), below in zip(units, smaller, strict=True):
+        if value >= size - _ROUNDS_UP * below:
+            return f"{value / size:.1f}{unit}"
+    return ""
 
 
 def p_text(p: float) -> str:
@@ -32,15 +49,12 @@ def p_text(p: float) -> str:
 
 def size_text(size: float | None) -> str:
     """Return a number of bytes for people, in powers of 1024."""
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if size is not None and size >= 1024**power:
-            return f"{size / 1024**power:.1f} {unit}"
-    return MISSING if size is None else f"{size:.0f} B"
+    return MISSING if size is None else _in_unit(size, _BYTES) or f"{size:.0f} B"
 
 
 def energy_text(joules: float) -> str:
     """Return joules for people."""
-    return f"{joules:.0f} J" if joules < 1000 else f"{joules / 1000:,.1f} kJ"
+    return f"{joules:.0f} J" if joules < 999.5 else f"{joules / 1000:,.1f} kJ"
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ _COST_COLUMNS = (
     CostColumn(
         "Train time",
         "train_seconds",
-        lambda seconds: f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 60:.0f} min",
+        lambda seconds: f"{seconds:.1f} s" if seconds < 599.95 else f"{seconds / 60:.0f} min",
     ),
     CostColumn("Tokens/s", "train_tokens_per_second", "{:,.0f}".format),
     CostColumn("Energy (GPU)", "gpu_joules", energy_text),
