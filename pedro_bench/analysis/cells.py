@@ -1,7 +1,8 @@
 """Cells: the scores of one method in one column, and what they say of it against the best there.
 
 The scores of single test examples come from predictions. A cell whose predictions are gone, changed since
-they were recorded, or without scores is compared over seeds alone, and the reason is kept.
+they were recorded, without scores, or whose record was changed so that they do not make its score is compared
+over seeds alone, and the reason is kept.
 
 Best and second are decided on two decimals, as they are shown, among the cells with the most seeds of their
 column; FULL_SEEDS and more count alike. A cell with fewer is neither: a median of one seed is often the
@@ -14,6 +15,7 @@ comparisons that are made.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isclose
 
 import numpy as np
 import pandas as pd
@@ -48,6 +50,10 @@ LOWER_IS_BETTER = frozenset({"memory_mib"})
 
 EXACT = frozenset({"memory_mib"})
 """Metrics without chance where repeats agree; elsewhere scores agree because they are coarse."""
+
+
+_AGREE = {"rel_tol": 1e-6, "abs_tol": 1e-6}
+"""How near the mean of the scores of examples is to the score that was recorded of them."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,12 @@ def _add_examples(cell: Cell, runs: Sequence[Run]) -> str:
         return "predictions hold no scores of single examples"
     if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
         return "there are no two examples that all seeds answered"
-    cell.examples = np.array(rows, dtype=np.float64)
+    scores = np.array(rows, dtype=np.float64)
+    pairs = zip(runs, scores.mean(axis=1), cell.values, strict=True)
+    if off := [str(run.seed) for run, mean, value in pairs if not isclose(mean, value, **_AGREE)]:
+        cell.is_lost = True
+        return f"the predictions of seed {', '.join(off)} have another {cell.column.metric} than the record"
+    cell.examples = scores
     return ""
 
 

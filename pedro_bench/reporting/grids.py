@@ -17,6 +17,7 @@ from pedro_bench.analysis.table import Line, Section, Table, Verdict
 from pedro_bench.reporting.notes import (
     absent_tasks,
     caption,
+    is_of_paper,
     missing,
     missing_of,
     notes,
@@ -177,11 +178,10 @@ def _over(table: Table) -> tuple[str, ...]:
         found.append(f"{both}.")
     elif any(drawn):
         found.append(f"{both}, where predictions hold a score of each example.")
-    elif drawn:
-        found.append(
-            f"Intervals over {table.over} alone: predictions hold no scores of single examples."
-        )
     alone = [cell for cell in having if cell.interval is not None and not cell.interval.examples]
+    if drawn and not any(drawn):
+        reasons = dict.fromkeys(cell.reason for cell in alone)
+        found.append(f"Intervals over {table.over} alone: {'; '.join(reasons)}.")
     if any(cell.spread and cell.spread.seeds == FEWEST for cell in alone):
         found.append(
             f"Over {FEWEST} {table.over} alone it is their range, which holds the median in "
@@ -214,7 +214,7 @@ def _untested(table: Table) -> tuple[str, ...]:
 def _doubt(cell: Cell, over: str) -> str:
     if cell.untested:
         return f"Not compared: {cell.untested}"
-    had = cell.interval.examples if cell.interval else 0
+    had = cell.num_examples
     used = cell.from_best.comparison.examples if cell.from_best else had
     if used < had:
         return f"Over {over} alone, as the best has no scores of the same examples"
@@ -237,20 +237,22 @@ def _published(table: Table, of: str) -> Grid:
     sources += sorted({one.source for line in lines for one in line.published_only if one})
     comparable = {cell.is_comparable for cell in having}
     where = ", where backbone, data and protocol are the paper's" if len(comparable) > 1 else ""
-    note = (
-        f"In brackets: our median less the published number{where}."
-        if True in comparable
-        else "The paper's backbone and data, or its device, are others, so no differences are taken."
-    )
-    notes = [note]
+    if True in comparable:
+        told = [f"In brackets: our median less the published number{where}."]
+    elif all(is_of_paper(section, table) for section in table.sections):
+        told = ["No run was made by the paper's protocol, so no differences are taken."]
+    else:
+        told = [
+            "The paper's backbone and data, or its device, are others, so no differences are taken."
+        ]
     if any(cell.published and cell.published.deviation is not None for cell in having):
-        notes.append("± is the paper's standard deviation over its seeds.")
+        told.append("± is the paper's standard deviation over its seeds.")
     columns = (*table.columns, *table.published_columns)
     return Grid(
         f"Published numbers ({', '.join(dict.fromkeys(sources))}) for {of}.",
         ("Method", *(column.heading for column in columns)),
         _rows(table, cells),
-        tuple(notes),
+        tuple(told),
         tasks=("", *(column.task for column in columns)),
     )
 

@@ -228,17 +228,20 @@ def _sides(sides: Sides) -> str:
 def _departures(table: Table) -> list[str]:
     """Return a sentence on the cells whose published number is shown without a difference."""
     found: dict[str, list[str]] = {}
-    layout = table.layout
     for section, line, cell in table.places:
-        if section.is_micro or layout is None or table.measures_device:
-            continue  # nothing there is the paper's
-        if section.backbone in layout.backbones and cell.published and cell.departures:
+        if is_of_paper(section, table) and cell.published and cell.departures:
             place = f"{line.name} on {cell.column.task}{on_backbone(section, table)}"
             found.setdefault(", ".join(cell.departures), []).append(place)
     if not found:
         return []
     cells = [f"{', '.join(dict.fromkeys(places))} ({how})" for how, places in found.items()]
     return [f"Not by the paper's protocol, so no difference is taken: {'; '.join(cells)}."]
+
+
+def is_of_paper(section: Section, table: Table) -> bool:
+    """Whether a section has a backbone of the paper's table, and no micro data or measurement of a device."""
+    is_there = table.layout is not None and section.backbone in table.layout.backbones
+    return is_there and not section.is_micro and not table.measures_device
 
 
 def _devices(table: Table) -> list[str]:

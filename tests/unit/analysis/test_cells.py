@@ -1,4 +1,5 @@
 import hashlib
+import json
 
 import pytest
 
@@ -61,6 +62,17 @@ def test_predictions_of_another_folder_are_not_read(tmp_path, place):
     found = evidence_of(read_runs(paths), "acc")
     assert found.reason == "the predictions of seed 0, 1 are not in the folder predictions"
     assert found.is_lost
+
+
+def test_a_score_that_was_changed_by_hand_has_no_examples(tmp_path):
+    """Else its interval, drawn from the predictions, would lie elsewhere than its median."""
+    paths, _ = cell(tmp_path)
+    record = json.loads(paths[1].read_text())
+    paths[1].write_text(json.dumps(record | {"metrics": {"test": {"acc": 90.0}}}))
+    found = evidence_of(read_runs(paths), "acc")
+    told = "the predictions of seed 1 have another acc than the record"
+    assert (found.values, found.examples, found.reason) == ((200 / 3, 90.0), None, told)
+    assert f"Over seeds alone: pedro on boolq ({told})." in notes(only(tmp_path))
 
 
 def test_every_seed_whose_predictions_cannot_be_had_is_named_under_the_table(tmp_path):

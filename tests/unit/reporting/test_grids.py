@@ -7,7 +7,7 @@ from pedro_bench.analysis.papers import plain
 from pedro_bench.analysis.series import points
 from pedro_bench.reporting.grids import grids
 from pedro_bench.reporting.notes import missing
-from pedro_bench.reporting.numbers import amount, counted, p_text, size_text
+from pedro_bench.reporting.numbers import amount, counted, p_text, short_amount, size_text
 from pedro_bench.reporting.text import comma_separated, escape_latex, latex, markdown
 from tests.unit.analysis.runs import built, five, only, run
 
@@ -31,7 +31,7 @@ Spread over seeds, main--micro--micro (micro results): 95% bootstrap interval of
 | (IA)^3 | [75.00, 79.00] IQR 2.00 sd 1.58 | -- |
 | PEDRO | [79.00, 83.00] IQR 2.00 sd 1.58 | -- |
 
-- Intervals over seeds alone: predictions hold no scores of single examples.
+- Intervals over seeds alone: predictions were not recorded.
 - Over 5 seeds alone it is their range, which holds the median in 93.75% of cases.
 - No interval below 5 seeds.
 
@@ -139,6 +139,12 @@ def test_words_and_numbers_for_people():
     assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
     assert [p_text(p) for p in (0.0004, 0.0123, 1.0)] == ["p<0.001", "p=0.012", "p=1.000"]
     sizes = (None, 17, 2048, 5 * 2**20, 3 * 2**30)
+    assert [amount(n) for n in (999_949, 999_950, 999_999_999)] == ["999.9K", "1.0M", "1.0B"]
+    assert [size_text(n) for n in (2**20 - 60, 2**20 - 1)] == ["1023.9 KiB", "1.0 MiB"]
+    values = (5.03, 12.05, 0.04, 10.0, 100.05, 8000.0, 12_750.0, 0.001)
+    assert [short_amount(value) for value in values] == [
+        "5.03", "12.05", "0.04", "10", "100.05", "8K", "12.8K", "0",
+    ]  # fmt: skip
     assert [size_text(n) for n in sizes] == ["--", "17 B", "2.0 KiB", "5.0 MiB", "3.0 GiB"]
 
 
@@ -245,3 +251,22 @@ def test_rows_are_under_the_headings_of_all_sections(tmp_path):
         assert {len(row.cells) for row in block.rows} == {1, len(block.header)}
     assert "pedro on copa (llama2_13b)" not in missing(table)  # nobody ran it there
     assert "pedro on squad (llama2_13b)" in missing(table)
+
+
+def test_without_a_run_by_the_papers_protocol_the_reason_is_not_another_backbone(tmp_path):
+    place = {"suite": "red_table6", "backbone": "roberta_large", "data": "files"}
+    for method in ("red", "red_no_scaling", "red_no_bias"):
+        for task in ("mrpc", "cola", "qqp"):
+            run(tmp_path, method, task, groups={"trainer": {"max_steps": 3}}, **place)
+    published = next(one for one in grids(only(tmp_path)) if one.caption.startswith("Published"))
+    assert published.notes[0] == (
+        "No run was made by the paper's protocol, so no differences are taken."
+    )
+
+
+def test_a_comparison_over_seeds_alone_is_named_below_five_seeds_too(tmp_path):
+    for seed in range(3):
+        run(tmp_path, "pedro", seed=seed, score=90.0 + seed)
+        run(tmp_path, "lora", seed=seed, score=50.0, examples=[100.0, 0.0])
+    note = "Over seeds alone, as the best has no scores of the same examples: lora on boolq."
+    assert note in [one for grid in grids(only(tmp_path)) for one in grid.notes]
