@@ -180,12 +180,17 @@ def verdicts(table: str, lines: Sequence[Line], columns: Sequence[Column]) -> tu
 
 
 def _places(claim: Claim, columns: Sequence[Column]) -> list[tuple[int, ...]]:
-    """Return the numbers of the columns of each comparison: one, or all of the table that it averages."""
-    own = [n for n, column in enumerate(columns) if claim.covers(column.task, column.metric)]
-    if not claim.average:
-        return [(number,) for number in own]
+    """Return the numbers of the columns of each comparison: one, or all that it averages.
+
+    A paper says nothing of tasks that only the records have.
+    """
     of_paper = {task for task, _ in layouts()[claim.table].columns}
-    return [tuple(number for number in own if columns[number].task in of_paper)]
+    own = [
+        number
+        for number, column in enumerate(columns)
+        if column.task in of_paper and claim.covers(column.task, column.metric)
+    ]
+    return [tuple(own)] if claim.average else [(number,) for number in own]
 
 
 def _pairs(section: _Section, method: str, other: str) -> list[tuple[int | None, int | None]]:

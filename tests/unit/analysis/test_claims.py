@@ -9,7 +9,7 @@ from pedro_bench.analysis.claims import Claim, claims, scaled
 from pedro_bench.analysis.papers import layouts, published_of
 from pedro_bench.errors import DataError
 from pedro_bench.reporting.grids import grids
-from tests.unit.analysis.runs import only, run
+from tests.unit.analysis.runs import five, only, run
 
 
 def claim(**changes):
@@ -154,6 +154,16 @@ def test_scores_on_other_scales_are_averaged_as_percentages():
 def test_a_claim_that_says_nothing_is_refused(changes, told):
     with pytest.raises(DataError, match=told):
         claim(**changes)
+
+
+def test_a_paper_claims_nothing_of_tasks_that_only_the_records_have(tmp_path):
+    for method, score in (("pedro", 90.0), ("lora", 80.0)):
+        for task in ("boolq", "mnli"):
+            five(tmp_path, method, task, score=score, suite="table1")
+    (section,) = only(tmp_path).sections
+    assert {one.task for one in section.verdicts if one.tested} == {"BoolQ"}
+    (found,) = [one.tested for one in section.verdicts if one.tested]
+    assert found.p == found.comparison.p  # corrected for one claim, not for two
 
 
 @pytest.mark.parametrize(
