@@ -89,9 +89,14 @@ def sharing(layout: Layout) -> list[Layout]:
 
 
 def suite_of(table: str) -> str:
-    """Return the suite whose records fill a table: that of its own name, unless its layout has another."""
-    layout = layouts().get(table)
-    return layout.records if layout is not None and layout.records else table
+    """Return the suite whose records fill a table: that of its own name, unless its layout has another.
+
+    `red_table18` is of the suite `red_table4`, and `micro_red_table18` of `micro_red_table4`.
+    """
+    layout = layout_of(table)
+    if layout is None or not layout.records:
+        return table
+    return table.replace(layout.name, layout.records)
 
 
 def is_small(suite: str) -> bool:

@@ -35,7 +35,7 @@ from pedro_bench.analysis.table import Table
 from pedro_bench.analysis.tables import tables
 from pedro_bench.cli.command import DONE, check_folder, check_output, guarded, print_json
 from pedro_bench.cli.hydra.overrides import only_extra
-from pedro_bench.cli.tables import RECORDED, recorded
+from pedro_bench.cli.tables import RECORDED, asked, recorded
 from pedro_bench.errors import RecordError
 from pedro_bench.files import write_bytes
 from pedro_bench.reporting.figures import activation_figure, budget_figure, curve_figure, rendered
@@ -59,15 +59,15 @@ def figures(arguments: Sequence[str]) -> int:
     check_output(own["output"])
     folder = Path(str(own["figures_dir"] or Path(str(own["results_dir"])) / "figures"))
     check_folder("figures_dir", folder)
-    asked = None if own["run"] is None else Path(str(own["run"]))
+    record = None if own["run"] is None else Path(str(own["run"]))
     drawn: list[tuple[str, Files]] = []
     without: list[str] = []
-    if asked is not None:
-        records.finished_run(asked)
-        drawn += map(_activations, read_runs([asked]))
+    if record is not None:
+        records.finished_run(record)
+        drawn += map(_activations, read_runs([record]))
     else:
         frame = recorded(own)
-        drawn += [one for table in tables(frame) for one in _of_table(table)]
+        drawn += [one for table in asked(tables(frame), own) for one in _of_table(table)]
         for place, group in frame[frame.shown].groupby(["suite", "backbone", "data"]):
             found = _first_with_activations(runs_of(group))
             if isinstance(found, Run):

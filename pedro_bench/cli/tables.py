@@ -57,7 +57,7 @@ def tables(arguments: Sequence[str]) -> int:
         raise ConfigError(f"costs must be true or false, got {own['costs']!r}.")
     folder = Path(str(own["tables_dir"] or Path(str(own["results_dir"])) / "tables"))
     check_folder("tables_dir", folder)
-    made = _asked(tables_of(recorded(own)), own)
+    made = asked(tables_of(recorded(own)), own)
     written = {
         folder / f"{table.name}{ending}": render(table, costs=own["costs"])
         for table in made
@@ -74,14 +74,26 @@ def tables(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def _asked(made: Sequence[Table], own: Mapping[str, Any]) -> list[Table]:
-    """Leave out the tables that the records of another one fill too, unless they are asked for."""
+def asked(made: Sequence[Table], own: Mapping[str, Any]) -> list[Table]:
+    """Leave out the tables that the records of another one fill too, unless they are asked for.
+
+    Raises:
+        ConfigError: If one that is asked for has no records, though its suite has.
+    """
     named, suites = _names("table", own["table"]), _names("suite", own["suite"])
+    absent = [name for name in named if not any(_is_called(table, [name]) for table in made)]
+    if absent:
+        raise ConfigError(
+            f"table must be one that records fill, got {absent[0]!r}: no run of suite "
+            f"{suite_of(absent[0])} was evaluated for it; see python -m pedro_bench.cli.instruct --help."
+        )
     return [
-        table
-        for table in made
-        if not named or table.suite in suites or table.name.partition("--")[0] in named
+        table for table in made if not named or table.suite in suites or _is_called(table, named)
     ]
+
+
+def _is_called(table: Table, names: Sequence[str]) -> bool:
+    return any(table.name.startswith(f"{name}--") for name in names)
 
 
 def _show(made: Sequence[Table], written: Sequence[Path], *, costs: bool) -> None:
@@ -93,7 +105,7 @@ def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
     """Return the records of the suites that `table` and `suite` name, of all but trials where they name none.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is none, or none of a suite that is named.
         RecordError: If a record is damaged, or a name could leave the folder.
     """
     named = (*map(suite_of, _names("table", own["table"])), *_names("suite", own["suite"]))
@@ -101,11 +113,12 @@ def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
     results_dir = Path(str(own["results_dir"]))
     found = {path.relative_to(results_dir / "runs").parts[0] for path in find(results_dir, chosen)}
     found = found if chosen else {name for name in found if not name.startswith(TRIALS)}
-    if not found:
-        wanted = f" of suite {', '.join(chosen)}" if chosen else ""
+    absent = [name for name in chosen if name not in found]
+    if absent or not found:
+        wanted = f" of suite {', '.join(absent)}" if absent else ""
         raise ConfigError(
             f"results_dir must hold records{wanted}, got none in {str(results_dir / 'runs')!r}: "
-            f"make one with python -m pedro_bench {_making(chosen)}."
+            f"make one with python -m pedro_bench {_making(absent)}."
         )
     return results(results_dir, chosen or sorted(found))
 

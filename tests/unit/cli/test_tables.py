@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from pedro_bench.cli.command import guarded
+from pedro_bench.cli.figures import figures
 from pedro_bench.cli.tables import tables
 from tests.unit.analysis.runs import five, run
 
@@ -27,6 +30,28 @@ def test_one_suite(tmp_path, capsys):
     run(tmp_path, suite="other")
     assert tables([f"results_dir={tmp_path}", "suite=other", "output=json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["missing"]) == ["other--micro--micro"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ("suite=[main,othr]", "results_dir must hold records of suite othr, got none in"),
+        ("table=[main,othr]", "results_dir must hold records of suite othr, got none in"),
+        ("table=micro_red_table18", "table must be one that records fill, got 'micro_red_table18'"),
+        (
+            "table=[micro_red_table4,micro_red_table18]",
+            "no run of suite micro_red_table4 was evaluated for it",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [tables, figures])
+def test_what_is_asked_for_and_not_there_is_bad_input(command, chosen, sentence, tmp_path, capsys):
+    """Else a page without it, or an empty one, would replace a whole one."""
+    run(tmp_path)
+    run(tmp_path, "red", "ultrafeedback", suite="micro_red_table4")
+    assert guarded(command, [f"results_dir={tmp_path}", chosen]) == 2
+    assert sentence in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
 def test_trials_of_a_search_have_a_table_only_where_it_is_asked_for(tmp_path, capsys):
