@@ -123,7 +123,9 @@ def _table(name: str, layout: Layout | None, own: Sequence[tuple[Run, str]]) -> 
         )
         for backbone, rows in by_backbone.items()
     ]
-    return Table(name, first.suite, first.data, layout, columns, found, shown, over)
+    labels = distinct({section.backbone: section.label for section in found})
+    sections = [replace(section, label=labels[section.backbone]) for section in found]
+    return Table(name, first.suite, first.data, layout, columns, sections, shown, over)
 
 
 def _over(own: Sequence[tuple[Run, str]]) -> str:
@@ -202,7 +204,16 @@ def _columns(
         backbone: [any(_is_same(column, one) for one in found) for column in columns]
         for backbone, found in own.items()
     }
-    return columns, has
+    labels = distinct({column.task: column.label for column in columns})
+    return [replace(column, label=labels[column.task]) for column in columns], has
+
+
+def distinct(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return name -> printed name, followed by the name itself where another is printed alike."""
+    counts = Counter(labels.values())
+    return {
+        name: f"{label} [{name}]" if counts[label] > 1 else label for name, label in labels.items()
+    }
 
 
 def _of_layout(layout: Layout | None, rows: Sequence[_Row]) -> list[tuple[str, str | None]]:

@@ -20,6 +20,7 @@ from pedro_bench.analysis.rows import FAILED, UNFINISHED
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.series import AXES, MEASURED, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
+from pedro_bench.analysis.tables import distinct
 from pedro_bench.reporting.figures import AXIS_TITLES, draw_curves, draw_points, inline, swatch
 from pedro_bench.reporting.grids import LEGEND, differs, grids, label_of
 from pedro_bench.reporting.notes import caption, device_of, missing, missing_of, notes
@@ -56,11 +57,11 @@ def page(tables: Sequence[Table], command: Command) -> str:
     )
     ordered = sorted(tables, key=lambda table: (-_num_scores(table), table.name))
     lines = [line for one in ordered for section in one.sections for line in section.lines]
-    methods = _distinct({line.method: plain(line.label) for line in lines})
+    methods = distinct({line.method: plain(line.label) for line in lines})
     return environment.get_template("page.html").render(
         tables=ordered,
         methods=[(key, label, Markup(swatch(n))) for n, (key, label) in enumerate(methods.items())],
-        tasks={column.task: column.label for one in ordered for column in one.columns},
+        tasks=distinct({column.task: column.label for one in ordered for column in one.columns}),
         charts=lambda table, section: list(_charts(table, section, list(methods))),
         grids=lambda table: grids(table)[1:],
         trace=partial(_trace, command),
@@ -76,15 +77,6 @@ def page(tables: Sequence[Table], command: Command) -> str:
 
 def _num_scores(table: Table) -> int:
     return sum(cell.spread is not None for _, _, cell in table.places)
-
-
-def _distinct(labels: dict[str, str]) -> dict[str, str]:
-    """Return method -> printed name, with the method where another has the same printed name."""
-    every = list(labels.values())
-    return {
-        method: f"{label} [{method}]" if every.count(label) > 1 else label
-        for method, label in labels.items()
-    }
 
 
 def _charts(table: Table, section: Section, methods: Sequence[str]) -> Iterator[_Chart]:

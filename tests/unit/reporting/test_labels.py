@@ -62,6 +62,28 @@ def test_points_and_lines_are_those_of_methods(table):
     }  # fmt: skip
 
 
+def test_two_tasks_of_one_printed_name_have_headings_and_curves_of_their_own(tmp_path):
+    for number, task in enumerate(("mine", "other"), start=1):
+        history = [{"step": 1, "dev_loss": float(number)}]
+        five(tmp_path, task=task, history=history, groups={"task": {"label": "My task"}})
+    table = only(tmp_path)
+    names = ["My task [mine]", "My task [other]"]
+    assert grids(table)[0].header[2:] == tuple(f"{name} (acc)" for name in names)
+    drawn = curves(table, table.sections[0])
+    assert {name: own[0].median for name, own in drawn.items()} == {
+        names[0]: ((1.0, 1.0),), names[1]: ((1.0, 2.0),),
+    }  # fmt: skip
+    assert [name in page([table], lambda runs: "") for name in names] == [True, True]
+
+
+def test_two_backbones_of_one_printed_name_have_headings_of_their_own(tmp_path):
+    for backbone in ("roberta_base", "roberta_large"):
+        label = {"label": "RoBERTa"}
+        five(tmp_path, suite="red_table1", backbone=backbone, groups={"backbone": label})
+    labels = [section.label for section in only(tmp_path).sections]
+    assert labels == ["RoBERTa [roberta_base]", "RoBERTa [roberta_large]"]
+
+
 def test_filters_of_the_page_name_and_hide_one_method_each(table):
     text = page([table], lambda runs: "")
     assert text.count("<span>LoRA [lora]</span></label>") == 1
