@@ -73,8 +73,9 @@ class Line:
 
     @property
     def costs(self) -> dict[str, float | None]:
-        """What a run of the row costs, over its tasks and seeds."""
-        return costs_of([run for cell in self.cells for run in cell.shown])
+        """What a run of the row costs, over its tasks and seeds; a run counts once for several metrics."""
+        runs = {id(run): run for cell in self.cells for run in cell.shown}
+        return costs_of(list(runs.values()))
 
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"

@@ -37,6 +37,24 @@ def test_points_have_the_median_speed(tmp_path):
     assert (point.at("speed"), point.at("parameters"), point.median) == (200.0, None, 80.0)
 
 
+def test_a_run_with_several_metrics_costs_what_it_costs_once(tmp_path):
+    e2e = {"suite": "red_table2", "backbone": "gpt2_medium", "data": "files"}
+    scores = {"test": {"bleu": 60.0, "nist": 8.0, "rouge_l": 60.0}}
+    run(
+        tmp_path,
+        "red",
+        "e2e",
+        metrics=scores,
+        main_metric="bleu",
+        timing={"train_seconds": 90.0},
+        **e2e,
+    )
+    for task, seconds in (("sst2", 10.0), ("rte", 20.0)):
+        run(tmp_path, "red", task, timing={"train_seconds": seconds}, **e2e)
+    (line,) = [line for line in only(tmp_path).sections[0].lines if line.method == "red"]
+    assert line.costs["train_seconds"] == 20.0
+
+
 def test_the_front_holds_the_unbeaten():
     made = [
         Point(Line(name, name, "", 0, count, None), score, score, score, count, costs)
