@@ -105,6 +105,11 @@ _ACCENTS = dict(zip(
 ))  # fmt: skip
 _DOTLESS = {"i": r"\i", "j": r"\j"}
 
+_ESCAPED = re.compile(r"\\.")
+_DOLLAR = re.compile(r"(?<!\\)\$")
+_SPECIAL, _SPECIAL_IN_MATHS = re.compile(r"(?<!\\)[&%#_]"), re.compile(r"(?<!\\)[&%#]")
+"""In a label: what is escaped already, where formulas begin and end, signs that would break a row."""
+
 
 def latex(table: Table, *, costs: bool = False) -> str:
     """Return the `longtable` environments of a table's grids."""
@@ -191,8 +196,29 @@ def _latex_row(row: GridRow, width: int) -> str:
 
 def _cell(cell: Text) -> str:
     own = cell.plain.removeprefix(plain(cell.label))
-    text = cell.label + _breakable(own)
+    text = _label(cell.label) + _breakable(own)
     return _MARKS.get(cell.place, "%s") % text + (r"$^\dagger$" if cell.differs else "")
+
+
+def _label(label: str) -> str:
+    """Return a method's label, which is LaTeX, so that it cannot break its row.
+
+    `&`, `%`, `#`, and `_` outside formulas stand for themselves, and so does what is not ASCII; a label whose
+    dollars or braces do not match is set as plain text.
+    """
+    bare = _ESCAPED.sub("", label)
+    if bare.count("$") % 2 or bare.count("{") != bare.count("}"):
+        return escape_latex(plain(label))
+    parts = enumerate(_DOLLAR.split(label))
+    return "$".join(_escaped_label(part, is_formula=number % 2 == 1) for number, part in parts)
+
+
+def _escaped_label(part: str, *, is_formula: bool) -> str:
+    text = (_SPECIAL_IN_MATHS if is_formula else _SPECIAL).sub(r"\\\g<0>", part)
+    text = unicodedata.normalize("NFC", text)
+    if is_formula:
+        text = "".join(one if one.isascii() else f"{_MATHS.get(one, one)} " for one in text)
+    return "".join(one if one.isascii() else _escaped(one) for one in text)
 
 
 def _note(note: str) -> str:

@@ -46,6 +46,26 @@ def test_the_tables_of_the_committed_records_fit_on_their_pages(compiled):
     assert compiled(*map(latex, built(RESULTS))) == []
 
 
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("(IA)$^3$", "(IA)$^3$"),
+        (r"FT$^{\mathrm{top2}}$ \& more", r"FT$^{\mathrm{top2}}$ \& more"),
+        ("50% A & B #1 a_b", r"50\% A \& B \#1 a\_b"),
+        ("$α_1$ é 漢", r"$\alpha _1$ \'{e} [U+6F22]"),
+        ("costs $5", "costs 5"),
+        ("a{b", "ab"),
+        (None, r"my\_method"),
+    ],
+)
+def test_a_label_cannot_break_its_row(label, shown, tmp_path):
+    groups = {} if label is None else {"method": {"label": label}}
+    config = {"method": {"name": "my_method"}} if label is None else None
+    run(tmp_path, "my_method", groups=groups, **({"config": config} if config else {}))
+    (row,) = [line for line in latex(only(tmp_path)).splitlines() if "80.00" in line]
+    assert f"{shown} & -- & " in row
+
+
 def test_settings_and_errors_of_any_letters_compile_and_fit(compiled, tmp_path):
     for r, score in (("a&b", 60.0), ("c%d_{e}", 70.0), ("long " * 40, 65.0)):
         five(tmp_path / "results", score=score, r=r)
