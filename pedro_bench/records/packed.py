@@ -22,6 +22,8 @@ RECORDS = "packed.parquet"
 PREDICTIONS = "packed_predictions.parquet"
 _ROW = ("prediction", "text", "likelihood", "score")
 """Columns of a prediction after its index, in the order of its line."""
+_RECORD, _PREDICTION = ("stem", "record"), ("stem", "index")
+"""Columns that either file must have."""
 
 
 def stems(folder: Path) -> Sequence[str]:
@@ -47,7 +49,7 @@ def holds_predictions(path: Path) -> bool:
 def predictions(path: Path) -> bytes:
     """Return the packed predictions of the record at a path as their file would hold them."""
     start, length = _places(path.parent)[path.stem]
-    table = _table(path.parent / PREDICTIONS, _stamp(path.parent / PREDICTIONS))
+    table = _table(path.parent / PREDICTIONS, _stamp(path.parent / PREDICTIONS), _PREDICTION)
     return lines_of(table.slice(start, length).to_pylist())
 
 
@@ -81,14 +83,7 @@ def write(folder: Path, content: Mapping[str, bytes], predicted: Mapping[str, by
     """
     import pyarrow as pa
 
-    rows: list[dict[str, Any]] = []
-    for stem, text in predicted.items():
-        own = [json.loads(line) for line in text.decode().split("\n")[:-1]]
-        if lines_of(own) != text:
-            raise RecordError(
-                f"predictions of {stem} must be lines as a run writes them, to be packed without loss."
-            )
-        rows += [{"stem": stem, **row} for row in own]
+    rows = [{"stem": stem, **row} for stem, text in predicted.items() for row in _rows(stem, text)]
     text, number = pa.string(), pa.float64()
     kinds = {"stem": text, "index": pa.int32(), **dict.fromkeys(_ROW, text), "score": number}
     _write(folder / PREDICTIONS, pa.Table.from_pylist(rows, pa.schema(kinds)))
@@ -96,6 +91,26 @@ def write(folder: Path, content: Mapping[str, bytes], predicted: Mapping[str, by
     kinds |= {"seed": pa.int64(), "metric": text, "score": number, "record": text}
     summaries = [_summary(stem, one) for stem, one in content.items()]
     _write(folder / RECORDS, pa.Table.from_pylist(summaries, pa.schema(kinds)))
+
+
+def _rows(stem: str, text: bytes) -> list[dict[str, Any]]:
+    """Return the predictions of one run, which a pack must give back byte for byte."""
+    try:
+        own = [json.loads(line) for line in text.decode().split("\n")[:-1]]
+        is_sound = lines_of(own) == text and all(_is_row(row) for row in own)
+    except (ValueError, TypeError, KeyError):
+        is_sound = False
+    if not is_sound:
+        raise RecordError(
+            f"predictions of {stem} must be lines as a run writes them, to be packed without loss."
+        )
+    return own
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    """Whether the columns of a pack hold what a prediction has: texts, a score with a point, an index."""
+    texts = all(isinstance(row.get(name, ""), str) for name in _ROW[:-1])
+    return texts and isinstance(row.get("score", 0.0), float) and type(row["index"]) is int
 
 
 def _summary(stem: str, content: bytes) -> dict[str, Any]:
@@ -121,7 +136,7 @@ def _records(folder: Path) -> Mapping[str, str]:
 
 @lru_cache(maxsize=16)
 def _texts(path: Path, stamp: tuple[int, int]) -> Mapping[str, str]:
-    table = _table(path, stamp)
+    table = _table(path, stamp, _RECORD)
     names, texts = table.column("stem").to_pylist(), table.column("record").to_pylist()
     return dict(zip(names, texts, strict=True))
 
@@ -136,28 +151,31 @@ def _places(folder: Path) -> Mapping[str, tuple[int, int]]:
 @lru_cache(maxsize=16)
 def _spans(path: Path, stamp: tuple[int, int]) -> Mapping[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
-    for row, stem in enumerate(_table(path, stamp).column("stem").to_pylist()):
+    for row, stem in enumerate(_table(path, stamp, _PREDICTION).column("stem").to_pylist()):
         start, length = found.get(stem, (row, 0))
         found[stem] = (start, length + 1)
     return found
 
 
 @lru_cache(maxsize=8)
-def _table(path: Path, _stamp: Any) -> Any:
+def _table(path: Path, _stamp: Any, columns: Sequence[str]) -> Any:
     """Read a pack once, and again only if it was replaced.
 
     Raises:
-        RecordError: If it cannot be read.
+        RecordError: If it cannot be read, or lacks one of the columns.
     """
     import pyarrow
     import pyarrow.parquet as parquet
 
     try:
-        return parquet.read_table(path)
+        table = parquet.read_table(path)
+        if absent := [name for name in columns if name not in table.column_names]:
+            raise ValueError(f"no column {absent[0]!r}")
     except (OSError, pyarrow.ArrowException, ValueError) as error:
         raise RecordError(
             f"{path} must be a pack of records, got {error}: restore it from version control."
         ) from error
+    return table
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pedro_bench import records
@@ -119,6 +121,36 @@ def test_unfinished_suites_are_refused(suite, tmp_path, changes, message):
 def test_an_empty_suite_is_refused_by_name(tmp_path):
     with pytest.raises(RecordError, match="suite must be one with records, got 'none'"):
         pack(tmp_path, "none")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"index": 0, "prediction": 7}',
+        '{"index": 0, "prediction": "yes", "score": 100}',
+        '{"index": 0.5, "prediction": "yes"}',
+        "[0]",
+        "no JSON",
+    ],
+)
+def test_predictions_of_other_types_are_refused_before_a_pack_is_written(line, suite, tmp_path):
+    path = next(iter(suite))
+    predictions = records.predictions_path(path)
+    predictions.write_text(line + "\n")
+    records.write(record(seed=0, predictions=named(predictions.read_bytes())), tmp_path)
+    with pytest.raises(RecordError, match="must be lines as a run writes them"):
+        pack(tmp_path, "main")
+    assert all(one.is_file() for one in suite)
+    assert not (tmp_path / "runs/main" / packed.RECORDS).exists()
+
+
+@pytest.mark.parametrize("name", [packed.RECORDS, packed.PREDICTIONS])
+def test_another_parquet_file_in_place_of_a_pack_is_one_sentence(name, suite, tmp_path):
+    pack(tmp_path, "main")
+    pq.write_table(pa.table({"index": [1]}), tmp_path / "runs/main" / name)
+    message = f"{name} must be a pack of records, got no column 'stem'"
+    with pytest.raises(RecordError, match=message):
+        _ = [records.read_predictions(path) for path in records.find(tmp_path, "main")]
 
 
 def test_a_damaged_pack_is_one_sentence(suite, tmp_path):
