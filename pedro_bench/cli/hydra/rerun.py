@@ -26,7 +26,8 @@ _NAMES = frozenset({"_target_", "name", "label", "version"})
 def command_of(runs: Sequence[Run], results_dir: str | None = None) -> str:
     """Return the command that makes the runs of one cell anew.
 
-    Settings are written where they differ from those of their option in conf/.
+    Settings are written where they differ from those of their option in conf/. Of evaluations each run has a
+    command of its own, on a line.
 
     Args:
         runs: The runs of one cell.
@@ -37,8 +38,9 @@ def command_of(runs: Sequence[Run], results_dir: str | None = None) -> str:
     place = {} if results_dir is None else {"results_dir": results_dir}
     config = first.config
     if first.evaluates is not None:
-        own = {"run": _record(first), "suite": first.task, **_known(config["data"], EVALUATED)}
-        return _command("pedro_bench.cli.instruct", {**own, **place})
+        own = {"suite": _evaluation_of(first), **_known(config["data"], EVALUATED), **place}
+        commands = [{"run": _record(run), **own} for run in runs]
+        return "\n".join(_command("pedro_bench.cli.instruct", one) for one in commands)
     if first.is_measurement:
         backbone = dict(_settings("backbone", config))
         own = {**_known(config["efficiency"], MEASURED), "suite": first.suite}
@@ -74,6 +76,11 @@ def _record(run: Run) -> str:
     """Return the place of the record that an evaluation is of."""
     place = Path(run.path).parents[2] / "runs" / run.suite / f"{run.evaluates}.json"
     return str(place)
+
+
+def _evaluation_of(run: Run) -> str:
+    """Return the suite of `cli.instruct` that made an evaluation; its task may be a turn of that."""
+    return Path(run.path).parent.name
 
 
 def _name(config: Mapping[str, Any], group: str) -> Any:

@@ -3,6 +3,7 @@
 import pytest
 
 from pedro_bench.analysis.papers import layouts, suite_of
+from pedro_bench.cli.hydra.rerun import command_of
 from pedro_bench.cli.tables import tables as command
 from pedro_bench.reporting.notes import notes
 from pedro_bench.reporting.text import markdown
@@ -154,8 +155,18 @@ def test_a_record_without_turns_by_category_leaves_their_cells_empty(tmp_path):
     assert cells["mt_bench_turn1", "average"].spread.median == 6.0
 
 
+def test_every_evaluation_of_a_cell_has_its_command(results_dir):
+    cell = cells_of(by_name(results_dir)["red_table16_turn1"], "red")["mt_bench_turn1", "math"]
+    commands = command_of(cell.scored).split("\n")
+    assert len(commands) == 2
+    for seed, one in enumerate(commands):
+        assert f"--seed{seed}.json suite=mt_bench judge.model=gpt-4" in one
+
+
 def test_a_table_is_asked_for_by_its_name(results_dir, capsys):
     assert (suite_of("red_table18"), suite_of("red_table4")) == ("red_table4", "red_table4")
+    assert suite_of("micro_red_table16_turn1") == "micro_red_table4"
+    assert suite_of("small_red_table18_gpu") == "small_red_table4_gpu"
     folder = results_dir / "made"
     where = [f"results_dir={results_dir}", f"tables_dir={folder}"]
     assert command(["table=red_table18", *where]) == 0
