@@ -68,7 +68,7 @@ COLUMNS = (
 
 
 @no_collection()
-def results(folder: str | Path = "results", suites: Sequence[str] = ()) -> pd.DataFrame:
+def results(folder: str | Path = "results", suites: str | Sequence[str] = ()) -> pd.DataFrame:
     """Return the records under `folder`, one row a run, with the evaluations of finished runs.
 
     Columns, missing where a record lacks the value:
@@ -92,11 +92,12 @@ def results(folder: str | Path = "results", suites: Sequence[str] = ()) -> pd.Da
 
     Args:
         folder: The results_dir of the runs.
-        suites: Names of suites; none given: all.
+        suites: Names of suites, or the name of one; none given: all.
 
     Raises:
         RecordError: If there is no record, or one is damaged.
     """
+    suites = [suites] if isinstance(suites, str) else suites
     runs = read_runs(find(folder, suites))
     if not runs:
         of = f" of suite {', '.join(suites)}" if suites else ""

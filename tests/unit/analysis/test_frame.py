@@ -57,6 +57,13 @@ def test_one_row_a_run_with_what_its_record_holds(tmp_path):
     assert pd.isna(lora.acc) and pd.isna(lora.adapter_bytes) and pd.isna(lora.commit)
 
 
+def test_one_suite_or_several(tmp_path):
+    for suite in ("main", "other", "third"):
+        run(tmp_path, suite=suite)
+    assert list(pedro_bench.results(tmp_path, "other").suite) == ["other"]
+    assert list(pedro_bench.results(tmp_path, ["main", "third"]).suite) == ["main", "third"]
+
+
 def test_settings_name_what_differs_and_only_the_newest_runs_are_shown(tmp_path):
     five(tmp_path, r=6, code=1)
     later = {"code": 2, "started": "2026-02-01T00:00:00+00:00"}
