@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
-from pedro_bench.analysis.comparability import Sides, differing, settings_by_task
+from pedro_bench.analysis.comparability import Sides, differing, settings_by_task, text_of
 from pedro_bench.analysis.papers import SEEDS, is_small, layouts
 from pedro_bench.analysis.rows import (
     CHANGED,
@@ -212,13 +212,19 @@ def _tuning(table: Table) -> list[str]:
 
 
 def _search(tried: Mapping[str, Any]) -> str:
-    """Return what a rate's search was: its trials, range, seeds, tasks and day."""
-    lowest, highest = tried["lr"]
-    seeds = ", ".join(map(str, tried["seeds"]))
-    return (
-        f"{tried['trials']} trials each from {lowest:g} to {highest:g} (seeds {seeds}; tasks "
-        f"{', '.join(tried['tasks'])}; {tried['date']})"
-    )
+    """Return what a rate's search was: its trials, range, seeds, tasks and day.
+
+    A rule that somebody wrote by hand may lack some of it; it is shown as it is.
+    """
+    try:
+        lowest, highest = tried["lr"]
+        seeds = ", ".join(map(str, tried["seeds"]))
+        return (
+            f"{tried['trials']} trials each from {lowest:g} to {highest:g} (seeds {seeds}; tasks "
+            f"{', '.join(tried['tasks'])}; {tried['date']})"
+        )
+    except (KeyError, TypeError, ValueError):
+        return text_of(tried)
 
 
 def _sides(sides: Sides) -> str:

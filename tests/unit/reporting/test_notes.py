@@ -127,3 +127,9 @@ def test_rows_from_before_a_change_of_their_method_say_so(tmp_path):
     five(tmp_path, "ssp", groups={"method": {**ssp, "alpha": 16.0}}, **places)
     table = only(tmp_path)
     assert f"Made before {change}: ssp [alpha=1]." in notes(table)
+
+
+def test_a_search_that_somebody_wrote_by_hand_is_shown_as_it_is(tmp_path):
+    run(tmp_path, groups={"trainer": {"tried": {"trials": 6, "by": "hand"}}})
+    told = 'Learning rates chosen on dev data, {"trials": 6, "by": "hand"}: pedro.'
+    assert told in notes(only(tmp_path))
