@@ -2,13 +2,17 @@
 
 Before each step on training batches (Omega: the generators) one step on a validation batch is taken
 (Theta: the coefficients of the activation), first order, with an AdamW of its own, at the trainer's rate of
-that step.
+that step. Its moments and its place among the batches lie in the trainer's checkpoints (`STATE`), so that
+`resume_from_checkpoint` goes on with the same numbers.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import clip_grad_norm_
@@ -17,13 +21,20 @@ from transformers import TrainerCallback
 from pedro_bench.errors import ConfigError
 from pedro_bench.integrations.peft import architecture_parameters
 
+STATE = "bilevel.safetensors"
+"""File in the trainer's checkpoint folder with the state of the callback."""
+
+_TAKEN = "batches"
+
+_logger = logging.getLogger(__name__)
+
 
 class BilevelCallback(TrainerCallback):  # type: ignore[misc]  # the base class is Any to the checker
     """Trains a method's architecture parameters on batches of their own, and nowhere else.
 
     Args:
         batches: Validation batches as the model takes them, `labels` included, such as a `DataLoader`; gone
-            through again and again.
+            through again and again, in the same order where a training is resumed.
         adapter_name: The adapter.
         lr: Rate of these parameters, above 0; None: the trainer's, with its schedule.
     """
@@ -39,6 +50,7 @@ class BilevelCallback(TrainerCallback):  # type: ignore[misc]  # the base class 
         self._adapter_name = adapter_name
         self._lr = lr
         self._stream: Iterator[Mapping[str, Any]] = iter(())
+        self._taken = 0
         self._parameters: list[Parameter] = []
         self._optimiser: torch.optim.AdamW | None = None
 
@@ -61,7 +73,43 @@ class BilevelCallback(TrainerCallback):  # type: ignore[misc]  # the base class 
             eps=args.adam_epsilon,
             weight_decay=0.0,
         )
+        self._stream, self._taken = iter(()), 0
+        if state.global_step:
+            self._resume(_place(args, state))
         self._require_gradients(False)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Put the optimiser's state and the number of batches taken into the checkpoint."""
+        place = _place(args, state)
+        if (
+            self._optimiser is None or not place.parent.is_dir()
+        ):  # only so many checkpoints may be kept
+            return
+        own = {
+            f"{number}.{entry}": torch.as_tensor(value).detach().cpu().clone()
+            for number, parameter in enumerate(self._parameters)
+            for entry, value in self._optimiser.state[parameter].items()
+        }
+        save_file(own | {_TAKEN: torch.tensor(self._taken)}, place)
+
+    def _resume(self, place: Path) -> None:
+        """Take back what `on_save` wrote; where it is not there, say that the optimiser begins anew."""
+        assert self._optimiser is not None
+        if not place.is_file():
+            _logger.warning(
+                "bilevel training goes on without %s: the architecture's AdamW and its batches begin anew.",
+                place,
+            )
+            return
+        tensors = load_file(place)
+        taken = int(tensors.pop(_TAKEN))
+        for name, tensor in tensors.items():
+            number, _, entry = name.partition(".")
+            parameter = self._parameters[int(number)]
+            device = "cpu" if entry == "step" else parameter.device
+            self._optimiser.state[parameter][entry] = tensor.to(device)
+        for _ in range(taken):
+            self._next()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take one step of the architecture parameters."""
@@ -96,9 +144,15 @@ class BilevelCallback(TrainerCallback):  # type: ignore[misc]  # the base class 
         Raises:
             ConfigError: If there is none.
         """
+        self._taken += 1
         for batch in self._stream:
             return batch
         self._stream = iter(self._batches)
         for batch in self._stream:
             return batch
         raise ConfigError("batches must hold at least one validation batch, got none.")
+
+
+def _place(args: Any, state: Any) -> Path:
+    """Return where the state lies that belongs to the trainer's checkpoint of its present step."""
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}" / STATE

@@ -199,6 +199,43 @@ def test_bilevel_training_takes_turns(tmp_path: Path, tiny_folders: dict[str, Pa
         assert own[name].requires_grad
 
 
+def test_bilevel_training_is_resumed_with_the_same_numbers(
+    tmp_path: Path, tiny_folders: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tiny_folders["llama"]
+    rows, collator = rows_of(folder)
+
+    def trained(output: Path, resumed: str | None = None) -> dict[str, Any]:
+        torch.manual_seed(0)
+        wrapped = peft.get_peft_model(model_of(folder), config_of("PEDRO"))
+        move(wrapped.base_model.layer.parameters(), by=0.1)
+        settings = TrainingArguments(
+            output_dir=str(output),
+            max_steps=4,
+            learning_rate=0.01,
+            per_device_train_batch_size=2,
+            save_steps=3,
+            report_to="none",
+        )
+        validation = DataLoader(rows[:4], 2, collate_fn=collator)
+        callbacks = [BilevelCallback(validation)]
+        Trainer(
+            wrapped, settings, train_dataset=rows, data_collator=collator, callbacks=callbacks
+        ).train(resume_from_checkpoint=resumed)
+        return {name: one.detach() for name, one in wrapped.base_model.layer.named_parameters()}
+
+    whole = trained(tmp_path)
+    checkpoint = tmp_path / "checkpoint-3"
+    again = trained(tmp_path, str(checkpoint))
+    for name, parameter in whole.items():
+        torch.testing.assert_close(again[name], parameter, rtol=0, atol=0, msg=name)
+    assert "begin anew" not in caplog.text
+    (checkpoint / "bilevel.safetensors").unlink()
+    other = trained(tmp_path, str(checkpoint))
+    assert any(not torch.equal(other[name], one) for name, one in whole.items())
+    assert "bilevel.safetensors: the architecture's AdamW and its batches begin anew" in caplog.text
+
+
 def test_what_bilevel_training_needs(
     tmp_path: Path, tiny_folders: dict[str, Path], make_batch: Callable[..., Any]
 ) -> None:
