@@ -66,6 +66,7 @@ def card(
         "## How to load it",
         f"```python\n{_loading(request, base, is_own_type)}\n```",
         *_own_module(request, str(method["_target_"])),
+        *_padding(request, method),
         *_prompts(task),
         "## Settings",
         _settings(method, config, runs),
@@ -186,6 +187,16 @@ def _own_module(request: Request, target: str) -> list[str]:
     if request.format != "native" or module == "pedro_bench":
         return []
     return [f"The method is a class of the module `{module}`, which must be on `PYTHONPATH`."]
+
+
+def _padding(request: Request, method: Mapping[str, Any]) -> list[str]:
+    """Say what peft does with prompt tuning in a batch: padding between virtual tokens and text counts."""
+    if request.format not in ("peft", "remote_code") or method.get("place") != "before_prompt":
+        return []
+    return [
+        "Generate for one prompt at a time, or for prompts of one length: peft puts the padding of a batch "
+        "between the virtual tokens and the text, and shorter prompts then get other answers."
+    ]
 
 
 def _prompts(task: Mapping[str, Any]) -> list[str]:

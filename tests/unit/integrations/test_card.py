@@ -51,10 +51,12 @@ def text_of(
     base: Base,
     runs: list[Run],
     target: str = "pedro_bench.methods.pedro.Pedro",
+    settings: dict[str, Any] | None = None,
     **further: Any,
 ) -> str:
     request = Request(run="x", format=form, out="/nowhere/new", **further)
     method = {"_target_": target, "name": "pedro", "r": 12, "roles": ["query"], "lr": None}
+    method |= settings or {}
     state = {"method": method, "config": CONFIG}
     return card(request, state, base, runs, seed=3, command="python -m x", is_own_type=True)
 
@@ -103,3 +105,18 @@ def test_the_card_of_a_method_of_ones_own_names_its_module() -> None:
     own = text_of("native", base=base, runs=[], target="toy.Toy")
     assert "the module `toy`, which must be on `PYTHONPATH`" in own
     assert "PYTHONPATH" not in text_of("native", base=base, runs=[])
+
+
+@pytest.mark.parametrize(
+    ("form", "place", "is_told"),
+    [
+        ("peft", "before_prompt", True),
+        ("remote_code", "before_prompt", True),
+        ("native", "before_prompt", False),
+        ("peft", "after_prompt", False),
+    ],
+)
+def test_the_card_of_prompt_tuning_warns_of_padding(form: str, place: str, is_told: bool) -> None:
+    """peft ignores position ids there; this package's own types of peft do not."""
+    text = text_of(form, base=Base(None, None, False), runs=[], settings={"place": place})
+    assert ("prompts of one length" in text) == is_told
