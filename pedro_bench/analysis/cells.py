@@ -276,7 +276,7 @@ def compare_frames(a: pd.DataFrame, b: pd.DataFrame, metric: str | None = None) 
 
 def _not_one_result(runs: Sequence[Run]) -> str:
     """Return what makes runs more than the seeds of one result, empty where nothing does."""
-    for name in ("method", "settings", "task", "backbone", "data"):
+    for name in ("method", "settings", "task", "backbone", "data", "suite", "key"):
         values = dict.fromkeys(str(getattr(run, name)) for run in runs)
         if len(values) > 1:
             return f"{name} {' and '.join(map(repr, values))}"

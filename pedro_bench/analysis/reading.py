@@ -95,6 +95,7 @@ def _is_sound(run: Run, path: Path) -> bool:
         and run.status in records.STATUSES
         and f"{stem}.json" == path.name
         and run.suite == (path.parent.name or path.absolute().parent.name)
+        and records.is_name(run.data)
         and (run.status != "finished" or run.score is not None)
         and (run.status != "failed" or bool(run.error))
     )
@@ -175,8 +176,8 @@ def _evaluation(path: Path) -> _Evaluation:
 def _as_run(found: _Evaluation, run: Run, path: Path) -> Run:
     settings = {"config": found.config, "data": found.data}
     place = found.environment
-    states = {place.dirty, run.environment.dirty} - {None}
-    dirty = any(states) if states else None
+    states = {place.dirty, run.environment.dirty}
+    dirty = True if True in states else None if None in states else False
     rows = records.Split(fingerprint=found.data.get("fingerprint"), shortened=found.shortened)
     return msgspec.structs.replace(
         run,

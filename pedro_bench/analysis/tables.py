@@ -26,7 +26,7 @@ from pedro_bench.analysis.papers import (
     published_of,
 )
 from pedro_bench.analysis.reading import no_collection
-from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, normalised, roles
+from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, name_rows, normalised, roles
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.shared_records import shares
 from pedro_bench.analysis.table import Line, Section, Table, most_parameters
@@ -75,7 +75,7 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     """Return one table for each table of a paper, or for each backbone where there is no such table.
 
     Args:
-        frame: What `results` gives, or some rows of it.
+        frame: What `results` gives, or some rows of it; or of several folders, put together.
 
     Returns:
         The tables, in order of their names.
@@ -83,7 +83,7 @@ def tables(frame: pd.DataFrame) -> list[Table]:
     Raises:
         RecordError: If two groups of runs of one cell cannot be ordered.
     """
-    runs = runs_of(frame)
+    runs = _named_together(runs_of(frame))
     found, problems = roles(runs)
     if problems:
         raise RecordError(problems[0])
@@ -96,6 +96,15 @@ def tables(frame: pd.DataFrame) -> list[Table]:
             groups.setdefault("--".join(parts), []).append((run, role))
             chosen["--".join(parts)] = layout
     return [_table(name, chosen[name], groups[name]) for name in sorted(groups)]
+
+
+def _named_together(runs: list[Run]) -> list[Run]:
+    """Return runs whose settings name them among all; each folder's were named by themselves."""
+    if len({run.path.removesuffix(run.record) for run in runs}) < 2:
+        return runs
+    copies = [msgspec.structs.replace(run) for run in runs]
+    name_rows(copies)
+    return copies
 
 
 def _table(name: str, layout: Layout | None, own: Sequence[tuple[Run, str]]) -> Table:

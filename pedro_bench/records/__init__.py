@@ -17,6 +17,7 @@ from pedro_bench.records.schema import (
     comparable,
     config_now,
     is_measurement,
+    is_name,
     key_of,
 )
 from pedro_bench.records.store import (
@@ -42,7 +43,7 @@ from pedro_bench.records.store import (
 __all__ = [
     "EvaluationRecord", "NOT_IN_KEY", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE",
     "check_name", "comparable", "config_now", "decode", "exists", "find", "finished_run",
-    "has_predictions", "is_measurement", "key_of", "predictions_path", "read", "read_bytes",
+    "has_predictions", "is_measurement", "is_name", "key_of", "predictions_path", "read", "read_bytes",
     "read_predictions", "record_at", "record_path", "run_key", "set_aside", "status_of", "suite_folder",
     "text_of", "write",
 ]  # fmt: skip

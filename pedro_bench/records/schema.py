@@ -220,6 +220,7 @@ def check(record: RunRecord) -> None:
             + near_match(str(record.status), STATUSES)
         )
     check_name("suite", record.suite)
+    check_name("data.name", record.data)
     stem_of(record.method, record.task, record.backbone, record.key, record.seed)
     if record.status == "failed" and not record.error:
         raise RecordError("a record must have a sentence in the field 'error', as it failed.")
@@ -241,6 +242,11 @@ def is_measurement(config: Mapping[str, Any]) -> bool:
     return "efficiency" in config
 
 
+def is_name(value: Any) -> bool:
+    """Whether a value is safe in a file name, of records as of tables and figures."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
 def check_name(key: str, value: Any) -> None:
     """Require a name that is safe in a file name: it cannot leave its folder.
 
@@ -248,7 +254,7 @@ def check_name(key: str, value: Any) -> None:
         RecordError: If `value` has other characters than letters, digits, `_`, `.` and `-`, or
             begins with a dot or a dash.
     """
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not is_name(value):
         raise RecordError(
             f"{key} must be a name of letters, digits, '_', '.' and '-' that begins with a letter, "
             f"digit or '_', got {value!r}{checks.quoting(key, value)}."

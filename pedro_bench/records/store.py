@@ -285,12 +285,20 @@ def set_aside(path: Path) -> Path:
 
 
 def find(results_dir: str | Path, suite: str | None = None) -> list[Path]:
-    """Return the paths of all records, of one suite or of all, in order of their names."""
-    if suite is not None:
-        return _records_in(suite_folder(results_dir, suite))
+    """Return the paths of all records, of one suite or of all, in order of their names.
+
+    Raises:
+        RecordError: If a folder cannot be read, or a suite's pack.
+    """
     root = Path(results_dir) / "runs"
-    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    return [path for folder in folders for path in _records_in(folder)]
+    try:
+        if suite is not None:
+            return _records_in(suite_folder(results_dir, suite))
+        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        return [path for folder in folders for path in _records_in(folder)]
+    except OSError as error:
+        place, reason = error.filename or root, error.strerror or error
+        raise RecordError(f"folder {place} must be readable, got {reason}.") from error
 
 
 def _records_in(folder: Path) -> list[Path]:

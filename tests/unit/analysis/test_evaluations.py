@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from pedro_bench.analysis.frame import results, runs_of
 from pedro_bench.errors import RecordError
 from pedro_bench.files import write_text
 from pedro_bench.reporting.notes import missing, notes
@@ -209,3 +210,11 @@ def test_hidden_files_next_to_evaluations_are_left_alone(tmp_path):
     one = next(folder.glob("*.json"))
     (folder / f"._{one.name}").write_bytes(b"\0\1")  # what macOS leaves on a shared disk
     assert len({row.cells["mmlu"].spread.median for row in rows(tmp_path)}) == 2
+
+
+@pytest.mark.parametrize(("of_run", "dirty"), [(None, None), (True, True), (False, False)])
+def test_whether_code_was_committed_is_known_where_run_and_evaluation_tell(of_run, dirty, tmp_path):
+    of = run(tmp_path, "pedro", "alpaca", suite=SUITE, environment={"dirty": of_run})
+    evaluate(tmp_path, of, "mmlu", {"accuracy": 50.0})
+    (found,) = [one for one in runs_of(results(tmp_path)) if one.evaluates]
+    assert found.environment.dirty is dirty

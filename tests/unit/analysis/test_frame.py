@@ -180,6 +180,18 @@ def test_what_is_no_single_result_is_not_compared(tmp_path):
     assert compare_frames(boolq, lora[lora.task == "boolq"]).seeds == (3, 3)
 
 
+def test_frames_of_two_folders_keep_their_rows_apart(tmp_path):
+    """Either folder has one row of the method, so that neither names its settings."""
+    for folder, r in (("first", 6), ("second", 12)):
+        for seed in range(3):
+            run(tmp_path / folder, seed=seed + r, score=80.0 + seed, r=r)
+    both = pd.concat([pedro_bench.results(tmp_path / one) for one in ("first", "second")])
+    (table,) = tables(both)
+    assert [line.name for line in table.sections[0].lines] == ["pedro [r=6]", "pedro [r=12]"]
+    assert set(both.settings) == {one.settings for one in runs_of(both)} == {""}
+    assert compare_frames(both, both).startswith("a must hold the seeds of one result, got key ")
+
+
 def test_the_committed_results_have_the_medians_of_the_committed_tables():
     frame = pedro_bench.results(RESULTS)
     finished = frame[frame.status == "finished"]

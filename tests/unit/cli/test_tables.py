@@ -54,6 +54,15 @@ def test_what_is_asked_for_and_not_there_is_bad_input(command, chosen, sentence,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
 
 
+@pytest.mark.parametrize("command", [tables, figures])
+def test_a_record_puts_no_table_into_another_folder(command, tmp_path, capsys):
+    path = run(tmp_path / "results", history=[{"step": 1, "dev_loss": 1.0}])
+    path.write_text(path.read_text().replace('"data": "micro"', '"data": "/../../../x"'))
+    assert guarded(command, [f"results_dir={tmp_path / 'results'}"]) == 2
+    assert "data.name must be a name of letters" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["results"]
+
+
 def test_trials_of_a_search_have_a_table_only_where_it_is_asked_for(tmp_path, capsys):
     five(tmp_path)
     run(tmp_path, suite="tune_mine")

@@ -65,8 +65,9 @@ def test_key_is_the_hash_of_canonical_json():
 def test_names_cannot_leave_the_folder(tmp_path, name):
     with pytest.raises(RecordError, match=r"suite must be a name of letters.*got " + repr(name)):
         records.suite_folder(tmp_path, name)
-    with pytest.raises(RecordError, match=r"method.name must be a name of letters"):
-        record(method=name)
+    for group in ("method", "data"):
+        with pytest.raises(RecordError, match=rf"{group}.name must be a name of letters"):
+            record(**{group: name})
 
 
 def test_comparable_leaves_out_what_may_differ():
@@ -375,3 +376,17 @@ def test_tables_know_every_field_of_a_record():
 
     known = {one.encode_name for one in msgspec.structs.fields(Run)}
     assert {one.encode_name for one in msgspec.structs.fields(records.RunRecord)} <= known
+
+
+def test_a_folder_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
+    path = records.write(record(), tmp_path)
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("pedro_bench.records.store.os.scandir", refuse)
+    for suite in (None, "main"):
+        with pytest.raises(
+            RecordError, match=f"folder {path.parent} must be readable, got Permission"
+        ):
+            records.find(tmp_path, suite)
