@@ -69,6 +69,9 @@ _NO_ROW = {
 }
 """The same with all names, and the rates that RATE stands for."""
 
+_NO_INPUT = records.NOT_IN_KEY["task"]
+"""Settings of task, data and backbone that change no key: printed names, and where rows come from."""
+
 
 _WHOLE = frozenset({str, int, bool, type(None)})
 """Types of values that are in one spelling already."""
@@ -298,8 +301,14 @@ def _is_ambiguous(older: Sequence[int], newer: Sequence[int], runs: Sequence[Run
 
 
 def _inputs(run: Run) -> Any:
-    """Return the settings of task, data and backbone, which name no row."""
-    return normalised({name: run.config.get(name) for name in ("task", "data", "backbone")})
+    """Return the settings of task, data and backbone that change a key and name no row."""
+    groups = {name: run.config.get(name) for name in ("task", "data", "backbone")}
+    return {
+        (name, setting): normalised(value)
+        for name, own in groups.items()
+        for setting, value in (own.items() if isinstance(own, Mapping) else [("", own)])
+        if setting not in _NO_INPUT and value is not None
+    }
 
 
 def _problem(older: Run, newer: Run) -> str:

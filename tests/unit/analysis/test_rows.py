@@ -95,6 +95,14 @@ def test_groups_that_differ_in_what_no_row_shows_are_refused(tmp_path):
         built(tmp_path)
 
 
+def test_another_printed_name_is_no_other_input(tmp_path):
+    path = run(tmp_path, seed=0)
+    path.write_text(path.read_text().replace('"label": "BoolQ"', '"label": "Bool-Q"'))
+    run(tmp_path, seed=0, code=2, started="2026-02-01T00:00:00+00:00")
+    (row,) = rows(tmp_path)
+    assert seeds(row.cells["boolq"], "superseded") == [0]
+
+
 def test_failed_runs_are_kept_unless_their_seed_finished(tmp_path):
     run(tmp_path, seed=0, code=1, status="failed", metrics={}, error="out of memory.")
     run(tmp_path, seed=1, code=1, status="failed", metrics={}, error="out of memory.")
