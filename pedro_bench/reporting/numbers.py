@@ -6,6 +6,9 @@ from dataclasses import dataclass
 MISSING = "--"
 """The text of what does not exist."""
 
+LEVEL = 0.05
+"""`analysis.comparison.ALPHA`, whose module takes a second to import."""
+
 
 def plural(noun: str, number: float) -> str:
     """Return a noun as it stands after a number: `run` after 1, else `runs`."""
@@ -43,8 +46,11 @@ def _in_unit(value: float, units: Sequence[tuple[float, str]]) -> str:
 
 
 def p_text(p: float) -> str:
-    """Return a p value for people: three decimals, `p<0.001` below."""
-    return "p<0.001" if p < 0.001 else f"p={p:.3f}"
+    """Return a p value for people: three decimals, `p<0.001` below, and `p<0.050` where these are 0.050."""
+    text = f"{p:.3f}"
+    if p < 0.001 or (p < LEVEL and float(text) >= LEVEL):
+        return f"p<{max(0.001, float(text)):.3f}"
+    return f"p={text}"
 
 
 def size_text(size: float | None) -> str:

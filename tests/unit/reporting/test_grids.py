@@ -3,11 +3,12 @@ import io
 
 import pytest
 
+from pedro_bench.analysis.comparison import ALPHA
 from pedro_bench.analysis.papers import plain
 from pedro_bench.analysis.series import points
 from pedro_bench.reporting.grids import grids
 from pedro_bench.reporting.notes import missing
-from pedro_bench.reporting.numbers import amount, counted, p_text, short_amount, size_text
+from pedro_bench.reporting.numbers import LEVEL, amount, counted, p_text, short_amount, size_text
 from pedro_bench.reporting.text import comma_separated, escape_latex, latex, markdown
 from tests.unit.analysis.runs import built, five, only, run
 
@@ -138,6 +139,8 @@ def test_words_and_numbers_for_people():
     ]  # fmt: skip
     assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
     assert [p_text(p) for p in (0.0004, 0.0123, 1.0)] == ["p<0.001", "p=0.012", "p=1.000"]
+    assert [p_text(p) for p in (0.0494, 0.0496, 0.05)] == ["p=0.049", "p<0.050", "p=0.050"]
+    assert LEVEL == ALPHA
     sizes = (None, 17, 2048, 5 * 2**20, 3 * 2**30)
     assert [amount(n) for n in (999_949, 999_950, 999_999_999)] == ["999.9K", "1.0M", "1.0B"]
     assert [size_text(n) for n in (2**20 - 60, 2**20 - 1)] == ["1023.9 KiB", "1.0 MiB"]
