@@ -127,10 +127,10 @@ def test_the_help_of_the_main_command_lists_every_other_command():
     assert [line.split()[0] for line in listed] == sorted(OWN_KEYS)
 
 
-def test_the_task_of_ones_own_in_the_documents_works(tmp_path, monkeypatch, capsys):
-    page = (REPOSITORY / "docs" / "tasks.md").read_text(encoding="utf-8")
-    (written,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    (command,) = re.findall(r"^ +python -m pedro_bench.cli.inspect (.*)$", page, flags=re.MULTILINE)
+@pytest.fixture
+def own_task(tmp_path, monkeypatch):
+    """The current folder has the task `topics` of tasks.md, with a few rows."""
+    (written,) = re.findall(r"```yaml\n(.*?)```", DOCUMENTS["tasks.md"], flags=re.DOTALL)
     (tmp_path / "mine" / "task").mkdir(parents=True)
     (tmp_path / "mine" / "task" / "topics.yaml").write_text(written)
     (tmp_path / "data" / "topics").mkdir(parents=True)
@@ -139,6 +139,35 @@ def test_the_task_of_ones_own_in_the_documents_works(tmp_path, monkeypatch, caps
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (tmp_path / "data" / "topics" / f"{name}.jsonl").write_text(text)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("own_task")
+def test_the_study_of_ones_own_in_the_documents_is_planned(capsys):
+    (written,) = re.findall(r"```yaml\n(.*?)```", DOCUMENTS["tutorial.md"], flags=re.DOTALL)
+    for name, text in (
+        ("experiment", written),
+        ("rates", "[{for: {}, set: {trainer.lr: 1.0e-3}}]\n"),
+    ):
+        Path("mine", name).mkdir()
+        Path("mine", name, "topics.yaml").write_text(text)
+    own = [
+        found for found in commands(DOCUMENTS["tutorial.md"]) if "+experiment=topics" in found[1]
+    ]
+    assert [name for name, _ in own] == [
+        f"pedro_bench{name}" for name in (".cli.tune", ".cli.plan", "")
+    ]
+    typed = [word for word in own[0][1] if word not in ("--config-dir", "mine")]
+    values, _ = split_extra(typed, tune.DEFAULTS)
+    assert (values["rates"], values["rates_dir"]) == ("topics", "mine/rates")
+    assert guarded(plan.plan, [*own[1][1], "device=cpu", "output=json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["runs"], found["missing"], len(found["jobs"])) == (15, 15, 3)
+
+
+@pytest.mark.usefixtures("own_task")
+def test_the_task_of_ones_own_in_the_documents_works(capsys):
+    page = DOCUMENTS["tasks.md"]
+    (command,) = re.findall(r"^ +python -m pedro_bench.cli.inspect (.*)$", page, flags=re.MULTILINE)
     assert guarded(inspect.inspect, [*shlex.split(command), "output=json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [found["splits"][name]["rows"] for name in ("train", "dev", "test")] == [20, 5, 5]
