@@ -154,7 +154,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def main_metric(self) -> str:
-        """Key of the metric that tables show."""
+        """Key of the metric that tables show, and that may choose the checkpoint; the greater, the better."""
 
     @property
     @abstractmethod
