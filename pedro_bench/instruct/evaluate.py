@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pedro_bench.instruct.alpaca_eval import AlpacaEvalJob
 from pedro_bench.instruct.benchmarks import BenchmarkJob
-from pedro_bench.instruct.job import Job, Report, find_run
+from pedro_bench.instruct.job import VERSIONS, Job, Report, find_run
 from pedro_bench.instruct.leaderboard import LEADERBOARD
 from pedro_bench.instruct.leaderboard_job import LeaderboardJob
 from pedro_bench.instruct.mt_bench import MtBenchJob
@@ -55,7 +55,7 @@ def _make(job: Job, path: Path, report: Report) -> EvaluationRecord:
         key=job.key,
         suite=job.request.suite,
         run=job.run.named,
-        config={**job.config, **outcome.config},
+        config={"version": VERSIONS[job.request.suite], **job.config, **outcome.config},
         data={**job.data, "rows": sum(int(part["rows"]) for part in outcome.parts.values())},
         metrics=dict(outcome.metrics),
         parts={name: dict(part) for name, part in outcome.parts.items()},

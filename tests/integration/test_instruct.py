@@ -161,6 +161,7 @@ def test_mmlu_its_repetition_and_another_seed(arguments: Any, tmp_path: Path, ca
     right = sum(json.loads(line)["correct"] for line in lines)
     assert first["metrics"]["accuracy"] == pytest.approx(100 * right / 8)
     assert content["run"]["stem"] == run_of_stem(content)
+    assert content["config"]["version"] == 1, "evaluations of other versions are not compared"
     assert files_in(tmp_path / "outputs") == []
     before = record.stat().st_mtime_ns
     done = subprocess.run(
