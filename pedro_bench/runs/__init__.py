@@ -16,7 +16,7 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.protocols.settings import check_device
 
 if TYPE_CHECKING:
-    from pedro_bench.runs.saved import SavedRun
+    from pedro_bench.runs.saved_run import SavedRun
     from pedro_bench.serving import AdapterBank
 
 __all__ = ["load", "serve"]

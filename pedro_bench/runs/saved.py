@@ -5,21 +5,16 @@
 """
 
 import logging
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pedro_bench import checks, records
 from pedro_bench.backbones import folders
-from pedro_bench.data.chat import NONE, templates_for
-from pedro_bench.data.encoding import encode_whole
-from pedro_bench.data.prompt import ending_of, example_of, templates_of
+from pedro_bench.data.chat import NONE
+from pedro_bench.data.prompt import templates_of
 from pedro_bench.errors import BackboneError, ConfigError, RecordError
 from pedro_bench.evaluation.config import search_settings
-from pedro_bench.evaluation.decoding import generate
-from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel, head_for
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
@@ -27,120 +22,13 @@ from pedro_bench.protocols.settings import build_group, describe, tokens_left
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.environment import resolve_device
 from pedro_bench.runs.peft_folder import is_peft_folder, peft_adapter
+from pedro_bench.runs.saved_run import SavedRun
 from pedro_bench.serving import AdapterBank, Search, TenantAdapter
-from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
 
 _ADAPTER = "adapter"
 
 _logger = logging.getLogger(__name__)
-
-
-class SavedRun:
-    """A trained model in evaluation mode; calls of several threads run one after another."""
-
-    def __init__(
-        self, adapted: AdaptedModel, config: dict[str, Any], decoding: str = "plain"
-    ) -> None:
-        self._decoder = decoder_for(adapted.backbone, decoding)
-        self.adapted = adapted
-        self._config = config
-        self._templates = templates_for(config["task"], adapted.backbone.tokenizer)
-        # Decoding sets modes and settings of the one model. The same thread may call within a call:
-        # then they are put back in order, and steps of fast decoding refuse it themselves.
-        self._turn = threading.RLock()
-
-    @property
-    def model(self) -> AdaptedModel:
-        """The adapted model: a torch module that takes batches."""
-        return self.adapted
-
-    @property
-    def tokenizer(self) -> Any:
-        """The backbone's tokenizer."""
-        return self.adapted.backbone.tokenizer
-
-    def generate(
-        self,
-        prompts: Sequence[str],
-        num_beams: int | None = None,
-        max_new_tokens: int | None = None,
-        batch_size: int = 32,
-    ) -> list[str]:
-        """Generate the answer to each prompt as the run's evaluation did, without leading space.
-
-        Args:
-            prompts: Prompt texts, such as `example.prompt`, without trailing space. Control tokens are
-                those that the run's template writes; elsewhere their written form is text.
-            num_beams: Beams; None: the run's (3 where its evaluation only ranked answers). Length penalty
-                and n-gram rule are the run's.
-            max_new_tokens: Longest answer in tokens; None: the task's.
-            batch_size: Prompts decoded together.
-
-        Raises:
-            BackboneError: If the backbone is an encoder.
-            ConfigError: If an argument is not as above.
-            DataError: If a prompt and its answer are longer than the run's `trainer.max_length` or the
-                backbone's positions, or UTF-8 cannot encode it.
-            ContextError: If this thread is within a generation of this run, and decoding is not plain.
-        """
-        prompts = checks.texts("prompts", prompts)
-        checks.integer("num_beams", num_beams, optional=True)
-        checks.integer("max_new_tokens", max_new_tokens, optional=True)
-        checks.integer("batch_size", batch_size)
-        room = max_new_tokens or int(self._config["task"]["max_new_tokens"])
-        encoded = encode_whole(
-            self.tokenizer,
-            [
-                example_of(f"prompts[{row}]", prompt, templates=self._templates)
-                for row, prompt in enumerate(prompts)
-            ],
-            max_length=self._max_tokens(),
-            max_new_tokens=room,
-        )
-        search = search_settings(self._config["evaluation"])
-        search["num_beams"] = num_beams or search["num_beams"]
-        steps = stepping(self._decoder, self.adapted.modules(), max_new_tokens=room)
-        with self._turn, steps:
-            texts = generate(
-                self.adapted,
-                encoded,
-                max_new_tokens=room,
-                batch_size=batch_size,
-                ending=ending_of(self._templates),
-                **search,
-            )
-        return [text.strip() for text in texts]
-
-    def loglikelihood(self, pairs: Sequence[tuple[str, str]], batch_size: int = 32) -> list[float]:
-        """Return the log-probability (nats) of each answer and its end, given its prompt.
-
-        Args:
-            pairs: (prompt, answer); the answer without leading space.
-            batch_size: Pairs scored together.
-
-        Raises:
-            BackboneError: If the backbone is an encoder.
-            ConfigError: If an argument is not as above.
-            DataError: If a pair is longer than the run's `trainer.max_length` or the backbone's
-                positions, or UTF-8 cannot encode it.
-        """
-        pairs = checks.pairs("pairs", pairs, ("prompt", "answer"))
-        checks.integer("batch_size", batch_size)
-        examples = [
-            example_of(f"pairs[{row}]", prompt, answer, self._templates)
-            for row, (prompt, answer) in enumerate(pairs)
-        ]
-        encoded = encode_whole(
-            self.tokenizer, examples, max_length=self._max_tokens(), with_answers=True
-        )
-        with self._turn:
-            return loglikelihood(self.adapted, encoded, batch_size=batch_size)
-
-    def _max_tokens(self) -> int:
-        """Return the most tokens of prompt and answer together, as in the run."""
-        length = int(self._config["trainer"]["max_length"])
-        return tokens_left(length, self.adapted.method, self.adapted.backbone.shape)
 
 
 def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None:
@@ -175,7 +63,7 @@ def load_run(
     adapted = AdaptedModel(loaded, method, head)
     adapted.load_adapter_state(saved.tensors["adapter"])
     adapted.eval()
-    return SavedRun(adapted, config, decoding)
+    return SavedRun(adapted, config, decoding, head)
 
 
 def trained_method(saved: Saved) -> Method:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pedro_bench.errors import ContextError
 from pedro_bench.protocols.method import Method
-from pedro_bench.runs.saved import SavedRun
+from pedro_bench.runs.saved_run import SavedRun
 
 
 def prompt_vectors(run: SavedRun, prompts: Sequence[str]) -> dict[int, tuple[Tensor, ...]]:

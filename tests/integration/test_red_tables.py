@@ -8,9 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import pedro_bench
 from pedro_bench.__main__ import main
 from pedro_bench.cli.tables import tables
+from pedro_bench.data.splits import load_splits
+from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.nn.task_head import TaskHead
+from pedro_bench.protocols.settings import build_group
 
 ENCODER = {
     "hidden_size": 32,
@@ -117,6 +121,34 @@ def test_an_encoder_is_trained_with_the_head_of_reds_code(
     # PyTorch's start has biases, and weights far above Transformers' deviation of 0.02.
     assert trained.out_proj.bias.detach().abs().max() > 0.01
     assert trained.dense.weight.detach().std() > 0.05
+    (record,) = (tmp_path / "runs" / "red_table1").glob("*.json")
+    labels_as_the_run_did(record)
+
+
+def labels_as_the_run_did(path: Path) -> None:
+    record = json.loads(path.read_text())
+    loaded = pedro_bench.load(path)
+    task, source = (build_group(name, record["config"][name]) for name in ("task", "data"))
+    examples = load_splits(task, source).test.examples
+    texts = [tuple(part.text for part in one.parts if not part.is_template) for one in examples]
+    lines = (path.parent / record["predictions"]["path"]).read_text().splitlines()
+    found = loaded.label(texts, batch_size=3)
+    assert found == [json.loads(line)["text"] for line in lines]
+    assert set(found) <= {"yes", "no"}
+    for wrong, message in (
+        (
+            [texts[0][0]],
+            r"texts\[0\] must be a tuple of 2 texts \(sentence1, sentence2\), got 'Ana",
+        ),
+        ("one", r"texts must be"),
+        ([texts[0], ("a", 1)], r"texts\[1\] must be a tuple of 2 texts"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            loaded.label(wrong)  # type: ignore[arg-type]
+    with pytest.raises(
+        DataError, match=r"texts\[1\] must fit into 256 tokens, got \d+: shorten it"
+    ):
+        loaded.label([texts[0], ("cat " * 400, "dog")])
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -15,7 +15,7 @@ from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.instruct.contexts import Contexts
 from pedro_bench.instruct.harness_model import AdaptedLM, score_continuations
 from pedro_bench.protocols.batch import Encoded
-from pedro_bench.runs.saved import SavedRun
+from pedro_bench.runs.saved_run import SavedRun
 
 PAIRS = [
     ("the cat sat on the mat", " yes"),

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from pedro_bench.errors import BackboneError
 from pedro_bench.evaluation.config import EvaluationConfig
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import describe
-from pedro_bench.runs.saved import SavedRun
+from pedro_bench.runs.saved_run import SavedRun
 from tests.tiny import build_method
 
 PROMPTS = ["a cat sat on the mat", "a good film", "a dog ran to the cat on the mat"]
@@ -54,6 +55,15 @@ def test_load_generates_as_the_runs_evaluation(
         found = predict(adapted, Echo(), PROMPTS, prompts, config)  # type: ignore[arg-type]
         assert answers[name] == list(found.answers)
     assert answers["plain"] != answers["changed"]
+
+
+def test_a_decoder_labels_no_texts(tiny_backbone: Any) -> None:
+    adapted = AdaptedModel(tiny_backbone, build_method("lora"))
+    run = SavedRun(adapted, {"task": {}})
+    with pytest.raises(
+        BackboneError, match="label must be asked of an encoder, got backbone='tiny"
+    ):
+        run.label(["a"])
 
 
 def _encoded(run: SavedRun, prompts: list[str]) -> Any:

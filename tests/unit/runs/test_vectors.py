@@ -3,7 +3,7 @@ import torch
 
 from pedro_bench.errors import ContextError
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.runs.saved import SavedRun
+from pedro_bench.runs.saved_run import SavedRun
 from pedro_bench.runs.vectors import prompt_vectors, similarity
 from tests.tiny import build_method
 
