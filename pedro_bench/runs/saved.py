@@ -63,7 +63,7 @@ def load_run(
     adapted = AdaptedModel(loaded, method, head)
     adapted.load_adapter_state(saved.tensors["adapter"])
     adapted.eval()
-    return SavedRun(adapted, config, decoding, head)
+    return SavedRun(adapted, config, decoding)
 
 
 def trained_method(saved: Saved) -> Method:

@@ -3,7 +3,6 @@
 import reprlib
 import threading
 from collections.abc import Sequence
-from string import Formatter
 from typing import Any
 
 from pedro_bench import checks
@@ -17,9 +16,8 @@ from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.labelling import label
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.settings import tokens_left
-from pedro_bench.protocols.task import Example, Part
+from pedro_bench.protocols.task import Example
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 
 
@@ -27,16 +25,11 @@ class SavedRun:
     """A trained model in evaluation mode; calls of several threads run one after another."""
 
     def __init__(
-        self,
-        adapted: AdaptedModel,
-        config: dict[str, Any],
-        decoding: str = "plain",
-        head: Head | None = None,
+        self, adapted: AdaptedModel, config: dict[str, Any], decoding: str = "plain"
     ) -> None:
         self._decoder = decoder_for(adapted.backbone, decoding)
         self.adapted = adapted
         self._config = config
-        self._head = head
         self._templates = templates_for(config["task"], adapted.backbone.tokenizer)
         # Decoding sets modes and settings of the one model. The same thread may call within a call:
         # then they are put back in order, and steps of fast decoding refuse it themselves.
@@ -143,20 +136,25 @@ class SavedRun:
             DataError: If a text is longer than the run's `trainer.max_length` or the backbone's positions, or
                 UTF-8 cannot encode it.
         """
-        if self._head is None:
+        head = self.adapted.head
+        if head is None:
             raise BackboneError(
                 f"label must be asked of an encoder, got backbone={self.adapted.backbone.name!r}, which "
                 "answers in text: call generate or loglikelihood."
             )
         checks.integer("batch_size", batch_size)
+        template, most = self._templates[0], self._max_tokens()
         rows = [
-            self._texts(row, one) for row, one in enumerate(checks.items("texts", texts, "texts"))
+            _texts_of(row, one, template.fields)
+            for row, one in enumerate(checks.items("texts", texts, "texts"))
         ]
-        most = self._max_tokens()
         encoding = encode_pairs(
             self.tokenizer,
-            [Example(tuple(Part(text) for text in row), "", (), "") for row in rows],
-            self._head,
+            [
+                Example(template.parts(dict(zip(template.fields, row, strict=True))), "", (), "")
+                for row in rows
+            ],
+            head,
             max_length=most,
         )
         for row, length in encoding.uncut.items():
@@ -165,23 +163,21 @@ class SavedRun:
                 f"{rows[row][0][:60]!r}."
             )
         with self._turn:
-            return label(self.adapted, self._head, encoding.encoded, batch_size=batch_size)
-
-    def _texts(self, row: int, given: Any) -> tuple[str, ...]:
-        """Return the texts of one row, as many as the task's prompt has fields."""
-        found = (given,) if isinstance(given, str) else given
-        fields = [
-            name for _, name, _, _ in Formatter().parse(self._config["task"]["prompt"]) if name
-        ]
-        is_right = isinstance(found, list | tuple) and len(found) == len(fields)
-        if not is_right or not all(isinstance(one, str) for one in found):
-            rule = "a text" if len(fields) == 1 else f"a tuple of {len(fields)} texts"
-            raise ConfigError(
-                f"texts[{row}] must be {rule} ({', '.join(fields)}), got {reprlib.repr(given)}."
-            )
-        return tuple(found)
+            return label(self.adapted, head, encoding.encoded, batch_size=batch_size)
 
     def _max_tokens(self) -> int:
         """Return the most tokens of prompt and answer together, as in the run."""
         length = int(self._config["trainer"]["max_length"])
         return tokens_left(length, self.adapted.method, self.adapted.backbone.shape)
+
+
+def _texts_of(row: int, given: Any, fields: Sequence[str]) -> tuple[str, ...]:
+    """Return the texts of one row, as many as the task's prompt has fields."""
+    found = (given,) if isinstance(given, str) else given
+    is_right = isinstance(found, list | tuple) and len(found) == len(fields)
+    if not is_right or not all(isinstance(one, str) for one in found):
+        rule = "a text" if len(fields) == 1 else f"a tuple of {len(fields)} texts"
+        raise ConfigError(
+            f"texts[{row}] must be {rule} ({', '.join(fields)}), got {reprlib.repr(given)}."
+        )
+    return tuple(found)
