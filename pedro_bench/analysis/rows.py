@@ -9,7 +9,7 @@ records of one protocol share a row; a test checks it for every setting that a c
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import fields
 from itertools import pairwise
 from typing import Any
@@ -72,6 +72,9 @@ _NO_ROW = {
 _NO_INPUT = records.NOT_IN_KEY["task"]
 """Settings of task, data and backbone that change no key: printed names, and where rows come from."""
 
+
+_TASK, _EVALUATION = "task", "evaluation"
+"""Names of the versions that are settings; those of the other components are in a record's `versions`."""
 
 _WHOLE = frozenset({str, int, bool, type(None)})
 """Types of values that are in one spelling already."""
@@ -138,7 +141,7 @@ FAILED       failed, and no run of its seed is shown
 UNFINISHED   begun and neither finished nor failed, likewise
 OVERTAKING   failed or unfinished, and newer than the shown run of its seed
 OLDER        failed or unfinished, and older than it
-SUPERSEDED   finished, of an older key than those shown
+SUPERSEDED   finished, of an older key than those shown, or of an older version of a component
 REPLACED     finished, and another one of its key and seed is newer: an evaluation made again
 OUTDATED     an evaluation of a run that is not shown
 """
@@ -261,6 +264,12 @@ def _assign(
     for number in newest.values():
         keys.setdefault(runs[number].key, []).append(number)
     groups = sorted(keys.values(), key=lambda group: min(runs[n].started for n in group))
+    firsts = [runs[group[0]] for group in groups]
+    groups = [  # those that no newer version has made out of date
+        group
+        for group, first in zip(groups, firsts, strict=True)
+        if not any(older_versions(first, other) for other in firsts)
+    ]
     clash = next((pair for pair in pairwise(groups) if _is_ambiguous(*pair, runs)), None)
     if clash is not None:
         problems.append(_problem(runs[clash[0][0]], runs[clash[1][0]]))
@@ -293,6 +302,30 @@ def _newest(finished: Iterable[int], runs: Sequence[Run]) -> dict[tuple[str, int
     return found
 
 
+def older_versions(run: Run, other: Run) -> dict[str, tuple[int, int]]:
+    """Return component -> versions of a run and of another whose versions make it out of date, else nothing.
+
+    They do where one is higher, none is lower, and data and backbone have the same settings. Those of a task
+    or an evaluation may differ with its version.
+    """
+    one, than = _versions(run), _versions(other)
+    risen = {
+        name: (one[name], than[name]) for name in one if one[name] != than.get(name, one[name])
+    }
+    is_older = all(before < after for before, after in risen.values())
+    return risen if risen and is_older and _inputs(run, risen) == _inputs(other, risen) else {}
+
+
+def _versions(run: Run) -> dict[str, int]:
+    """Return the versions of what made a run's numbers, of an evaluation its own."""
+    if run.evaluates is not None:
+        settings = run.config["data"]["config"]
+        found = {_EVALUATION: settings.get("version")}
+    else:
+        found = {**run.versions, _TASK: (run.config.get("task") or {}).get("version")}
+    return {name: value for name, value in found.items() if type(value) is int}
+
+
 def _is_ambiguous(older: Sequence[int], newer: Sequence[int], runs: Sequence[Run]) -> bool:
     """Whether two groups overlap in time, or differ in settings that no row names."""
     latest = max(runs[number].started for number in older)
@@ -300,9 +333,13 @@ def _is_ambiguous(older: Sequence[int], newer: Sequence[int], runs: Sequence[Run
     return latest >= earliest or _inputs(runs[older[0]]) != _inputs(runs[newer[0]])
 
 
-def _inputs(run: Run) -> Any:
-    """Return the settings of task, data and backbone that change a key and name no row."""
-    groups = {name: run.config.get(name) for name in ("task", "data", "backbone")}
+def _inputs(run: Run, risen: Container[str] = ()) -> Any:
+    """Return the settings of task, data and backbone that change a key and name no row.
+
+    Without those that a new version (among `risen`) of the task or of the evaluation may change.
+    """
+    free = {"task": _TASK in risen, "data": _EVALUATION in risen, "backbone": False}
+    groups = {name: run.config.get(name) for name, is_free in free.items() if not is_free}
     return {
         (name, setting): normalised(value)
         for name, own in groups.items()

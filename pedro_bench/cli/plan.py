@@ -46,7 +46,7 @@ from pedro_bench.protocols.settings import NAMED, SHORTEST_LEASE, Settings
 from pedro_bench.reporting.numbers import counted
 from pedro_bench.runs.environment import kind_of_device
 
-_CONFIGURED = ("method", "task", "trainer", "evaluation", "backbone")
+_CONFIGURED = ("method", "trainer", "evaluation", "backbone")
 
 _ORIGIN = frozenset({"rates", "tried"})
 """Settings of the trainer that say how its rate was found; records from before them lack them."""
@@ -63,7 +63,7 @@ class Earlier:
         runs, self.unreadable = _readable(records.find(Path(results_dir)))
         self._spent: dict[tuple[Any, ...], list[_Spent]] = {}
         self._found: dict[tuple[Any, ...], tuple[float, int] | None] = {}
-        self._done: set[tuple[Any, ...]] = set()
+        self._done: dict[tuple[Any, ...], set[tuple[Any, Any]]] = {}
         self._sizes: dict[Any, int] = {}
         known: dict[int, tuple[Any, Any]] = {}
         for run in runs:
@@ -74,7 +74,8 @@ class Earlier:
                 known[id(run.config)] = _worked(run.config), _configured(run.config)
             worked, configured = known[id(run.config)]
             names = (run.method, run.task, run.backbone, run.data)
-            self._done.add((run.suite, run.seed, names, configured))
+            others, task = configured
+            self._done.setdefault((run.suite, run.seed, names, others), set()).add(task)
             size = run.parameters.get("total")
             kind = (run.backbone, size, run.environment.device, run.data, worked)
             peak = run.memory.peak_bytes or 0
@@ -85,13 +86,18 @@ class Earlier:
                 self._spent.setdefault((*kind, *own), []).append(a_batch)
 
     def num_moved(self, settings: Settings, planned: Sequence[tuple[int, Path, str]]) -> int:
-        """Return how many runs that are not finished are so under another key, with these settings."""
+        """Return how many runs that are not finished are so under another key, with these settings.
+
+        Those of the task may differ if its version was raised since.
+        """
         names = tuple(getattr(settings, group).name for group in NAMED)
-        configured = _configured(settings.resolved_config)
-        return sum(
-            status != "finished" and (settings.suite, seed, names, configured) in self._done
+        others, task = _configured(settings.resolved_config)
+        found = (
+            self._done.get((settings.suite, seed, names, others), ())
             for seed, _, status in planned
+            if status != "finished"
         )
+        return sum(any(one == task or one[0] < task[0] for one in tasks) for tasks in found)
 
     def cost(self, settings: Settings) -> Cost | None:
         """Return the median time and greatest memory of the runs most like this one, if any."""
@@ -174,8 +180,10 @@ def _worked(config: Mapping[str, Any]) -> Any:
     )
 
 
-def _configured(config: Mapping[str, Any]) -> Any:
-    return tuple(_group(config, group, _ORIGIN) for group in _CONFIGURED)
+def _configured(config: Mapping[str, Any]) -> tuple[Any, tuple[Any, Any]]:
+    """Return the settings that runs under several keys share, and the task's version and settings."""
+    task = (config.get("task") or {}).get("version", 0), _group(config, "task", _ORIGIN)
+    return tuple(_group(config, group, _ORIGIN) for group in _CONFIGURED), task
 
 
 def _group(config: Mapping[str, Any], name: str, left_out: frozenset[str]) -> Any:

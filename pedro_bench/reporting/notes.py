@@ -15,6 +15,7 @@ from pedro_bench.analysis.rows import (
     REPLACED,
     SUPERSEDED,
     UNFINISHED,
+    older_versions,
 )
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.table import Line, Section, Table
@@ -324,8 +325,23 @@ def _few(cell: Cell) -> str:
 
 
 def _superseded(cell: Cell) -> str:
-    runs = sorted(cell.runs.get(SUPERSEDED, ()), key=lambda run: run.started)
-    return _listed(run.key for run in runs)
+    runs = [run for run in cell.runs.get(SUPERSEDED, ()) if not _older_versions(cell, run)]
+    return _listed(run.key for run in sorted(runs, key=lambda run: run.started))
+
+
+def _out_of_date(cell: Cell) -> str:
+    """Return how many runs of a cell are of older versions, and of what: `(5: version 1 of task, now 2)`."""
+    found = [_older_versions(cell, run) for run in cell.runs.get(SUPERSEDED, ())]
+    own = [
+        f"version {before} of {name}, now {now}"
+        for one in found
+        for name, (before, now) in one.items()
+    ]
+    return f"({sum(map(bool, found))}: {', '.join(dict.fromkeys(own))})" if own else ""
+
+
+def _older_versions(cell: Cell, run: Run) -> dict[str, tuple[int, int]]:
+    return older_versions(run, cell.shown[0]) if cell.shown else {}
 
 
 def _count(cell: Cell, role: str) -> str:
@@ -335,6 +351,11 @@ def _count(cell: Cell, role: str) -> str:
 _DOUBTS: tuple[tuple[str, Callable[[Cell], str]], ...] = (
     ("Begun and not finished", lambda cell: _of_seeds(cell.runs.get(UNFINISHED, ()))),
     ("Newer runs than those shown have not finished", _overtaking),
+    (
+        "Made by an older version, and not shown (missing seeds are made anew by the grid's own command, and "
+        "cli.plan with its arguments counts them)",
+        _out_of_date,
+    ),
     ("Superseded by newer runs, and not shown", _superseded),
     ("Evaluated again, the older evaluations not shown", lambda cell: _count(cell, REPLACED)),
     ("Evaluations of runs that are not shown, left out", lambda cell: _count(cell, OUTDATED)),

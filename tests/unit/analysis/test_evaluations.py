@@ -146,6 +146,19 @@ def test_of_evaluations_made_again_the_newest_of_each_seed_is_shown(tmp_path):
     assert note in notes(table)
 
 
+def test_an_older_version_of_a_suite_is_left_out(tmp_path):
+    for seed in range(2):
+        of = run(tmp_path, "pedro", "alpaca", seed, suite=SUITE)
+        old, new = {"version": 1, "lm_eval": "0.4"}, {"version": 2, "lm_eval": "0.5"}
+        evaluate(tmp_path, of, "mmlu", {"accuracy": 40.0}, settings=old)
+        if seed == 0:
+            evaluate(tmp_path, of, "mmlu", {"accuracy": 60.0}, settings=new, name="ba9876543210")
+    table = only(tmp_path)
+    (cell,) = [one for _, _, one in table.places if one.column.task == "mmlu" and one.runs]
+    assert [one.score for one in cell.shown] == [60.0]
+    assert any("pedro on mmlu (2: version 1 of evaluation, now 2)." in one for one in notes(table))
+
+
 def test_evaluations_of_superseded_runs_are_left_out_and_told(tmp_path):
     old = run(tmp_path, "pedro", "alpaca", suite=SUITE, code=1)
     evaluate(tmp_path, old, "mmlu", {"accuracy": 40.0})

@@ -226,6 +226,19 @@ def test_runs_made_with_other_code_are_told(tmp_path, capsys):
     assert found["jobs"][0]["finished_under_other_keys"] == 0, "of another source of data"
 
 
+def test_runs_of_an_older_task_are_missing_and_told(tmp_path, capsys):
+    where = f"results_dir={tmp_path}"
+    for seed in range(2):
+        write(settings_of([*GRID, where]), seed)
+    raised = settings_of([*GRID, where, "task.version=99"])
+    write(raised, 0, metrics={"test": {"acc": 1.0}})
+    found = planned(capsys, *GRID, where, "task.version=99")
+    assert (found["finished"], found["missing"]) == (1, 4)
+    assert found["jobs"][0]["finished_under_other_keys"] == 1, "seed 1 of the older version"
+    found = planned(capsys, *GRID, where, "task.max_new_tokens=3")
+    assert found["jobs"][0]["finished_under_other_keys"] == 0
+
+
 def test_a_record_older_than_a_setting_counts_with_what_was_in_force_then(tmp_path):
     settings = settings_of([*GRID, f"results_dir={tmp_path}"])
     trainer = dict(settings.resolved_config["trainer"])
