@@ -46,7 +46,7 @@ FULL_SEEDS = 5
 """Seeds that a cell should have."""
 
 LOWER_IS_BETTER = frozenset({"memory_mib"})
-"""Metrics of which the least is the best."""
+"""Metrics of which the least is the best, whatever the task says of its main metric."""
 
 EXACT = frozenset({"memory_mib"})
 """Metrics without chance where repeats agree; elsewhere scores agree because they are coarse."""
@@ -58,11 +58,15 @@ _AGREE = {"rel_tol": 1e-6, "abs_tol": 1e-6}
 
 @dataclass(frozen=True)
 class Column:
-    """One column: a task with its printed name, and one of its metrics (None where nothing names one)."""
+    """One column: a task with its printed name, and one of its metrics (None where nothing names one).
+
+    `lower_is_better`: the task says so of its main metric, which this is.
+    """
 
     task: str
     label: str
     metric: str | None
+    lower_is_better: bool = False
 
     @property
     def heading(self) -> str:
@@ -75,7 +79,7 @@ class Column:
     @property
     def sign(self) -> int:
         """1 where the greatest score is the best, -1 where the least is."""
-        return -1 if self.metric in LOWER_IS_BETTER else 1
+        return -1 if self.lower_is_better or self.metric in LOWER_IS_BETTER else 1
 
     @property
     def scale(self) -> str:

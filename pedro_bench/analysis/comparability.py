@@ -24,7 +24,7 @@ from itertools import combinations
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.analysis.rows import NOT_IN_KEY, RATE, normalised
+from pedro_bench.analysis.rows import NOT_IN_KEY, RATE, normalised, with_earlier
 from pedro_bench.analysis.run import Run
 from pedro_bench.evaluation.config import EvaluationConfig
 from pedro_bench.training.config import TrainerConfig
@@ -194,7 +194,7 @@ def _backbone(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 def _task(config: Mapping[str, Any]) -> dict[str, tuple[Any]]:
     """Return the settings of a task that can move a number, also those that its rows do not show."""
-    task = config.get("task")
+    task = with_earlier("task", config.get("task"))
     if not isinstance(task, Mapping):
         return {}
     return {

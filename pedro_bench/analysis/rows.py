@@ -20,6 +20,7 @@ from pedro_bench import records
 from pedro_bench.analysis.run import Run
 from pedro_bench.checks import NEUTRAL
 from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, LikelihoodConfig
+from pedro_bench.protocols.task import Task
 from pedro_bench.training.config import TrainerConfig
 
 Groups = dict[str, list[Run]]
@@ -51,6 +52,8 @@ EARLIER: Mapping[str, Mapping[str, Any]] = {
         f"{kind.__module__}.{kind.__name__}": _later(kind)
         for kind in (EvaluationConfig, BothConfig, LikelihoodConfig)
     },
+    "task": _later(Task),
+    "pedro_bench.tasks.instruction.Instruction": {"chat_template": "none"},
     "pedro_bench.methods.ssp.Ssp": {"alpha": 1.0},
     "pedro_bench.methods.pedro.Pedro": {"reads": "residual"},
 }
@@ -339,7 +342,11 @@ def _inputs(run: Run, risen: Container[str] = ()) -> Any:
     Without those that a new version (among `risen`) of the task or of the evaluation may change.
     """
     free = {"task": _TASK in risen, "data": _EVALUATION in risen, "backbone": False}
-    groups = {name: run.config.get(name) for name, is_free in free.items() if not is_free}
+    groups = {
+        name: with_earlier(name, run.config.get(name))
+        for name, is_free in free.items()
+        if not is_free
+    }
     return {
         (name, setting): normalised(value)
         for name, own in groups.items()

@@ -207,7 +207,9 @@ def _columns(
         place = next((n for n, one in enumerate(columns) if _is_same(one, column)), None)
         if place is None:
             columns.append(column)
-        elif columns[place].metric is None:  # another backbone's records name the metric
+        elif (
+            columns[place].metric is None or column.lower_is_better
+        ):  # another backbone's records say
             columns[place] = column
     has = {
         backbone: [any(_is_same(column, one) for one in found) for column in columns]
@@ -239,9 +241,11 @@ def _of_layout(layout: Layout | None, rows: Sequence[_Row]) -> list[tuple[str, s
 
 def _column(task: str, metric: str | None, rows: Sequence[_Row]) -> Column:
     runs = [run for row in rows for own in row.tasks.get(task, {}).values() for run in own]
-    label = dict(runs[0].config.get("task") or {}).get("label") if runs else None
-    own = metric or (runs[0].main_metric if runs else None)
-    return Column(task, str(label or label_of("tasks", task)), own)
+    settings = [(run.main_metric, run.config.get("task") or {}) for run in runs]
+    label = settings[0][1].get("label") if settings else None
+    own = metric or (settings[0][0] if settings else None)
+    lower = any(main == own and task.get("lower_is_better") for main, task in settings)
+    return Column(task, str(label or label_of("tasks", task)), own, lower)
 
 
 def _is_same(one: Column, other: Column) -> bool:

@@ -112,6 +112,7 @@ class Task(ABC):
         train_split: The official train split's own name, likewise.
         columns: Columns of the official text table, in order, where it has no header line.
         broken_rows: Rows of the official text table that lack cells and are left out.
+        lower_is_better: Whether the least value of the main metric is the best, as of an error.
     """
 
     family_version: ClassVar[int] = 1
@@ -132,6 +133,7 @@ class Task(ABC):
     columns: Sequence[str] = ()
     broken_rows: int = 0
     train_split: str = checks.later("train", neutral="train")
+    lower_is_better: bool = checks.later(False, neutral=False)
 
     def __post_init__(self) -> None:
         checks.text("task.name", self.name)
@@ -142,6 +144,7 @@ class Task(ABC):
         checks.text("task.validation_split", self.validation_split)
         checks.text("task.train_split", self.train_split)
         checks.integer("task.broken_rows", self.broken_rows, least=0)
+        checks.flag("task.lower_is_better", self.lower_is_better)
         object.__setattr__(self, "columns", tuple(self.columns))
 
     @property
@@ -154,7 +157,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def main_metric(self) -> str:
-        """Key of the metric that tables show, and that may choose the checkpoint; the greater, the better."""
+        """Key of the metric that tables show, and that may choose the checkpoint (see `lower_is_better`)."""
 
     @property
     @abstractmethod

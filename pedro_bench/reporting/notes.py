@@ -67,6 +67,12 @@ def missing_of(table: Table) -> str:
     return "of the paper's methods and tasks"
 
 
+def _lower_is_better(table: Table) -> Iterator[str]:
+    """Yield the columns whose least score is the best."""
+    if lower := [column.heading for column in table.columns if column.sign < 0]:
+        yield f"Lower is better: {', '.join(lower)}."
+
+
 def _without_records(table: Table) -> Iterator[str]:
     """Yield the tasks of a paper's table that have no column, as no record has them."""
     if table.layout is not None and is_small(table.suite):
@@ -91,7 +97,16 @@ def absent_tasks(line: Line) -> list[str]:
 
 def notes(table: Table) -> list[str]:
     """Return a sentence on every doubt about a table, then the notes of its layout."""
-    sentences = (_without_records, _doubts, _short, _made_before, _differing, _by_task, _tuning)
+    sentences = (
+        _lower_is_better,
+        _without_records,
+        _doubts,
+        _short,
+        _made_before,
+        _differing,
+        _by_task,
+        _tuning,
+    )
     found = [sentence for each in sentences for sentence in each(table)]
     where = _devices(table) if table.measures_device else []
     if table.layout is None:
@@ -215,13 +230,17 @@ def _tuning(table: Table) -> list[str]:
 def _search(tried: Mapping[str, Any]) -> str:
     """Return what a rate's search was: its trials, range, seeds, tasks and day.
 
-    A rule that somebody wrote by hand may lack some of it; it is shown as it is.
+    With one seed or two trials nothing can be halved (`grid.tuning.rungs`). A rule written by hand
+    may lack some of it; it is shown as it is.
     """
     try:
         lowest, highest = tried["lr"]
         seeds = ", ".join(map(str, tried["seeds"]))
+        is_halved = tried.get("halving") and len(tried["seeds"]) > 1 and tried["trials"] > 2
+        halved = f", halved from seed to seed: all with seed {tried['seeds'][0]}, the best two with every one"
         return (
-            f"{tried['trials']} trials each from {lowest:g} to {highest:g} (seeds {seeds}; tasks "
+            f"{tried['trials']} trials each from {lowest:g} to {highest:g}{halved if is_halved else ''} "
+            f"(seeds {seeds}; tasks "
             f"{', '.join(tried['tasks'])}; {tried['date']})"
         )
     except (KeyError, TypeError, ValueError):

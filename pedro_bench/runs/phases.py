@@ -128,6 +128,7 @@ def _train_phase(
         tracker=tracker,
         phase=phase,
         dev_score=partial(run.dev_score.of, adapted) if run.dev_score else None,
+        lower_is_better=run.settings.task.lower_is_better,
     )
 
 

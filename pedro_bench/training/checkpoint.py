@@ -235,7 +235,8 @@ class LoopState:
 class EarlyStopping:
     """The best evaluation so far and how long ago it was; None or 0 before the first evaluation.
 
-    The best has the highest dev score where there is one, else the lowest dev loss. `is_over` after
+    The best has the highest dev score where there is one (the lowest, where `lower_is_better`), else the
+    lowest dev loss. `is_over` after
     `patience` evaluations without a strictly better one, never if that is None.
     """
 
@@ -244,6 +245,7 @@ class EarlyStopping:
     best_dev_loss: float | None = None
     num_waited: int = 0
     best_dev_score: float | None = None
+    lower_is_better: bool = False
 
     def update(self, step: int, dev_loss: float, dev_score: float | None = None) -> bool:
         """Take in one evaluation; return whether it is the best so far (an equal one is not)."""
@@ -259,6 +261,8 @@ class EarlyStopping:
             return True
         if dev_score is None or self.best_dev_score is None:
             return dev_loss < self.best_dev_loss
+        if self.lower_is_better:
+            return dev_score < self.best_dev_score
         return dev_score > self.best_dev_score
 
     @property

@@ -69,6 +69,7 @@ class TrainingLoop:
         folder: Path,
         tracker: "Tracker | None",
         dev_score: Callable[[], float] | None,
+        lower_is_better: bool,
     ) -> None:
         self.adapted, self.config, self.tracker = adapted, config, tracker
         self.dev_score = dev_score
@@ -103,7 +104,7 @@ class TrainingLoop:
         self.num_warmup = warmup_steps(self.total_steps, config.warmup_ratio, config.warmup_steps)
         self.evaluation_interval = config.evaluation_interval(self.steps_per_epoch)
         self.state = LoopState()
-        self.stopping = EarlyStopping(config.patience)
+        self.stopping = EarlyStopping(config.patience, lower_is_better=lower_is_better)
         self.store = CheckpointStore(
             folder, Identity(key, self.seed, self.phase, self.accelerator.num_processes)
         )

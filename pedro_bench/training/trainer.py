@@ -30,6 +30,7 @@ def train(
     tracker: "Tracker | None" = None,
     phase: int = 0,
     dev_score: Callable[[], float] | None = None,
+    lower_is_better: bool = False,
 ) -> TrainResult:
     """Train an adapted model, or go on where a killed run stopped; the best adapter ends up loaded.
 
@@ -51,6 +52,7 @@ def train(
         phase: Number of this training phase, from 0.
         dev_score: Returns the main metric of the adapted model on the dev rows that count, in percent;
             needed where `config.is_best_by_metric`, else not called.
+        lower_is_better: Whether the least dev score is the best.
 
     Raises:
         DataError: If a split has no rows, or a row has no answer or exceeds the backbone's positions.
@@ -75,6 +77,7 @@ def train(
         folder=folder,
         tracker=tracker,
         dev_score=dev_score if config.is_best_by_metric else None,
+        lower_is_better=lower_is_better,
     )
     with machine.deterministic(adapted.backbone.device):
         return loop.run()

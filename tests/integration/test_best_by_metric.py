@@ -25,6 +25,22 @@ def trained(folder: Path, data: Path, *more: str) -> tuple[list[str], dict[str, 
     return given, json.loads(path.read_text()) | {"path": str(path)}
 
 
+def test_the_least_metric_chooses_where_the_task_says_so(
+    tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, record = trained(
+        tiny_folders["llama"],
+        write_sst2(tmp_path / "data"),
+        "trainer.max_steps=8",
+        "trainer.lr=0.05",
+        "task.lower_is_better=true",
+    )
+    scores = [one["dev_score"] for one in record["history"]]
+    assert record["metrics"]["dev"]["acc"] == min(scores) < max(scores)
+    assert record["config"]["task"]["lower_is_better"] is True
+
+
 @pytest.mark.parametrize("family", ["llama", "bert", "t5"])
 def test_the_record_tells_the_metric_that_chose(
     family: str, tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,7 +20,9 @@ from pedro_bench.errors import RecordError
 from pedro_bench.evaluation.config import BothConfig, EvaluationConfig
 from pedro_bench.methods.full_ft import FullFineTuning
 from pedro_bench.methods.ssp import Ssp
+from pedro_bench.protocols.task import Task
 from pedro_bench.reporting.notes import notes
+from pedro_bench.tasks.instruction import Instruction
 from pedro_bench.training.config import TrainerConfig
 from tests.unit.analysis.runs import built, five, only, rows, run, seeds
 
@@ -140,6 +142,14 @@ def test_versions_that_rose_and_fell_order_nothing(tmp_path):
     run(tmp_path, code=2, versions={"trainer": 2, "method.Pedro": 1}, started=LATER)
     (row,) = rows(tmp_path)
     assert row.cells["boolq"].shown[0].versions["trainer"] == 2, "the later one"
+
+
+def test_a_setting_that_came_later_is_no_other_input(tmp_path):
+    run(tmp_path, seed=0, groups={"task": {"max_new_tokens": 8}})
+    later = {"max_new_tokens": 8, "train_split": "train", "lower_is_better": False}
+    run(tmp_path, seed=0, groups={"task": later}, started=LATER)
+    (row,) = rows(tmp_path)
+    assert seeds(row.cells["boolq"], "superseded") == [0]
 
 
 def test_another_printed_name_is_no_other_input(tmp_path):
@@ -404,11 +414,14 @@ def test_an_older_record_of_a_class_has_what_was_in_force_for_it():
         ("evaluation", EvaluationConfig),
         ("evaluation", BothConfig),
         ("method", Ssp),
+        ("task", Task),
+        ("task", Instruction),
     ],
 )
 def test_what_a_key_has_only_where_it_was_changed_is_what_older_records_had(group, kind):
     later = {one.name: one.metadata[NEUTRAL] for one in fields(kind) if NEUTRAL in one.metadata}
-    in_key = {name: value for name, value in later.items() if name not in NOT_IN_KEY[group]}
+    left_out = NOT_IN_KEY.get(group, ())
+    in_key = {name: value for name, value in later.items() if name not in left_out}
     assert in_key
     target = f"{kind.__module__}.{kind.__name__}"
     assert in_key.items() <= with_earlier(group, {"_target_": target}).items()

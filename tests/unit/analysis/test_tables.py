@@ -229,6 +229,24 @@ def test_ranks_and_parameters(tmp_path):
     assert (pedro.matrices, pedro.trainable, lora.matrices) == (8945664, 9560448, None)
 
 
+def test_the_least_is_the_best_where_the_task_says_so(tmp_path):
+    """In marks, tests, ranks, the page's charts and the forest's axis alike."""
+    error = {"main_metric": "mae", "groups": {"task": {"lower_is_better": True}}}
+    for method, score in (("pedro", 2.0), ("lora", 4.0), ("ia3", 9.0)):
+        for seed in range(5):
+            metrics = {"test": {"mae": score + seed / 100}}
+            run(tmp_path, method, "boolq", seed, **error, metrics=metrics)
+    table = only(tmp_path)
+    (section,) = table.sections
+    cells = {line.method: line.cells[0] for line in section.lines}
+    assert {name: cell.place for name, cell in cells.items()} == {"pedro": 1, "lora": 2, "ia3": 0}
+    assert cells["pedro"].from_best is None
+    assert cells["lora"].from_best.comparison.difference == pytest.approx(2.0)
+    assert dict(section.ranks.average) == {"pedro": 1.0, "lora": 2.0, "ia3": 3.0}
+    assert table.columns[0].scale == "mae, lower is better"
+    assert "Lower is better: BoolQ (mae)." in notes(table)
+
+
 def test_ranks_take_one_column_of_a_task_with_several_metrics(tmp_path):
     for method, bleu in (("red", 69.0), ("full_ft", 68.0), ("prefix_tuning", 67.0)):
         scores = {"bleu": bleu, "nist": 80 - bleu, "meteor_1.5": 46.0}

@@ -3,6 +3,9 @@
 import csv
 import io
 
+import pytest
+
+from pedro_bench.grid.tuning import rungs
 from pedro_bench.reporting.notes import missing, notes
 from pedro_bench.reporting.text import comma_separated, markdown
 from tests.unit.analysis.runs import five, only, run
@@ -127,6 +130,34 @@ def test_rows_from_before_a_change_of_their_method_say_so(tmp_path):
     five(tmp_path, "ssp", groups={"method": {**ssp, "alpha": 16.0}}, **places)
     table = only(tmp_path)
     assert f"Made before {change}: ssp [alpha=1]." in notes(table)
+
+
+@pytest.mark.parametrize(
+    ("trials", "halving", "seeds", "told"),
+    [
+        (
+            7,
+            True,
+            [3, 4, 5],
+            ", halved from seed to seed: all with seed 3, the best two with every one",
+        ),
+        (7, False, [3, 4, 5], ""),
+        (7, True, [3], ""),
+        (2, True, [3, 4, 5], ""),
+    ],
+)
+def test_a_halved_search_is_told_as_such(trials, halving, seeds, told, tmp_path):
+    """Exactly where the search left trials out."""
+    tried = {"trials": trials, "lr": [1e-4, 1e-2], "seeds": seeds, "halving": halving}
+    tried |= {"tasks": ["sst2"], "date": "2026-01-02"}
+    run(tmp_path, groups={"trainer": {"tried": tried}})
+    (note,) = [one for one in notes(only(tmp_path)) if one.startswith("Learning rates chosen")]
+    assert f"{trials} trials each from 0.0001 to 0.01{told} (seeds {seeds[0]}" in note
+    ran = list(rungs(trials, seeds, is_halved=halving))
+    assert bool(told) == (ran[-1] != (trials, seeds))
+    if told:
+        assert ran[0] == (trials, seeds[:1])
+        assert ran[-1][0] == 2
 
 
 def test_a_search_that_somebody_wrote_by_hand_is_shown_as_it_is(tmp_path):

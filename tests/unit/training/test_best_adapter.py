@@ -102,6 +102,16 @@ def test_the_patience_counts_evaluations_without_a_higher_metric(
     assert (result.steps, result.stopped_early, result.best_step) == (8, True, 4)
 
 
+def test_the_least_error_chooses_where_lower_is_better(
+    run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
+) -> None:
+    config = short(max_steps=12, patience=2, metric_for_best_model="main_metric")
+    given = iter([50.0, 40.0, 40.0, 45.0, 1.0, 1.0])
+    _, result = run_training(lora, config, dev_score=lambda: next(given), lower_is_better=True)
+    assert (result.steps, result.stopped_early, result.best_step) == (8, True, 4)
+    assert result.best_dev_score == 40.0
+
+
 def test_a_metric_is_not_called_for_where_the_loss_decides(
     run_training: Callable[..., Any], short: Callable[..., Any], lora: Any
 ) -> None:
