@@ -47,6 +47,10 @@ class DamagedRecordError(RecordError):
     """A record is not what was written: cut short, or changed by another tool."""
 
 
+class DamagedPackError(RecordError):
+    """A packed suite's file is there and cannot be read."""
+
+
 class InjectionError(PedroBenchError):
     """A method asks a backbone for something it does not have."""
 

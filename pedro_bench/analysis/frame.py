@@ -156,7 +156,7 @@ def predictions(run: Any) -> pd.DataFrame:
         run: A row of `results`, or the path of a record.
 
     Raises:
-        RecordError: If they were not recorded, are gone or were changed.
+        RecordError: If they were not recorded, are gone or damaged, or were changed.
     """
     found = read_runs([Path(run)])[0] if isinstance(run, str | Path) else run[RUN]
     return pd.DataFrame(predicted_rows(found))

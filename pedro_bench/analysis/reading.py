@@ -22,7 +22,7 @@ import msgspec
 from pedro_bench import records
 from pedro_bench.analysis.rows import known_settings
 from pedro_bench.analysis.run import Environment, Memory, Run, Timing
-from pedro_bench.errors import RecordError
+from pedro_bench.errors import DamagedPackError, RecordError
 from pedro_bench.records.schema import evaluation_of_schema_1
 
 FOLDERS = frozenset({"predictions", "judgements"})
@@ -225,7 +225,7 @@ def predicted_rows(run: Run) -> list[dict[str, Any]]:
     """Return a run's predictions, one mapping a test row, in order of the rows.
 
     Raises:
-        RecordError: If they were not recorded, are gone or were changed.
+        RecordError: If they were not recorded, are gone or damaged, or were changed.
     """
     content = _predicted(run) if run.predictions else "not recorded"
     if not isinstance(content, str):
@@ -250,8 +250,15 @@ def _predicted(run: Run) -> bytes | str:
         is_own = folder == "predictions" and name == f"{path.stem}.jsonl"
         place = path.parent / folder / name
         content = records.read_predictions(path) if is_own else place.read_bytes()
-    except (OSError, RecordError):
-        return "gone"
+    except DamagedPackError:
+        return (
+            f"in a damaged file, {records.PACKED_PREDICTIONS}, to be restored from version control"
+        )
+    except (OSError, RecordError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, FileNotFoundError):
+            return "gone"
+        return f"not readable ({getattr(cause, 'strerror', None) or error})"
     if hashlib.sha256(content).hexdigest() != recorded.get("sha256"):
         return "not those that were recorded"
     return content

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import checks
+from pedro_bench import checks, records
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.instruct.leaderboard import LEADERBOARD
 from pedro_bench.protocols.settings import check_device
@@ -27,8 +27,6 @@ HUB = {
 """Data set of each suite on the Hub, the harness's own, and its pinned revision."""
 
 _COMMIT_LENGTH = 40
-_ABOVE = 2
-"""Folders between a results folder and a record in it: runs/<suite>/."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,10 +195,7 @@ def request_of(values: Mapping[str, Any]) -> Request:
 
 def _results_of(run: str) -> str:
     """Return the results folder that holds a run's record; `results` for a folder of working files."""
-    path = Path(run)
-    above = path.parents if len(path.parents) > _ABOVE else path.absolute().parents
-    is_record = path.suffix == ".json" and len(above) > _ABOVE and above[1].name == "runs"
-    return str(above[_ABOVE]) if is_record else "results"
+    return str(records.results_folder(run) or "results")
 
 
 def fingerprint(request: Request, files: Sequence[Path]) -> str:

@@ -4,6 +4,7 @@
 records and nothing else.
 """
 
+from pedro_bench.records.packed import PREDICTIONS as PACKED_PREDICTIONS
 from pedro_bench.records.schema import (
     NOT_IN_KEY,
     SCHEMA,
@@ -32,6 +33,7 @@ from pedro_bench.records.store import (
     read_predictions,
     record_at,
     record_path,
+    results_folder,
     run_key,
     set_aside,
     status_of,
@@ -41,9 +43,9 @@ from pedro_bench.records.store import (
 )
 
 __all__ = [
-    "EvaluationRecord", "NOT_IN_KEY", "Phase", "RunRecord", "SCHEMA", "STATUSES", "Split", "VOLATILE",
-    "check_name", "comparable", "config_now", "decode", "exists", "find", "finished_run",
-    "has_predictions", "is_measurement", "is_name", "key_of", "predictions_path", "read", "read_bytes",
-    "read_predictions", "record_at", "record_path", "run_key", "set_aside", "status_of", "suite_folder",
-    "text_of", "write",
+    "EvaluationRecord", "NOT_IN_KEY", "PACKED_PREDICTIONS", "Phase", "RunRecord", "SCHEMA", "STATUSES",
+    "Split", "VOLATILE", "check_name", "comparable", "config_now", "decode", "exists", "find",
+    "finished_run", "has_predictions", "is_measurement", "is_name", "key_of", "predictions_path", "read",
+    "read_bytes", "read_predictions", "record_at", "record_path", "results_folder", "run_key",
+    "set_aside", "status_of", "suite_folder", "text_of", "write",
 ]  # fmt: skip

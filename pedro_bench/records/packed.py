@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import files
-from pedro_bench.errors import RecordError
+from pedro_bench.errors import DamagedPackError, RecordError
 
 RECORDS = "packed.parquet"
 PREDICTIONS = "packed_predictions.parquet"
@@ -162,7 +162,7 @@ def _table(path: Path, _stamp: Any, columns: Sequence[str]) -> Any:
     """Read a pack once, and again only if it was replaced.
 
     Raises:
-        RecordError: If it cannot be read, or lacks one of the columns.
+        DamagedPackError: If it cannot be read, or lacks one of the columns.
     """
     import pyarrow
     import pyarrow.parquet as parquet
@@ -172,7 +172,7 @@ def _table(path: Path, _stamp: Any, columns: Sequence[str]) -> Any:
         if absent := [name for name in columns if name not in table.column_names]:
             raise ValueError(f"no column {absent[0]!r}")
     except (OSError, pyarrow.ArrowException, ValueError) as error:
-        raise RecordError(
+        raise DamagedPackError(
             f"{path} must be a pack of records, got {error}: restore it from version control."
         ) from error
     return table

@@ -33,6 +33,8 @@ from pedro_bench.records.schema import (
 
 _DECODER = msgspec.json.Decoder(RunRecord)
 _WHERE = "records are <results_dir>/runs/<suite>/<name>.json"
+_KINDS = ("runs", "instruct")
+"""Folders of a results_dir that hold suites: of runs, and of evaluations."""
 _logger = logging.getLogger(__name__)
 
 
@@ -58,6 +60,23 @@ def suite_folder(results_dir: str | Path, suite: str) -> Path:
     """Return the folder that a suite's records lie in."""
     check_name("suite", suite)
     return Path(results_dir) / "runs" / suite
+
+
+def results_folder(path: str | Path) -> Path | None:
+    """Return the results_dir of a record or an evaluation, whether or not it exists.
+
+    Args:
+        path: `<results_dir>/runs/<suite>/<name>.json`, or the same with `instruct` in the place of `runs`;
+            also one relative to a folder in between.
+
+    Returns:
+        The folder, relative where the path names it so; None for a path of another form.
+    """
+    for one in (Path(path), Path(os.path.abspath(path))):  # noqa: PTH100 - absolute() keeps `..`
+        above = one.parents
+        if one.suffix == ".json" and len(above) > 2 and above[1].name in _KINDS:
+            return above[2]
+    return None
 
 
 def record_path(

@@ -170,8 +170,9 @@ def _folder_of(path: Path) -> Path:
     record = records.finished_run(path)
     folder = Path(record.config["output_dir"]) / record.suite / record.stem
     if not folder.is_absolute() and not folder.is_dir():
-        above = path.resolve().parents[3:4]  # the folder in which results_dir lies
-        folder = next((one / folder for one in above if (one / folder).is_dir()), folder)
+        results_dir = records.results_folder(path.resolve())
+        if results_dir is not None and (results_dir.parent / folder).is_dir():
+            folder = results_dir.parent / folder
     if not folder.is_dir():
         raise RecordError(
             f"a run must have its working folder {folder} to be loaded, got none: adapters are not "

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pedro_bench import records
 from pedro_bench.analysis.rows import normalised, with_earlier
 from pedro_bench.analysis.run import Run
 from pedro_bench.cli.hydra.option_files import option_of
@@ -74,8 +75,8 @@ def _is_from_outside(config: Mapping[str, Any]) -> bool:
 
 def _record(run: Run) -> str:
     """Return the place of the record that an evaluation is of."""
-    place = Path(run.path).parents[2] / "runs" / run.suite / f"{run.evaluates}.json"
-    return str(place)
+    results_dir = records.results_folder(run.path) or Path()
+    return str(records.suite_folder(results_dir, run.suite) / f"{run.evaluates}.json")
 
 
 def _evaluation_of(run: Run) -> str:

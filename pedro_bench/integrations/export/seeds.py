@@ -32,8 +32,12 @@ def seeds_of(run: str | Path, config: Mapping[str, Any]) -> list[Run]:
         place = records.suite_folder(results, suite) / f"{place.resolve().name}.json"
         if not records.exists(place):
             return []
+    place = place.resolve()
+    results_dir = records.results_folder(place)
+    if results_dir is None:
+        return []
     key, _, _ = place.stem.rpartition("--seed")
-    found = records.find(place.parent.parent.parent, place.parent.name)
+    found = records.find(results_dir, place.parent.name)
     runs = read_runs([path for path in found if path.stem.rpartition("--seed")[0] == key])
     return sorted((one for one in runs if one.status == "finished"), key=lambda one: one.seed)
 

@@ -3,9 +3,12 @@ import json
 
 import pytest
 
+import pedro_bench
 from pedro_bench.analysis.cells import Column, cell_of, compare
 from pedro_bench.analysis.comparison import NO_SPREAD, Comparison
 from pedro_bench.analysis.reading import read_runs
+from pedro_bench.errors import RecordError
+from pedro_bench.records.packing import pack
 from pedro_bench.reporting.notes import notes
 from tests.unit.analysis.runs import only, run
 
@@ -49,6 +52,30 @@ def test_what_cannot_be_had_is_said(tmp_path, spoil, reason):
     assert found.is_lost
     assert len(found.values) == 2
     assert len(paths) == 2
+
+
+def test_predictions_in_a_damaged_pack_are_damaged_and_not_gone(tmp_path):
+    paths, runs = cell(tmp_path)
+    pack(tmp_path, "main")
+    packed = tmp_path / "runs/main/packed_predictions.parquet"
+    packed.write_bytes(packed.read_bytes()[:-20])
+    found = evidence_of(runs, "acc")
+    told = "in a damaged file, packed_predictions.parquet, to be restored from version control"
+    assert found.reason == f"the predictions of seed 0, 1 are {told}"
+    assert found.is_lost
+    with pytest.raises(RecordError, match=f"got predictions that are {told}"):
+        pedro_bench.predictions(paths[0])
+    packed.unlink()
+    assert evidence_of(runs, "acc").reason == "the predictions of seed 0, 1 are gone"
+
+
+def test_predictions_that_cannot_be_read_are_not_gone(tmp_path):
+    _, runs = cell(tmp_path)
+    place = next((tmp_path / "runs/main/predictions").glob("*seed0*"))
+    place.unlink()
+    place.mkdir()
+    told = "the predictions of seed 0 are not readable (Is a directory)"
+    assert evidence_of(runs, "acc").reason == told
 
 
 @pytest.mark.parametrize("place", ["../../secret", "/etc/passwd", "predictions/../../x", ""])

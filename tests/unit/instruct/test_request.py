@@ -35,6 +35,7 @@ def test_defaults():
         ("anew/runs/main/r.json", None, "anew"),
         ("/far/anew/runs/main/r.json", None, "/far/anew"),
         ("anew/runs/main/r.json", "other", "other"),
+        ("runs/main/r.json", None, "."),
         ("outputs/main/r", None, "results"),
         ("r.json", None, "results"),
     ],
@@ -49,6 +50,7 @@ def test_a_record_that_is_named_from_its_own_folder(tmp_path, monkeypatch):
     own.mkdir(parents=True)
     monkeypatch.chdir(own)
     assert ask(**MMLU).results_dir == str(tmp_path / "anew")
+    assert ask(**{**MMLU, "run": "../main/r.json"}).results_dir == str(tmp_path / "anew")
 
 
 @pytest.mark.parametrize(
