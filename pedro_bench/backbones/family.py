@@ -157,7 +157,7 @@ class Family(ABC):
         Args:
             model: The model.
             tokens_BPD: Their embeddings (B, P, D).
-            positions_BP: Their positions (B or 1, P).
+            positions_BP: Their positions in the sequence, counted from 0 (B or 1, P).
         """
         from torch.nn import functional
 

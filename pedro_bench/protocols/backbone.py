@@ -247,7 +247,7 @@ class LoadedBackbone(ABC):
 
     @abstractmethod
     def placed(self, tokens_BPD: "Tensor", positions_BP: "Tensor") -> "Tensor":
-        """Return embeddings (B, P, D) of virtual tokens, with learned positions, for the first layer."""
+        """Return embeddings (B, P, D) of virtual tokens for the first layer; positions count from 0."""
 
     @abstractmethod
     def sites(self, role: str) -> tuple[Site, ...]:

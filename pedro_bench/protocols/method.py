@@ -84,7 +84,7 @@ class Injection(Protocol):
         """Call `change(arguments by name)` before the site's module; what it returns replaces them."""
 
     def placed(self, tokens_BPD: "Tensor", positions_BP: "Tensor") -> "Tensor":
-        """Return embeddings (B, P, D) of virtual tokens, with learned positions, for the first layer."""
+        """Return embeddings (B, P, D) of virtual tokens for the first layer; positions count from 0."""
 
     def on_positions(self, change: "Callable[[Tensor], Tensor]") -> None:
         """Replace the positions (B or 1, T) by `change(positions)` before they become embeddings."""

@@ -32,7 +32,7 @@ def reference_logits(backbone: Any, infix_PD: Tensor, ids: list[int], prompt: in
     return logits[prompt + TOKENS - 1 : -1]
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma"])
+@pytest.mark.parametrize("family", ["llama", "gemma", "gpt2"])
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_logits_and_gradients_equal_the_sequence(

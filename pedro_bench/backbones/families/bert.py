@@ -90,8 +90,8 @@ class BertFamily(Family):
         from torch.nn import functional
 
         own = model.embeddings
-        table = own.position_embeddings.weight
-        summed = tokens_BPD + functional.embedding(positions_BP, table)
+        places_BP = positions_BP + self._first_position(model.config)
+        summed = tokens_BPD + functional.embedding(places_BP, own.position_embeddings.weight)
         placed: Tensor = functional.layer_norm(
             summed + own.token_type_embeddings.weight[0],
             own.LayerNorm.normalized_shape,

@@ -163,7 +163,7 @@ class NormScaleDelta(nn.Module):
     """s * norm(x), s (O,) zero at first: what adding s to the normalisation's own scale would add.
 
     Args:
-        norm: The backbone's normalisation: of the root mean square, or LayerNorm.
+        norm: The backbone's normalisation: of the root mean square, or centred first (LayerNorm).
         width: O.
 
     Raises:
@@ -179,7 +179,7 @@ class NormScaleDelta(nn.Module):
                 f"trained, got {type(norm).__name__} without one."
             )
         self.epsilon = float(epsilon)
-        self.is_centred = isinstance(norm, nn.LayerNorm)
+        self.is_centred = _is_centred(norm, width)
         self.scale = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, gates: Tensor | None) -> Tensor:
@@ -189,6 +189,15 @@ class NormScaleDelta(nn.Module):
             wide = wide - wide.mean(-1, keepdim=True)
         normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
         return normed * (self.scale if gates is None else self.scale * gates)
+
+
+def _is_centred(norm: nn.Module, width: int) -> bool:
+    """Whether a normalisation subtracts the mean: then a constant added to its input changes nothing."""
+    own = {name: torch.ones(tuple(one.shape)) for name, one in norm.named_parameters()}
+    x = torch.tensor([1.0, -1.0]).repeat(width)[None, None, :width]
+    with torch.no_grad():
+        plain, moved = (torch.func.functional_call(norm, own, (one,)) for one in (x, x + 1))
+    return torch.allclose(plain, moved, atol=1e-3)
 
 
 class LowRankLinear(nn.Module):
