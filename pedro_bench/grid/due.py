@@ -14,6 +14,7 @@ from pathlib import Path
 from pedro_bench import files, records
 from pedro_bench.errors import TrainingError
 from pedro_bench.grid.leases import Lease, Leases
+from pedro_bench.grid.occupied import vacate
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import record_at, status_of
@@ -21,7 +22,7 @@ from pedro_bench.runs.environment import now
 from pedro_bench.runs.identity import begun, run_key
 from pedro_bench.runs.processes import agreed
 from pedro_bench.training.interruption import interruption
-from pedro_bench.training.saved_folder import steps_saved, working_folder
+from pedro_bench.training.saved_folder import remove_results, steps_saved, working_folder
 
 MISSING = "missing"
 """Status in a plan of a run without a record, or with a damaged one."""
@@ -164,6 +165,8 @@ class Claims(Iterator[tuple[int, Path]]):
             seed, path, lease = self._held
             self._held = None
             is_done = False
+            if not lease.is_lost:
+                vacate(self.settings, path)
             try:
                 status = status_of(path)
                 is_done = status in (None, "finished")  # None: it never began
@@ -212,6 +215,7 @@ class Claims(Iterator[tuple[int, Path]]):
             f"a run must leave its process alive, got {MOST_CRASHES} workers that died in this one, as "
             "where memory runs out: set workers=1 or a smaller trainer.micro_batch_size, and retry=true."
         )
+        remove_results(working_folder(settings, path), path)
         failed = known.changed(
             status="failed", error=error, error_type=TrainingError.__name__, finished=moment
         )

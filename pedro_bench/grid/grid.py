@@ -29,6 +29,7 @@ from pedro_bench import files, records
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError, sentence
 from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
 from pedro_bench.grid.leases import Leases
+from pedro_bench.grid.occupied import vacate
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
 from pedro_bench.ranks import is_main
 from pedro_bench.records import record_at, status_of
@@ -55,6 +56,7 @@ def _clear(settings: Settings, leases: Leases, path: Path) -> None:
         return
     is_finished = status_of(path) == "finished"
     try:
+        vacate(settings, path)
         if is_finished and not settings.keep_checkpoints:
             restart(working_folder(settings, path))
     finally:

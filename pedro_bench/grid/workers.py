@@ -25,6 +25,7 @@ from pedro_bench.errors import PedroBenchError
 from pedro_bench.grid.costs import modelled_cost
 from pedro_bench.grid.due import LONGEST_PAUSE, Claims
 from pedro_bench.grid.grid import Grid
+from pedro_bench.grid.occupied import occupying
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.ranks import is_main, is_one_of_several, meet
 from pedro_bench.runs.environment import resolve_device, threads_for
@@ -325,7 +326,7 @@ def _done(settings: Settings, claims: Claims, *, waits: bool) -> Iterator[dict[s
             if first is not None:
                 from pedro_bench.runs.runner import run_seeds
 
-                due = made_ready(settings, claims, chain([first], claims))
+                due = made_ready(settings, claims, occupying(settings, chain([first], claims)))
                 with reasons_recorded(settings, claims):
                     yield from run_seeds(settings, due, claims.check)
         except TakenOver:

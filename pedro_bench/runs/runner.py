@@ -32,7 +32,7 @@ from pedro_bench.runs.preparation import Prepared, forget_backbone, prepare
 from pedro_bench.runs.processes import num_shares
 from pedro_bench.runs.saved import save_adapter
 from pedro_bench.training.checkpoint import TrainResult
-from pedro_bench.training.saved_folder import restart, working_folder
+from pedro_bench.training.saved_folder import remove_results, restart, working_folder
 
 _logger = logging.getLogger(__name__)
 
@@ -81,6 +81,8 @@ def _run_seed(prepared: Prepared, seed: int, path: Path) -> RunRecord:
     prepared.check()  # loading may have taken longer than a lease, if this machine slept
     running = _running(prepared, seed, path)
     _write(running, settings)
+    if is_main():  # an earlier run's are not this record's
+        remove_results(folder, path)
     reset_process_peak()
     with contextlib.closing(settings.tracking.start(running, folder)) as tracker:
         run = RunInputs(
@@ -99,7 +101,9 @@ def _run_seed(prepared: Prepared, seed: int, path: Path) -> RunRecord:
             record = _failed(running, changed)
         prepared.check()
         if record.status == "failed" and is_main():
-            _remove_results(path, folder, keeps_checkpoints=changed is None)
+            remove_results(folder, path)
+            if changed is not None:
+                restart(folder)  # checkpoints on a changed backbone are of no use
         _write(record, settings)
         tracker.finish(record)
     if changed is not None:
@@ -129,6 +133,8 @@ def _trained(prepared: Prepared, run: RunInputs, record: RunRecord, path: Path) 
             _logger.exception("seed %d failed", run.seed)
         record = _failed(record, error)  # of the one from before scoring: it has no scores
         if is_one_of_several() and not isinstance(error, DivergenceError):
+            if is_main():
+                remove_results(run.folder, path)
             _write(record, run.settings)
             raise  # the other processes wait for this one in the middle of a step
         return record
@@ -141,14 +147,6 @@ def _failed(record: RunRecord, error: Exception) -> RunRecord:
     return record.changed(
         status="failed", error=sentence(error), error_type=type(error).__name__, finished=now()
     )
-
-
-def _remove_results(path: Path, folder: Path, *, keeps_checkpoints: bool) -> None:
-    """Remove what a failed run has beside its record; checkpoints of a changed backbone are of no use."""
-    with contextlib.suppress(OSError):
-        records.predictions_path(path).unlink(missing_ok=True)
-    if not keeps_checkpoints:
-        restart(folder)
 
 
 def _left_changed(prepared: Prepared, path: Path) -> TrainingError | None:

@@ -24,9 +24,13 @@ from pedro_bench.runs.environment import resolve_device
 from pedro_bench.runs.peft_folder import is_peft_folder, peft_adapter
 from pedro_bench.runs.saved_run import SavedRun
 from pedro_bench.serving import AdapterBank, Search, TenantAdapter
-from pedro_bench.training.saved_folder import DamagedFolderError, Saved, read_folder, write_folder
-
-_ADAPTER = "adapter"
+from pedro_bench.training.saved_folder import (
+    ADAPTER,
+    DamagedFolderError,
+    Saved,
+    read_folder,
+    write_folder,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ def save_adapter(folder: Path, adapted: AdaptedModel, record: RunRecord) -> None
         "backbone_content": adapted.backbone.content(),
         "versions": record.versions,
     }
-    write_folder(folder / _ADAPTER, Saved(header, state, {"adapter": adapted.adapter_state()}))
+    write_folder(folder / ADAPTER, Saved(header, state, {"adapter": adapted.adapter_state()}))
 
 
 def load_run(
@@ -150,10 +154,10 @@ def read_saved(path: str | Path) -> Saved:
     path = Path(path)
     folder = path if path.is_dir() else _folder_of(path)
     try:
-        saved = read_folder(folder / _ADAPTER)
+        saved = read_folder(folder / ADAPTER)
     except DamagedFolderError as error:
         raise RecordError(
-            f"a finished run must have its adapter in {folder / _ADAPTER}, got a folder in which "
+            f"a finished run must have its adapter in {folder / ADAPTER}, got a folder in which "
             f"{error}: run it again with rerun=true."
         ) from error
     method = records.config_now({"method": saved.state["method"]})["method"]

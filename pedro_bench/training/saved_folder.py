@@ -6,6 +6,7 @@ renamed, so a folder under its final name is complete; later damage is found by 
 ever unpickled.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from pedro_bench import records
 from pedro_bench.errors import TrainingError
 from pedro_bench.protocols.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+ADAPTER = "adapter"
+"""The folder of a finished run's adapter, in the run's working folder."""
 MANIFEST = "manifest.json"
 _STATE = "state.json"
 _PARTIAL = ".partial-"
@@ -176,6 +180,18 @@ def restart(folder: Path) -> None:
         shutil.rmtree(phase)
     for identifier in folder.glob("tracking-*"):
         identifier.unlink(missing_ok=True)
+
+
+def remove_results(folder: Path, record: Path) -> None:
+    """Remove a run's adapter and predictions: it begins anew or failed, and its record has none.
+
+    Args:
+        folder: The run's working folder.
+        record: Path of its record.
+    """
+    with contextlib.suppress(OSError):
+        records.predictions_path(record).unlink(missing_ok=True)
+    shutil.rmtree(folder / ADAPTER, ignore_errors=True)
 
 
 def steps_saved(folder: Path) -> int:

@@ -280,6 +280,7 @@ def test_a_backbone_that_a_method_left_changed_is_used_no_more(
     assert [(one.metrics, one.predictions, one.phases) for one in failed] == [({}, None, [])]
     assert "got other weights" in str(failed[0].error)
     assert not list((tmp_path / "outputs").rglob("checkpoint-*")), "trained on other weights"
+    assert not list((tmp_path / "outputs").rglob(f"{failed[0].stem}/adapter"))
     (after,) = run(replace(right, rerun=True))
     assert [after[name] for name in ("history", "metrics")] == [
         before[name] for name in ("history", "metrics")

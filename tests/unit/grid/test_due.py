@@ -15,6 +15,7 @@ from pedro_bench.grid import due
 from pedro_bench.grid.due import Claims, digests, due_of
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.leases import Leases, Owner
+from pedro_bench.training.saved_folder import working_folder
 
 RUN = "lora--sst2--tiny--0123456789ab--seed0"
 
@@ -78,7 +79,10 @@ def test_a_run_that_ended_two_workers_of_a_grid_is_recorded_as_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = settings_of(
-        ["method=lora", "task=copa", "device=cpu", f"results_dir={tmp_path}", "seeds=[0]"]
+        [
+            *("method=lora", "task=copa", "device=cpu", "seeds=[0]"),
+            *(f"results_dir={tmp_path}", f"output_dir={tmp_path / 'outputs'}"),
+        ]
     )
     grid = Grid.planned([((), own)])
     [(_, path)] = runs = list(grid.configurations[0].due)
@@ -86,7 +90,10 @@ def test_a_run_that_ended_two_workers_of_a_grid_is_recorded_as_failed(
     for _ in range(2):  # two workers take it and die
         assert next(Claims(own, runs, grid.seen, "a grid")) == runs[0]
         monkeypatch.setattr(Owner, "is_dead", lambda _: True)
+    adapter = working_folder(own, path) / "adapter"  # one died after it had saved this
+    adapter.mkdir(parents=True)
     assert list(Claims(own, runs, grid.seen, "a grid")) == []
+    assert not adapter.exists()
     record = records.read(path)
     assert record.status == "failed"
     assert "got 2 workers that died in this one" in str(record.error)
