@@ -89,6 +89,12 @@ class TenantBlock(nn.Module):
             name: torch.stack([one[name] for one in held]).to(device)[index_B] for name in held[0]
         }
 
+    @property
+    def device(self) -> torch.device:
+        """Where the active batch is computed, for a block that is handed no tensor."""
+        device: torch.device = _tenant_context().state[_TENANTS].device
+        return device
+
     def kept(self, device: torch.device) -> Mapping[str, Tensor]:
         """Return `gather`'s rows, gathered once in a generation."""
         rows: Mapping[str, Tensor] = _tenant_context().kept(
@@ -108,13 +114,13 @@ class TenantVector(TenantBlock):
 
     def forward(self) -> Tensor:
         """Return the vectors (B, 1, O) in float32."""
-        return self.kept(_tenant_context().state[_TENANTS].device)["vector"].unsqueeze(1)
+        return self.kept(self.device)["vector"].unsqueeze(1)
 
 
 class TenantUpdate(TenantBlock):
     """`LowRankUpdate` for many tenants; without dropout, since nothing is trained here."""
 
-    training_only = ("dropout",)
+    training_only: ClassVar[tuple[str, ...]] = ("dropout",)
 
     def __init__(self, template: LowRankUpdate) -> None:
         super().__init__(template)
@@ -144,7 +150,7 @@ class TenantGenerator(TenantBlock):
         pooled_BD = pool(hidden_BTD, context, self.pooling)
         inner_BR = (pooled_BD.unsqueeze(1) @ rows["down"]).squeeze(1)
         if self.activation is None:
-            inner_BR = _rational(
+            inner_BR = rational(
                 inner_BR, rows["activation.numerator"], rows["activation.denominator"]
             )
         else:
@@ -185,8 +191,8 @@ def _tenant_context() -> TenantContext:
     return context
 
 
-def _rational(x_BR: Tensor, numerator_BJ: Tensor, denominator_BJ: Tensor) -> Tensor:
-    """Return `nn.vector_generator.Rational` with coefficients of each example's own."""
+def rational(x_BR: Tensor, numerator_BJ: Tensor, denominator_BJ: Tensor) -> Tensor:
+    """Return `nn.vector_generator.Rational` of `x_BR` with coefficients of each example's own."""
     above = _horner(numerator_BJ, x_BR)
     below = 1 + (x_BR * _horner(denominator_BJ, x_BR)).abs()
     return above / below

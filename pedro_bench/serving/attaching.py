@@ -46,6 +46,11 @@ class ForTenants(Method):
         Raises:
             InjectionError: If the method cannot serve many tenants; the message says why.
         """
+        if self.inner.is_searching:
+            raise InjectionError(
+                f"method {self.inner.name!r} must have a structure to be held in a bank, got one that "
+                "searches for it first: take the method of a trained adapter, or give method.structure."
+            )
         # The templates' random starts are thrown away, so they leave no trace in the caller's stream.
         with torch.random.fork_rng(devices=[]):
             self.inner.attach(_TenantInjection(injection, self.inner.name, self.blocks))

@@ -44,10 +44,14 @@ def refuse_unknown(
     own, given = (acting_settings(one, blocks.values()) for one in (method, adapter.method))
     for name in (*own, *given):
         if own.get(name) != given.get(name):
+            difference = f"{name}={given.get(name)!r} where the bank has {own.get(name)!r}"
+            remedy = "open another bank for it"
+            if name == "structure":  # a list of up to a thousand names, found by a search
+                difference = "another structure than the bank's"
+                remedy += ", or train tenants with the same method.structure"
             raise ConfigError(
                 f"tenant {tenant!r} must have trained the bank's method {method.name!r}, got "
-                f"{adapter.method.name!r} with {name}={given.get(name)!r} where the bank has "
-                f"{own.get(name)!r}: open another bank for it."
+                f"{adapter.method.name!r} with {difference}: {remedy}."
             )
     expected = {
         f"{path}.{name}": shape

@@ -15,12 +15,14 @@ Legend: R rank, I in-features, O out-features, N triplets of all matrices.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pedro_bench.errors import TrainingError
+from pedro_bench.nn.tenant_blocks import TenantBlock, TenantUpdate, tenant_block
 
 _INIT_STD = 0.02
 _EPSILON = 1e-5
@@ -61,6 +63,22 @@ class SvdUpdate(nn.Module):
         kept = F.dropout(x.to(self.lora_A.dtype), self.dropout, self.training)
         update = F.linear(F.linear(kept, self.lora_A * self.lora_E), self.lora_B) * self.scaling
         return base + update.to(base.dtype)
+
+
+class TenantSvdUpdate(TenantUpdate):
+    """`SvdUpdate` for many tenants: a low-rank update with the rows of A times the singular values."""
+
+    training_only: ClassVar[tuple[str, ...]] = (
+        *("r", "dropout", "tinit_ratio", "tfinal_ratio", "deltaT"),
+        *("beta1", "beta2", "orth_reg_weight"),
+    )
+
+    def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Keep diag(E) A (R, I) and B (O, R)."""
+        return {"lora_A": tensors["lora_A"] * tensors["lora_E"], "lora_B": tensors["lora_B"]}
+
+
+tenant_block.register(SvdUpdate, TenantSvdUpdate)
 
 
 def svd_updates(adapter: nn.Module) -> dict[str, SvdUpdate]:
@@ -209,6 +227,9 @@ class RankAllocator(nn.Module):
                         for kind in _AVERAGES
                     )
                     self.averages[name] = (sensitivity, uncertainty)
+
+
+tenant_block.register(RankAllocator, TenantBlock)  # it has no tensors and acts in training alone
 
 
 def _join(kind: str, name: str) -> str:

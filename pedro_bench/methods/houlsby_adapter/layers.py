@@ -1,11 +1,13 @@
-"""A bottleneck adapter: a small two-layer network with a skip around it.
+"""A bottleneck, a small two-layer network with a skip around it, for one adapter and for many tenants.
 
-Legend: I width, R bottleneck.
+Legend: B examples, T tokens, I width, R bottleneck.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pedro_bench.nn.tenant_blocks import TenantBlock, tenant_block
 
 _INIT_STD = 1e-3
 
@@ -41,6 +43,21 @@ class Bottleneck(nn.Module):
         inner = F.gelu(F.linear(x.to(self.down.dtype), self.down, self.down_bias))
         change = F.linear(inner, self.up, self.up_bias)
         return (x + change).to(x.dtype)
+
+
+class TenantBottleneck(TenantBlock):
+    """`Bottleneck` for many tenants."""
+
+    def forward(self, x_BTI: Tensor) -> Tensor:
+        """Return `x_BTI` as each tenant's network changes it."""
+        rows = self.kept(x_BTI.device)
+        wide_BTI = x_BTI.to(rows["down"].dtype)
+        inner_BTR = F.gelu(wide_BTI @ rows["down"].mT + rows["down_bias"].unsqueeze(1))
+        change_BTI = inner_BTR @ rows["up"].mT + rows["up_bias"].unsqueeze(1)
+        return (x_BTI + change_BTI).to(x_BTI.dtype)
+
+
+tenant_block.register(Bottleneck, TenantBottleneck)
 
 
 def _near_zero(rows: int, columns: int) -> Tensor:

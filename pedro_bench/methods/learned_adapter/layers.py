@@ -4,7 +4,8 @@
     Adapter(y) = (sum_o w_o E_o(z)) W_up + (sum_o w_o) b_up
 
 R is the rational function `nn.vector_generator.Rational`. While an operator is searched for, w are the shares
-of this adapter's operators; afterwards one operator stays with w = 1. Everything is computed in float32.
+of this adapter's operators; afterwards one operator stays with w = 1. Then it has
+a form for many tenants too. Everything is computed in float32.
 
 Legend: B examples, T tokens, O width, R bottleneck, N operators.
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from pedro_bench.nn.tenant_blocks import TenantBlock, rational, tenant_block
 from pedro_bench.nn.vector_generator import Rational
 
 _DOWN_STD = 0.02
@@ -84,6 +86,29 @@ class LearnedAdapter(nn.Module):
                 added = mixed @ self.up + shares_N.sum() * self.up_bias
         changed: Tensor = y_BTO + added.to(y_BTO.dtype)
         return changed
+
+
+class TenantLearnedAdapter(TenantBlock):
+    """`LearnedAdapter` of a found structure for many tenants, who share the structure."""
+
+    def __init__(self, template: LearnedAdapter) -> None:
+        super().__init__(template)
+        (self.operator,) = template.operators
+
+    def forward(self, y_BTO: Tensor, shares_N: None = None) -> Tensor:
+        """Return `y_BTO` plus each tenant's output, in the dtype of `y_BTO`; a structure has no shares."""
+        rows = self.kept(y_BTO.device)
+        z_BTR = y_BTO.float() @ rows["down"] + rows["down_bias"].unsqueeze(1)
+        coefficients = rows["activation.numerator"], rows["activation.denominator"]
+        z_BTR = rational(z_BTR.flatten(1), *coefficients).view_as(z_BTR)
+        if self.operator != "identity":
+            moved_BTR = z_BTR @ rows[f"operators.{self.operator}.weight"]
+            z_BTR = moved_BTR if self.operator == "linear" else z_BTR * 2 * moved_BTR.sigmoid()
+        added_BTO = z_BTR @ rows["up"] + rows["up_bias"].unsqueeze(1)
+        return y_BTO + added_BTO.to(y_BTO.dtype)
+
+
+tenant_block.register(LearnedAdapter, TenantLearnedAdapter)
 
 
 class Choice(nn.Module):

@@ -1,4 +1,4 @@
-"""Trainable keys and values of virtual tokens, for every layer at once.
+"""Trainable keys and values of virtual tokens, for every layer at once; for one adapter and for many tenants.
 
     plain            [K_1, V_1, …, K_L, V_L] = E                          E (P, sum of widths)
     reparameterised  [K_1, V_1, …, K_L, V_L] = tanh(E W_1 + b_1) W_2 + b_2    E (P, e), W_1 (e, m)
@@ -6,11 +6,13 @@
 Legend: B examples, P virtual tokens, O width of one layer's keys or values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pedro_bench.nn.tenant_blocks import TenantBlock, tenant_block
 
 _STD = 0.02
 
@@ -67,3 +69,36 @@ class KeyValuePrefix(nn.Module):
             prefix = prefix.to(dtype).expand(num_examples, -1, -1)
         parts: tuple[Tensor, ...] = prefix.split(self.widths, dim=2)
         return parts
+
+
+class TenantPrefix(TenantBlock):
+    """`KeyValuePrefix` for many tenants; the network's prefix is made when a tenant is added.
+
+    Used while prompts pass, and kept by the method itself.
+    """
+
+    training_only = ("dropout",)
+
+    def __init__(self, template: KeyValuePrefix) -> None:
+        super().__init__(template)
+        self.widths = template.widths
+
+    def prepare(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Keep the prefix (P, sum of widths) alone."""
+        prefix = tensors["embedding"]
+        if "transform.0.weight" in tensors:
+            inner = F.linear(prefix, tensors["transform.0.weight"], tensors["transform.0.bias"])
+            prefix = F.linear(
+                inner.tanh(), tensors["transform.2.weight"], tensors["transform.2.bias"]
+            )
+        return {"prefix": prefix}
+
+    def forward(self, num_examples: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return each tenant's keys and values (B, P, O), in the order of the widths."""
+        prefix = self.gather(self.device)["prefix"]
+        assert len(prefix) == num_examples
+        parts: tuple[Tensor, ...] = prefix.to(dtype).split(self.widths, dim=2)
+        return parts
+
+
+tenant_block.register(KeyValuePrefix, TenantPrefix)

@@ -1,10 +1,12 @@
-"""Trainable embeddings of virtual tokens.
+"""Trainable embeddings of virtual tokens, for one adapter and for many tenants.
 
 Legend: B examples, P virtual tokens, D hidden.
 """
 
 import torch
 from torch import Tensor, nn
+
+from pedro_bench.nn.tenant_blocks import TenantBlock, tenant_block
 
 
 class PromptEmbedding(nn.Module):
@@ -23,3 +25,16 @@ class PromptEmbedding(nn.Module):
     def forward(self, num_examples: int) -> Tensor:
         """Return the virtual tokens of each example, (B, P, D)."""
         return self.embedding.expand(num_examples, -1, -1)
+
+
+class TenantPrompt(TenantBlock):
+    """`PromptEmbedding` for many tenants. Used while prompts pass."""
+
+    def forward(self, num_examples: int) -> Tensor:
+        """Return each tenant's virtual tokens, (B, P, D)."""
+        tokens_BPD = self.gather(self.device)["embedding"]
+        assert len(tokens_BPD) == num_examples
+        return tokens_BPD
+
+
+tenant_block.register(PromptEmbedding, TenantPrompt)

@@ -14,19 +14,22 @@ z = p. The noise u is drawn once for each optimiser step, from a generator of it
 all processes and a recomputed layer see the same gates.
 
 L1, R1, L2, R2 have rank 1. Everything is computed in float32 and cast to the dtype of the output; under
-autocast its products are in bfloat16.
+autocast its products are in bfloat16. The changes of a found structure have a form for many tenants.
 
-Legend: I in-features, O out-features, K LoRA candidates, M inner width of an adapter, G gates of one place.
+Legend: B examples, T tokens, I in-features, O out-features, K LoRA candidates, M inner width of an
+adapter, G gates of one place.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pedro_bench.errors import InjectionError
+from pedro_bench.nn.tenant_blocks import TenantBlock, tenant_block
 
 _BISECTIONS = 100
 """Halvings of b's interval in float64: more than its 52 bits resolve."""
@@ -159,6 +162,40 @@ class BiasDelta(nn.Module):
         return self.bias if gates is None else self.bias * gates
 
 
+@dataclass(frozen=True)
+class PlainNorm:
+    """A backbone's normalisation without its scale and bias.
+
+    Attributes:
+        epsilon: Added to the mean square, above 0.
+        is_centred: Whether the mean is subtracted, as LayerNorm does.
+    """
+
+    epsilon: float
+    is_centred: bool
+
+    @classmethod
+    def of(cls, norm: nn.Module, width: int) -> "PlainNorm":
+        """Read the settings of a module of `width` O.
+
+        Raises:
+            InjectionError: If it does not have its epsilon.
+        """
+        epsilon = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
+        if epsilon is None:
+            raise InjectionError(
+                "a normalisation must have an epsilon (eps or variance_epsilon) for its scale to be "
+                f"trained, got {type(norm).__name__} without one."
+            )
+        return cls(float(epsilon), _is_centred(norm, width))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the normalised `x` (…, O)."""
+        if self.is_centred:
+            x = x - x.mean(-1, keepdim=True)
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
+
+
 class NormScaleDelta(nn.Module):
     """s * norm(x), s (O,) zero at first: what adding s to the normalisation's own scale would add.
 
@@ -172,23 +209,14 @@ class NormScaleDelta(nn.Module):
 
     def __init__(self, norm: nn.Module, width: int) -> None:
         super().__init__()
-        epsilon = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
-        if epsilon is None:
-            raise InjectionError(
-                "a normalisation must have an epsilon (eps or variance_epsilon) for its scale to be "
-                f"trained, got {type(norm).__name__} without one."
-            )
-        self.epsilon = float(epsilon)
-        self.is_centred = _is_centred(norm, width)
+        self.normed = PlainNorm.of(norm, width)
         self.scale = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, gates: Tensor | None) -> Tensor:
         """Return (B, T, O) for `x` (B, T, O) and `gates` (B, 1, 1)."""
-        wide = x.to(self.scale.dtype)
-        if self.is_centred:
-            wide = wide - wide.mean(-1, keepdim=True)
-        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
-        return normed * (self.scale if gates is None else self.scale * gates)
+        return self.normed(x.to(self.scale.dtype)) * (
+            self.scale if gates is None else self.scale * gates
+        )
 
 
 def _is_centred(norm: nn.Module, width: int) -> bool:
@@ -268,3 +296,51 @@ class PlaceDeltas(nn.Module):
             own = None if gates is None else gates[..., start:]
             output = output + self.adapter(output, own).to(output.dtype)
         return output
+
+
+class TenantDeltas(TenantBlock):
+    """`PlaceDeltas` of a found structure for many tenants, who share the structure; without gates."""
+
+    training_only = ("budget", "beta")
+
+    def __init__(self, template: PlaceDeltas) -> None:
+        super().__init__(template)
+        own = dict(template.named_children())
+        self.parallel = [name for name in own if name != "adapter"]
+        lora, scale = own.get("lora"), own.get("scale")
+        self.alpha = lora.alpha if isinstance(lora, LoraDelta) else 0.0
+        self.normed = scale.normed if isinstance(scale, NormScaleDelta) else None
+
+    def forward(self, x_BTI: Tensor, output_BTO: Tensor, gates: None = None) -> Tensor:
+        """Return the output as each tenant's changes leave it."""
+        rows = self.kept(x_BTI.device)
+        for name in self.parallel:
+            output_BTO = output_BTO + self._parallel(name, x_BTI, rows).to(output_BTO.dtype)
+        if "adapter.down.left" in rows:
+            output_BTO = output_BTO + _adapter(output_BTO, rows).to(output_BTO.dtype)
+        return output_BTO
+
+    def _parallel(self, name: str, x_BTI: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+        """Return what one change adds, (B, T or 1, O)."""
+        if name == "lora":
+            inner_BTK = x_BTI.to(rows["lora.lora_A"].dtype) @ rows["lora.lora_A"].mT * self.alpha
+            return inner_BTK @ rows["lora.lora_B"].mT
+        if self.normed is not None and name == "scale":
+            scale_B1O = rows["scale.scale"].unsqueeze(1)
+            return self.normed(x_BTI.to(scale_B1O.dtype)) * scale_B1O
+        assert name == "bias"
+        return rows["bias.bias"].unsqueeze(1)
+
+
+def _adapter(y_BTO: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+    """Return `LowRankAdapterDelta` of each tenant's own, (B, T, O)."""
+
+    def linear(part: str, x: Tensor) -> Tensor:
+        left, right = rows[f"adapter.{part}.left"], rows[f"adapter.{part}.right"]
+        return x @ left @ right + rows[f"adapter.{part}.bias"].unsqueeze(1)
+
+    inner_BTM = linear("down", y_BTO.to(rows["adapter.down.left"].dtype))
+    return linear("up", F.gelu(inner_BTM, approximate="tanh"))
+
+
+tenant_block.register(PlaceDeltas, TenantDeltas)

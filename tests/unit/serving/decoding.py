@@ -10,6 +10,7 @@ from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.serving import AdapterBank, FastDecoder, TenantAdapter
+from tests.tiny import build_method
 
 LENGTHS = (5, 2, 9, 1, 7, 3, 12, 4)
 
@@ -40,6 +41,21 @@ def answers(adapted: Any, decoder: FastDecoder | None, beams: int, **options: An
         return generate(adapted, prompts, **options)
     with decoder.replacing(adapted.modules(), max_new_tokens=options["max_new_tokens"]):
         return generate(adapted, prompts, **options)
+
+
+def without_search(name: str, backbone: Any) -> dict[str, Any]:
+    """Settings with which a method that searches trains a structure of every kind of candidate at once."""
+    method = build_method(name)
+    if not method.is_searching:
+        return {}
+    found: dict[str, Any] = {"bilevel": "none", "architecture_lr": None}
+    if name == "learned_adapter":
+        options = ("ffn_down.gated", "attn_out.linear", "attn_out.identity")
+        layers = range(backbone.shape.num_layers)
+        return {**found, "structure": tuple(options[layer % 3] for layer in layers)}
+    everything = [one.name for one in method.candidates(backbone.shape)]
+    dropped = {"norm.scale", "layers.0.query.lora_0", "layers.1.ffn_up.bias"}
+    return {**found, "budget": 0.99, "structure": [one for one in everything if one not in dropped]}
 
 
 def check_mixed_tenants(

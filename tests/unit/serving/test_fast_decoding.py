@@ -14,9 +14,19 @@ from pedro_bench.serving import AdapterBank, FastDecoder, TenantAdapter
 from pedro_bench.serving.fast_decoding import FACTOR, StepShapes, rounded_rows, rounded_slots
 from pedro_bench.serving.static_step import StaticStep
 from tests.tiny import METHOD_NAMES, build_method
-from tests.unit.serving.decoding import LENGTHS, CountingBackend, answers, make_prompts
+from tests.unit.serving.decoding import (
+    LENGTHS,
+    CountingBackend,
+    answers,
+    make_prompts,
+    without_search,
+)
 
 UNSUITED = ("infix_tuning", "loreft")
+ONE_OF_EACH_BLOCK = (
+    *("pedro", "lora", "bitfit", "dora", "road", "houlsby_adapter", "learned_adapter", "adalora"),
+    *("ssp", "prompt_tuning", "prefix_tuning", "ptuning_v2", "lpt"),
+)
 TENANTS = ("anna", "ben", "anna", "cleo", "ben", "cleo", "anna", "ben")
 
 
@@ -76,8 +86,13 @@ def test_beams_are_compiled_too(tiny_backbone: Any, make_tenant: Callable[..., A
     assert backend.num_graphs == 1
 
 
-@pytest.mark.parametrize("decoding", ["static", "compiled"])
-@pytest.mark.parametrize("name", ["pedro", "lora", "bitfit"])
+@pytest.mark.parametrize(
+    ("name", "decoding"),
+    [
+        *((name, "static") for name in ONE_OF_EACH_BLOCK),
+        *((name, "compiled") for name in ("pedro", "lora", "bitfit", "lpt", "ssp")),
+    ],
+)
 def test_mixed_tenants_get_the_text_they_get_alone(
     name: str,
     decoding: str,
@@ -86,14 +101,15 @@ def test_mixed_tenants_get_the_text_they_get_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prompts, expected = make_prompts(), [""] * len(LENGTHS)
+    changes = without_search(name, tiny_backbone)
     adapters = {}
     for seed, tenant in enumerate(dict.fromkeys(TENANTS)):
-        adapted = make_tenant(name, seed, tiny_backbone)
+        adapted = make_tenant(name, seed, tiny_backbone, **changes)
         adapters[tenant] = TenantAdapter.of(adapted)
         for row in [row for row, own in enumerate(TENANTS) if own == tenant]:
             expected[row] = answers(adapted, None, 1, prompts=[prompts[row]])[0]
         adapted.remove()
-    bank = AdapterBank(tiny_backbone, build_method(name), decoding=decoding)
+    bank = AdapterBank(tiny_backbone, build_method(name, **changes), decoding=decoding)
     backend = CountingBackend()
     monkeypatch.setattr(bank._decoder, "_backend", backend)
     for tenant, adapter in adapters.items():
