@@ -66,7 +66,7 @@ def bare(backbone: LoadedBackbone) -> Iterator[Generate]:
 def adapted(backbone: LoadedBackbone, method: Method, seed: int) -> Iterator[Generate]:
     """One adapter of a method."""
     with seeded(backbone.device, seed):
-        model = AdaptedModel(backbone, method)
+        model = AdaptedModel(backbone, found(backbone, method))
         try:
             model.check_count()
             randomise(model.adapter)
@@ -80,8 +80,8 @@ def adapted(backbone: LoadedBackbone, method: Method, seed: int) -> Iterator[Gen
 def bank(backbone: LoadedBackbone, method: Method, tenants: int, seed: int) -> Iterator[Generate]:
     """A bank in which the sequences of a batch belong to one tenant after another."""
     with seeded(backbone.device, seed):
-        start = _start(backbone, method)
-        held = AdapterBank(backbone, method)
+        start = _start(backbone, found(backbone, method))
+        held = AdapterBank(backbone, start.method)
         try:
             names = [f"tenant {index}" for index in range(tenants)]
             for name in names:
@@ -176,6 +176,19 @@ def _within(
         return made
 
     return generate
+
+
+def found(backbone: LoadedBackbone, method: Method) -> Method:
+    """Return the method that answers: of one that searches first, what a random search finds."""
+    if not method.is_searching:
+        return method
+    searched = AdaptedModel(backbone, method)
+    try:
+        randomise(searched.adapter)
+        following = method.following(searched.adapter)
+    finally:
+        searched.remove()
+    return method if following is None else following
 
 
 def _start(backbone: LoadedBackbone, method: Method) -> TenantAdapter:

@@ -52,6 +52,20 @@ def test_a_system_acts_and_leaves_the_backbone_as_it_was(
     assert not any(p.requires_grad for p in backbone.model.parameters())
 
 
+@pytest.mark.parametrize("name", ["learned_adapter", "ssp"])
+def test_what_searches_is_measured_with_a_structure_that_is_found(
+    name: str, load_tiny: Callable[..., Any]
+) -> None:
+    backbone, method = load_tiny(), build_method(name)
+    with systems.adapted(backbone, method, 0) as generate:
+        own = {type(module).__name__ for module in generate.modules}
+    assert own & {"LearnedAdapter", "PlaceDeltas"} and not own & {"Choice", "BudgetGates"}
+    with systems.bank(backbone, method, 2, 0) as generate:
+        largest = method.count(backbone.shape).trainable * 4
+        assert generate.bytes_per_tenant is not None
+        assert 0 < generate.bytes_per_tenant <= largest
+
+
 def test_a_peer_that_was_not_made_to_its_end_leaves_the_backbone_as_it_was(
     load_tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
