@@ -8,8 +8,9 @@ scored, nor which judge graded it. Cells that differ in any of it are shown, and
 Not among them is what a method sets for itself (its learning rate, its precision) and what only divides
 the work into portions. Of two rows of one method the settings may differ: their names say in what. What a
 record does not hold is no difference. Speed and memory have one condition more: one measurement. Other
-seeds and other commits are listed, and compared all the same: a commit need not move a number. A new
-version of a component does by definition.
+seeds, numbers of processes and commits are listed, and compared all the same: processes divide a batch, which
+moves a loss by rounding alone and dropout by chance, and a commit need not move a number. A new version of a
+component does by definition.
 
 A paper's number is compared with ours on the paper's backbone and data, where a run was trained and
 answered by the paper's protocol (`departures`). RED gives rates, epochs, batches, decoding and what chooses
@@ -274,12 +275,13 @@ def differing(cells: Mapping[str, Sequence[Run]], full_seeds: int) -> dict[str, 
         full_seeds: Seeds that a cell should have; of a cell with fewer, missing ones are no difference.
 
     Returns:
-        What differs -> value -> names of the rows; `seeds` and `commits` among them.
+        What differs -> value -> names of the rows; `seeds`, `processes` and `commits` among them.
     """
     made = {name: one for name, runs in cells.items() if (one := conditions_of(runs))}
     found = {
         **_sides_of_facts(made),
         "seeds": _sides_of_seeds(cells, full_seeds),
+        "processes": _sides((name, _processes(runs)) for name, runs in cells.items()),
         "commits": _sides((name, _commits(runs)) for name, runs in cells.items()),
     }
     return {what: sides for what, sides in found.items() if len(sides) > 1}
@@ -328,6 +330,17 @@ def _sides_of_seeds(cells: Mapping[str, Sequence[Run]], full_seeds: int) -> Side
         if len(own) < full_seeds and any(own < other for other in seeds.values())
     }
     return _sides((name, [ranges(own)]) for name, own in seeds.items() if name not in lacking)
+
+
+def _processes(runs: Sequence[Run]) -> list[str]:
+    """Return over how many processes `accelerate launch` divided runs, each number once."""
+    found = {
+        (run.environment.processes, run.shares > 1) for run in runs if run.environment.processes
+    }
+    return [
+        f"{number}{' with the layers split' if is_split else ''}"
+        for number, is_split in sorted(found)
+    ]
 
 
 def _commits(runs: Sequence[Run]) -> list[str]:

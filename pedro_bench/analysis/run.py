@@ -14,10 +14,11 @@ from pedro_bench import records
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """The device that a run was on, and the code that made it."""
+    """The device that a run was on, how many processes trained it, and the code that made it."""
 
     device: str | None = None
     device_name: str | None = None
+    processes: int | None = None
     commit: str | None = None
     dirty: bool | None = None
 

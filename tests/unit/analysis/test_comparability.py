@@ -205,6 +205,23 @@ def test_other_commits_are_told_and_compared(tmp_path):
     assert table.sections[0].lines[1].cells[0].from_best is not None
 
 
+def test_other_numbers_of_processes_are_told_and_compared(tmp_path):
+    """Between rows, between the seeds of one row, and where the layers were split over them."""
+    for seed in range(5):
+        one, two = ({"processes": number, "dirty": False} for number in (1, 2))
+        run(tmp_path, "pedro", seed=seed, score=80.0 + seed, environment=one)
+        run(tmp_path, "lora", seed=seed, score=70.0 + seed, environment=two if seed else one)
+        run(tmp_path, "ia3", seed=seed, environment=two, shares=2)
+        run(tmp_path, "bitfit", seed=seed)  # an older record does not say
+    table = only(tmp_path)
+    told = "1: lora, pedro; 2 with the layers split: ia3; 2: lora"
+    (note,) = notes(table)
+    assert note.startswith("Different processes in one column: boolq (")
+    assert sorted(note.rpartition("(")[2][:-2].split("; ")) == sorted(told.split("; "))
+    cells = {line.method: line.cells[0] for line in table.sections[0].lines}
+    assert cells["lora"].from_best is not None
+
+
 def test_seeds_that_differ_within_a_column_are_told(tmp_path):
     for seed in range(8):
         run(tmp_path, "pedro", seed=seed)
