@@ -23,6 +23,9 @@ ROLE_OF = {
 NUM_MATRICES = 2 * len(ROLE_OF)
 """On a backbone of two layers."""
 
+BETA2 = 0.7
+"""Another decay than that of the sensitivities, 0.85."""
+
 
 def peft_model(backbone: Any, num_steps: int, delta: int, weight: float) -> Any:
     """peft's AdaLoRA with the phases that our YAML's ratios mean for so many steps."""
@@ -36,7 +39,7 @@ def peft_model(backbone: Any, num_steps: int, delta: int, weight: float) -> Any:
         tfinal=num_steps // 2,
         deltaT=delta,
         beta1=0.85,
-        beta2=0.85,
+        beta2=BETA2,
         orth_reg_weight=weight,
         total_step=num_steps,
         target_modules=list(ROLE_OF),
@@ -57,7 +60,8 @@ def pair(
 ) -> tuple[AdaptedModel, Any, dict[str, torch.nn.Parameter], dict[str, torch.nn.Parameter]]:
     """Ours and peft's, in float64 and with the same start; and their parameters by our names."""
     torch.manual_seed(1)
-    adapted = AdaptedModel(load(), build_method("adalora", deltaT=delta, orth_reg_weight=weight))
+    changes = {"deltaT": delta, "orth_reg_weight": weight, "beta2": BETA2}
+    adapted = AdaptedModel(load(), build_method("adalora", **changes))
     adapted.double()
     reference = peft_model(load(), num_steps, delta, weight).double()
     own = dict(adapted.adapter.named_parameters())
