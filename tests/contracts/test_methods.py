@@ -141,6 +141,8 @@ def test_trainable_set_is_exact_and_counted_in_closed_form(name: str, backbone: 
     grouped = [id(p) for group in adapted.parameter_groups().values() for p in group]
     assert trainable == own == set(grouped)
     assert len(grouped) == len(own), "a parameter stands in two groups"
+    saved = adapted.adapter.state_dict(keep_vars=True).values()
+    assert len({id(tensor) for tensor in saved}) == len(saved), "a tensor is saved under two names"
     count = method.count(backbone.shape)
     made = sum(p.numel() for p in adapted.adapter.parameters())
     assert 0 < count.matrices <= count.trainable

@@ -126,3 +126,10 @@ def test_found_structure_is_one_adapter_for_each_layer(
     operators = sum(25 for pair in layers if not pair.endswith("identity"))
     count = found.count(adapted.backbone.shape)
     assert (count.matrices, count.trainable) == (640 + operators, 640 + operators + 2 * 49)
+
+
+def test_of_equal_pairs_the_first_is_found(load_tiny: Callable[..., Any]) -> None:
+    """A search that moved nothing keeps the first pair, in the order of places and operators."""
+    searched = AdaptedModel(load_tiny(), build_method("learned_adapter", bottleneck_size=5))
+    found = searched.method.following(searched.adapter)
+    assert found.structure == ("attn_out.identity", "attn_out.identity")

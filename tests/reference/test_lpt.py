@@ -228,3 +228,29 @@ def test_parameters_on_llama2_7b() -> None:
     config = read_yaml(CONF / "backbone" / "llama2_7b.yaml")
     count = build_method("lpt").count(build_group("backbone", config).shape())
     assert (count.matrices, count.trainable) == (8_388_608, 8_393_728)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_with_learned_positions_late_tokens_have_none_and_move_none(
+    side: str, load_tiny: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    """GPT-2: its own modules, called by hand, one unpadded example at a time."""
+    batch = make_batch(LENGTHS)
+    sizes = {"num_virtual_tokens": TOKENS, "bottleneck_size": 10}
+    torch.manual_seed(3)
+    adapted = AdaptedModel(load_tiny("gpt2"), build_method("lpt", **sizes)).eval()
+    with torch.no_grad():
+        given = adapted.answer_logits(batch if side == "right" else pad_left(batch))[0]
+        own, bare = adapted.adapter_state(), load_tiny("gpt2").model
+        below, above = bare.transformer.h
+        expected = []
+        for ids, prompt in rows_of(batch):
+            h = bare.transformer.wte(torch.tensor(ids)) + bare.transformer.wpe.weight[: len(ids)]
+            h = below(h[None], use_cache=False)
+            h = (h[0] if isinstance(h, tuple) else h)[0]
+            inner = h[:prompt] @ own["generator.down.weight"].t() + own["generator.down.bias"]
+            late = pooled(inner, "max").clamp(min=0) @ own["generator.up.weight"].t()
+            h = above(torch.cat([late + own["generator.up.bias"], h])[None], use_cache=False)
+            h = (h[0] if isinstance(h, tuple) else h)[0, TOKENS:]
+            expected.append(bare.lm_head(bare.transformer.ln_f(h))[prompt - 1 : -1])
+    torch.testing.assert_close(given, torch.cat(expected), rtol=0, atol=2e-5)

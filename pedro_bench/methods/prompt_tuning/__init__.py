@@ -7,7 +7,7 @@ P (num_virtual_tokens, d) stands among the embeddings of prompt x and answer y; 
 everything above it. Prompt and answer take the positions that are left. After the prompt, the last
 virtual token predicts the first token of the answer.
 
-Initialisation: embeddings of tokens drawn from the whole vocabulary with replacement, as in peft;
+Initialisation: embeddings of tokens drawn from the whole vocabulary with replacement, as peft's SAMPLE_VOCAB;
 Lester et al. draw from the 5,000 most common. The adapted model does not start at the backbone.
 
 Deviations: Li and Liang's infix are trained activations of every layer; here, as the lecture draws

@@ -71,3 +71,12 @@ def test_a_gate_that_is_not_there_is_left_out_of_several_roles_alone() -> None:
     assert present(("query", "ffn_gate"), ("query", "ffn_up")) == ["query"]
     assert present(("query", "ffn_gate"), ("query", "ffn_gate")) == ["query", "ffn_gate"]
     assert present(("ffn_gate",), ("query",)) == ["ffn_gate"]  # refused where it is asked for
+
+
+@pytest.mark.parametrize(("model_type", "positions"), [("roberta", 512), ("bert", 514)])
+def test_positions_that_no_token_takes_are_not_counted(model_type: str, positions: int) -> None:
+    """RoBERTa's table has rows for its padding token and for what stands before it."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(model_type, max_position_embeddings=514, pad_token_id=1)
+    assert family_of(model_type).max_positions(config) == positions

@@ -35,6 +35,14 @@ def test_beams_repeat_state_and_leave_shared_rows_shared() -> None:
     assert context.last_prompt_B.tolist() == [2] * 6
 
 
+def test_beams_of_one_prompt_end_where_it_ends() -> None:
+    """With padding on the right, prompts end at different columns."""
+    context = PromptContext(torch.arange(4) < torch.tensor([[4], [2]]))
+    context.expand(2)
+    assert context.last_prompt_B.tolist() == [3, 3, 1, 1]
+    assert context.prompt_mask_BT.sum(1).tolist() == [4, 4, 2, 2]
+
+
 def test_the_prompts_end_is_read_with_the_prompt_and_again_when_the_cache_lacks_it() -> None:
     context, cache = context_of(3, 2), Cache(length=0)
     context.enter_forward(2, 3, cache)
