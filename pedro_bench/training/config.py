@@ -53,7 +53,7 @@ class TrainerConfig:
         micro_batch_tokens: Positions per forward pass on each device, padding included, in training and
             for the dev loss, or null for no bound.
         metric_for_best_model: One of METRICS_FOR_BEST_MODEL: the adapter of the lowest dev loss is the
-            best, or that of the highest main metric, in percent; answers to the dev rows are then made as
+            best, or that of the best main metric, in percent; answers to the dev rows are then made as
             the test's are, at every evaluation. Of equal ones the earliest counts.
         eval_rows: Most dev rows of an evaluation, the same for every run of a task, or null for all; bilevel
             training on the dev split takes all.
