@@ -195,9 +195,11 @@ def first_line(text: str) -> str:
 def fold(text: str) -> str:
     """Return a text as closed answers are compared: case and white space folded, ends bare.
 
-    Bare means without punctuation or white space at the two ends; within the text both stay.
+    Bare means without punctuation or white space at the two ends, unless nothing would be left (`+`, `:)`);
+    within the text both stay.
     """
-    return " ".join(text.casefold().split()).strip(string.punctuation + string.whitespace)
+    folded = " ".join(text.casefold().split())
+    return folded.strip(string.punctuation + string.whitespace) or folded
 
 
 def match_candidate(text: str, candidates: Sequence[str]) -> str:

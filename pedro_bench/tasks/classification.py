@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pedro_bench import checks
 from pedro_bench.data.fields import label_of, wrong_label
-from pedro_bench.data.prompt import PromptedTask, identity_of, match_candidate
+from pedro_bench.data.prompt import PromptedTask, fold, identity_of, match_candidate
 from pedro_bench.errors import ConfigError
 from pedro_bench.metrics.classification import accuracy, check_lengths, f1, invalid, matthews
 from pedro_bench.protocols.head import Head
@@ -47,6 +47,12 @@ class Classification(PromptedTask):
             raise ConfigError(f"task.labels must lead to at least two label words, got {labels!r}.")
         for word in labels.values():
             checks.text("task.labels", word)
+        words = set(labels.values())
+        if len(set(map(fold, words))) < len(words):
+            raise ConfigError(
+                "task.labels must lead to label words that differ in more than case and the punctuation at "
+                f"their ends, which answers are compared without, got {sorted(words)!r}."
+            )
         folded = {str(spelling).casefold(): word for spelling, word in labels.items()}
         object.__setattr__(self, "labels", folded)
         self._check_metrics()

@@ -25,6 +25,25 @@ def test_a_label_word_must_be_a_text(make_task):
         make_task("sst2", labels={"0": False, "1": "yes"})
 
 
+@pytest.mark.parametrize("words", [("Yes", "yes"), ("good", "good!"), ("a b", "A  b.")])
+def test_label_words_that_answers_cannot_tell_apart_are_refused(make_task, words):
+    with pytest.raises(
+        ConfigError, match=r"task.labels must lead to label words that differ in more"
+    ):
+        make_task("sst2", labels=dict(enumerate(words)))
+
+
+@pytest.mark.parametrize("words", [("+", "-"), (":(", ":)")])
+def test_label_words_of_punctuation_are_told_apart(make_task, words):
+    task = make_task("sst2", labels=dict(enumerate(words)))
+    examples = [task.example({"sentence": f"s{n}", "label": n}) for n in (0, 1, 0)]
+    texts = (f" {words[0]}", f"{words[1]}\nx", "")
+    answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
+    assert answers == [*words, ""]
+    assert task.score(answers, examples)["acc"] == pytest.approx(200 / 3)
+    assert task.score(answers, examples)["invalid"] == pytest.approx(100 / 3)
+
+
 def test_the_prompt_is_checked_on_construction(make_task):
     with pytest.raises(ConfigError, match=r"task.prompt must be a text that does not end in white"):
         make_task("sst2", prompt="Review: {sentence}: ")
