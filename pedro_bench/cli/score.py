@@ -119,7 +119,7 @@ def read_predictions(path: Path, num_rows: int) -> list[str]:
 def _row(place: str, line: str, num_rows: int) -> tuple[int, str]:
     try:
         row: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: a line must be one JSON object, got {line[:60]!r}.") from error
     if not isinstance(row, dict) or not {"index", "prediction"} <= set(row):
         raise DataError(f"{place}: a line must have index and prediction, got {line[:60]!r}.")

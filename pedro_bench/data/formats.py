@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import checks
+from pedro_bench.data.fields import MAX_CHARACTERS
 from pedro_bench.errors import DataError, near_match
 from pedro_bench.protocols.task import Located
 
@@ -44,12 +45,18 @@ class Layout:
         """Return the names of the columns, and whether the first line is a header line.
 
         Raises:
-            DataError: If a field has no column.
+            DataError: If a field has no column, or several have its name.
         """
         names = [cell.strip() for cell in cells]
         known = {name for allowed in self.fields.values() for name in allowed}
         if self.columns and len(names) == len(self.columns) and not known & set(names):
             return list(self.columns), False
+        for name in known or names:
+            if names.count(name) > 1:
+                raise DataError(
+                    f"{place} must name each column once, got several named {name[:40]!r}: rename or remove "
+                    "all but one."
+                )
         for allowed in self.fields.values():
             if not set(allowed) & set(names):
                 others = f" (or {', '.join(allowed[1:])})" if allowed[1:] else ""
@@ -109,17 +116,39 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(lines(), strict=True)
     while True:
         start = last + 1
+        others = csv.field_size_limit(MAX_CHARACTERS)
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise DataError(
-                f"{path}:{start} must be a row of CSV, got cells that break at line {last} "
-                f"({error}): a cell with quotation marks in it must be quoted and double them."
-            ) from None
+            raise _broken_csv(path, start, last, str(error)) from None
+        finally:
+            csv.field_size_limit(others)
         if any(cell.strip() for cell in cells):
             yield start, cells
+
+
+def _broken_csv(path: Path, start: int, last: int, reason: str) -> DataError:
+    """Return the error for a row that begins at a line and breaks at another."""
+    if "field limit" in reason:
+        return DataError(
+            f"{path}:{start} must have cells of at most {MAX_CHARACTERS:,} characters, got one that is "
+            f"longer at line {last}: a quotation mark may be missing in the file."
+        )
+    if "new-line" in reason:
+        return _wrong_line_ends(path)
+    return DataError(
+        f"{path}:{start} must be a row of CSV, got cells that break at line {last} "
+        f"({reason}): a cell with quotation marks in it must be quoted and double them."
+    )
+
+
+def _wrong_line_ends(path: Path) -> DataError:
+    return DataError(
+        f"{path} must have lines that end in a line feed, got carriage returns alone: convert the file, for "
+        "example with tr '\\r' '\\n'."
+    )
 
 
 def _every_line(path: Path) -> Iterator[tuple[int, str]]:
@@ -136,6 +165,8 @@ def _rows(path: Path, cells: Iterator[tuple[int, list[str]]], layout: Layout) ->
     first_number, first = next(cells, (1, []))
     if not first:
         return
+    if any("\r" in cell for cell in first):
+        raise _wrong_line_ends(path)
     header, is_header = layout.header(first, f"{path}:{first_number}")
     if not is_header:
         yield Located(dict(zip(header, first, strict=True)), f"{path}:{first_number}")
@@ -218,7 +249,16 @@ def _json_lines(path: Path) -> Iterator[Located]:
                 f"{place} must be one JSON object, got text that breaks at column {error.colno} "
                 f"({error.msg}): repair the line or fetch the file again."
             ) from None
+        except (ValueError, RecursionError) as error:
+            raise _beyond_json(place, error) from None
         yield Located(_mapping(row, place), place)
+
+
+def _beyond_json(place: str, error: ValueError | RecursionError) -> DataError:
+    """Return the error for what is JSON, but beyond what Python reads."""
+    deep = isinstance(error, RecursionError)
+    got = "lists or objects nested too deep" if deep else "a number of thousands of digits"
+    return DataError(f"{place} must be JSON that can be read, got {got}: repair it.")
 
 
 def _json(path: Path) -> Iterator[Located]:
@@ -232,6 +272,8 @@ def _json(path: Path) -> Iterator[Located]:
             f"column {error.colno} ({error.msg}): repair it, or name the file .jsonl if it "
             "has one object a line."
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise _beyond_json(str(path), error) from None
     version = None
     if isinstance(document, Mapping):
         version, document = document.get("version"), document.get("data")

@@ -1,3 +1,4 @@
+import csv
 import json
 import logging
 
@@ -104,6 +105,10 @@ def test_parquet(tmp_path):
         ("train.json", '[\n{"a" 1}]', "train.json:2 must be part of one JSON document.*column 6"),
         ("train.json", '{"a": 1}', "train.json must hold a list of rows"),
         ("train.json", "[3]", "train.json row 1 must be a JSON object .*got int"),
+        ("train.jsonl", f'{{"a": {"[" * 9**5}', "train.jsonl:1 must be JSON .* nested too deep"),
+        ("train.json", "[" * 9**5, "train.json must be JSON that can be read.* nested too deep"),
+        ("train.jsonl", f'{{"a": {"1" * 5000}}}', "train.jsonl:1 must be .* thousands of digits"),
+        ("train.json", f"[{'1' * 5000}]", "train.json must be JSON .* thousands of digits"),
         ("train.parquet", b"PAR1 broken", "train.parquet must be a whole Parquet file, got"),
         (
             "train.jsonl",
@@ -236,6 +241,22 @@ def test_csv_with_commas_quotes_and_line_feeds_in_cells(tmp_path):
     ]
 
 
+def test_only_columns_that_a_task_reads_must_stand_once(tmp_path):
+    path = write_table(tmp_path, "train.csv", "a,x,x\n1,2,3\n")
+    assert read_rows(path, Layout({"a": ("a",)}))[0].row["a"] == "1"
+    with pytest.raises(DataError, match="got several named 'x'"):
+        read_rows(path, Layout({"a": ("a",), "b": ("b", "x")}))
+
+
+def test_a_long_cell_of_csv_is_read(tmp_path):
+    """The reader of Python refuses more than 131,072 characters, and others rely on its limit."""
+    before = csv.field_size_limit()
+    text = "x" * MAX_CHARACTERS
+    path = write_table(tmp_path, "train.csv", f'a,b\n"{text}",1\n')
+    assert read_rows(path)[0].row["a"] == text
+    assert csv.field_size_limit() == before
+
+
 def test_pairs_of_meaning_and_text(tmp_path):
     path = write_table(
         tmp_path, "train.txt", "name : A | food : B||A serves B .\n\nname : C||C .\n"
@@ -272,6 +293,19 @@ def test_too_many_cells_are_never_left_out(tmp_path):
         ("train.csv", 'a,b\n"x,1\n2,3\n', r"train.csv:2 must be a row of CSV.*break at line 3"),
         ("train.csv", b"a,b\n1,\xe9\n", r"train.csv:2 must be UTF-8 text, got byte 0xe9"),
         ("train.csv", "", r"train.csv must hold at least one row"),
+        ("train.csv", "a,b,a\n1,2,3\n", "train.csv:1 must name each column once, .* named 'a'"),
+        ("train.tsv", "b\tb\n1\t2\n", "train.tsv:1 must name each column once, .* named 'b'"),
+        (
+            "train.csv",
+            "a,b\r1,2\r",
+            "train.csv must have lines that end in a line feed, got carriage",
+        ),
+        ("train.tsv", "a\tb\r1\t2\r", "train.tsv must have lines that end in a line feed"),
+        (
+            "train.csv",
+            f"a,b\n{'x' * 200_001},1\n",
+            "train.csv:2 must have cells of at most 200,000",
+        ),
         (
             "train.csv",
             "a,b\n1\n",
