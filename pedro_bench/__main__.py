@@ -6,6 +6,7 @@ one sentence, with exit code 2, before torch is imported or a file is written.
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import pedro_bench
 from pedro_bench.cli.command import DONE, guarded
@@ -38,9 +39,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(pedro_bench.__version__)
     elif "--cfg" in flags:
         from pedro_bench.cli.command import print_json
-        from pedro_bench.cli.hydra.compose import settings_of
 
-        print_json(settings_of(overrides).resolved_config)
+        print_json(_configuration(overrides, is_multirun=bool(flags & {"-m", "--multirun"})))
     elif flags & {"-m", "--multirun"}:
         from pedro_bench.cli.run import multirun
 
@@ -50,6 +50,22 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
         return run(overrides)
     return DONE
+
+
+def _configuration(overrides: Sequence[str], *, is_multirun: bool) -> Any:
+    """Return what the same command without `--cfg` would run; of a multirun, each job's configuration."""
+    from pedro_bench.cli.hydra.compose import settings_of
+    from pedro_bench.cli.hydra.sweep import combinations_of, refuse_grid
+
+    if not is_multirun:
+        refuse_grid(overrides)
+        return settings_of(overrides).resolved_config
+    return {
+        "jobs": [
+            {"overrides": list(one.overrides), "config": one.settings.resolved_config}
+            for one in combinations_of(overrides)
+        ]
+    }
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pedro_bench import records
 from pedro_bench.cli.options import outside_options
 from pedro_bench.errors import ConfigError, PedroBenchError, near_match
 from pedro_bench.protocols.settings import Settings
@@ -119,9 +120,18 @@ def check_output(value: Any) -> None:
 
 
 def check_folders(settings: Settings) -> None:
-    """Require that the folders of results and working files can be written or created."""
-    check_folder("results_dir", settings.results_dir)
-    check_folder("output_dir", settings.output_dir)
+    """Require folders of results and working files that can be written or created, and the suite's in them.
+
+    Raises:
+        ConfigError: If one cannot, or a file lies there.
+    """
+    results, outputs = Path(settings.results_dir), Path(settings.output_dir)
+    for key, folder, below in (
+        ("results_dir", results, records.suite_folder(results, settings.suite)),
+        ("output_dir", outputs, outputs / settings.suite),
+    ):
+        check_folder(key, folder)
+        _nearest(key, folder, below)
 
 
 def check_folder(key: str, folder: str | Path) -> None:
@@ -130,15 +140,25 @@ def check_folder(key: str, folder: str | Path) -> None:
     Raises:
         ConfigError: If it cannot.
     """
-    nearest = Path(folder).absolute()
+    nearest = _nearest(key, folder, folder)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{key} must be a folder that can be written, got {str(folder)!r}: {str(nearest)!r} is "
+            "read-only for you."
+        )
+
+
+def _nearest(key: str, folder: str | Path, place: str | Path) -> Path:
+    """Return the nearest folder that exists, of a place in the folder that a key names, or above it.
+
+    Raises:
+        ConfigError: If it is a file.
+    """
+    nearest = Path(place).absolute()
     while not nearest.exists() and nearest != nearest.parent:
         nearest = nearest.parent
     if not nearest.is_dir():
         raise ConfigError(
             f"{key} must be a folder, got {str(folder)!r}, where {str(nearest)!r} is a file."
         )
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"{key} must be a folder that can be written, got {str(folder)!r}: {str(nearest)!r} is "
-            "read-only for you."
-        )
+    return nearest

@@ -213,7 +213,7 @@ Keys:
 Flags:
   -m, --multirun        sweep over comma-separated values; finished runs are skipped
   --config-dir DIR      options and modules of your own: DIR/method/<name>.yaml, DIR/<name>.py
-  --cfg [job]           print the configuration and stop
+  --cfg [job]           print the configuration, with -m that of each job, and stop
   --version             print the version and stop
   -h, --help            print this and stop
 

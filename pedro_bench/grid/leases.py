@@ -261,8 +261,12 @@ class Leases:
         return not (state.is_free or self._is_dead(stem, state))
 
     def holders(self) -> set[str]:
-        """Return all that hold runs now, as `host:pid`; who is known to be dead is left out."""
-        states = [_read(path) for path in _files(self.folder)]
+        """Return all that hold runs now, as `host:pid`; who is known to be dead is left out.
+
+        Raises:
+            RecordError: As `stems`.
+        """
+        states = [_read(path) for path in self._found()]
         return {
             f"{state.owner.host}:{state.owner.pid}"
             for state in states
@@ -270,8 +274,21 @@ class Leases:
         }
 
     def stems(self) -> set[str]:
-        """Return the runs that somebody holds, or whose holder left a trace."""
-        return {path.stem for path in _files(self.folder)}
+        """Return the runs that somebody holds, or whose holder left a trace.
+
+        Raises:
+            RecordError: If a file lies where the folder or one above it is to be.
+        """
+        return {path.stem for path in self._found()}
+
+    def _found(self) -> list[Path]:
+        try:
+            return list(_files(self.folder))
+        except NotADirectoryError as error:
+            raise RecordError(
+                f"{self.folder} must be a folder, got a file there or above it: move that file away, or "
+                "choose another folder with results_dir=…."
+            ) from error
 
     def _state(self, stem: str) -> _State:
         newest = _newest(self.folder, stem)
@@ -324,8 +341,10 @@ def _content(state: _State) -> bytes:
 def _create(path: Path, content: bytes) -> bool:
     """Create a file that must not exist yet; return whether this process did it."""
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-    try:
+    # An error here is that of a place where no folder can be made (/proc, an automounter's: ENOENT).
+    with contextlib.suppress(FileExistsError):  # removed in between, as below
         path.parent.mkdir(parents=True, exist_ok=True)
+    try:
         descriptor = os.open(path, flags, 0o644)
     except FileExistsError:
         return False

@@ -1,5 +1,6 @@
 """Exit codes, flags and what stands on which stream; nothing here runs a training."""
 
+import json
 import os
 import subprocess
 import sys
@@ -84,6 +85,21 @@ def test_cfg_prints_the_resolved_configuration(flags, capsys):
     assert '"name": "lora"' in capsys.readouterr().out
 
 
+def test_cfg_prints_the_configuration_of_each_job_of_a_multirun(capsys):
+    assert main(["-m", "--cfg", "job", "method=lora", "method.r=2,4", "task=sst2"]) == 0
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert [one["overrides"] for one in jobs] == [["method.r=2"], ["method.r=4"]]
+    assert [one["config"]["method"]["r"] for one in jobs] == [2, 4]
+
+
+def test_cfg_of_a_grid_needs_the_flag_of_a_multirun(capsys):
+    assert main(["--cfg", "+experiment=micro_table1"]) == 2
+    assert "must run as a grid, got a single run" in capsys.readouterr().err
+    assert main(["-m", "--cfg", "+experiment=micro_table1", "method=lora", "task=sst2,rte"]) == 0
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert [one["config"]["task"]["name"] for one in jobs] == ["sst2", "rte"]
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [("file", "where .* is a file"), ("file/below", "where .* is a file")],
@@ -98,6 +114,21 @@ def test_a_results_folder_that_cannot_be_is_refused_and_nothing_is_made(
     assert "results_dir must be a folder, got" in text
     assert "is a file" in text
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [("results_dir", "runs"), ("results_dir", "runs/main"), ("output_dir", "main")],
+)
+def test_a_file_in_the_place_of_a_suites_folder_is_refused(tmp_path, capsys, key, place):
+    file = tmp_path / key / place
+    file.parent.mkdir(parents=True)
+    file.write_text("in the way")
+    folders = [f"{one}={tmp_path / one}" for one in ("results_dir", "output_dir")]
+    assert main(folders) == 2
+    folder = tmp_path / key
+    said = f"error: {key} must be a folder, got '{folder}', where '{file}' is a file.\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["method=pedroo"], ["-m", "method.r=3,0"]])

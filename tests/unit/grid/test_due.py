@@ -100,3 +100,9 @@ def test_a_run_that_ended_two_workers_of_a_grid_is_recorded_as_failed(
     assert (record.seed, record.method, record.task) == (0, "lora", "copa")
     again = Grid.planned([((), replace(own, retry=True))])
     assert list(Claims(own, runs, again.seen, "another")) == runs  # a retry counts anew
+
+
+def test_a_file_in_the_place_of_a_folder_holds_no_record(tmp_path: Path) -> None:
+    """What is wrong is said once a run is taken."""
+    (tmp_path / "runs").write_text("in the way")
+    assert digests([tmp_path / "runs" / "main" / f"{RUN}.json"]) == {}

@@ -264,6 +264,28 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
         Leases(tmp_path / "file", 60).take(RUN)
 
 
+def test_a_place_where_no_folder_can_be_made_is_one_sentence(tmp_path, monkeypatch):
+    """mkdir answers ENOENT in /proc and below an automounter's folder, as open does of a removed folder."""
+
+    def refuse(*_args: object, **_named: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RecordError, match="must be writable, got No such file or directory"):
+        Leases(tmp_path, 60).take(RUN)
+
+
+@pytest.mark.parametrize("place", ["leases", "."])
+def test_a_file_in_the_place_of_a_folder_is_one_sentence(tmp_path, place):
+    suite = tmp_path / "suite"
+    file = suite / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("in the way")
+    for ask in (Leases(suite, 60).stems, Leases(suite, 60).holders):
+        with pytest.raises(RecordError, match="must be a folder, got a file there or above it"):
+            ask()
+
+
 @pytest.mark.parametrize(
     ("steps", "grids", "crashes"),
     [
