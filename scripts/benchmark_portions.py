@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from pedro_bench import ranks
+from pedro_bench import distributed
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.batching import portions
 from pedro_bench.data.encoding_cache import Limits, encode_cached
@@ -51,7 +51,7 @@ def main() -> None:
     torch.manual_seed(0)
     adapted = AdaptedModel(backbone, settings.method)
     adapted.train()
-    whole = Passes(adapted, ranks.accelerator(), "fp32", batch_size, batch_size)
+    whole = Passes(adapted, distributed.accelerator(), "fp32", batch_size, batch_size)
     passes = {
         (limit, precision): replace(whole, micro_batch_tokens=limit, precision=precision)
         for limit in given.limits

@@ -21,11 +21,11 @@ from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.launch import Launcher
 from pedro_bench.cli.hydra.sweep import Combination, afterwards, combinations_of, refuse_grid
 from pedro_bench.cli.options import conf_folders
+from pedro_bench.distributed import is_main, is_one_of_several, launch
 from pedro_bench.errors import ConfigError, sentence
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.workers import run_workers, work, work_on
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.ranks import is_main, is_one_of_several, launch
 from pedro_bench.records import status_of
 from pedro_bench.reporting.numbers import counted
 

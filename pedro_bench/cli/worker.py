@@ -12,11 +12,11 @@ from typing import Any
 
 from pedro_bench.cli.command import ends_on_signals, logs_to_stderr
 from pedro_bench.cli.options import make_importable
+from pedro_bench.distributed import SHARED_DEVICES
 from pedro_bench.errors import ConfigError, PedroBenchError, sentence
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.leases import Leases
 from pedro_bench.grid.workers import work
-from pedro_bench.ranks import SHARED_DEVICES
 from pedro_bench.training.interruption import Interrupted
 from pedro_bench.training.progress import send_progress
 

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from pedro_bench import files, records
+from pedro_bench.distributed import is_main, is_one_of_several
 from pedro_bench.errors import TrainingError
 from pedro_bench.grid.leases import Lease, Leases
 from pedro_bench.grid.occupied import vacate
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import record_at, status_of
 from pedro_bench.runs.environment import now
 from pedro_bench.runs.identity import begun, run_key
@@ -89,7 +89,7 @@ def _is_as_seen(path: Path, seen: Mapping[str, str]) -> bool:
 def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(files.read_bytes(path)).hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 

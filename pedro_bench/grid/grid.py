@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import files, records
+from pedro_bench.distributed import is_main
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError, sentence
 from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
 from pedro_bench.grid.leases import Leases
 from pedro_bench.grid.occupied import vacate
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
-from pedro_bench.ranks import is_main
 from pedro_bench.records import record_at, status_of
 from pedro_bench.runs.environment import kind_of_device, resolve_device
 from pedro_bench.training.saved_folder import restart, steps_saved, working_folder

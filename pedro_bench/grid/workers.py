@@ -21,13 +21,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pedro_bench.distributed import is_main, is_one_of_several, meet
 from pedro_bench.errors import PedroBenchError
 from pedro_bench.grid.costs import modelled_cost
 from pedro_bench.grid.due import LONGEST_PAUSE, Claims
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.occupied import occupying
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.ranks import is_main, is_one_of_several, meet
 from pedro_bench.runs.environment import resolve_device, threads_for
 from pedro_bench.runs.processes import agreed_due, made_ready, reasons_recorded, refuse_splitting
 from pedro_bench.training.interruption import ENDING, Interrupted, TakenOver, grace_after, taken_by

@@ -13,11 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
+from pedro_bench.distributed import MEETING_SECONDS
 from pedro_bench.errors import ConfigError, PedroBenchError, near_match
 from pedro_bench.protocols.backbone import Backbone, BackboneShape
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.task import Task
-from pedro_bench.ranks import MEETING_SECONDS
 from pedro_bench.records import check_name
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ WORK_KEYS: Mapping[str, Any] = {
     "workers": "auto",
 }
 """Plain values that only say how runs are worked off: no part of what is recorded. With defaults."""
+
+KNOWN_KEYS = (*GROUPS, *ROOT_KEYS, *WORK_KEYS)
+"""All keys at the root of a configuration."""
 
 SHORTEST_LEASE = 3
 """Seconds; a holder shows six times within a lease that it lives."""
@@ -181,12 +184,12 @@ def build_settings(config: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigError: If a key is unknown or missing, or a value is outside its range.
     """
-    required = (*GROUPS, *ROOT_KEYS)
-    known = (*required, *WORK_KEYS)
     for key in config:
-        if key not in known:
-            raise ConfigError(f"{key} must be a known key, got {key!r}.{near_match(key, known)}")
-    for key in required:
+        if key not in KNOWN_KEYS:
+            raise ConfigError(
+                f"{key} must be a known key, got {key!r}.{near_match(key, KNOWN_KEYS)}"
+            )
+    for key in (*GROUPS, *ROOT_KEYS):
         if key not in config:
             raise ConfigError(f"{key} must be given, got nothing.")
     built = {group: build_group(group, config[group]) for group in GROUPS}

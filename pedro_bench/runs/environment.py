@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import __version__, ranks
+from pedro_bench import __version__, distributed
 from pedro_bench.errors import ConfigError
 
 PACKAGE = Path(__file__).parent.parent
@@ -123,7 +123,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "device": device.partition(":")[0],
         "device_name": name,
         "threads": torch.get_num_threads(),
-        "processes": ranks.launch().size,
+        "processes": distributed.launch().size,
         "platform": sys.platform,
         "code": code_hash(),
         **_git_state(),

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pedro_bench import files, records
+from pedro_bench.distributed import is_main, is_on, is_one_of_several, launch, partial_state
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError, sentence
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.ranks import is_main, is_on, is_one_of_several, launch, partial_state
 from pedro_bench.records import status_of
 from pedro_bench.training.saved_folder import restart, working_folder
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pedro_bench import files, records
 from pedro_bench.data.encoding import continuation_ids
+from pedro_bench.distributed import is_main, is_one_of_several
 from pedro_bench.errors import DivergenceError, PedroBenchError, TrainingError, sentence
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.nn.adapted_model import AdaptedModel, head_for
@@ -22,7 +23,6 @@ from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.protocols.task import Task
-from pedro_bench.ranks import is_main, is_one_of_several
 from pedro_bench.records import RunRecord, Split
 from pedro_bench.runs import costs
 from pedro_bench.runs.environment import describe_environment, now, peak_bytes, reset_process_peak

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from pedro_bench.ranks import SHARED_DEVICES
+from pedro_bench.distributed import SHARED_DEVICES
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the counters of the packages, one folder each."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pedro_bench import ranks
+from pedro_bench import distributed
 from pedro_bench.errors import TrainingError
 from pedro_bench.evaluation.batches import is_out_of_memory
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -76,7 +76,7 @@ class TrainingLoop:
         train_rows, dev_rows = rows
         self.dev = stopping_rows(dev_rows, config.eval_rows)
         key, self.seed, self.phase = identity
-        self.accelerator = ranks.accelerator()
+        self.accelerator = distributed.accelerator()
         micro = min(config.micro_batch_size or batch_size, batch_size)
         self.passes = Passes(
             adapted,
@@ -112,7 +112,7 @@ class TrainingLoop:
             parameter: name for name, parameter in adapted.adapter.named_parameters()
         }
         self.optimisers = {learner.level.name: learner.optimiser for learner in self.learners}
-        is_alone = not ranks.is_one_of_several()
+        is_alone = not distributed.is_one_of_several()
         self.energy = meter_of(adapted.backbone.device) if is_alone else EnergyMeter()
         self.resumed_from: int | None = None
         self.is_evaluating = False

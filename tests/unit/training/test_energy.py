@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from pedro_bench import ranks
+from pedro_bench import distributed
 from pedro_bench.runs import phases
 from pedro_bench.training import energy, loop
 from pedro_bench.training.energy import Counter, EnergyMeter, meter_of
@@ -100,11 +100,11 @@ def test_workers_that_share_a_device_measure_nothing(
 ) -> None:
     package(powercap / "intel-rapl:0", "package-0", 10.0)
     assert is_counted(CPU)
-    monkeypatch.setenv(ranks.SHARED_DEVICES, "cpu,cuda")
+    monkeypatch.setenv(distributed.SHARED_DEVICES, "cpu,cuda")
     assert not is_counted(CPU)
-    monkeypatch.setenv(ranks.SHARED_DEVICES, "cuda")
+    monkeypatch.setenv(distributed.SHARED_DEVICES, "cuda")
     assert is_counted(CPU)
-    monkeypatch.setenv(ranks.SHARED_DEVICES, "")
+    monkeypatch.setenv(distributed.SHARED_DEVICES, "")
     assert is_counted(CPU)
 
 
@@ -232,7 +232,7 @@ def test_phases_add_up_and_one_unknown_leaves_all_unknown(trained: Callable[...,
 def test_processes_that_share_a_run_measure_nothing(
     trained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop.ranks, "is_one_of_several", lambda: True)
+    monkeypatch.setattr(loop.distributed, "is_one_of_several", lambda: True)
     assert trained(counting(2.0), "run", max_steps=2).train_joules is None
 
 

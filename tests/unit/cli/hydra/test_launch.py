@@ -12,9 +12,9 @@ from pedro_bench.cli import worker
 from pedro_bench.cli.hydra import launch
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.launch import Launcher, is_installed
+from pedro_bench.distributed import SHARED_DEVICES
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.grid import Grid
-from pedro_bench.ranks import SHARED_DEVICES
 from pedro_bench.training.interruption import Interrupted
 from pedro_bench.training.saved_folder import working_folder
 

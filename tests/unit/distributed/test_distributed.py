@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pedro_bench import ranks
+from pedro_bench import distributed
 from pedro_bench.__main__ import main
+from pedro_bench.distributed import Launch, launch
 from pedro_bench.errors import ConfigError
-from pedro_bench.ranks import Launch, launch
 
 FULL = {
     "RANK": "1",
@@ -26,9 +26,9 @@ FULL = {
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No launcher's variables but those a test sets, and nobody met."""
-    for name in (*ranks.SET, "TORCHELASTIC_USE_AGENT_STORE"):
+    for name in (*distributed.SET, "TORCHELASTIC_USE_AGENT_STORE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(ranks, "_met", {})
+    monkeypatch.setattr(distributed, "_met", {})
 
 
 @pytest.fixture
@@ -66,16 +66,16 @@ def test_without_a_complete_set_a_process_is_alone(
 ) -> None:
     given(**variables)
     assert launch() == Launch()
-    assert ranks.is_main()
-    assert not ranks.is_one_of_several()
-    ranks.meet(0.0)
+    assert distributed.is_main()
+    assert not distributed.is_one_of_several()
+    distributed.meet(0.0)
 
 
 def test_a_complete_set_is_one_of_several(given: Callable[..., None]) -> None:
     given(**FULL)
     assert launch() == Launch(1, 2, "127.0.0.1", 29500)
-    assert not ranks.is_main()
-    assert ranks.is_one_of_several()
+    assert not distributed.is_main()
+    assert distributed.is_one_of_several()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_set_that_is_no_launchers_is_refused_before_anything_is_written(
 def test_a_rank_that_does_not_come_is_named(given: Callable[..., None], port: str) -> None:
     given(**{**FULL, "RANK": "0", "WORLD_SIZE": "3", "MASTER_PORT": port})
     with pytest.raises(ConfigError, match=r"within 0\.5 seconds .*got 1 without rank 1, 2: start"):
-        ranks.meet(0.5)
+        distributed.meet(0.5)
 
 
 @pytest.mark.parametrize("agent", ["True", ""])
@@ -126,7 +126,7 @@ def test_nobody_at_the_place_is_told(agent: str, given: Callable[..., None], por
     given(**FULL | {"MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": agent})
     missing = "the launcher" if agent else "rank 0"
     with pytest.raises(ConfigError, match=f"got no answer from {missing} .*refused") as caught:
-        ranks.meet(0.5)
+        distributed.meet(0.5)
     assert "\n" not in str(caught.value)
 
 
@@ -135,7 +135,7 @@ def test_a_stranger_at_the_place_is_told(given: Callable[..., None]) -> None:
         given(**FULL | {"MASTER_PORT": str(silent.getsockname()[1])})
         started = time.monotonic()
         with pytest.raises(ConfigError, match="got no answer from rank 0"):
-            ranks.meet(0.5)
+            distributed.meet(0.5)
         assert time.monotonic() - started < 20
 
 
@@ -143,12 +143,12 @@ def test_a_stranger_at_the_place_is_told(given: Callable[..., None]) -> None:
 def meet_as(monkeypatch: pytest.MonkeyPatch, port: str) -> Callable[[int], threading.Thread]:
     """A function that lets a rank of two come, in a thread; what it was told is its thread's name."""
     own = threading.local()
-    monkeypatch.setattr(ranks, "launch", lambda: own.launch)
+    monkeypatch.setattr(distributed, "launch", lambda: own.launch)
 
     def come(rank: int) -> None:
         own.launch = Launch(rank, 2, "127.0.0.1", int(port))
         try:
-            ranks.meet(30)
+            distributed.meet(30)
         except ConfigError as error:
             threading.current_thread().name = f"told: {error}"
 
@@ -195,7 +195,7 @@ def test_accelerate_sees_no_stale_variables(given: Callable[..., None]) -> None:
         "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "x",
     }
     given(**stale)
-    found = ranks.accelerator()
+    found = distributed.accelerator()
     assert (found.num_processes, found.process_index) == (1, 0)
     assert found.is_main_process
     assert found.gradient_accumulation_steps == 1

@@ -1,4 +1,4 @@
-"""Ranks: which process of a launcher this is, and how it meets the others.
+"""Distributed: which process of a launcher this is, and how it meets the others.
 
 Clusters, notebooks and shells leave single variables of launchers behind. Only the complete set that
 `accelerate launch` and torchrun give every process makes it one of several; without `WORLD_SIZE`, or
