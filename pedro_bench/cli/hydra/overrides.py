@@ -3,7 +3,8 @@
 A command's own keys are read here alone (`split_extra`); the others are composed (`compose.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pedro_bench import checks
 from pedro_bench.cli.options import check_option, conf_folder, groups, suggest_override
 from pedro_bench.errors import ConfigError, near_match
+from pedro_bench.protocols.settings import KNOWN_KEYS
 
 GRID = "grid"
 """Node in which an experiment describes its grid; like Hydra's own, no part of a configuration."""
@@ -73,7 +75,7 @@ def _parse_override(argument: str) -> Override:
     loader = GlobalHydra.instance().config_loader() if GlobalHydra().is_initialized() else None
     try:
         parser = OverridesParser.create(config_loader=loader)
-        override = parser.parse_overrides([_with_home_quoted(argument)])[0]
+        override = parser.parse_overrides([_with_paths_quoted(argument)])[0]
     except OverrideParseException as error:
         reason = str(error.message).strip().splitlines()[0].split(": ", 1)[-1]
         raise ConfigError(
@@ -102,13 +104,17 @@ def _refuse_inner_sweeps(override: Override) -> None:
         )
 
 
-def _with_home_quoted(argument: str) -> str:
-    """Put values with `~` in quotes, without which Hydra does not read them."""
+def _with_paths_quoted(argument: str) -> str:
+    """Put values with `~` or letters beyond ASCII in quotes, without which Hydra does not read them."""
     key, sign, value = argument.partition("=")
-    if "~" not in value or set(value) & set("[]{}()'\""):
+    if not _needs_quotes(value) or set(value) & set("[]{}()'\""):
         return argument
-    parts = (f'"{one}"' if "~" in one else one for one in value.split(","))
+    parts = (f'"{one}"' if _needs_quotes(one) else one for one in value.split(","))
     return f"{key}{sign}{','.join(parts)}"
+
+
+def _needs_quotes(value: str) -> bool:
+    return "~" in value or not value.isascii()
 
 
 def normal(override: Override) -> str:
@@ -129,8 +135,20 @@ def split_extra(
     """Take a command's own keys (`extra`, with defaults) out of overrides; return their values and the rest.
 
     Raises:
-        ConfigError: If an override is malformed.
+        ConfigError: If an override is malformed, or its key is neither the command's nor a configuration's.
     """
+    values, others = _divided(arguments, extra)
+    known = {*KNOWN_KEYS, *groups(), "hydra"}
+    for argument in others:
+        key = argument.lstrip("+~").partition("=")[0]
+        if "=" in argument and re.split(r"[./@]", key)[0] not in known:
+            raise _unknown_key(argument, (*extra, *KNOWN_KEYS))
+    return values, others
+
+
+def _divided(
+    arguments: Sequence[str], extra: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
     values, others = dict(extra), []
     for argument in arguments:
         if argument.partition("=")[0] in extra:
@@ -151,11 +169,15 @@ def only_extra(arguments: Sequence[str], extra: Mapping[str, Any]) -> dict[str, 
     Raises:
         ConfigError: If an override is malformed or its key unknown.
     """
-    values, others = split_extra(arguments, extra)
-    for argument in others:
-        key = argument.partition("=")[0]
-        raise ConfigError(f"{key} must be a known key, got {argument!r}.{near_match(key, extra)}")
+    values, others = _divided(arguments, extra)
+    if others:
+        raise _unknown_key(others[0], extra)
     return values
+
+
+def _unknown_key(argument: str, known: Collection[str]) -> ConfigError:
+    key = argument.partition("=")[0].lstrip("+~")
+    return ConfigError(f"{key} must be a known key, got {argument!r}.{near_match(key, known)}")
 
 
 def _several_values(override: Override) -> str:

@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.__main__ import main
+from pedro_bench.cli.efficiency import efficiency
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.overrides import only_extra, split_extra
+from pedro_bench.cli.inspect import inspect
+from pedro_bench.cli.params import params
+from pedro_bench.cli.plan import plan
 from pedro_bench.cli.score import score
 from pedro_bench.cli.tables import tables
+from pedro_bench.cli.tune import tune
 from pedro_bench.errors import ConfigError, PedroBenchError
 
 
@@ -21,6 +26,38 @@ def test_a_commands_own_keys_are_taken_out():
     assert only_extra(["suite=a,b"], {"suite": None}) == {"suite": ["a", "b"]}
     with pytest.raises(ConfigError, match=r"suit must be a known key, got 'suit=a'\. Did you mean"):
         only_extra(["suit=a"], {"suite": None})
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "said"),
+    [
+        (
+            params,
+            ["bakcbone=llama2_7b"],
+            "bakcbone must be a known key, .* Did you mean 'backbone'",
+        ),
+        (params, ["budgt=1e6"], "budgt must be a known key, .* Did you mean 'budget'"),
+        (score, ["task=sst2", "predictons=p"], "predictons must .* Did you mean 'predictions'"),
+        (score, ["task=sst2", "predictions=p", "+dta.root=x"], "dta.root must be a known key"),
+        (inspect, ["task=sst2", "tokns=false"], "tokns must .* Did you mean 'tokens'"),
+        (plan, ["wach=3"], "wach must .* Did you mean 'watch'"),
+        (tune, ["rates=x", "trails=3"], "trails must .* Did you mean 'trials'"),
+        (efficiency, ["bemas=[1]"], "bemas must .* Did you mean 'beams'"),
+    ],
+)
+def test_a_key_that_no_command_or_configuration_has_is_refused(command, arguments, said):
+    """The ledger of parameters and the scores of a file were made as if it had not been typed."""
+    with pytest.raises(ConfigError, match=said):
+        command(arguments)
+
+
+def test_paths_beyond_ascii_need_no_quotes():
+    settings = settings_of(["results_dir=Ergebnisse/für", "data=files", "data.root=データ"])
+    assert settings.results_dir == "Ergebnisse/für"
+    assert settings.resolved_config["data"]["root"] == "データ"
+    assert (
+        split_extra(["predictions=ü.jsonl"], {"predictions": None})[0]["predictions"] == "ü.jsonl"
+    )
 
 
 @pytest.mark.parametrize(
