@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pedro_bench.analysis.comparability import Conditions, conditions_of, reason_against
 from pedro_bench.analysis.comparison import (
     ALPHA,
-    Comparison,
+    Difference,
     compare_examples,
     compare_seeds,
     holm,
@@ -91,7 +91,7 @@ class Column:
 class Tested:
     """A comparison with its p corrected for the number of comparisons made with it."""
 
-    comparison: Comparison
+    comparison: Difference
     p: float
     separates: bool
 
@@ -113,7 +113,7 @@ class Cell:
         place: 1 for the best of its column, 2 for the second, else 0; equal numbers share a place.
         short_of: Seeds that other cells of its column have and it lacks, so that it has no place and no rank;
             the number it would need, 0 where it has enough.
-        from_best: Comparison of this cell less the best one, None for the best and where impossible.
+        from_best: Difference of this cell less the best one, None for the best and where impossible.
         untested: Why that is impossible, else empty.
         published: The paper's number for this backbone, method and task.
         departures: In what the runs are not by the paper's protocol, `name=value`.
@@ -237,7 +237,7 @@ def _rows(runs: Sequence[Run]) -> tuple[list[list[float | None]], str]:
     return rows, " and ".join(what)
 
 
-def compare(a: Cell, b: Cell) -> Comparison | str:
+def compare(a: Cell, b: Cell) -> Difference | str:
     """Compare two cells over seeds and examples, or over seeds alone where there is no more.
 
     Returns:
@@ -258,7 +258,7 @@ def _rows_of(cell: Cell) -> tuple[str | None, int]:
     return runs[0].fingerprint("test") if runs else None, cell.num_examples
 
 
-def compare_frames(a: pd.DataFrame, b: pd.DataFrame, metric: str | None = None) -> Comparison | str:
+def compare_frames(a: pd.DataFrame, b: pd.DataFrame, metric: str | None = None) -> Difference | str:
     """Compare two sets of finished runs of `results`, such as those of two methods on one task.
 
     Args:
@@ -312,7 +312,7 @@ def judge(cells: Sequence[Cell]) -> None:
 def _test(cells: Sequence[Cell], best: Cell) -> None:
     """Compare cells with the best of them, corrected for all pairs."""
     found = [(cell, compare(cell, best)) for cell in cells if cell is not best]
-    tested = [(cell, own) for cell, own in found if isinstance(own, Comparison)]
+    tested = [(cell, own) for cell, own in found if isinstance(own, Difference)]
     corrected = holm([own.p for _, own in tested], len(cells) * (len(cells) - 1) // 2)
     for (cell, own), p in zip(tested, corrected, strict=True):
         cell.from_best = Tested(own, p, p < ALPHA)

@@ -22,7 +22,7 @@ from typing import Any
 
 from pedro_bench.analysis.cells import Column, Tested, compare
 from pedro_bench.analysis.comparability import reason_against
-from pedro_bench.analysis.comparison import ALPHA, Comparison, compare_seeds, holm
+from pedro_bench.analysis.comparison import ALPHA, Difference, compare_seeds, holm
 from pedro_bench.analysis.papers import label_of, layouts
 from pedro_bench.analysis.table import (
     CONTRADICTED,
@@ -270,7 +270,7 @@ def _missing(section: _Section, line: int | None, name: str, columns: tuple[int,
 
 def _compared(
     section: _Section, claim: Claim, pair: tuple[int, int], columns: tuple[int, ...]
-) -> tuple[Comparison | str, float]:
+) -> tuple[Difference | str, float]:
     """Compare two cells; the number is the other method's mean score."""
     own, other = (section.lines[line].cells[columns[0]] for line in pair)
     return compare(own, other), fmean(other.values)
@@ -278,7 +278,7 @@ def _compared(
 
 def _averaged(
     section: _Section, claim: Claim, pair: tuple[int, int], columns: tuple[int, ...]
-) -> tuple[Comparison | str, float]:
+) -> tuple[Difference | str, float]:
     """Compare two rows' averages over columns; the number is the other method's average."""
     scores: list[list[tuple[float, ...]]] = [[], []]
     for number in columns:
@@ -316,7 +316,7 @@ def _corrected(found: Sequence[Verdict]) -> tuple[Verdict, ...]:
     return tuple(decided)
 
 
-def _within(found: Comparison, bounds: tuple[float, float]) -> str:
+def _within(found: Difference, bounds: tuple[float, float]) -> str:
     """Return whether an interval lies within bounds, outside them, or across one."""
     least, most = bounds
     if least <= found.low and found.high <= most:

@@ -46,7 +46,7 @@ NO_SPREAD = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Difference:
     """One method's scores less another's.
 
     Attributes:
@@ -64,7 +64,7 @@ class Comparison:
     examples: int
 
 
-def compare_examples(a: NDArray[np.float64], b: NDArray[np.float64]) -> Comparison:
+def compare_examples(a: NDArray[np.float64], b: NDArray[np.float64]) -> Difference:
     """Compare scores (seeds, examples) of two methods on the same examples; two of each at least."""
     noise = _noise(a, b)
     paired = a.mean(axis=0) - b.mean(axis=0)
@@ -80,7 +80,7 @@ def compare_examples(a: NDArray[np.float64], b: NDArray[np.float64]) -> Comparis
 
 def compare_seeds(
     a: Sequence[float], b: Sequence[float], *, is_exact: bool = False
-) -> Comparison | str:
+) -> Difference | str:
     """Compare two methods over seeds alone: Welch's t test.
 
     Args:
@@ -151,20 +151,20 @@ def _comparison(
     seeds: tuple[int, int],
     examples: int,
     counted_twice: float = 0.0,
-) -> Comparison:
+) -> Difference:
     of_seeds, of_examples = sum(term for term, _ in terms[:2]), sum(term for term, _ in terms[2:])
     variance = max(of_seeds + of_examples - counted_twice, of_seeds, of_examples)
     if variance == 0:
         # Every seed and every example agree: what is left is the sign test over examples.
         of_signs = 0.5 ** (examples - 1) if examples else 0.0
         p = of_signs if difference else 1.0
-        return Comparison(difference, difference, difference, p, seeds, examples)
+        return Difference(difference, difference, difference, p, seeds, examples)
     freedom = variance**2 / sum(term**2 / degrees for term, degrees in terms)
     freedom = max(freedom, float(min(degrees for term, degrees in terms if term > 0)))
     error = variance**0.5
     p = 2 * float(special.stdtr(freedom, -abs(difference) / error))
     reach = float(special.stdtrit(freedom, 0.975)) * error
-    return Comparison(difference, difference - reach, difference + reach, p, seeds, examples)
+    return Difference(difference, difference - reach, difference + reach, p, seeds, examples)
 
 
 @dataclass(frozen=True)

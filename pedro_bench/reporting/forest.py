@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pedro_bench.analysis.cells import Cell, Column
-from pedro_bench.analysis.comparison import Comparison
+from pedro_bench.analysis.comparison import Difference
 from pedro_bench.analysis.table import Line, Section, Table
 from pedro_bench.reporting.figures import literal, name_of, place_of
 
@@ -88,7 +88,7 @@ def _draw(
     panel.set(title=literal(column.label), xlabel=literal(f"{column.scale}, less the best"))
 
 
-def _limits(found: Sequence[Comparison]) -> tuple[float, float] | None:
+def _limits(found: Sequence[Difference]) -> tuple[float, float] | None:
     """Return the ends of an axis that some intervals go beyond, or None where all fit."""
     reaches = [max(-one.low, one.high) for one in found]
     most = _FAR * median(reaches) if reaches else 0.0
@@ -101,7 +101,7 @@ def _limits(found: Sequence[Comparison]) -> tuple[float, float] | None:
 
 
 def _mark_cut(
-    panel: Axes, found: Comparison, place: int, limits: tuple[float, float], face: str
+    panel: Axes, found: Difference, place: int, limits: tuple[float, float], face: str
 ) -> None:
     """Mark where an interval leaves the axis, with the difference where that lies outside as well."""
     for end, sign in zip(limits, "<>", strict=True):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pedro_bench.analysis.comparison import Comparison
+from pedro_bench.analysis.comparison import Difference
 from pedro_bench.reporting.figures import house_style
 from pedro_bench.reporting.forest import _limits, compared, forest_data, forest_figure
 from tests.unit.analysis.runs import five, only, run
@@ -80,7 +80,7 @@ def test_an_interval_that_reaches_far_beyond_the_others_is_cut(tmp_path):
 
 def test_nothing_is_cut_where_half_of_the_intervals_have_no_width():
     """Methods that answer every example alike differ by 0 for certain."""
-    same = Comparison(0.0, 0.0, 0.0, 1.0, (2, 2), 4)
-    other = Comparison(-5.0, -8.0, -2.0, 0.01, (2, 2), 4)
+    same = Difference(0.0, 0.0, 0.0, 1.0, (2, 2), 4)
+    other = Difference(-5.0, -8.0, -2.0, 0.01, (2, 2), 4)
     assert _limits([same, same, other]) is None
     assert _limits([]) is None
