@@ -325,6 +325,9 @@ def run_of_schema_1(content: Mapping[str, Any]) -> dict[str, Any]:
 _RENAMED = {"pedro_bench.backbones.llama.Llama": "pedro_bench.backbones.pretrained.Pretrained"}
 """Classes of recorded backbones -> their names today."""
 
+_RELABELLED = {"Learned Adapter": "Learned-Adapter"}
+"""Printed names of recorded methods -> their papers' spelling."""
+
 
 def config_now(config: dict[str, Any]) -> dict[str, Any]:
     """Return a recorded configuration with today's settings and names.
@@ -336,6 +339,9 @@ def config_now(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(backbone, Mapping) and backbone.get("_target_") in _RENAMED:
         config = {**config, "backbone": {**backbone, "_target_": _RENAMED[backbone["_target_"]]}}
     method, trainer = config.get("method"), config.get("trainer")
+    if isinstance(method, Mapping) and method.get("label") in _RELABELLED:
+        method = {**method, "label": _RELABELLED[method["label"]]}
+        config = {**config, "method": method}
     if not isinstance(method, Mapping) or "micro_lr" not in method:
         return config
     method, trainer = dict(method), dict(trainer or {})

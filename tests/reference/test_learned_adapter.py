@@ -1,4 +1,4 @@
-"""Learned Adapter against its equations, written out once more as hooks on a bare backbone.
+"""Learned-Adapter against its equations, written out once more as hooks on a bare backbone.
 
 The reference shares no code with the package: it reads the parameters and computes every adapter, its
 rational function and its operators in plain einsum.

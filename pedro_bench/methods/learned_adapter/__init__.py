@@ -1,4 +1,4 @@
-"""Learned Adapter: in every layer one adapter whose form is found by search (Zhang et al., ACL 2023).
+"""Learned-Adapter: in every layer one adapter whose form is found by search (Zhang et al., ACL 2023).
 
     Adapter(y) = E(R(y W_down + b_down)) W_up + b_up,   added to y
 
@@ -46,7 +46,7 @@ _ALPHA = ".choice.alpha"
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedAdapters(Method):
-    """Learned Adapter's settings.
+    """Learned-Adapter's settings.
 
     Attributes:
         bottleneck_size: Inner width of the adapters, at least 1.

@@ -242,6 +242,16 @@ def test_an_older_record_names_its_backbones_class_as_it_is_named_today():
     assert records.config_now(found) is found
 
 
+def test_an_older_record_has_the_printed_name_of_a_method_as_it_is_today():
+    older = {"method": {"name": "learned_adapter", "label": "Learned Adapter"}, "suite": "main"}
+    found = records.config_now(older)
+    assert found == {
+        "method": {"name": "learned_adapter", "label": "Learned-Adapter"},
+        "suite": "main",
+    }
+    assert records.config_now(found) is found
+
+
 def test_a_record_in_the_wrong_file_is_refused(tmp_path):
     path = records.write(record(), tmp_path)
     moved = path.rename(path.with_name("pedro--boolq--micro--0123456789ab--seed4.json"))
