@@ -31,7 +31,7 @@ def pack(arguments: Sequence[str]) -> int:
     check_output(own["output"])
     checks.flag("unpack", own["unpack"])
     checks.text("results_dir", own["results_dir"])
-    if own["suite"] is None:
+    if own["suite"] in (None, []):
         raise ConfigError("suite must be given, got nothing: add suite=NAME to the command.")
     suites = own["suite"] if isinstance(own["suite"], list) else [own["suite"]]
     act = packing.unpack if own["unpack"] else packing.pack

@@ -125,6 +125,8 @@ def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
 
 def _names(key: str, given: Any) -> list[str]:
     """Return the suites that a key asks for."""
+    if given == []:
+        raise ConfigError(f"{key} must name one at least, got []: leave it out for all.")
     names = [name for name in (given if isinstance(given, list) else [given]) if name is not None]
     for name in names:
         check_name(key, name)

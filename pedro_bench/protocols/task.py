@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from pedro_bench import checks
+from pedro_bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from pedro_bench.protocols.head import Head
@@ -139,13 +140,20 @@ class Task(ABC):
         checks.text("task.name", self.name)
         checks.integer("task.version", self.version)
         checks.choice("task.split_rule", self.split_rule, SPLIT_RULES)
+        rows = checks.items("task.official_rows", self.official_rows, "two numbers")
+        if len(rows) != 2:
+            raise ConfigError(
+                f"task.official_rows must be two numbers, of train and of validation rows, got {rows!r}."
+            )
+        for one in rows:
+            checks.integer("task.official_rows", one, least=0)
         checks.integer("task.dev_rows", self.dev_rows)
         checks.integer("task.max_new_tokens", self.max_new_tokens)
         checks.text("task.validation_split", self.validation_split)
         checks.text("task.train_split", self.train_split)
         checks.integer("task.broken_rows", self.broken_rows, least=0)
         checks.flag("task.lower_is_better", self.lower_is_better)
-        object.__setattr__(self, "columns", tuple(self.columns))
+        object.__setattr__(self, "columns", tuple(checks.texts("task.columns", self.columns)))
 
     @property
     def division(self) -> str:

@@ -58,7 +58,7 @@ class Classification(PromptedTask):
         self._check_metrics()
 
     def _check_metrics(self) -> None:
-        object.__setattr__(self, "metrics", tuple(self.metrics))
+        object.__setattr__(self, "metrics", tuple(checks.texts("task.metrics", self.metrics)))
         for name in self.metrics:
             checks.choice("task.metrics", name, METRICS)
         binary = set(self.metrics) - {"acc"}

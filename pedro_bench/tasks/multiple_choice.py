@@ -35,7 +35,7 @@ class MultipleChoice(PromptedTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "words", plain_lists("task.words", self.words))
-        object.__setattr__(self, "choices", tuple(self.choices))
+        object.__setattr__(self, "choices", tuple(checks.texts("task.choices", self.choices)))
         checks.text("task.label_field", self.label_field)
         if len(self.choices) < 2:
             raise ConfigError(

@@ -1,9 +1,10 @@
 """Regression as text: the answer is a number on a scale, such as the similarity of two sentences.
 
-The number is trained as text, rounded to a step (for STS-B, 0.2 as in T5; midway between two, the higher is
-taken, where T5 takes the even one), and scored against the official value by Pearson's and Spearman's
-correlation. An answer that is no number of the scale counts as one step below the scale's lower end, whatever
-the gold is, and is reported as `invalid`: answers that are no numbers at all correlate with nothing.
+The number is trained as text, rounded to a step (for STS-B, 0.2 as in T5; of a number midway between two,
+to the higher, where T5 takes the even one: 2.5 becomes 2.6, but 4.1, which is no binary fraction, 4.0), and
+scored against the official value by Pearson's and Spearman's correlation. An answer that is no number of
+the scale counts as one step below the scale's lower end, whatever the gold is, and is reported as
+`invalid`: answers that are no numbers at all correlate with nothing.
 """
 
 import math

@@ -154,9 +154,9 @@ def _divided(
         if argument.partition("=")[0] in extra:
             override = _parse_override(argument)
             key = override.key_or_group
-            swept = override.is_sweep_override()
-            value = _listed(override) if swept else override.value()
-            is_path = key in PATHS and not swept and value is not None
+            value = _listed(override) if override.is_sweep_override() else override.value()
+            may_be_null = extra[key] is None and value is None
+            is_path = key in PATHS and not may_be_null
             values[key] = checks.path(key, value) if is_path else value
         else:
             others.append(argument)

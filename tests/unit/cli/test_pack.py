@@ -26,6 +26,7 @@ def test_it_packs_and_unpacks(tmp_path, capsys):
     ("arguments", "message"),
     [
         ([], "suite must be given, got nothing"),
+        (["suite=[]"], "suite must be given, got nothing"),
         (["suite=other"], "suite must be one with records, got 'other'"),
         (["suite=../x"], "suite must be a name of letters"),
         (["suite=main", "unpack=1"], "unpack must be true or false, got 1"),

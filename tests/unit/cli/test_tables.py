@@ -5,6 +5,7 @@ import pytest
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.figures import figures
 from pedro_bench.cli.tables import tables
+from pedro_bench.errors import ConfigError
 from tests.unit.analysis.runs import five, run
 
 
@@ -80,6 +81,23 @@ def test_no_records_is_bad_input_and_nothing_is_written(tmp_path, capsys):
     assert "suit must be a known key, got 'suit=main'. Did you mean 'suite'" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["suite=[]"], "suite must name one at least, got \\[\\]: leave it out for all"),
+        (["table=[]"], "table must name one at least"),
+        (["results_dir=null"], "results_dir must be a text, not empty, got None"),
+        (["results_dir=a,b"], r"results_dir must be a text, not empty, got \['a', 'b'\]"),
+    ],
+)
+def test_what_names_no_suite_or_folder_is_refused(tmp_path, words, message):
+    """An empty list stood for all suites, and null for a folder named None."""
+    five(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        tables([f"results_dir={tmp_path}", *words])
+    assert not (tmp_path / "tables").exists()
 
 
 def test_costs_are_true_or_false(tmp_path, capsys):

@@ -44,6 +44,23 @@ def test_label_words_of_punctuation_are_told_apart(make_task, words):
     assert task.score(answers, examples)["invalid"] == pytest.approx(100 / 3)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"official_rows": (1,)}, r"task.official_rows must be two numbers, .* got \[1\]"),
+        ({"official_rows": None}, "task.official_rows must be a list of two numbers, got None"),
+        ({"official_rows": ("a", 1)}, "task.official_rows must be a whole number .* got 'a'"),
+        ({"official_rows": (-1, 1)}, "task.official_rows must be a whole number .* got -1"),
+        ({"columns": 3}, "task.columns must be a list of texts, got 3"),
+        ({"columns": "ab"}, "task.columns must be a list of texts, got 'ab': put it into a list"),
+        ({"metrics": "acc"}, "task.metrics must be a list of texts, got 'acc': put it into a list"),
+    ],
+)
+def test_lists_are_checked_on_construction(make_task, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        make_task("sst2", **setting)
+
+
 def test_the_prompt_is_checked_on_construction(make_task):
     with pytest.raises(ConfigError, match=r"task.prompt must be a text that does not end in white"):
         make_task("sst2", prompt="Review: {sentence}: ")
