@@ -12,10 +12,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pedro_bench.distributed import is_main
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import Settings
-from pedro_bench.ranks import is_main
 from pedro_bench.records import results_folder
 from pedro_bench.training.saved_folder import working_folder
 
