@@ -73,8 +73,17 @@ class FilesSource(DataSource):
         """Return the files of each split; several only where a split is cut into numbered shards.
 
         Raises:
-            DataError: If the folder or a file is missing, or two files could be one split.
+            DataError: If the folder or a file is missing or may not be read, or two files could be one split.
         """
+        try:
+            return self._paths(task)
+        except OSError as error:
+            raise DataError(
+                f"data.root must be a folder that can be read, got {str(self.root)!r} ({error.filename}: "
+                f"{error.strerror})."
+            ) from error
+
+    def _paths(self, task: Task) -> dict[str, list[Path]]:
         folder = self._folder(task)
         wanted = {"train": task.train_split, "validation": task.validation_split}
         if task.split_rule == "given":

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,21 @@ def test_splits_are_found_by_name(tmp_path, make_task, name):
     found = source(tmp_path).read(make_task("sst2"))
     assert {split: len(rows) for split, rows in found.items()} == {"train": 8, "validation": 4}
     assert found["validation"][0].place.endswith(f"{name}.jsonl:1")
+
+
+@pytest.mark.parametrize("ask", ["read", "fingerprint"])
+@pytest.mark.parametrize("call", ["is_dir", "iterdir"])
+def test_a_folder_that_may_not_be_read_is_one_sentence(tmp_path, make_task, monkeypatch, ask, call):
+    folder = lay(tmp_path / "sst2", train_jsonl=ROWS[:8], dev_jsonl=ROWS[8:])
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, call, refuse)
+    place = tmp_path if call == "is_dir" else folder
+    said = f"data.root must be a folder that can be read, got '{tmp_path}' ({place}: Permission denied)"
+    with pytest.raises(DataError, match=re.escape(said)):
+        getattr(source(tmp_path), ask)(make_task("sst2"))
 
 
 def test_official_name_wins_over_a_likely_one(tmp_path):
