@@ -31,7 +31,7 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.files import write_text
 from pedro_bench.grid.tuning import TRIALS
 from pedro_bench.records import check_name
-from pedro_bench.reporting.notes import missing
+from pedro_bench.reporting.captions import missing
 from pedro_bench.reporting.page import page
 from pedro_bench.reporting.text import comma_separated, latex, markdown
 

@@ -25,8 +25,8 @@ from pedro_bench.analysis.papers import MICRO, plain
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.series import Curve, Point, by_parameters, front, points
 from pedro_bench.analysis.table import Line, Section, Table
+from pedro_bench.reporting.captions import MICRO_MARK
 from pedro_bench.reporting.grids import label_of
-from pedro_bench.reporting.notes import MICRO_MARK
 from pedro_bench.reporting.numbers import energy_text, short_amount, size_text
 from pedro_bench.reporting.ticks import AMOUNTS, BYTES, JOULES, Units, logarithmic
 

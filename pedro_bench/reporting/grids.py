@@ -14,15 +14,8 @@ from pedro_bench.analysis.comparability import OTHER_PROTOCOLS, OTHER_RUNS
 from pedro_bench.analysis.papers import PublishedScore, plain
 from pedro_bench.analysis.statistics import FEWEST, range_coverage
 from pedro_bench.analysis.table import Line, Section, Table, Verdict
-from pedro_bench.reporting.notes import (
-    absent_tasks,
-    caption,
-    is_of_paper,
-    missing,
-    missing_of,
-    notes,
-    on_backbone,
-)
+from pedro_bench.reporting.captions import absent_tasks, caption, missing, missing_of, on_backbone
+from pedro_bench.reporting.notes import is_of_paper, notes
 from pedro_bench.reporting.numbers import MISSING, amount, cost_columns, counted, p_text
 
 LEGEND = (

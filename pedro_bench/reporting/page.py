@@ -21,9 +21,10 @@ from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.series import AXES, MEASURED, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
 from pedro_bench.analysis.tables import distinct
+from pedro_bench.reporting.captions import caption, missing, missing_of
 from pedro_bench.reporting.figures import AXIS_TITLES, draw_curves, draw_points, inline, swatch
 from pedro_bench.reporting.grids import LEGEND, differs, grids, label_of
-from pedro_bench.reporting.notes import caption, device_of, missing, missing_of, notes
+from pedro_bench.reporting.notes import device_of, notes
 from pedro_bench.reporting.numbers import amount, cost_columns
 
 FOLDER = Path(__file__).parent / "page_files"

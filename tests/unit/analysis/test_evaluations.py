@@ -8,7 +8,8 @@ import pytest
 from pedro_bench.analysis.frame import results, runs_of
 from pedro_bench.errors import RecordError
 from pedro_bench.files import write_text
-from pedro_bench.reporting.notes import missing, notes
+from pedro_bench.reporting.captions import missing
+from pedro_bench.reporting.notes import notes
 from pedro_bench.reporting.text import markdown
 from tests.unit.analysis.runs import built, only, rows, run, seeds
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.analysis.papers import layouts
-from pedro_bench.reporting.notes import missing
+from pedro_bench.reporting.captions import missing
 from tests.tiny import read_yaml
 from tests.unit.analysis.runs import five, only
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pedro_bench.reporting.notes import caption, notes
+from pedro_bench.reporting.captions import caption
+from pedro_bench.reporting.notes import notes
 from pedro_bench.reporting.text import markdown
 from tests.unit.analysis.runs import only, run
 

@@ -3,7 +3,8 @@
 import pytest
 
 from pedro_bench.analysis.cells import Column
-from pedro_bench.reporting.notes import caption, missing, notes
+from pedro_bench.reporting.captions import caption, missing
+from pedro_bench.reporting.notes import notes
 from pedro_bench.reporting.text import markdown
 from tests.unit.analysis.runs import built, five, only, run
 

@@ -6,8 +6,8 @@ import pytest
 from pedro_bench.analysis.comparison import ALPHA
 from pedro_bench.analysis.papers import plain
 from pedro_bench.analysis.series import points
+from pedro_bench.reporting.captions import missing
 from pedro_bench.reporting.grids import grids
-from pedro_bench.reporting.notes import missing
 from pedro_bench.reporting.numbers import LEVEL, amount, counted, p_text, short_amount, size_text
 from pedro_bench.reporting.text import comma_separated, escape_latex, latex, markdown
 from tests.unit.analysis.runs import built, five, only, run

@@ -6,7 +6,8 @@ import io
 import pytest
 
 from pedro_bench.grid.tuning import rungs
-from pedro_bench.reporting.notes import missing, notes
+from pedro_bench.reporting.captions import missing
+from pedro_bench.reporting.notes import notes
 from pedro_bench.reporting.text import comma_separated, markdown
 from tests.unit.analysis.runs import five, only, run
 
