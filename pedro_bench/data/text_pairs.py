@@ -6,13 +6,16 @@ The texts are those pieces of the task's prompt that come from the data; the tas
 for models that go on writing. Too long a pair loses tokens at the end of whichever text is the longer one.
 """
 
+import reprlib
 from array import array
 from collections.abc import Sequence
 from typing import Any
 
 from pedro_bench.data.coder import EncodedRows, Packed
 from pedro_bench.data.encoding import Encoding
-from pedro_bench.errors import DataError
+from pedro_bench.data.prompt import PromptTemplate
+from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.task import Example
 
@@ -20,14 +23,14 @@ _MOST_TEXTS = 2
 
 
 def encode_pairs(
-    tokenizer: Any, examples: Sequence[Example], head: Head, *, max_length: int
+    tokenizer: Any, examples: Sequence[Example], head: Head | None, *, max_length: int
 ) -> Encoding:
     """Turn examples into token ids of at most `max_length`, each with one label.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
         examples: The examples of a split, in order.
-        head: Turns an example's answer into its label.
+        head: Turns an example's answer into its label; None where no example has an answer.
         max_length: Most tokens of an example, separators included.
 
     Raises:
@@ -41,8 +44,59 @@ def encode_pairs(
             uncut[row] = len(whole)
             whole = _ids(tokenizer, own, truncation=True, max_length=max_length)
         prompts.append(array("i", whole))
-    labels = [array("i", [head.code(example)] if example.answer else []) for example in examples]
+    labels = [
+        array("i", [head.code(example)] if head is not None and example.answer else [])
+        for example in examples
+    ]
     return Encoding(EncodedRows(Packed.of(prompts), Packed.of(labels)), len(uncut), 0, uncut)
+
+
+def encode_texts(
+    tokenizer: Any,
+    key: str,
+    texts: Sequence[Any],
+    templates: Sequence[PromptTemplate],
+    *,
+    max_length: int,
+) -> Sequence[Encoded]:
+    """Turn texts that are to be labelled into token ids.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        key: What the texts are, for messages.
+        texts: For each row one text, or a pair in the order of its template's fields.
+        templates: Each row's prompt template, whose own words an encoder does not read.
+        max_length: Most tokens of a row, separators included.
+
+    Raises:
+        ConfigError: If a row has not as many texts as its template has fields.
+        DataError: If a row is longer than `max_length`.
+    """
+    rows = [
+        _fields_of(f"{key}[{row}]", given, template.fields)
+        for row, (given, template) in enumerate(zip(texts, templates, strict=True))
+    ]
+    examples = [
+        Example(template.parts(dict(zip(template.fields, own, strict=True))), "", (), "")
+        for own, template in zip(rows, templates, strict=True)
+    ]
+    encoding = encode_pairs(tokenizer, examples, None, max_length=max_length)
+    for row, length in encoding.uncut.items():
+        raise DataError(
+            f"{key}[{row}] must fit into {max_length} tokens, got {length}: shorten it; it begins "
+            f"{rows[row][0][:60]!r}."
+        )
+    return encoding.encoded
+
+
+def _fields_of(key: str, given: Any, fields: Sequence[str]) -> tuple[str, ...]:
+    """Return the texts of one row, as many as the task's prompt has fields."""
+    found = (given,) if isinstance(given, str) else given
+    is_right = isinstance(found, list | tuple) and len(found) == len(fields)
+    if not is_right or not all(isinstance(one, str) for one in found):
+        rule = "a text" if len(fields) == 1 else f"a tuple of {len(fields)} texts"
+        raise ConfigError(f"{key} must be {rule} ({', '.join(fields)}), got {reprlib.repr(given)}.")
+    return tuple(found)
 
 
 def _ids(tokenizer: Any, texts: Sequence[str], **limits: Any) -> list[int]:

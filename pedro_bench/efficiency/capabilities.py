@@ -22,7 +22,7 @@ from pedro_bench.backbones.family import families
 from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.backbones.quantising import NF4
 from pedro_bench.efficiency.request import MERGEABLE
-from pedro_bench.efficiency.systems import bank, merged
+from pedro_bench.efficiency.systems import bank, found, merged
 from pedro_bench.errors import InjectionError, PedroBenchError
 from pedro_bench.evaluation.batches import padded
 from pedro_bench.evaluation.decoding import generate
@@ -33,6 +33,7 @@ from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
 from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Method
 from pedro_bench.seeding import seed_torch
+from pedro_bench.serving import AdapterBank, TenantAdapter
 
 LETTERS = {
     "train": "t",
@@ -129,7 +130,7 @@ def _answer(backbone: LoadedBackbone, method: Method) -> None:
     rows = [Encoded(prompt, (), row) for row, prompt in enumerate(_PROMPTS)]
     try:
         if backbone.kind == "encoder":
-            label(adapted, _HEAD, rows, batch_size=2)
+            label(adapted, rows, batch_size=2)
         else:
             generate(adapted, rows, num_beams=1, max_new_tokens=2, batch_size=2)
     finally:
@@ -146,10 +147,27 @@ def _beams(backbone: LoadedBackbone, method: Method) -> None:
 
 
 def _tenants(backbone: LoadedBackbone, method: Method) -> None:
+    if backbone.kind == "encoder":
+        _labelling_tenants(backbone, found(backbone, method))
+        return
     ids_BT, mask_BT = padded(_PROMPTS, 0, left=True, device=backbone.device)
     settings = GenerationConfig(num_beams=1, max_new_tokens=2, do_sample=False, pad_token_id=0)
     with torch.no_grad(), bank(backbone, method, 2, 0) as generate_mixed:
         generate_mixed(mask_BT, input_ids=ids_BT, generation_config=settings)
+
+
+def _labelling_tenants(backbone: LoadedBackbone, method: Method) -> None:
+    trained = _attached(backbone, method)
+    adapter = TenantAdapter.of(trained)
+    trained.remove()
+    held = AdapterBank(backbone, method)
+    try:
+        held.add("a", adapter)
+        held.add("b", adapter)
+        rows = [Encoded(prompt, (), row) for row, prompt in enumerate(_PROMPTS)]
+        held.label_encoded(["a", "b"], rows, batch_size=2)
+    finally:
+        held.close()
 
 
 def _merge(backbone: LoadedBackbone, method: Method) -> None:

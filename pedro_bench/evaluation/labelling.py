@@ -3,23 +3,19 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from torch import Tensor
-
 from pedro_bench.evaluation.batches import Adapted, by_length, evaluating, padded
 from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
-from pedro_bench.protocols.head import Head
 
 
 class Labeller(Adapted, Protocol):
     """The part of an adapted model that labelling uses as well."""
 
-    def outputs(self, batch: Batch) -> Tensor:
-        """Outputs (B, C) of the head."""
+    def labels(self, batch: Batch) -> list[str]:
+        """What the head says of each example of a batch."""
 
 
 def label(
     adapted: Labeller,
-    head: Head,
     rows: Sequence[Encoded],
     *,
     batch_size: int,
@@ -28,7 +24,6 @@ def label(
 
     Args:
         adapted: The adapted encoder; its training mode is as before afterwards.
-        head: What the outputs mean.
         rows: Encoded texts; their labels are not looked at.
         batch_size: Texts labelled together.
 
@@ -47,6 +42,6 @@ def label(
             )
             labels_BT = ids_BT.new_full(ids_BT.shape, IGNORED)
             batch = Batch(ids_BT, mask_BT, mask_BT, labels_BT)
-            for row, outputs in zip(chosen, adapted.outputs(batch).tolist(), strict=True):
-                answers[row] = head.answer(outputs)
+            for row, said in zip(chosen, adapted.labels(batch), strict=True):
+                answers[row] = said
     return answers

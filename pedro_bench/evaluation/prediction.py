@@ -62,7 +62,7 @@ def predict(
         TrainingError: If the device runs out of memory.
     """
     if adapted.backbone.kind == "encoder" and task.head is not None:
-        labels = label(adapted, task.head, prompts, batch_size=config.batch_size)
+        labels = label(adapted, prompts, batch_size=config.batch_size)
         said = [task.extract(text, one) for text, one in zip(labels, examples, strict=True)]
         return Prediction(tuple(labels), tuple(said), task.score(said, examples))
     ranked = None

@@ -69,6 +69,9 @@ def is_enabled(model: nn.Module) -> bool:
 AGAIN = "load it with the code of that time, or raise the method's `version` and train it again (rerun=true)"
 """What to do with an adapter that was saved before its method's code changed."""
 
+HEAD = "head"
+"""Where an encoder's head stands among an adapter's modules."""
+
 _MARK = "_pedro_bench_method"
 
 
@@ -152,7 +155,7 @@ class AdaptedModel(nn.Module):
             return None
         config: Any = self.model.config
         own: TaskHead = self._injection.add(
-            "head",
+            HEAD,
             TaskHead(
                 head,
                 self.backbone.shape.hidden_size,
@@ -229,6 +232,12 @@ class AdaptedModel(nn.Module):
             )
         outputs_BC: Tensor = self._head(self._hidden(batch))
         return outputs_BC
+
+    def labels(self, batch: Batch) -> list[str]:
+        """Return what the head says of each example as text, see `Head.answer`; raises as `outputs`."""
+        outputs_BC = self.outputs(batch).tolist()
+        assert self.head is not None
+        return [self.head.answer(outputs) for outputs in outputs_BC]
 
     def answer_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the logits that predict each answer token, and these tokens.

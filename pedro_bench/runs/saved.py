@@ -15,7 +15,7 @@ from pedro_bench.data.chat import NONE
 from pedro_bench.data.prompt import templates_of
 from pedro_bench.errors import BackboneError, ConfigError, RecordError
 from pedro_bench.evaluation.config import search_settings
-from pedro_bench.nn.adapted_model import AdaptedModel, head_for
+from pedro_bench.nn.adapted_model import HEAD, AdaptedModel, head_for
 from pedro_bench.protocols.backbone import Backbone, LoadedBackbone
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import build_group, describe, tokens_left
@@ -243,6 +243,7 @@ def open_bank(
 def _adapter(saved: Saved) -> TenantAdapter:
     task = saved.state["config"]["task"]
     own = search_settings(saved.state["config"]["evaluation"])
+    has_head = any(name.startswith(f"{HEAD}.") for name in saved.tensors["adapter"])
     return TenantAdapter(
         trained_method(saved),
         str(saved.state["backbone_revision"]),
@@ -251,4 +252,5 @@ def _adapter(saved: Saved) -> TenantAdapter:
         templates_of(task),
         str(task.get("chat_template", NONE)),
         Search(own["length_penalty"], own["no_repeat_ngram_size"]),
+        build_group("task", task).head if has_head else None,
     )

@@ -1,6 +1,5 @@
 """SavedRun: a trained model that generates, scores and labels texts as its run did."""
 
-import reprlib
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -9,15 +8,14 @@ from pedro_bench import checks
 from pedro_bench.data.chat import templates_for
 from pedro_bench.data.encoding import encode_whole
 from pedro_bench.data.prompt import ending_of, example_of
-from pedro_bench.data.text_pairs import encode_pairs
-from pedro_bench.errors import BackboneError, ConfigError, DataError
+from pedro_bench.data.text_pairs import encode_texts
+from pedro_bench.errors import BackboneError
 from pedro_bench.evaluation.config import search_settings
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.labelling import label
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import tokens_left
-from pedro_bench.protocols.task import Example
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 
 
@@ -136,48 +134,24 @@ class SavedRun:
             DataError: If a text is longer than the run's `trainer.max_length` or the backbone's positions, or
                 UTF-8 cannot encode it.
         """
-        head = self.adapted.head
-        if head is None:
+        if self.adapted.head is None:
             raise BackboneError(
                 f"label must be asked of an encoder, got backbone={self.adapted.backbone.name!r}, which "
                 "answers in text: call generate or loglikelihood."
             )
         checks.integer("batch_size", batch_size)
-        template, most = self._templates[0], self._max_tokens()
-        rows = [
-            _texts_of(row, one, template.fields)
-            for row, one in enumerate(checks.items("texts", texts, "texts"))
-        ]
-        encoding = encode_pairs(
+        texts = checks.items("texts", texts, "texts")
+        rows = encode_texts(
             self.tokenizer,
-            [
-                Example(template.parts(dict(zip(template.fields, row, strict=True))), "", (), "")
-                for row in rows
-            ],
-            head,
-            max_length=most,
+            "texts",
+            texts,
+            [self._templates[0]] * len(texts),
+            max_length=self._max_tokens(),
         )
-        for row, length in encoding.uncut.items():
-            raise DataError(
-                f"texts[{row}] must fit into {most} tokens, got {length}: shorten it; it begins "
-                f"{rows[row][0][:60]!r}."
-            )
         with self._turn:
-            return label(self.adapted, head, encoding.encoded, batch_size=batch_size)
+            return label(self.adapted, rows, batch_size=batch_size)
 
     def _max_tokens(self) -> int:
         """Return the most tokens of prompt and answer together, as in the run."""
         length = int(self._config["trainer"]["max_length"])
         return tokens_left(length, self.adapted.method, self.adapted.backbone.shape)
-
-
-def _texts_of(row: int, given: Any, fields: Sequence[str]) -> tuple[str, ...]:
-    """Return the texts of one row, as many as the task's prompt has fields."""
-    found = (given,) if isinstance(given, str) else given
-    is_right = isinstance(found, list | tuple) and len(found) == len(fields)
-    if not is_right or not all(isinstance(one, str) for one in found):
-        rule = "a text" if len(fields) == 1 else f"a tuple of {len(fields)} texts"
-        raise ConfigError(
-            f"texts[{row}] must be {rule} ({', '.join(fields)}), got {reprlib.repr(given)}."
-        )
-    return tuple(found)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pedro_bench.errors import ConfigError, InjectionError
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.task_head import TaskHead
 from pedro_bench.nn.tenant_blocks import TenantBlock, TenantContext, Tensors, tenant_block
 from pedro_bench.protocols.backbone import BackboneShape, Site
 from pedro_bench.protocols.batch import Batch, Encoded
@@ -154,13 +155,17 @@ class MixedBatch:
         tenants: Sequence[str],
         held: Mapping[str, Held],
         prompts: Sequence[Encoded],
+        heads: Sequence[TaskHead] = (),
     ) -> None:
         self.backbone = adapted.backbone
         self.method = adapted.method
         self._adapted = adapted
         self._tenants = tenants
         self._held = held
-        self._lengths = [len(prompt.prompt_ids) for prompt in prompts]
+        self._heads = heads
+        # an encoder-decoder's prompts get their end, see `LoadedBackbone.prompt`
+        end = adapted.backbone.kind == "encoder_decoder"
+        self._lengths = [len(prompt.prompt_ids) + end for prompt in prompts]
 
     def modules(self) -> Iterator[nn.Module]:
         """All modules, the backbone's included."""
@@ -170,6 +175,16 @@ class MixedBatch:
         """Make the context of the batch; its rows stand as the batch was given, longest first."""
         assert prompt_mask_BT.sum(1).tolist() == self._lengths
         return context_of(prompt_mask_BT, self._tenants, self._held)
+
+    def labels(self, batch: Batch) -> list[str]:
+        """Return what each example's tenant's head says of it, as text."""
+        with self.context(batch.prompt_mask_BT).active():
+            hidden_BTD = self.backbone.states(batch)
+        said = []
+        for row, head in enumerate(self._heads):
+            first_11D = hidden_BTD[row : row + 1, :1].to(head.out_proj.weight.device)
+            said.append(head.head.answer(head(first_11D)[0].tolist()))
+        return said
 
     def answer_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """As an adapted model's; within a context of the caller's own."""

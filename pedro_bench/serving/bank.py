@@ -4,18 +4,17 @@ Each sequence gets the text it would get with its tenant's adapter alone. Tenant
 generate: a generation holds the tensors it began with. Batches of one bank run one after another.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from pedro_bench import checks
 from pedro_bench.data.chat import NONE, templates_for
-from pedro_bench.data.encoding import encode_whole
-from pedro_bench.data.prompt import example_of
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import BackboneError, ConfigError
 from pedro_bench.evaluation.batches import by_length
 from pedro_bench.evaluation.decoding import generate
+from pedro_bench.evaluation.labelling import label
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.tenant_blocks import TenantContext
 from pedro_bench.protocols.backbone import LoadedBackbone
@@ -28,11 +27,16 @@ from pedro_bench.serving.registry import (
     BankMemory,
     ModelLock,
     Registry,
-    Search,
     Tenant,
     TenantAdapter,
 )
-from pedro_bench.serving.validation import check_mixing, held_of, refuse_unknown
+from pedro_bench.serving.requests import (
+    batches,
+    encode_labelled,
+    encode_prompts,
+    label_requests,
+)
+from pedro_bench.serving.validation import check_mixing, head_of, held_of, refuse_unknown
 
 STORES = ("backbone", "cpu")
 """Where tenants' tensors lie: on the backbone's device, or in main memory, from where those of a batch
@@ -51,7 +55,7 @@ class AdapterBank:
         decoding: One of `fast_decoding.DECODINGS`.
 
     Raises:
-        BackboneError: If a sequence's text depends on those beside it on this backbone.
+        BackboneError: If what a sequence gets depends on those beside it on this backbone.
         ConfigError: If `decoding` does not suit the backbone, or a setting is none of the known words.
         InjectionError: If the method cannot serve many tenants, with the reason, or the backbone
             carries a method already.
@@ -110,7 +114,8 @@ class AdapterBank:
             task = {"chat_template": adapter.chat_template}
             templates = templates_for(task, self.backbone.tokenizer)
         held = held_of(adapter, self._blocks, self._device)
-        self._registry.enter(tenant, Tenant(held, templates, adapter.search))
+        head = head_of(adapter, self.backbone, self._device)
+        self._registry.enter(tenant, Tenant(held, head, templates, adapter.search))
 
     def remove(self, tenant: str) -> None:
         """Let a tenant go; generations that began with it end with it.
@@ -124,10 +129,8 @@ class AdapterBank:
 
     def memory(self) -> BankMemory:
         """Return what the tenants take."""
-        held = self._registry.all_held
-        first = held[0] if held else {}
-        size = sum(row.nbytes for tensors in first.values() for row in tensors.values())
-        return BankMemory(len(held), size, str(self._device))
+        sizes = self._registry.sizes
+        return BankMemory(len(sizes), max(sizes, default=0), sum(sizes), str(self._device))
 
     def generate(
         self,
@@ -165,13 +168,10 @@ class AdapterBank:
         checks.integer("batch_size", batch_size)
         tenants = [tenant for tenant, _ in requests]
         found = self._find(tenants)
-        examples = [
-            example_of(f"requests[{row}]", prompt, templates=found[tenant].templates)
-            for row, (tenant, prompt) in enumerate(requests)
-        ]
-        encoded = encode_whole(
+        encoded = encode_prompts(
             self.backbone.tokenizer,
-            examples,
+            requests,
+            found,
             max_length=self.max_length,
             max_new_tokens=max_new_tokens,
         )
@@ -211,6 +211,80 @@ class AdapterBank:
             batch_size=batch_size,
         )
 
+    def label(
+        self, requests: Sequence[tuple[str, str | tuple[str, str]]], *, batch_size: int = 32
+    ) -> list[str]:
+        """Say of texts of any tenants, mixed, what each tenant's head on the encoder says.
+
+        Args:
+            requests: (tenant, texts) for each; the texts as `SavedRun.label` takes them: one, or a pair.
+            batch_size: Texts labelled together.
+
+        Returns:
+            A label word, or a number as text, for each, in the order of `requests`.
+
+        Raises:
+            BackboneError: If the backbone is no encoder.
+            ConfigError: If a tenant is unknown, or an argument is not as above.
+            DataError: If a text is longer than `max_length`, or UTF-8 cannot encode it.
+            ContextError: If the bank was closed, be it between two batches.
+            TrainingError: If the device runs out of memory.
+        """
+        self._require_heads()
+        pairs = label_requests(requests)
+        checks.integer("batch_size", batch_size)
+        tenants = [tenant for tenant, _ in pairs]
+        found = self._find(tenants)
+        encoded = encode_labelled(self.backbone.tokenizer, pairs, found, max_length=self.max_length)
+        return self._labels(tenants, found, encoded, batch_size=batch_size)
+
+    def label_encoded(
+        self, tenants: Sequence[str], texts: Sequence[Encoded], *, batch_size: int
+    ) -> list[str]:
+        """As `label`, of texts that are token ids already.
+
+        Raises:
+            BackboneError: If the backbone is no encoder.
+            ConfigError: If a tenant is unknown.
+            ContextError: If the bank was closed, be it between two batches.
+            TrainingError: If the device runs out of memory.
+        """
+        self._require_heads()
+        return self._labels(tenants, self._find(tenants), texts, batch_size=batch_size)
+
+    def _labels(
+        self,
+        tenants: Sequence[str],
+        found: Mapping[str, Tenant],
+        texts: Sequence[Encoded],
+        *,
+        batch_size: int,
+    ) -> list[str]:
+        """As `label_encoded`, of tenants that were looked up."""
+        held = {tenant: one.held for tenant, one in found.items()}
+        heads = {tenant: one.head for tenant, one in found.items() if one.head is not None}
+        said = [""] * len(texts)
+        for rows in by_length([len(one.prompt_ids) for one in texts], batch_size):
+            batch, names = [texts[row] for row in rows], [tenants[row] for row in rows]
+            view = MixedBatch(self._adapted, names, held, batch, [heads[one] for one in names])
+            with self._lock.taken():
+                self._registry.refuse_closed("label")
+                for row, one in zip(rows, label(view, batch, batch_size=len(batch)), strict=True):
+                    said[row] = one
+        return said
+
+    def _require_heads(self) -> None:
+        """Require an encoder.
+
+        Raises:
+            BackboneError: If the backbone is none.
+        """
+        if self.backbone.kind != "encoder":
+            raise BackboneError(
+                f"label must be asked of a bank on an encoder, got backbone={self.backbone.name!r}, "
+                "which answers in text: call generate."
+            )
+
     def _find(self, tenants: Sequence[str]) -> dict[str, Tenant]:
         """Return the tenants of these names, each looked up once; raises as `Registry.find`."""
         return {tenant: self._registry.find(tenant) for tenant in dict.fromkeys(tenants)}
@@ -228,9 +302,7 @@ class AdapterBank:
         """As `generate_encoded`, of tenants that were looked up."""
         held = {tenant: one.held for tenant, one in found.items()}
         texts = [""] * len(prompts)
-        for rows, (search, ending) in _batches(
-            [found[one] for one in tenants], prompts, batch_size
-        ):
+        for rows, (search, ending) in batches([found[one] for one in tenants], prompts, batch_size):
             batch = [prompts[row] for row in rows]
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
             steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
@@ -279,15 +351,3 @@ class AdapterBank:
             self._adapted.remove()
             if self._decoder is not None:
                 self._decoder.shapes.release()
-
-
-def _batches(
-    tenants: Sequence[Tenant], prompts: Sequence[Encoded], batch_size: int
-) -> Iterator[tuple[list[int], tuple[Search, str]]]:
-    """Yield the rows of each batch, the longest prompts first, and what they share (`Tenant.decoding`)."""
-    groups: dict[tuple[Search, str], list[int]] = {}
-    for row, tenant in enumerate(tenants):
-        groups.setdefault(tenant.decoding, []).append(row)
-    for decoding, own in groups.items():
-        for places in by_length([len(prompts[row].prompt_ids) for row in own], batch_size):
-            yield [own[place] for place in places], decoding

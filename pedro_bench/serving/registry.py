@@ -19,7 +19,9 @@ from pedro_bench.data.chat import NONE
 from pedro_bench.data.prompt import PromptTemplate, ending_of
 from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.nn.task_head import TaskHead
 from pedro_bench.nn.tenant_blocks import TenantBlock
+from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import describe
 from pedro_bench.serving.attaching import Held
@@ -39,13 +41,22 @@ class Tenant:
 
     Attributes:
         held: Its tensors.
+        head: Its trained head, on an encoder.
         templates: The prompt templates of its task; only they write control tokens.
         search: How its answers are searched.
     """
 
     held: Held
+    head: TaskHead | None = None
     templates: tuple[PromptTemplate, ...] = ()
     search: Search = Search()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors, its head's included."""
+        own = [row for tensors in self.held.values() for row in tensors.values()]
+        own += [] if self.head is None else self.head.parameters()
+        return sum(row.nbytes for row in own)
 
     @property
     def decoding(self) -> tuple[Search, str]:
@@ -67,9 +78,9 @@ class Registry:
         return tuple(self._tenants)
 
     @property
-    def all_held(self) -> tuple[Held, ...]:
-        """The tensors of all tenants, in the same order."""
-        return tuple(tenant.held for tenant in tuple(self._tenants.values()))
+    def sizes(self) -> tuple[int, ...]:
+        """The bytes of each tenant's tensors, its head's included, in the same order."""
+        return tuple(tenant.nbytes for tenant in tuple(self._tenants.values()))
 
     def refuse_closed(self, purpose: str) -> None:
         """Refuse what a closed bank is asked for.
@@ -151,6 +162,7 @@ class TenantAdapter:
         templates: The prompt templates of its task; only they write control tokens.
         chat_template: `task.chat_template` of its run, which takes their place.
         search: How its run's answers are searched.
+        head: What its trained head says, whose tensors are under `head`; None but on an encoder.
     """
 
     method: Method
@@ -160,31 +172,30 @@ class TenantAdapter:
     templates: tuple[PromptTemplate, ...] = ()
     chat_template: str = NONE
     search: Search = Search()
+    head: Head | None = None
 
     @classmethod
     def of(cls, adapted: AdaptedModel) -> "TenantAdapter":
         """Copy the adapter out of an adapted model."""
-        return cls(adapted.method, adapted.backbone.revision, adapted.adapter_state())
+        state = adapted.adapter_state()
+        return cls(adapted.method, adapted.backbone.revision, state, head=adapted.head)
 
 
 @dataclass(frozen=True)
 class BankMemory:
-    """What the tenants of a bank take on a device; all have tensors of the same shapes and dtypes.
+    """What the tenants of a bank take on a device; they differ in nothing but their heads' labels.
 
     Attributes:
         tenants: How many there are.
-        bytes_per_tenant: Bytes of one tenant's tensors; 0 without any tenant.
+        bytes_per_tenant: Bytes of the largest tenant's tensors; 0 without any tenant.
+        total_bytes: Bytes of all tenants' tensors, the backbone not counted.
         device: Where they lie.
     """
 
     tenants: int
     bytes_per_tenant: int
+    total_bytes: int
     device: str
-
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all tenants' tensors, the backbone not counted."""
-        return self.tenants * self.bytes_per_tenant
 
 
 def acting_settings(method: Method, blocks: Iterable[TenantBlock]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 
 from pedro_bench.errors import BackboneError, ConfigError, InjectionError
-from pedro_bench.nn.adapted_model import AGAIN
+from pedro_bench.nn.adapted_model import AGAIN, HEAD
+from pedro_bench.nn.task_head import TaskHead
 from pedro_bench.nn.tenant_blocks import TenantBlock, Tensors
 from pedro_bench.protocols.backbone import LoadedBackbone
+from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Method
 from pedro_bench.serving.attaching import Held
 from pedro_bench.serving.registry import TenantAdapter, acting_settings
@@ -58,6 +60,13 @@ def refuse_unknown(
         for path, block in blocks.items()
         for name, shape in block.expected.items()
     }
+    if adapter.head is not None:
+        expected |= {f"{HEAD}.{name}": shape for name, shape in head_shapes(adapter.head, backbone)}
+    elif backbone.kind == "encoder":
+        raise InjectionError(
+            f"tenant {tenant!r} must bring a trained head to the encoder {backbone.name!r}, got an "
+            "adapter without one."
+        )
     found = {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()}
     wrong = sorted(name for name, _ in expected.items() ^ found.items())
     if wrong:
@@ -86,6 +95,29 @@ def held_of(
             name: tensor.to(device, copy=True) for name, tensor in block.prepare(own).items()
         }
     return held
+
+
+def head_of(
+    adapter: TenantAdapter, backbone: LoadedBackbone, device: torch.device
+) -> TaskHead | None:
+    """Return what a bank keeps of a tenant's head: a copy on its device; None where it has none."""
+    if adapter.head is None:
+        return None
+    own = _empty_head(adapter.head, backbone)
+    tensors = {name: adapter.tensors[f"{HEAD}.{name}"] for name in own.state_dict()}
+    own.load_state_dict(tensors)
+    return own.to(device).requires_grad_(False).eval()
+
+
+def head_shapes(head: Head, backbone: LoadedBackbone) -> list[tuple[str, tuple[int, ...]]]:
+    """Return names and shapes of a head's tensors."""
+    state = _empty_head(head, backbone).state_dict()
+    return [(name, tuple(tensor.shape)) for name, tensor in state.items()]
+
+
+def _empty_head(head: Head, backbone: LoadedBackbone) -> TaskHead:
+    with torch.random.fork_rng(devices=[]):  # its start is thrown away
+        return TaskHead(head, backbone.shape.hidden_size, deviation=None, dropout=0.0)
 
 
 _ATTENTIONS = ("sdpa", "eager")
@@ -138,16 +170,11 @@ def check_window(backbone: LoadedBackbone, decoding: str, tokens: int) -> None:
 
 
 def check_mixing(backbone: LoadedBackbone) -> None:
-    """Require a decoder on which a sequence is the same whatever else is in the batch.
+    """Require a backbone on which a sequence is the same whatever else is in the batch.
 
     Raises:
-        BackboneError: If it is no decoder, or the longest sequence of a batch decides its embeddings.
+        BackboneError: If the longest sequence of a batch decides its embeddings.
     """
-    if backbone.kind != "decoder":
-        raise BackboneError(
-            f"backbone {backbone.name!r} must be a decoder to serve many tenants, got an "
-            f"{backbone.kind.replace('_', '-')}: load each run by itself."
-        )
     for kind in _moving_rope(backbone):
         raise BackboneError(
             f"backbone {backbone.name!r} must give a sequence the same rotary embeddings in every "

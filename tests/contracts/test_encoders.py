@@ -204,8 +204,8 @@ def test_labels_come_back_in_order(load_tiny: Callable[..., Any]) -> None:
     adapted = attach(backbone, "lora").eval()
     rows = examples(("who is Ana", "yes"), ("a very good film",), ("no",))
     encoded = encode_pairs(backbone.tokenizer, rows, LABELS, max_length=32).encoded
-    alone = [label(adapted, LABELS, [one], batch_size=1)[0] for one in encoded]
-    assert label(adapted, LABELS, encoded, batch_size=2) == alone
+    alone = [label(adapted, [one], batch_size=1)[0] for one in encoded]
+    assert label(adapted, encoded, batch_size=2) == alone
     assert set(alone) <= set(LABELS.labels)
 
 

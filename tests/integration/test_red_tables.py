@@ -135,6 +135,10 @@ def labels_as_the_run_did(path: Path) -> None:
     found = loaded.label(texts, batch_size=3)
     assert found == [json.loads(line)["text"] for line in lines]
     assert set(found) <= {"yes", "no"}
+    bank = pedro_bench.serve({"anna": path, "ben": path})
+    requests = [(("anna", "ben")[row % 2], pair) for row, pair in enumerate(texts)]
+    assert bank.label(requests, batch_size=3) == found
+    bank.close()
     for wrong, message in (
         (
             [texts[0][0]],

@@ -131,7 +131,7 @@ def test_control_tokens_are_those_of_each_tenants_template(
         seen.extend(list(one.prompt_ids) for one in encoded)
         return encoded
 
-    monkeypatch.setattr("pedro_bench.serving.bank.encode_whole", watched)
+    monkeypatch.setattr("pedro_bench.serving.requests.encode_whole", watched)
     found = bank.generate(requests, max_new_tokens=3)
     assert [ids.count(2) for ids in seen] == [2, 0, 0, 0, 0, 0]
     expected = [text for one in alone.values() for text in one.generate(prompts, max_new_tokens=3)]

@@ -206,7 +206,7 @@ def control_tokens(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.extend(one.prompt_ids.count(2) for one in encoded)
         return encoded
 
-    monkeypatch.setattr("pedro_bench.serving.bank.encode_whole", watched)
+    monkeypatch.setattr("pedro_bench.serving.requests.encode_whole", watched)
     return counts
 
 
@@ -294,6 +294,6 @@ def test_a_prompt_is_answered_by_the_tenant_whose_templates_it_was_read_with(
             bank.add("anna", other)
         return encode_whole(*given, **options)
 
-    monkeypatch.setattr("pedro_bench.serving.bank.encode_whole", slowly)
+    monkeypatch.setattr("pedro_bench.serving.requests.encode_whole", slowly)
     assert bank.generate(REQUESTS, **SHORT) == expected
     assert bank.generate(REQUESTS, **SHORT) != expected

@@ -1,0 +1,89 @@
+"""Requests of a bank: (tenant, prompt) or (tenant, texts) pairs, as token ids and in batches."""
+
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pedro_bench import checks
+from pedro_bench.data.encoding import encode_whole
+from pedro_bench.data.prompt import example_of
+from pedro_bench.data.text_pairs import encode_texts
+from pedro_bench.errors import ConfigError
+from pedro_bench.evaluation.batches import by_length
+from pedro_bench.protocols.batch import Encoded
+from pedro_bench.serving.registry import Search, Tenant
+
+
+def encode_prompts(
+    tokenizer: Any,
+    requests: Sequence[tuple[str, str]],
+    found: Mapping[str, Tenant],
+    *,
+    max_length: int,
+    max_new_tokens: int,
+) -> Sequence[Encoded]:
+    """Encode prompts, each with its tenant's templates, see `AdapterBank.generate`.
+
+    Raises:
+        DataError: If a prompt and its answer are longer than `max_length`, or UTF-8 cannot encode it.
+    """
+    examples = [
+        example_of(f"requests[{row}]", prompt, templates=found[tenant].templates)
+        for row, (tenant, prompt) in enumerate(requests)
+    ]
+    return encode_whole(tokenizer, examples, max_length=max_length, max_new_tokens=max_new_tokens)
+
+
+def label_requests(requests: Any) -> list[tuple[str, Any]]:
+    """Require pairs of a tenant and texts, whose form the tenant's template decides.
+
+    Raises:
+        ConfigError: If it is anything else.
+    """
+    found = checks.items("requests", requests, "pairs")
+    for row, one in enumerate(found):
+        if not isinstance(one, list | tuple) or len(one) != 2 or not isinstance(one[0], str):
+            raise ConfigError(
+                f"requests[{row}] must be a pair (tenant, texts), got {reprlib.repr(one)}."
+            )
+    return [(tenant, texts) for tenant, texts in found]
+
+
+def encode_labelled(
+    tokenizer: Any,
+    requests: Sequence[tuple[str, Any]],
+    found: Mapping[str, Tenant],
+    *,
+    max_length: int,
+) -> Sequence[Encoded]:
+    """Encode texts that are to be labelled, each as its tenant's template has them, see `AdapterBank.label`.
+
+    Raises:
+        ConfigError: If a tenant has no template, or a row not as many texts as it has fields.
+        DataError: If a row is longer than `max_length`, or UTF-8 cannot encode it.
+    """
+    for tenant, one in found.items():
+        if not one.templates:
+            raise ConfigError(
+                f"tenant {tenant!r} must know its task's prompt to label texts, got none: take its "
+                "adapter with saved_adapter(path), or encode the texts and call label_encoded."
+            )
+    return encode_texts(
+        tokenizer,
+        "requests",
+        [texts for _, texts in requests],
+        [found[tenant].templates[0] for tenant, _ in requests],
+        max_length=max_length,
+    )
+
+
+def batches(
+    tenants: Sequence[Tenant], prompts: Sequence[Encoded], batch_size: int
+) -> Iterator[tuple[list[int], tuple[Search, str]]]:
+    """Yield the rows of each batch, the longest prompts first, and what they share (`Tenant.decoding`)."""
+    groups: dict[tuple[Search, str], list[int]] = {}
+    for row, tenant in enumerate(tenants):
+        groups.setdefault(tenant.decoding, []).append(row)
+    for decoding, own in groups.items():
+        for places in by_length([len(prompts[row].prompt_ids) for row in own], batch_size):
+            yield [own[place] for place in places], decoding
