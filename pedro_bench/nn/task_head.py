@@ -3,9 +3,9 @@
     outputs = W_o dropout(tanh(W_d dropout(h_1) + b_d)) + b_o
 
 Transformers' head of RoBERTa, here for every encoder: weights start normal with the backbone's own deviation,
-biases at zero, and dropout is the backbone's. The RED paper's code has the same two maps, but starts them as
-PyTorch's linear maps do (weights and biases uniform in ±1/√D) and drops half of the features; `trainer=red`
-asks for that. Everything is float32, whatever the backbone is.
+biases at zero, and dropout is that of the backbone's hidden states. The RED paper's code has the same two
+maps, but starts them as PyTorch's linear maps do (weights and biases uniform in ±1/√D) and drops half of the
+features; `trainer=red` asks for that. Everything is float32, whatever the backbone is.
 
 Legend: B examples, T tokens, D hidden, C outputs.
 """

@@ -161,3 +161,38 @@ def test_what_an_encoder_decoder_cannot_do_is_refused(load_tiny: Callable[..., A
         pytest.raises(ContextError, match="must follow the prompts"),
     ):
         backbone.stacks[1](input_ids=torch.ones(2, 1).long(), use_cache=False)
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_generators_of_both_stacks_run_once_in_a_generation(
+    load_tiny: Callable[..., Any], num_beams: int
+) -> None:
+    adapted = attach(load_tiny("t5"), "pedro").eval()
+    perturb(adapted)
+    calls = dict.fromkeys(range(4), 0)
+
+    def count(layer: int) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            calls[layer] += 1
+
+        return hook
+
+    for layer in calls:
+        generator = adapted.adapter.get_submodule(f"layers.{layer}.generator")
+        generator.register_forward_pre_hook(count(layer))
+    backbone = adapted.backbone
+    ids_BT = torch.tensor([[1, 9, 12, 7, 2], [1, 30, 2, 0, 0]])
+    mask_BT = ids_BT != 0
+    with torch.no_grad(), adapted.context(mask_BT).active() as context:
+        encoded = backbone.stacks[0](input_ids=ids_BT, attention_mask=mask_BT.long())
+        context.expand(num_beams)
+        made = backbone.model.generate(
+            encoder_outputs=encoded,
+            attention_mask=mask_BT.long(),
+            num_beams=num_beams,
+            do_sample=False,
+            min_new_tokens=4,
+            max_new_tokens=4,
+        )
+    assert made.shape == (2, 5)
+    assert calls == dict.fromkeys(range(4), 1)
