@@ -249,3 +249,15 @@ def test_the_ledger_on_llama2_7b() -> None:
     count = build_method("adalora").count(build_backbone("llama2_7b").shape())
     assert (count.matrices, count.trainable) == (9_994_240, 19_990_272)
     assert 2 * count.matrices == 19_988_480
+
+
+def test_no_adapter_above_the_budget_can_be_the_best() -> None:
+    """The last allocation of ten steps is after the fifth, half of them being left."""
+    method = build_method("adalora")
+    assert [method.can_be_best(step, 10) for step in range(3, 8)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
