@@ -5,7 +5,7 @@ import pytest
 
 import pedro_bench
 from pedro_bench.analysis.cells import Column, cell_of, compare
-from pedro_bench.analysis.comparison import NO_SPREAD, Comparison
+from pedro_bench.analysis.comparison import NO_SPREAD, Difference
 from pedro_bench.analysis.reading import read_runs
 from pedro_bench.errors import RecordError
 from pedro_bench.records.packing import pack
@@ -144,8 +144,8 @@ def test_a_comparison_uses_examples_only_where_both_answered_the_same(tmp_path):
     b = evidence_of(cell(tmp_path, "lora", **same)[1], "acc")
     c = evidence_of(cell(tmp_path, "ia3", **other)[1], "acc")
     paired, apart = compare(a, b), compare(a, unknown)
-    assert isinstance(paired, Comparison)
-    assert isinstance(apart, Comparison)
+    assert isinstance(paired, Difference)
+    assert isinstance(apart, Difference)
     assert (paired.examples, apart.examples) == (3, 0)
     assert compare(a, c) == "different protocols (test rows ab and cd)"
     one = evidence_of(read_runs([run(tmp_path, "red")]), "acc")

@@ -225,8 +225,8 @@ def test_a_method_that_serves_no_tenants_is_refused_before_measuring(
     make_comparison: Callable[..., Comparison],
 ) -> None:
     told: list[str] = []
-    with pytest.raises(InjectionError, match="method 'lpt' must be made of blocks"):
-        compare(make_comparison(methods=["lpt"], tenants=[2]), told.append)
+    with pytest.raises(InjectionError, match="method 'full_ft' must leave the backbone's weights"):
+        compare(make_comparison(methods=["full_ft"], tenants=[2]), told.append)
     assert not told
 
 
