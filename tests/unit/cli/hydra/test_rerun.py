@@ -112,6 +112,18 @@ def test_evaluations_and_measurements_have_their_own_commands(tmp_path):
     again = command_of(runs_of(frame[frame.task == "mt_bench"]), "anew")
     assert shlex.split(again)[3:] == [*words, "results_dir=anew"]
     assert split_extra(shlex.split(again)[3:], evaluated.DEFAULTS)[1] == []
+    for number, (fingerprint, rows) in enumerate(
+        (
+            ("files:0123", ["data.root=DIR"]),
+            ("hub:cais/mmlu:" + "c" * 40, ["data=hub", "data.revision=" + "c" * 40]),
+        )
+    ):
+        other = run(tmp_path, "lora", "alpaca", seed=number, suite=f"other{number}")
+        evaluate(tmp_path, other, "mmlu", {"accuracy": 25.0}, data={"fingerprint": fingerprint})
+        own = [one for one in runs_of(results(tmp_path)) if one.evaluates == other.stem]
+        words = words_of(own, "pedro_bench.cli.instruct")
+        assert words == [f"run={other}", "suite=mmlu", *rows]
+        assert split_extra(words, evaluated.DEFAULTS)[1] == []
     request = {**measured.DEFAULTS, "repeats": 3, "beams": [1]}
     path = run(
         tmp_path, "lora", "generate_beam1", suite="table3", groups={"efficiency": request},
