@@ -248,7 +248,8 @@ def _measure(
     for method in comparison.methods.values():
         if request.tenants and method is not None:
             # What does not fit raises before anything is measured.
-            AdapterBank(backbone, method).close()
+            with systems.seeded(backbone.device, request.seed):
+                AdapterBank(backbone, systems.found(backbone, method)).close()
     items = (
         comparison.items(backbone)
         if comparison.items is not None

@@ -230,6 +230,18 @@ def test_a_method_that_serves_no_tenants_is_refused_before_measuring(
     assert not told
 
 
+def test_methods_that_search_are_measured_with_tenants(
+    make_comparison: Callable[..., Comparison],
+) -> None:
+    told: list[str] = []
+    methods = ["learned_adapter", "ssp"]
+    found = compare(
+        make_comparison(methods=methods, beams=[1], tenants=[2], repeats=1), told.append
+    )
+    mixed = [row["method"] for row in found["rows"] if row["mixed"]]
+    assert mixed == methods
+
+
 def test_the_peer_searches_with_beams(make_comparison: Callable[..., Comparison]) -> None:
     told: list[str] = []
     found = compare(
