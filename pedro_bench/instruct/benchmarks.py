@@ -3,7 +3,8 @@
 `BenchmarkJob` is also what the leaderboard's benchmarks are made by (`leaderboard_job`).
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -67,6 +68,19 @@ def evaluate_benchmark(
         done[task] = entry
         report(f"{number} of {len(rows)} tasks, {task}: accuracy {found.accuracy:.2f}")
     return _together([done[task] for task in rows], contexts.max_length)
+
+
+def now_and_then(report: Report, seconds: float = 30.0) -> Callable[[int, int], None]:
+    """Return a function that reports how many rows of a task are finished, at most every so many seconds."""
+    last = time.monotonic()
+
+    def told(done: int, whole: int) -> None:
+        nonlocal last
+        if done < whole and time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            report(f"{done} of {whole} rows of the next task")
+
+    return told
 
 
 def _together(entries: Sequence[Mapping[str, Any]], max_length: int) -> Outcome:
@@ -197,6 +211,7 @@ class BenchmarkJob(Job):
                 batch_size=batch_size_of(self.request, self.run),
                 num_beams=self.request.num_beams or 1,
                 max_new_tokens=self.request.max_new_tokens,
+                progress=now_and_then(report),
             )
             return self.evaluated(lm, contexts, rows, journal, report)
 

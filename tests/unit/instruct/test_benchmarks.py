@@ -104,3 +104,12 @@ def test_an_encoders_run_is_refused_before_data_are_read(suite, tmp_path):
         f"run must be of a decoder or an encoder-decoder for suite={suite}, where text is written, got "
         "the encoder 'minilm', which only labels texts: name a run on another backbone."
     )
+
+
+def test_a_long_task_tells_how_far_it_is_now_and_then():
+    told: list[str] = []
+    at_once, later = benchmarks.now_and_then(told.append, 0), benchmarks.now_and_then(told.append)
+    for done in (16, 32, 40):
+        at_once(done, 40)
+        later(done, 40)
+    assert told == ["16 of 40 rows of the next task", "32 of 40 rows of the next task"]
