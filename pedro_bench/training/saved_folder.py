@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from pedro_bench import records
-from pedro_bench.errors import TrainingError
+from pedro_bench.errors import RecordError, TrainingError
 from pedro_bench.protocols.settings import Settings
 
 if TYPE_CHECKING:
@@ -185,13 +185,26 @@ def restart(folder: Path) -> None:
 def remove_results(folder: Path, record: Path) -> None:
     """Remove a run's adapter and predictions: it begins anew or failed, and its record has none.
 
+    An adapter that a finished run of another results_dir saved in the same working folder stays.
+
     Args:
         folder: The run's working folder.
         record: Path of its record.
     """
     with contextlib.suppress(OSError):
         records.predictions_path(record).unlink(missing_ok=True)
-    shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+    if not _is_of_another(folder, record):
+        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+
+
+def _is_of_another(folder: Path, record: Path) -> bool:
+    """Whether an adapter is that of a finished run whose record lies in another results_dir."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecordError):
+        config = json.loads((folder / ADAPTER / _STATE).read_text(encoding="utf-8"))["config"]
+        owner = records.suite_folder(config["results_dir"], config["suite"]) / record.name
+        is_own = owner.parent.samefile(record.parent)
+        return not is_own and records.status_of(owner) == "finished"
+    return False
 
 
 def steps_saved(folder: Path) -> int:

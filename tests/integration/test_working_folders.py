@@ -74,3 +74,22 @@ def test_the_folder_of_a_worker_that_died_is_free(
         tmp_path / "others", path.parent.name, method="a", task="b", backbone="c", key="d", seed=0
     ).with_name(path.name)
     assert list(occupying(settings, [(seed, other)])) == [(seed, other)]
+
+
+def test_a_run_of_another_results_dir_leaves_the_adapter_of_a_finished_one(
+    few_steps: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = few_steps()
+    [(_, path, _)] = plan(settings)
+    run(settings)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise TrainingError("scoring must end, got an error of this test.")
+
+    other = replace(settings, results_dir=str(tmp_path / "others"))
+    with monkeypatch.context() as broken:
+        broken.setattr("pedro_bench.runs.runner.predict", fail)
+        (record,) = run(other)
+    assert record["status"] == "failed"
+    assert read_saved(path).header["key"] == records.key_of(path)
+    assert records.predictions_path(path).exists()
