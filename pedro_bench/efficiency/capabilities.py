@@ -22,7 +22,7 @@ from pedro_bench.backbones.family import families
 from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.backbones.quantising import NF4
 from pedro_bench.efficiency.request import MERGEABLE
-from pedro_bench.efficiency.systems import bank, found, merged
+from pedro_bench.efficiency.systems import after_search, bank, merged
 from pedro_bench.errors import InjectionError, PedroBenchError
 from pedro_bench.evaluation.batches import padded
 from pedro_bench.evaluation.decoding import generate
@@ -148,7 +148,7 @@ def _beams(backbone: LoadedBackbone, method: Method) -> None:
 
 def _tenants(backbone: LoadedBackbone, method: Method) -> None:
     if backbone.kind == "encoder":
-        _labelling_tenants(backbone, found(backbone, method))
+        _labelling_tenants(backbone, after_search(backbone, method))
         return
     ids_BT, mask_BT = padded(_PROMPTS, 0, left=True, device=backbone.device)
     settings = GenerationConfig(num_beams=1, max_new_tokens=2, do_sample=False, pad_token_id=0)

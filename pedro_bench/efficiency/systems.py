@@ -66,7 +66,7 @@ def bare(backbone: LoadedBackbone) -> Iterator[Generate]:
 def adapted(backbone: LoadedBackbone, method: Method, seed: int) -> Iterator[Generate]:
     """One adapter of a method."""
     with seeded(backbone.device, seed):
-        model = AdaptedModel(backbone, found(backbone, method))
+        model = AdaptedModel(backbone, after_search(backbone, method))
         try:
             model.check_count()
             randomise(model.adapter)
@@ -80,7 +80,7 @@ def adapted(backbone: LoadedBackbone, method: Method, seed: int) -> Iterator[Gen
 def bank(backbone: LoadedBackbone, method: Method, tenants: int, seed: int) -> Iterator[Generate]:
     """A bank in which the sequences of a batch belong to one tenant after another."""
     with seeded(backbone.device, seed):
-        start = _start(backbone, found(backbone, method))
+        start = _start(backbone, after_search(backbone, method))
         held = AdapterBank(backbone, start.method)
         try:
             names = [f"tenant {index}" for index in range(tenants)]
@@ -178,7 +178,7 @@ def _within(
     return generate
 
 
-def found(backbone: LoadedBackbone, method: Method) -> Method:
+def after_search(backbone: LoadedBackbone, method: Method) -> Method:
     """Return the method that answers: of one that searches first, what a random search finds."""
     if not method.is_searching:
         return method

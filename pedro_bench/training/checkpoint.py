@@ -236,8 +236,8 @@ class EarlyStopping:
     """The best evaluation so far and how long ago it was; None or 0 before the first evaluation.
 
     The best has the highest dev score where there is one (the lowest, where `lower_is_better`), else the
-    lowest dev loss. `is_over` after
-    `patience` evaluations without a strictly better one, never if that is None.
+    lowest dev loss. `is_over` after `patience` evaluations without a strictly better one, never if that is
+    None.
     """
 
     patience: int | None

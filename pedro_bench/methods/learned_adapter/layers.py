@@ -4,8 +4,8 @@
     Adapter(y) = (sum_o w_o E_o(z)) W_up + (sum_o w_o) b_up
 
 R is the rational function `nn.vector_generator.Rational`. While an operator is searched for, w are the shares
-of this adapter's operators; afterwards one operator stays with w = 1. Then it has
-a form for many tenants too. Everything is computed in float32.
+of this adapter's operators; afterwards one operator stays with w = 1, and the adapter has a form for many
+tenants. Everything is computed in float32.
 
 Legend: B examples, T tokens, O width, R bottleneck, N operators.
 """
