@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
+from pedro_bench import checks
 from pedro_bench.data.coder import EncodedRows, Packed
 from pedro_bench.data.encoding import Encoding
 from pedro_bench.data.prompt import PromptTemplate
@@ -70,7 +71,7 @@ def encode_texts(
 
     Raises:
         ConfigError: If a row has not as many texts as its template has fields.
-        DataError: If a row is longer than `max_length`.
+        DataError: If a row is longer than `max_length`, or UTF-8 cannot encode it.
     """
     rows = [
         _fields_of(f"{key}[{row}]", given, template.fields)
@@ -90,12 +91,14 @@ def encode_texts(
 
 
 def _fields_of(key: str, given: Any, fields: Sequence[str]) -> tuple[str, ...]:
-    """Return the texts of one row, as many as the task's prompt has fields."""
+    """Return the texts of one row, as many as the task's prompt has fields; raises as `encode_texts`."""
     found = (given,) if isinstance(given, str) else given
     is_right = isinstance(found, list | tuple) and len(found) == len(fields)
     if not is_right or not all(isinstance(one, str) for one in found):
         rule = "a text" if len(fields) == 1 else f"a tuple of {len(fields)} texts"
         raise ConfigError(f"{key} must be {rule} ({', '.join(fields)}), got {reprlib.repr(given)}.")
+    for one in found:
+        checks.encodable_text(key, one, DataError)
     return tuple(found)
 
 

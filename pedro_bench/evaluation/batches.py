@@ -45,7 +45,7 @@ def check_positions(adapted: Adapted, tokens: int) -> None:
 
     Args:
         adapted: The adapted model.
-        tokens: Prompt and answer of the longest sequence, in tokens.
+        tokens: Prompt and answer of the longest sequence, in tokens; an encoder reads the text alone.
 
     Raises:
         DataError: If it does not; beyond its positions a model gives text without sense.
@@ -53,10 +53,12 @@ def check_positions(adapted: Adapted, tokens: int) -> None:
     positions, taken = adapted.backbone.shape.max_positions, adapted.method.num_positions
     if positions is not None and tokens + taken > positions:
         virtual = f" and {taken} virtual tokens" if taken else ""
+        is_text = adapted.backbone.kind == "encoder"
+        of = "" if is_text else " of prompt and answer"
+        remedy = "" if is_text else " or generate fewer tokens"
         raise DataError(
             f"a sequence must fit into the {positions} positions of backbone "
-            f"{adapted.backbone.name!r}, got {tokens} tokens of prompt and answer{virtual}: shorten "
-            "the text or generate fewer tokens."
+            f"{adapted.backbone.name!r}, got {tokens} tokens{of}{virtual}: shorten the text{remedy}."
         )
 
 

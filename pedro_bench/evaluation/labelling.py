@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from pedro_bench.evaluation.batches import Adapted, by_length, evaluating, padded
+from pedro_bench.evaluation.batches import Adapted, by_length, check_positions, evaluating, padded
 from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
 
 
@@ -28,8 +28,10 @@ def label(
         batch_size: Texts labelled together.
 
     Raises:
+        DataError: If a text exceeds the backbone's positions.
         TrainingError: If the device runs out of memory.
     """
+    check_positions(adapted, max((len(row.prompt_ids) for row in rows), default=0))
     answers = [""] * len(rows)
     backbone = adapted.backbone
     with evaluating(adapted, batch_size):

@@ -204,12 +204,20 @@ def context_of(
     Raises:
         ConfigError: If the number of tenants is not that of the examples.
     """
-    if len(tenants) != prompt_mask_BT.shape[0]:
-        raise ConfigError(
-            f"tenants must name one for each of the {prompt_mask_BT.shape[0]} examples, got "
-            f"{len(tenants)}."
-        )
+    check_number(tenants, prompt_mask_BT.shape[0])
     distinct = list(dict.fromkeys(tenants))
     place = {tenant: index for index, tenant in enumerate(distinct)}
     index_B = torch.tensor([place[tenant] for tenant in tenants], device=prompt_mask_BT.device)
     return TenantContext(prompt_mask_BT, index_B, [held[tenant] for tenant in distinct])
+
+
+def check_number(tenants: Sequence[str], num_examples: int) -> None:
+    """Require a tenant for each example.
+
+    Raises:
+        ConfigError: If their numbers differ.
+    """
+    if len(tenants) != num_examples:
+        raise ConfigError(
+            f"tenants must name one for each of the {num_examples} examples, got {len(tenants)}."
+        )

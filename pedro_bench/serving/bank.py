@@ -21,7 +21,7 @@ from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import tokens_left
-from pedro_bench.serving.attaching import ForTenants, MixedBatch, context_of
+from pedro_bench.serving.attaching import ForTenants, MixedBatch, check_number, context_of
 from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.serving.registry import (
     BankMemory,
@@ -197,11 +197,12 @@ class AdapterBank:
         """As `generate`, of prompts that are token ids already; the text is as the tokenizer has it.
 
         Raises:
-            ConfigError: If a tenant is unknown.
+            ConfigError: If a tenant is unknown, or their number is not that of the prompts.
             DataError: If a prompt and its answer exceed the backbone's positions.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
+        check_number(tenants, len(prompts))
         return self._answers(
             tenants,
             self._find(tenants),
@@ -245,11 +246,13 @@ class AdapterBank:
 
         Raises:
             BackboneError: If the backbone is no encoder.
-            ConfigError: If a tenant is unknown.
+            ConfigError: If a tenant is unknown, or their number is not that of the texts.
+            DataError: If a text exceeds the backbone's positions.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
         self._require_heads()
+        check_number(tenants, len(texts))
         return self._labels(tenants, self._find(tenants), texts, batch_size=batch_size)
 
     def _labels(

@@ -386,3 +386,17 @@ def test_the_callers_random_stream_is_left_alone(load_tiny: Callable[..., Any]) 
     torch.manual_seed(4)
     AdapterBank(backbone, build_method("lora"))
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_prompts_of_token_ids_have_a_tenant_each(
+    number: int, tiny_backbone: Any, make_tenant: Callable[..., Any]
+) -> None:
+    adapted = make_tenant("lora", 0, tiny_backbone)
+    adapter = TenantAdapter.of(adapted)
+    adapted.remove()
+    bank = open_bank(tiny_backbone, "lora", {"anna": adapter})
+    with pytest.raises(ConfigError, match=f"one for each of the 2 examples, got {number}"):
+        bank.generate_encoded(
+            ["anna"] * number, make_prompts((3, 4)), num_beams=1, max_new_tokens=2, batch_size=2
+        )

@@ -10,6 +10,7 @@ from pedro_bench.data.prompt import parse_template
 from pedro_bench.errors import BackboneError, ConfigError, DataError, InjectionError
 from pedro_bench.evaluation.labelling import label
 from pedro_bench.nn.adapted_model import AdaptedModel
+from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.head import Head
 from pedro_bench.serving import AdapterBank, TenantAdapter
 from tests.tiny import METHOD_NAMES, build_method
@@ -117,6 +118,15 @@ def test_texts_are_labelled_by_requests_of_tenants_with_other_labels(
         bank.label([("anne", "a")])
     with pytest.raises(DataError, match=r"requests\[1\] must fit into 24 tokens, got"):
         bank.label([("anna", "a"), ("ben", "cat " * 40)])
+    with pytest.raises(DataError, match=r"requests\[0\] must be text that UTF-8 can encode, got"):
+        bank.label([("anna", "half a pair \ud800")])
+    long = Encoded((5,) * 1000, (), 0)
+    with pytest.raises(DataError, match="got 1000 tokens: shorten the text.$"):
+        bank.label_encoded(["anna"], [long], batch_size=1)
+    for tenants in (["anna"], ["anna"] * 3):
+        with pytest.raises(ConfigError, match="one for each of the 2 examples, got [13]"):
+            bank.label_encoded(tenants, make_prompts((3, 4)), batch_size=2)
+    assert bank.label([]) == []
     with pytest.raises(BackboneError, match="where text is written, got the encoder"):
         bank.generate([("anna", "the cat")])
 
