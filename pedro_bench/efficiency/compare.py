@@ -249,7 +249,7 @@ def _measure(
         if request.tenants and method is not None:
             # What does not fit raises before anything is measured.
             with systems.seeded(backbone.device, request.seed):
-                AdapterBank(backbone, systems.found(backbone, method)).close()
+                AdapterBank(backbone, systems.after_search(backbone, method)).close()
     items = (
         comparison.items(backbone)
         if comparison.items is not None
