@@ -260,6 +260,11 @@ class Leases:
         state = self._state(stem)
         return not (state.is_free or self._is_dead(stem, state))
 
+    def was_left(self, stem: str, now: float) -> bool:
+        """Whether a holder has written no sign of life for its lease; `now` is of the file system's clock."""
+        path = _file(self.folder, stem, _newest(self.folder, stem))
+        return now - path.stat().st_mtime > (self._state(stem).seconds or self.seconds)
+
     def holders(self) -> set[str]:
         """Return all that hold runs now, as `host:pid`; who is known to be dead is left out.
 

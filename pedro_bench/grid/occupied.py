@@ -9,13 +9,14 @@ refuses.
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pedro_bench.distributed import is_main
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.leases import Leases
-from pedro_bench.protocols.settings import Settings
+from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
 from pedro_bench.records import results_folder
 from pedro_bench.training.saved_folder import working_folder
 
@@ -38,11 +39,13 @@ def _occupy(settings: Settings, record: Path) -> None:
     """Leave a record's path; a folder that cannot be written is no fault here, as the training says so."""
     folder = working_folder(settings, record)
     own = _note(folder, record)
+    now = time.time()
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        own.write_text(str(record.resolve()), encoding="utf-8")
+        own.write_text(str(_place(record)), encoding="utf-8")
+        now = own.stat().st_mtime
     for other in sorted(folder.glob(f"{_PREFIX}*")):
-        if other != own and (place := _held_record(other, record)) is not None:
+        if other != own and (place := _held_record(other, record, now)) is not None:
             vacate(settings, record)
             raise ConfigError(
                 "output_dir must be of one results_dir while a run is trained, got "
@@ -58,14 +61,25 @@ def vacate(settings: Settings, record: Path) -> None:
 
 
 def _note(folder: Path, record: Path) -> Path:
-    return folder / f"{_PREFIX}{hashlib.sha256(str(record.resolve()).encode()).hexdigest()[:12]}"
+    return folder / f"{_PREFIX}{hashlib.sha256(str(_place(record)).encode()).hexdigest()[:12]}"
 
 
-def _held_record(note: Path, own: Path) -> Path | None:
-    """Return the record of a note if its run is held by a worker; of an own one by another path nothing."""
+def _place(record: Path) -> Path:
+    """Return the absolute path of a record, which may be a link itself."""
+    return record.parent.resolve() / record.name
+
+
+def _held_record(note: Path, own: Path, now: float) -> Path | None:
+    """Return the record of a note if its run is held by a worker; of an own one by another path nothing.
+
+    A holder on another machine that has shown no sign of life for its lease at `now` is dead: nothing else
+    is known of its process.
+    """
     with contextlib.suppress(OSError):
         record = Path(note.read_text(encoding="utf-8"))
         is_own = record.parent.samefile(own.parent)
-        if not is_own and Leases(record.parent, 0.0).is_held(record.stem):
+        leases = Leases(record.parent, SHORTEST_LEASE)
+        is_held = leases.is_held(record.stem) and not leases.was_left(record.stem, now)
+        if not is_own and is_held:
             return record
     return None

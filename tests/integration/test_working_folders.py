@@ -1,5 +1,6 @@
 """What lies in a run's working folder agrees with its record, and belongs to one results_dir at a time."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,25 @@ def test_the_folder_of_a_worker_that_died_is_free(
     other = records.record_path(
         tmp_path / "others", path.parent.name, method="a", task="b", backbone="c", key="d", seed=0
     ).with_name(path.name)
+    other.parent.mkdir(parents=True)
+    assert list(occupying(settings, [(seed, other)])) == [(seed, other)]
+
+
+def test_the_folder_of_a_worker_that_another_machine_lost_is_free(
+    few_steps: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = few_steps()
+    [(seed, path, _)] = plan(settings)
+    held = Claims(settings, [(seed, path)], {})
+    list(occupying(settings, [next(held)]))
+    monkeypatch.setattr("pedro_bench.grid.leases.socket.gethostname", lambda: "another")
+    other = tmp_path / "others" / "runs" / path.parent.name / path.name
+    other.parent.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="output_dir must be of one results_dir"):
+        list(occupying(settings, [(seed, other)]))
+    (lease,) = (path.parent / "leases").iterdir()
+    before = lease.stat().st_mtime - settings.lease_seconds - 60
+    os.utime(lease, (before, before))
     assert list(occupying(settings, [(seed, other)])) == [(seed, other)]
 
 
