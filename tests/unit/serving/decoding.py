@@ -58,6 +58,13 @@ def without_search(name: str, backbone: Any) -> dict[str, Any]:
     return {**found, "budget": 0.99, "structure": [one for one in everything if one not in dropped]}
 
 
+def open_bank(backbone: Any, name: str, adapters: dict[str, Any], **changes: Any) -> AdapterBank:
+    bank = AdapterBank(backbone, build_method(name, **changes))
+    for tenant, adapter in adapters.items():
+        bank.add(tenant, adapter)
+    return bank
+
+
 def check_mixed_tenants(
     backbone: Any, method: Method, adapted_of: Callable[[int], AdaptedModel], *, num_beams: int
 ) -> None:
