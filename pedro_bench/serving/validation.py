@@ -104,9 +104,12 @@ def head_of(
     if adapter.head is None:
         return None
     own = _empty_head(adapter.head, backbone)
-    tensors = {name: adapter.tensors[f"{HEAD}.{name}"] for name in own.state_dict()}
-    own.load_state_dict(tensors)
-    return own.to(device).requires_grad_(False).eval()
+    tensors = {
+        name: adapter.tensors[f"{HEAD}.{name}"].detach().to(device, one.dtype, copy=True)
+        for name, one in own.state_dict().items()
+    }
+    own.load_state_dict(tensors, assign=True)
+    return own.requires_grad_(False).eval()
 
 
 def head_shapes(head: Head, backbone: LoadedBackbone) -> list[tuple[str, tuple[int, ...]]]:
@@ -116,7 +119,7 @@ def head_shapes(head: Head, backbone: LoadedBackbone) -> list[tuple[str, tuple[i
 
 
 def _empty_head(head: Head, backbone: LoadedBackbone) -> TaskHead:
-    with torch.random.fork_rng(devices=[]):  # its start is thrown away
+    with torch.device("meta"):  # a form without memory
         return TaskHead(head, backbone.shape.hidden_size, deviation=None, dropout=0.0)
 
 
