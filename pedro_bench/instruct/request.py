@@ -217,6 +217,14 @@ def fingerprint(request: Request, files: Sequence[Path]) -> str:
     return f"files:{digest.hexdigest()}"
 
 
+def source_of(found: str) -> dict[str, str]:
+    """Return the settings with which rows of a `fingerprint` are read; of files, DIR is their folder."""
+    source, _, place = found.partition(":")
+    if source == "hub":
+        return {"data": "hub", "data.revision": place.rpartition(":")[2]}
+    return {"data.root": "DIR"} if source == "files" else {}
+
+
 def _refuse(values: Mapping[str, Any], keys: tuple[str, ...], place: str) -> None:
     for key in keys:
         if values[key] != DEFAULTS[key]:

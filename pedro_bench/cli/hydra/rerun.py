@@ -16,6 +16,7 @@ from pedro_bench.cli.hydra.option_files import option_of
 from pedro_bench.cli.options import CONFIG_DIR, conf_folders
 from pedro_bench.efficiency.request import DEFAULTS as MEASURED
 from pedro_bench.instruct.request import DEFAULTS as EVALUATED
+from pedro_bench.instruct.request import source_of
 
 _GROUPS = ("method", "task", "backbone", "data", "trainer", "evaluation")
 _PLAIN = re.compile(r"[\w/.:@%+-]+")
@@ -39,7 +40,7 @@ def command_of(runs: Sequence[Run], results_dir: str | None = None) -> str:
     place = {} if results_dir is None else {"results_dir": results_dir}
     config = first.config
     if first.evaluates is not None:
-        rows = _rows_of(config["data"]["data"].get("fingerprint", ""))
+        rows = source_of(config["data"]["data"].get("fingerprint", ""))
         own = {"suite": _evaluation_of(first), **rows, **_known(config["data"], EVALUATED), **place}
         commands = [{"run": _record(run), **own} for run in runs]
         return "\n".join(_command("pedro_bench.cli.instruct", one) for one in commands)
@@ -78,14 +79,6 @@ def _record(run: Run) -> str:
     """Return the place of the record that an evaluation is of."""
     results_dir = records.results_folder(run.path) or Path()
     return str(records.suite_folder(results_dir, run.suite) / f"{run.evaluates}.json")
-
-
-def _rows_of(fingerprint: str) -> dict[str, str]:
-    """Return where an evaluation had its rows from; of files the folder is not recorded."""
-    source, _, revision = fingerprint.partition(":")
-    if source == "hub":
-        return {"data": "hub", "data.revision": revision.rpartition(":")[2]}
-    return {"data.root": "DIR"} if source == "files" else {}
 
 
 def _evaluation_of(run: Run) -> str:
