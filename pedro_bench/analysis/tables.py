@@ -207,10 +207,8 @@ def _columns(
         place = next((n for n, one in enumerate(columns) if _is_same(one, column)), None)
         if place is None:
             columns.append(column)
-        elif (
-            columns[place].metric is None or column.lower_is_better
-        ):  # another backbone's records say
-            columns[place] = column
+        elif columns[place].metric is None or column.lower_is_better:
+            columns[place] = column  # another backbone's records say more
     has = {
         backbone: [any(_is_same(column, one) for one in found) for column in columns]
         for backbone, found in own.items()

@@ -30,9 +30,9 @@ def make_tenant(load_tiny: Callable[..., Any]) -> Callable[..., Any]:
 
     from pedro_bench.nn.adapted_model import AdaptedModel
 
-    def make(name: str, seed: int, backbone: Any = None, **changes: Any) -> Any:
+    def make(name: str, seed: int, backbone: Any = None, head: Any = None, **changes: Any) -> Any:
         torch.manual_seed(seed)
-        adapted = AdaptedModel(backbone or load_tiny(), build_method(name, **changes))
+        adapted = AdaptedModel(backbone or load_tiny(), build_method(name, **changes), head)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for tensor in adapted.adapter.parameters():

@@ -13,6 +13,8 @@ from pedro_bench.serving import AdapterBank, FastDecoder, TenantAdapter
 from tests.tiny import build_method
 
 LENGTHS = (5, 2, 9, 1, 7, 3, 12, 4)
+REFUSED = ("full_ft", "full_ft_red", "ft_top2")
+"""Methods that train the backbone's weights, which tenants share."""
 
 
 class CountingBackend:

@@ -1,10 +1,10 @@
 """Tenants on encoders and encoder-decoders: every text as with its tenant's adapter alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from pedro_bench.data.prompt import parse_template
 from pedro_bench.errors import BackboneError, ConfigError, DataError, InjectionError
@@ -14,14 +14,13 @@ from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.head import Head
 from pedro_bench.serving import AdapterBank, TenantAdapter
 from tests.tiny import METHOD_NAMES, build_method
-from tests.unit.serving.decoding import check_mixed_tenants, make_prompts, without_search
+from tests.unit.serving.decoding import REFUSED, check_mixed_tenants, make_prompts, without_search
 
-WHOLE = ("full_ft", "full_ft_red", "ft_top2")
 ON_T5 = sorted(
     set(METHOD_NAMES)
-    - {*WHOLE, "ptuning_v2", "lpt", "prefix_tuning", "prompt_tuning", "infix_tuning", "loreft"}
+    - {*REFUSED, "ptuning_v2", "lpt", "prefix_tuning", "prompt_tuning", "infix_tuning", "loreft"}
 )
-ON_ENCODERS = sorted(set(METHOD_NAMES) - {*WHOLE, "infix_tuning"})
+ON_ENCODERS = sorted(set(METHOD_NAMES) - {*REFUSED, "infix_tuning"})
 HEADS = (Head(labels=("yes", "no", "maybe")), Head(labels=("good", "bad")), Head(least=0, most=5))
 TEMPLATE = parse_template("task.prompt", "Text: {text}\nLabel:", None)
 
@@ -41,34 +40,24 @@ def test_an_encoder_decoder_answers_each_as_its_own(
     )
 
 
-def trained(backbone: Any, name: str, seed: int, head: Head | None, **changes: Any) -> AdaptedModel:
-    """Return an adapter far from its start, with a head of its own."""
-    torch.manual_seed(seed)
-    adapted = AdaptedModel(backbone, build_method(name, **changes), head)
-    with torch.no_grad():
-        for tensor in adapted.adapter.parameters():
-            tensor.add_(0.3 * torch.randn(tensor.shape))
-    return adapted.eval()
-
-
 def tenant_of(adapted: AdaptedModel) -> TenantAdapter:
     """Take the adapter out of the backbone, with the template of its task."""
-    state, revision = adapted.adapter_state(), adapted.backbone.revision
+    adapter = TenantAdapter.of(adapted)
     adapted.remove()
-    return TenantAdapter(adapted.method, revision, state, templates=(TEMPLATE,), head=adapted.head)
+    return replace(adapter, templates=(TEMPLATE,))
 
 
 @pytest.mark.parametrize("family", ["roberta", "bert"])
 @pytest.mark.parametrize("name", ON_ENCODERS)
 def test_an_encoder_labels_each_as_its_own(
-    name: str, family: str, load_tiny: Callable[..., Any]
+    name: str, family: str, load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
 ) -> None:
     backbone, prompts = load_tiny(family), make_prompts()
     changes = without_search(name, backbone)
     names = ("anna", "ben", "cleo")
     adapters, alone = {}, {}
     for seed, (tenant, head) in enumerate(zip(names, HEADS, strict=True)):
-        adapted = trained(backbone, name, seed, head, **changes)
+        adapted = make_tenant(name, seed, backbone, head, **changes)
         alone[tenant] = label(adapted, prompts, batch_size=1)
         adapters[tenant] = tenant_of(adapted)
     bank = AdapterBank(backbone, build_method(name, **changes))
@@ -88,12 +77,12 @@ def test_an_encoder_labels_each_as_its_own(
 
 @pytest.mark.parametrize("store", ["backbone", "cpu"])
 def test_texts_are_labelled_by_requests_of_tenants_with_other_labels(
-    store: str, load_tiny: Callable[..., Any]
+    store: str, load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
 ) -> None:
     backbone = load_tiny("roberta")
     adapters, sizes = {}, []
     for seed, (tenant, head) in enumerate(zip(("anna", "ben"), HEADS, strict=False)):
-        adapted = trained(backbone, "pedro", seed, head)
+        adapted = make_tenant("pedro", seed, backbone, head)
         sizes.append(4 * sum(p.numel() for p in adapted.adapter.parameters()))
         adapters[tenant] = tenant_of(adapted)
     bank = AdapterBank(backbone, build_method("pedro"), store=store, max_length=24)
@@ -135,8 +124,8 @@ def test_a_tenant_of_an_encoder_needs_its_head_and_its_template(
     load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
 ) -> None:
     backbone = load_tiny("roberta")
-    headless = tenant_of(trained(backbone, "lora", 0, None))
-    with_head = trained(backbone, "lora", 0, HEADS[0])
+    headless = tenant_of(make_tenant("lora", 0, backbone, None))
+    with_head = make_tenant("lora", 0, backbone, HEADS[0])
     bare = TenantAdapter.of(with_head)
     with_head.remove()
     bank = AdapterBank(backbone, build_method("lora"))
