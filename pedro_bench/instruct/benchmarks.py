@@ -30,12 +30,13 @@ from pedro_bench.instruct.job import (
     batch_size_of,
     evaluation_key,
 )
+from pedro_bench.instruct.kept_batches import KeptBatches
 from pedro_bench.instruct.record import Journal
 from pedro_bench.instruct.request import Request, fingerprint
 from pedro_bench.protocols.settings import tokens_left
 from pedro_bench.runs import load
 
-_KIND = "tasks"
+_KIND, _BATCHES = "tasks", "batches"
 
 
 def evaluate_benchmark(
@@ -196,7 +197,7 @@ class BenchmarkJob(Job):
         """Load rows and run, and evaluate every task."""
         from pedro_bench.instruct.harness_model import AdaptedLM
 
-        with self.journal(_KIND, self.key) as journal:
+        with self.journal(_KIND, self.key) as journal, self.journal(_BATCHES, self.key) as batches:
             rows = self._rows
             if rows is None:
                 rows = self.hub(str(self.request.revision))
@@ -212,12 +213,14 @@ class BenchmarkJob(Job):
                 num_beams=self.request.num_beams or 1,
                 max_new_tokens=self.request.max_new_tokens,
                 progress=now_and_then(report),
+                kept=KeptBatches(batches),
             )
             return self.evaluated(lm, contexts, rows, journal, report)
 
     def clean(self) -> None:
-        """Remove the journal of tasks."""
+        """Remove the journals of tasks and of batches."""
         self.remove_journal(_KIND, self.key)
+        self.remove_journal(_BATCHES, self.key)
 
     def settings(self) -> dict[str, Any]:
         """Return tasks and examples, which this suite alone decides."""

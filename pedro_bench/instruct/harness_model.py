@@ -9,7 +9,8 @@ choice) share one pass through the model.
 Legend: N answer tokens of a pass, C continuations that share it, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from pedro_bench.evaluation.batches import (
 )
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.instruct.contexts import Contexts, Ids
+from pedro_bench.instruct.kept_batches import KeptBatches
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 
@@ -52,10 +54,7 @@ def score_continuations(
         DataError: If a pair exceeds the backbone's positions.
         TrainingError: If the device runs out of memory.
     """
-    shared: dict[tuple[Ids, Ids], list[int]] = {}
-    for position, (context, continuation) in enumerate(pairs):
-        shared.setdefault((context, continuation[:-1]), []).append(position)
-    members = list(shared.values())
+    members = _shared(pairs)
     passes = [Encoded(*pairs[positions[0]], number) for number, positions in enumerate(members)]
     check_positions(adapted, max((len(one) for one in passes), default=0))
     scores: list[Score] = [(0.0, False)] * len(pairs)
@@ -76,6 +75,14 @@ def score_continuations(
             if progress is not None:
                 progress(done, len(passes))
     return scores
+
+
+def _shared(pairs: Sequence[tuple[Ids, Ids]]) -> list[list[int]]:
+    """Return the positions of the pairs that share a pass: all their tokens but the last are equal."""
+    shared: dict[tuple[Ids, Ids], list[int]] = {}
+    for position, (context, continuation) in enumerate(pairs):
+        shared.setdefault((context, continuation[:-1]), []).append(position)
+    return list(shared.values())
 
 
 def _score(logits_NV: Tensor, continuations: Sequence[Ids]) -> list[Score]:
@@ -102,7 +109,9 @@ class AdaptedLM(LM):  # type: ignore[misc]  # the base class is Any to the check
         batch_size: Contexts in one pass; moves results by rounding alone.
         num_beams: Beams of generated text; 1 is greedy decoding, the harness's own way.
         max_new_tokens: Longest generated text in tokens; None: the task's `max_gen_toks`.
-        progress: Called with the numbers of finished and of all requests of a task.
+        progress: Called with the numbers of finished and of all requests of a task, those of an earlier
+            call that was interrupted included.
+        kept: Keeps the results of each batch.
     """
 
     def __init__(
@@ -114,6 +123,7 @@ class AdaptedLM(LM):  # type: ignore[misc]  # the base class is Any to the check
         num_beams: int = 1,
         max_new_tokens: int | None = None,
         progress: Progress | None = None,
+        kept: KeptBatches | None = None,
     ) -> None:
         super().__init__()
         self._adapted = adapted
@@ -122,6 +132,7 @@ class AdaptedLM(LM):  # type: ignore[misc]  # the base class is Any to the check
         self._num_beams = num_beams
         self._max_new_tokens = max_new_tokens
         self._progress = progress
+        self._kept = kept or KeptBatches()
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Return (log-likelihood in nats, whether greedy) of each request's continuation."""
@@ -129,9 +140,17 @@ class AdaptedLM(LM):  # type: ignore[misc]  # the base class is Any to the check
         distinct = dict.fromkeys((before, len(after)) for before, after in found)
         fitted = {one: self._contexts.fit(*one) for one in distinct}  # each is counted once
         pairs = [(fitted[before, len(after)], after) for before, after in found]
-        return score_continuations(
-            self._adapted, pairs, batch_size=self._batch_size, progress=self._progress
-        )
+        members = _shared(pairs)
+        lengths = [len(before) + len(after) for before, after in (pairs[one[0]] for one in members)]
+        scores: list[Score] = [(0.0, False)] * len(pairs)
+        for rows, done in self._batches(lengths):
+            positions = [position for row in rows for position in members[row]]
+            chosen = [pairs[position] for position in positions]
+            found = self._kept.results(chosen, partial(self._scores, chosen))
+            for position, (total, is_greedy) in zip(positions, found, strict=True):
+                scores[position] = (total, is_greedy)
+            self._tell(done, len(members))
+        return scores
 
     def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
         """Refuse: the perplexity of a whole text has no prompt.
@@ -156,22 +175,39 @@ class AdaptedLM(LM):  # type: ignore[misc]  # the base class is Any to the check
         texts = [""] * len(requests)
         for (room, stop), positions in groups.items():
             encoded = self._contexts.encode([requests[one].args[0] for one in positions])
-            prompts = [
-                Encoded(self._contexts.fit(ids, room), (), number)
-                for number, ids in enumerate(encoded)
-            ]
-            answers = generate(
-                self._adapted,
-                prompts,
-                num_beams=self._num_beams,
-                max_new_tokens=room,
-                batch_size=self._batch_size,
-                stop=stop,
-                progress=self._progress,
-            )
-            for position, answer in zip(positions, answers, strict=True):
-                texts[position] = answer
+            prompts = [self._contexts.fit(ids, room) for ids in encoded]
+            for rows, done in self._batches([len(one) for one in prompts]):
+                chosen = [prompts[row] for row in rows]
+                given = [self._num_beams, room, stop, chosen]
+                answers = self._kept.results(given, partial(self._answers, chosen, room, stop))
+                for row, answer in zip(rows, answers, strict=True):
+                    texts[positions[row]] = answer
+                self._tell(done, len(prompts))
         return texts
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
+        """Yield the rows of each batch, and how many rows are done after it."""
+        done = 0
+        for rows in by_length(lengths, self._batch_size):
+            done += len(rows)
+            yield rows, done
+
+    def _scores(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Score]:
+        return score_continuations(self._adapted, pairs, batch_size=self._batch_size)
+
+    def _answers(self, prompts: Sequence[Ids], room: int, stop: Sequence[str]) -> list[str]:
+        return generate(
+            self._adapted,
+            [Encoded(ids, (), number) for number, ids in enumerate(prompts)],
+            num_beams=self._num_beams,
+            max_new_tokens=room,
+            batch_size=self._batch_size,
+            stop=stop,
+        )
+
+    def _tell(self, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(done, total)
 
     def _settings(self, given: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
         """Return the room for new tokens and the stop texts of a request."""
