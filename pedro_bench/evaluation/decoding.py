@@ -6,8 +6,8 @@ goes on from there by reading the last prompt token again as a first step. Paddi
 position ids follow the attention mask, and a checkpoint's own generation settings (sampling,
 temperature …) change nothing.
 
-Generated text is cut before the first stop text. Under greedy decoding a row also stops being generated
-once a stop text stands in it, which saves time and changes nothing; beams run to their end. A control token
+Generated text is cut before the first stop text. Under greedy decoding a row also ends once a stop text
+stands in it, and leaves its batch (`greedy`), which saves time; beams run to their end. A control token
 with which a chat template ends an answer ends it here too, as the end-of-sequence token does.
 
 Legend: B examples, T tokens of the padded prompt.
@@ -19,15 +19,12 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import (
-    DynamicCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
-    StoppingCriteria,
     StoppingCriteriaList,
 )
 
@@ -40,40 +37,12 @@ from pedro_bench.evaluation.batches import (
     padded,
     require_decoder,
 )
+from pedro_bench.evaluation.greedy import decode_greedily
+from pedro_bench.evaluation.growing_cache import GrowingCache
+from pedro_bench.evaluation.rules import NoRepeatNGrams, StopTexts, cut_at_stop
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.cache import CACHE
 from pedro_bench.protocols.context import PromptContext
-
-_SPARE_TOKENS = 4
-"""Tokens read beyond a stop text's bytes: no token that adds text is shorter than a byte."""
-
-
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """Return the text before the first stop text in it."""
-    for one in stop:
-        text = text.partition(one)[0]
-    return text
-
-
-class StopTexts(StoppingCriteria):  # type: ignore[misc]  # the base class is Any to the checker
-    """Ends each row whose newest tokens, behind the padded prompt, hold a stop text (none is empty)."""
-
-    def __init__(self, tokenizer: Any, prompt_width: int, stop: Sequence[str]) -> None:
-        self._tokenizer = tokenizer
-        self._prompt_width = prompt_width
-        self._stop = tuple(stop)
-        self._tail = max(len(one.encode()) for one in stop) + _SPARE_TOKENS
-
-    def __call__(self, input_ids: Tensor, scores: Any, **options: Any) -> Tensor:
-        """Return for each row (B,) whether it is done."""
-        first = max(self._prompt_width, input_ids.shape[1] - self._tail)
-        texts = self._tokenizer.batch_decode(
-            input_ids[:, first:].tolist(),
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        done = [any(one in text for one in self._stop) for text in texts]
-        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
 
 
 def generate(
@@ -151,22 +120,21 @@ def _generate_batch(
     backbone = adapted.backbone
     if backbone.kind == "encoder_decoder":
         return _answer_batch(adapted, prompts, settings, stop, no_repeat_ngram_size)
+    if settings.num_beams == 1:
+        return decode_greedily(adapted, prompts, settings, stop, no_repeat_ngram_size)
     ids_BT, mask_BT = padded(prompts, int(settings.pad_token_id), left=True, device=backbone.device)
     positions_BT = (mask_BT.long().cumsum(1) - 1).clamp(min=0)
     with adapted.context(mask_BT).active() as context:
         given: dict[str, Any] = {"attention_mask": mask_BT.long()}
-        # A prompt of one token leaves nothing in the cache once the last position is dropped, and
-        # without beams there is nothing to share: `generate` then reads the prompt itself.
-        if settings.num_beams > 1 and ids_BT.shape[1] > 1:
+        # A prompt of one token leaves nothing in the cache once the last position is dropped:
+        # `generate` then reads the prompt itself.
+        if ids_BT.shape[1] > 1:
             cache = _read_prompt(adapted, ids_BT, mask_BT, positions_BT)
             _continue_as_beams(cache, context, settings.num_beams)
             given[CACHE] = cache
             ids_BT, positions_BT = ids_BT[:, -1:], positions_BT[:, -1:]
-        elif settings.num_beams > 1:
+        else:
             context.expand(settings.num_beams)
-        elif stop:
-            ending = StopTexts(backbone.tokenizer, ids_BT.shape[1], stop)
-            given["stopping_criteria"] = StoppingCriteriaList([ending])
         if no_repeat_ngram_size:
             rule = NoRepeatNGrams(no_repeat_ngram_size, prompts, ids_BT.shape[1])
             given["logits_processor"] = LogitsProcessorList([rule])
@@ -206,44 +174,15 @@ def _answer_batch(
     return output_BT[:, 1:].tolist()  # type: ignore[no-any-return]
 
 
-class NoRepeatNGrams(LogitsProcessor):  # type: ignore[misc]  # the base class is Any to the checker
-    """Transformers' rule for each row's own prompt and answer.
-
-    `generate` sees the prompt padded, or of several beams only its last token; both would change which
-    sequences have been there before.
-
-    Args:
-        size: Length of the token sequences of which none comes twice.
-        prompts: Each example's prompt, without padding.
-        width: Columns that `generate` got as input; the answer stands behind them.
-    """
-
-    def __init__(self, size: int, prompts: Sequence[Sequence[int]], width: int) -> None:
-        self._rule = NoRepeatNGramLogitsProcessor(size)
-        self._prompts = [torch.tensor([prompt]) for prompt in prompts]
-        self._width = width
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return the scores (rows, V), beams of one prompt side by side, with -inf at what is banned."""
-        beams = len(input_ids) // len(self._prompts)
-        made = input_ids[:, self._width :].split(beams)
-        parts = [
-            self._rule(torch.cat([prompt.to(own.device).expand(beams, -1), own], 1), part)
-            for prompt, own, part in zip(self._prompts, made, scores.split(beams), strict=True)
-        ]
-        return torch.cat(parts)
-
-
 def _read_prompt(
     adapted: Adapted, ids_BT: Tensor, mask_BT: Tensor, positions_BT: Tensor
-) -> DynamicCache:
+) -> GrowingCache:
     """Pass each prompt through the decoder once and return the cache it fills.
 
-    The cache is made without the model's configuration: its layers then keep every position, also
-    where the attention has a sliding window (the mask applies the window), so that one can be
-    dropped again.
+    Its layers keep every position, also where the attention has a sliding window (the mask applies
+    the window), so that one can be dropped again.
     """
-    cache = DynamicCache()
+    cache = GrowingCache()
     adapted.backbone.decoder(
         input_ids=ids_BT,
         attention_mask=mask_BT.long(),
@@ -254,7 +193,7 @@ def _read_prompt(
     return cache
 
 
-def _continue_as_beams(cache: DynamicCache, context: PromptContext, num_beams: int) -> None:
+def _continue_as_beams(cache: GrowingCache, context: PromptContext, num_beams: int) -> None:
     """Drop the cache's last position and repeat cache and context for the beams.
 
     Transformers changed the meaning of `crop`'s argument between versions, so keys and values are

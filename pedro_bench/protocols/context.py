@@ -84,6 +84,15 @@ class PromptContext:
             for name, value in self.state.items()
         }
 
+    def select(self, rows: "Tensor") -> None:
+        """Go on with some of the examples, in the order of their indices `rows` (B', int64)."""
+        self.prompt_mask_BT = self.prompt_mask_BT[rows]
+        self.last_prompt_B = self.last_prompt_B[rows]
+        self.state = {
+            name: _map_tensors(value, lambda tensor: _selected(tensor, rows))
+            for name, value in self.state.items()
+        }
+
     def enter_forward(self, num_examples: int, num_tokens: int, cache: Any) -> None:
         """Check that a forward fits this context, and set `stage` for it.
 
@@ -204,6 +213,13 @@ def _repeated(tensor: Any, count: int) -> Any:
     if tensor.stride(0) == 0:
         return tensor[:1].expand(tensor.shape[0] * count, *tensor.shape[1:])
     return tensor.repeat_interleave(count, dim=0)
+
+
+def _selected(tensor: Any, rows: Any) -> Any:
+    """Return some rows; rows that are one and the same memory stay so."""
+    if tensor.stride(0) == 0:
+        return tensor[:1].expand(len(rows), *tensor.shape[1:])
+    return tensor[rows]
 
 
 def _map_tensors(value: Any, change: Callable[[Any], Any]) -> Any:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from pedro_bench.evaluation.decoding import StopTexts, cut_at_stop, generate
+from pedro_bench.evaluation.decoding import generate
+from pedro_bench.evaluation.rules import StopTexts, cut_at_stop
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from tests.tiny import build_method, make_tokenizer
