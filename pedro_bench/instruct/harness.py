@@ -1,7 +1,7 @@
 """Tasks as lm-evaluation-harness has them: its prompts, examples, filters and metrics.
 
-Only the rows are given to it, from local files or from the Hub. Each task is evaluated by itself, so that
-an interrupted evaluation goes on with the next one. Neither of the harness's caches is used: one keeps
+Only the rows are given to it, from local files or from the Hub. Each task is evaluated by itself, and
+journaled once it is whole. Neither of the harness's caches is used: one keeps
 responses by request whichever model gave them, the other keeps requests by the task's name.
 """
 

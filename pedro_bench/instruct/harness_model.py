@@ -141,14 +141,14 @@ class AdaptedLM(LM):  # type: ignore[misc]  # the base class is Any to the check
         fitted = {one: self._contexts.fit(*one) for one in distinct}  # each is counted once
         pairs = [(fitted[before, len(after)], after) for before, after in found]
         members = _shared(pairs)
-        lengths = [len(before) + len(after) for before, after in (pairs[one[0]] for one in members)]
+        lengths = [sum(map(len, pairs[places[0]])) for places in members]
         scores: list[Score] = [(0.0, False)] * len(pairs)
         for rows, done in self._batches(lengths):
-            positions = [position for row in rows for position in members[row]]
-            chosen = [pairs[position] for position in positions]
-            found = self._kept.results(chosen, partial(self._scores, chosen))
-            for position, (total, is_greedy) in zip(positions, found, strict=True):
-                scores[position] = (total, is_greedy)
+            places = [place for row in rows for place in members[row]]
+            chosen = [pairs[place] for place in places]
+            kept = self._kept.results(chosen, partial(self._scores, chosen))
+            for place, (total, is_greedy) in zip(places, kept, strict=True):
+                scores[place] = (total, is_greedy)
             self._tell(done, len(members))
         return scores
 

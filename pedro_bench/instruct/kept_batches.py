@@ -22,7 +22,7 @@ class KeptBatches:
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
         entries = [] if journal is None else journal.entries
-        self._found = {entry["batch"]: entry["results"] for entry in entries}
+        self._found: dict[str, list[Any]] = {entry["batch"]: entry["results"] for entry in entries}
 
     def results(self, given: Any, make: Callable[[], list[Any]]) -> list[Any]:
         """Return what was kept for `given`, else what `make` returns, which is then kept.

@@ -69,9 +69,9 @@ def _answered(own: Benchmark, sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class LeaderboardJob(BenchmarkJob):
-    """One benchmark on one run; an interrupted one starts over.
+    """One benchmark on one run.
 
-    Its examples are drawn question after question, so that rows cannot be divided without changing them.
+    Its examples are drawn question after question: all are drawn again where an interrupted one goes on.
     """
 
     def settings(self) -> dict[str, Any]:

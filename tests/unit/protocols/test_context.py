@@ -35,6 +35,21 @@ def test_beams_repeat_state_and_leave_shared_rows_shared() -> None:
     assert context.last_prompt_B.tolist() == [2] * 6
 
 
+def test_some_examples_keep_their_state_and_shared_rows_stay_shared() -> None:
+    context = context_of(3, 2, 1)
+    own = torch.arange(6.0).view(3, 2)
+    shared = torch.tensor([[7.0, 8.0]]).expand(3, 2)
+    context.state = {"pair": (own, shared), "more": {"one": own}}
+    context.select(torch.tensor([2, 0]))
+    kept, still_shared = context.state["pair"]
+    assert kept.tolist() == [[4, 5], [0, 1]]
+    assert torch.equal(context.state["more"]["one"], kept)
+    assert still_shared.tolist() == [[7, 8]] * 2
+    assert still_shared.data_ptr() == shared.data_ptr()
+    assert context.prompt_mask_BT.sum(1).tolist() == [1, 3]
+    assert context.last_prompt_B.tolist() == [2, 2]
+
+
 def test_beams_of_one_prompt_end_where_it_ends() -> None:
     """With padding on the right, prompts end at different columns."""
     context = PromptContext(torch.arange(4) < torch.tensor([[4], [2]]))
