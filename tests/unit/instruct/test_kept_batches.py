@@ -15,7 +15,7 @@ from tests.unit.instruct.test_harness_model import PAIRS, ask, make_lm
 PROMPTS = [context for context, _ in PAIRS]
 
 
-class Interrupted(Exception):
+class InterruptionError(Exception):
     """Stands for what ends a process."""
 
 
@@ -25,7 +25,7 @@ def interrupted_after(calls: int, name: str, monkeypatch: pytest.MonkeyPatch) ->
 
     def counted(adapted: Any, given: Any, **options: Any) -> Any:
         if len(sizes) == calls:
-            raise Interrupted
+            raise InterruptionError
         sizes.append(len(given))
         return real(adapted, given, **options)
 
@@ -57,7 +57,7 @@ def test_an_interrupted_task_goes_on_at_its_batch(
     path = tmp_path / "batches.jsonl"
     with monkeypatch.context() as patch, Journal(path) as journal:
         interrupted_after(2, name, patch)
-        with pytest.raises(Interrupted):
+        with pytest.raises(InterruptionError):
             asked(kept=KeptBatches(journal))
     told: list[Any] = []
     with monkeypatch.context() as patch, Journal(path) as journal:
