@@ -12,10 +12,10 @@ It takes what `python -m pedro_bench -m` takes (an experiment, or methods and ta
     output=text|json
 
 A method whose YAML names `tuned: {alpha: [8, 16]}` has these values tried along with its rates, in the same
-number of trials. Trials are ordinary records in the suite tune_NAME: what is finished is not run again, and
-workers share them. Trials are compared by dev loss, so trainer.metric_for_best_model must be loss. The dev
-split that chooses a rate also stops training early, as in the papers; no choice reads the test split (its
-scores stand in the records).
+number of trials. Trials are ordinary records in the suite tune_NAME: what is finished is not run again, with
+or without its predictions, and workers share them. Trials are compared by dev loss, so
+trainer.metric_for_best_model must be loss. The dev split that chooses a rate also stops training early, as in
+the papers; no choice reads the test split (its scores stand in the records).
 """
 
 import math
@@ -30,7 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pedro_bench import checks
+from pedro_bench import checks, records
 from pedro_bench.cli.command import (
     DONE,
     RUN_FAILED,
@@ -47,10 +47,11 @@ from pedro_bench.cli.hydra.sweep import Combination, combinations_of
 from pedro_bench.cli.options import CONFIG_DIR, RATES, conf_folders, outside_flags
 from pedro_bench.cli.run import require_one_process, worked_off
 from pedro_bench.errors import ConfigError, DivergenceError, TrainingError
+from pedro_bench.grid.due import places
 from pedro_bench.grid.grid import settings_again
 from pedro_bench.grid.tuning import TRIALS, Losses, Trial, points, rates_of, search
 from pedro_bench.protocols.settings import WORK_KEYS, Settings
-from pedro_bench.records import check_name
+from pedro_bench.records import check_name, status_of
 
 DEFAULTS: Mapping[str, Any] = {
     "trials": None,
@@ -176,7 +177,10 @@ class _Search:
                 Combination(*self._with(pairs[number][0], task, pairs[number][1], seeds))
                 for number, task in places
             ]
-            jobs = worked_off(due, self._overrides)
+            kept = [_finished(one) for one in due]
+            rest = [one for one, own in zip(due, kept, strict=True) if own is None]
+            made = iter(worked_off(rest, self._overrides) if rest else ())
+            jobs = [next(made) if own is None else own for own in kept]
             _require_outcomes(jobs, len(seeds))
             found: list[dict[tuple[str, int], float]] = [{} for _ in pairs]
             for (number, task), job in zip(places, jobs, strict=True):
@@ -198,6 +202,15 @@ class _Search:
         work = {key: getattr(settings, key) for key in WORK_KEYS}
         shown = (f"method={method}", f"task={task}", *(f"{k}={v}" for k, v in trial.values.items()))
         return shown, settings_again({**config, **work, "seeds": list(seeds)})
+
+
+def _finished(trial: Combination) -> dict[str, Any] | None:
+    """Return what `worked_off` would, if all runs are finished; a search reads no predictions."""
+    paths = [path for _, path in places(trial.settings)]
+    if trial.settings.rerun or any(status_of(path) != "finished" for path in paths):
+        return None
+    runs = [records.read(path).as_dict() for path in paths]
+    return {"overrides": [*trial.overrides], "errors": [], "runs": runs}
 
 
 def _require_outcomes(jobs: Sequence[Mapping[str, Any]], seeds: int) -> None:
