@@ -127,7 +127,7 @@ def encode_whole(
     tokenizer: Any,
     examples: Sequence[Example],
     *,
-    max_length: int,
+    max_lengths: Sequence[int],
     with_answers: bool = False,
     max_new_tokens: int = 0,
 ) -> Sequence[Encoded]:
@@ -136,7 +136,7 @@ def encode_whole(
     Args:
         tokenizer: A Hugging Face tokenizer.
         examples: Prompts, with their answers or without.
-        max_length: Most tokens of prompt and answer together.
+        max_lengths: Each example's most tokens of prompt and answer together.
         with_answers: Whether to append the answers.
         max_new_tokens: Tokens that are to be generated after each prompt.
 
@@ -144,7 +144,7 @@ def encode_whole(
         DataError: If a text is too long.
     """
     encoded = encode(tokenizer, examples, max_length=sys.maxsize, with_answers=with_answers).encoded
-    for row, one in enumerate(encoded):
+    for row, (one, max_length) in enumerate(zip(encoded, max_lengths, strict=True)):
         if len(one) + max_new_tokens > max_length:
             what = "the answer" if with_answers else f"max_new_tokens={max_new_tokens}"
             remedy = "the answer" if with_answers else "set a lower max_new_tokens"

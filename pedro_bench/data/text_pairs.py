@@ -7,6 +7,7 @@ for models that go on writing. Too long a pair loses tokens at the end of whiche
 """
 
 import reprlib
+import sys
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -58,7 +59,7 @@ def encode_texts(
     texts: Sequence[Any],
     templates: Sequence[PromptTemplate],
     *,
-    max_length: int,
+    max_lengths: Sequence[int],
 ) -> Sequence[Encoded]:
     """Turn texts that are to be labelled into token ids.
 
@@ -67,11 +68,11 @@ def encode_texts(
         key: What the texts are, for messages.
         texts: For each row one text, or a pair in the order of its template's fields.
         templates: Each row's prompt template, whose own words an encoder does not read.
-        max_length: Most tokens of a row, separators included.
+        max_lengths: Each row's most tokens, separators included.
 
     Raises:
         ConfigError: If a row has not as many texts as its template has fields.
-        DataError: If a row is longer than `max_length`, or UTF-8 cannot encode it.
+        DataError: If a row is longer than its `max_lengths`, or UTF-8 cannot encode it.
     """
     rows = [
         _fields_of(f"{key}[{row}]", given, template.fields)
@@ -81,13 +82,14 @@ def encode_texts(
         Example(template.parts(dict(zip(template.fields, own, strict=True))), "", (), "")
         for own, template in zip(rows, templates, strict=True)
     ]
-    encoding = encode_pairs(tokenizer, examples, None, max_length=max_length)
-    for row, length in encoding.uncut.items():
-        raise DataError(
-            f"{key}[{row}] must fit into {max_length} tokens, got {length}: shorten it; it begins "
-            f"{rows[row][0][:60]!r}."
-        )
-    return encoding.encoded
+    encoded = encode_pairs(tokenizer, examples, None, max_length=sys.maxsize).encoded
+    for row, (one, max_length) in enumerate(zip(encoded, max_lengths, strict=True)):
+        if len(one) > max_length:
+            raise DataError(
+                f"{key}[{row}] must fit into {max_length} tokens, got {len(one)}: shorten it; it begins "
+                f"{rows[row][0][:60]!r}."
+            )
+    return encoded
 
 
 def _fields_of(key: str, given: Any, fields: Sequence[str]) -> tuple[str, ...]:

@@ -223,7 +223,7 @@ def open_bank(
         loaded,
         method,
         store=store,
-        max_length=min(
+        max_length=max(
             tokens_left(int(one.state["config"]["trainer"]["max_length"]), method, loaded.shape)
             for one in saved.values()
         ),
@@ -253,4 +253,5 @@ def _adapter(saved: Saved) -> TenantAdapter:
         str(task.get("chat_template", NONE)),
         Search(own["length_penalty"], own["no_repeat_ngram_size"]),
         build_group("task", task).head if has_head else None,
+        int(saved.state["config"]["trainer"]["max_length"]),
     )

@@ -78,7 +78,7 @@ class SavedRun:
                 example_of(f"prompts[{row}]", prompt, templates=self._templates)
                 for row, prompt in enumerate(prompts)
             ],
-            max_length=self._max_tokens(),
+            max_lengths=[self._max_tokens()] * len(prompts),
             max_new_tokens=room,
         )
         search = search_settings(self._config["evaluation"])
@@ -115,7 +115,10 @@ class SavedRun:
             for row, (prompt, answer) in enumerate(pairs)
         ]
         encoded = encode_whole(
-            self.tokenizer, examples, max_length=self._max_tokens(), with_answers=True
+            self.tokenizer,
+            examples,
+            max_lengths=[self._max_tokens()] * len(examples),
+            with_answers=True,
         )
         with self._turn:
             return loglikelihood(self.adapted, encoded, batch_size=batch_size)
@@ -146,7 +149,7 @@ class SavedRun:
             "texts",
             texts,
             [self._templates[0]] * len(texts),
-            max_length=self._max_tokens(),
+            max_lengths=[self._max_tokens()] * len(texts),
         )
         with self._turn:
             return label(self.adapted, rows, batch_size=batch_size)

@@ -51,7 +51,7 @@ class AdapterBank:
         method: What every tenant trained.
         store: One of STORES.
         max_length: Most tokens of prompt and answer together; the backbone's positions, less the
-            method's own tokens, where these are fewer.
+            method's own tokens, where these are fewer. A tenant whose run took fewer takes as many.
         decoding: One of `fast_decoding.DECODINGS`.
 
     Raises:
@@ -97,7 +97,8 @@ class AdapterBank:
         Its tensors are copied, in the dtype that the method computes in: as they act when it is alone.
 
         Raises:
-            ConfigError: If the name is taken or not a text, or another method was trained.
+            ConfigError: If the name is taken or not a text, another method was trained, or its
+                `max_length` is no whole number above the method's own tokens.
             BackboneError: If it was trained on another backbone.
             InjectionError: If its tensors are not those of the method on this backbone.
             ContextError: If the bank was closed, be it meanwhile.
@@ -109,13 +110,18 @@ class AdapterBank:
             )
         self._registry.refuse_taken(tenant)
         refuse_unknown(tenant, adapter, self.backbone, self.method, self._blocks)
+        max_length = self.max_length
+        if adapter.max_length is not None:
+            checks.integer("adapter.max_length", adapter.max_length)
+            own = tokens_left(adapter.max_length, self.method, self.backbone.shape)
+            max_length = min(own, max_length)
         templates = adapter.templates
         if adapter.chat_template != NONE:
             task = {"chat_template": adapter.chat_template}
             templates = templates_for(task, self.backbone.tokenizer)
         held = held_of(adapter, self._blocks, self._device)
         head = head_of(adapter, self.backbone, self._device)
-        self._registry.enter(tenant, Tenant(held, head, templates, adapter.search))
+        self._registry.enter(tenant, Tenant(held, max_length, head, templates, adapter.search))
 
     def remove(self, tenant: str) -> None:
         """Let a tenant go; generations that began with it end with it.
@@ -157,8 +163,8 @@ class AdapterBank:
 
         Raises:
             ConfigError: If a tenant is unknown, or an argument is not as above.
-            DataError: If a prompt and its answer are longer than `max_length`, or UTF-8 cannot encode
-                it.
+            DataError: If a prompt and its answer are longer than the `max_length` of the bank or of the
+                tenant's run, or UTF-8 cannot encode it.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
@@ -172,7 +178,6 @@ class AdapterBank:
             self.backbone.tokenizer,
             requests,
             found,
-            max_length=self.max_length,
             max_new_tokens=max_new_tokens,
         )
         texts = self._answers(
@@ -227,7 +232,8 @@ class AdapterBank:
         Raises:
             BackboneError: If the backbone is no encoder.
             ConfigError: If a tenant is unknown, or an argument is not as above.
-            DataError: If a text is longer than `max_length`, or UTF-8 cannot encode it.
+            DataError: If a text is longer than the `max_length` of the bank or of the tenant's run, or
+                UTF-8 cannot encode it.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
@@ -236,7 +242,7 @@ class AdapterBank:
         checks.integer("batch_size", batch_size)
         tenants = [tenant for tenant, _ in pairs]
         found = self._find(tenants)
-        encoded = encode_labelled(self.backbone.tokenizer, pairs, found, max_length=self.max_length)
+        encoded = encode_labelled(self.backbone.tokenizer, pairs, found)
         return self._labels(tenants, found, encoded, batch_size=batch_size)
 
     def label_encoded(

@@ -41,12 +41,14 @@ class Tenant:
 
     Attributes:
         held: Its tensors.
+        max_length: Most tokens of prompt and answer together.
         head: Its trained head, on an encoder.
         templates: The prompt templates of its task; only they write control tokens.
         search: How its answers are searched.
     """
 
     held: Held
+    max_length: int
     head: TaskHead | None = None
     templates: tuple[PromptTemplate, ...] = ()
     search: Search = Search()
@@ -163,6 +165,7 @@ class TenantAdapter:
         chat_template: `task.chat_template` of its run, which takes their place.
         search: How its run's answers are searched.
         head: What its trained head says, whose tensors are under `head`; None but on an encoder.
+        max_length: `trainer.max_length` of its run; None where it is not known: the bank's holds.
     """
 
     method: Method
@@ -173,6 +176,7 @@ class TenantAdapter:
     chat_template: str = NONE
     search: Search = Search()
     head: Head | None = None
+    max_length: int | None = None
 
     @classmethod
     def of(cls, adapted: AdaptedModel) -> "TenantAdapter":

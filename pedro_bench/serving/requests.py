@@ -19,19 +19,23 @@ def encode_prompts(
     requests: Sequence[tuple[str, str]],
     found: Mapping[str, Tenant],
     *,
-    max_length: int,
     max_new_tokens: int,
 ) -> Sequence[Encoded]:
     """Encode prompts, each with its tenant's templates, see `AdapterBank.generate`.
 
     Raises:
-        DataError: If a prompt and its answer are longer than `max_length`, or UTF-8 cannot encode it.
+        DataError: If a prompt and its answer are longer than its tenant takes, or UTF-8 cannot encode it.
     """
     examples = [
         example_of(f"requests[{row}]", prompt, templates=found[tenant].templates)
         for row, (tenant, prompt) in enumerate(requests)
     ]
-    return encode_whole(tokenizer, examples, max_length=max_length, max_new_tokens=max_new_tokens)
+    return encode_whole(
+        tokenizer,
+        examples,
+        max_lengths=[found[tenant].max_length for tenant, _ in requests],
+        max_new_tokens=max_new_tokens,
+    )
 
 
 def label_requests(requests: Any) -> list[tuple[str, Any]]:
@@ -50,17 +54,13 @@ def label_requests(requests: Any) -> list[tuple[str, Any]]:
 
 
 def encode_labelled(
-    tokenizer: Any,
-    requests: Sequence[tuple[str, Any]],
-    found: Mapping[str, Tenant],
-    *,
-    max_length: int,
+    tokenizer: Any, requests: Sequence[tuple[str, Any]], found: Mapping[str, Tenant]
 ) -> Sequence[Encoded]:
     """Encode texts that are to be labelled, each as its tenant's template has them, see `AdapterBank.label`.
 
     Raises:
         ConfigError: If a tenant has no template, or a row not as many texts as it has fields.
-        DataError: If a row is longer than `max_length`, or UTF-8 cannot encode it.
+        DataError: If a row is longer than its tenant takes, or UTF-8 cannot encode it.
     """
     for tenant, one in found.items():
         if not one.templates:
@@ -73,7 +73,7 @@ def encode_labelled(
         "requests",
         [texts for _, texts in requests],
         [found[tenant].templates[0] for tenant, _ in requests],
-        max_length=max_length,
+        max_lengths=[found[tenant].max_length for tenant, _ in requests],
     )
 
 

@@ -59,6 +59,7 @@ def save_run(
         family: str = "llama",
         task: dict[str, str] | None = None,
         evaluation: dict[str, Any] | None = None,
+        max_length: int = 64,
         **changes: Any,
     ) -> Path:
         config = Pretrained(name="tiny", label="tiny", path=str(tiny_folders[family]))
@@ -77,7 +78,7 @@ def save_run(
             seed=seed,
             config={
                 "backbone": describe(config),
-                "trainer": {"max_length": 64},
+                "trainer": {"max_length": max_length},
                 "task": {"max_new_tokens": 4, **(task or {})},
                 "evaluation": {"num_beams": 3, **(evaluation or {})},
             },
