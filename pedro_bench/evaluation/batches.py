@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from pedro_bench import checks
 from pedro_bench.errors import BackboneError, DataError, TrainingError
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Batch
@@ -76,7 +77,12 @@ def require_decoder(backbone: LoadedBackbone, what: str = "written") -> None:
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return positions in batches, longest first, so that a lack of memory shows at once."""
+    """Return positions in batches, longest first, so that a lack of memory shows at once.
+
+    Raises:
+        ConfigError: If `batch_size` is no whole number of at least 1.
+    """
+    checks.integer("batch_size", batch_size)
     order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 

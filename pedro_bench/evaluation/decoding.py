@@ -28,6 +28,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from pedro_bench import checks
 from pedro_bench.evaluation.batches import (
     Adapted,
     Progress,
@@ -77,9 +78,12 @@ def generate(
         Generated text without special tokens, in the order of `prompts`.
 
     Raises:
+        ConfigError: If a number is not as above.
         DataError: If a prompt and its new tokens exceed the backbone's positions.
         TrainingError: If the device runs out of memory.
     """
+    checks.integer("num_beams", num_beams)
+    checks.integer("max_new_tokens", max_new_tokens)
     require_decoder(adapted.backbone)
     longest = max((len(prompt.prompt_ids) for prompt in prompts), default=0)
     check_positions(adapted, longest + max_new_tokens)

@@ -28,6 +28,7 @@ def label(
         batch_size: Texts labelled together.
 
     Raises:
+        ConfigError: If `batch_size` is no whole number of at least 1.
         DataError: If a text exceeds the backbone's positions.
         TrainingError: If the device runs out of memory.
     """

@@ -39,6 +39,7 @@ def loglikelihood(adapted: Adapted, pairs: Sequence[Encoded], *, batch_size: int
 
     Raises:
         BackboneError: If the backbone is an encoder.
+        ConfigError: If `batch_size` is no whole number of at least 1.
         DataError: If a pair has no answer, or exceeds the backbone's positions.
         TrainingError: If the device runs out of memory.
     """

@@ -32,6 +32,7 @@ from pedro_bench.serving.registry import (
 )
 from pedro_bench.serving.requests import (
     batches,
+    check_numbers,
     encode_labelled,
     encode_prompts,
     label_requests,
@@ -169,9 +170,7 @@ class AdapterBank:
             TrainingError: If the device runs out of memory.
         """
         requests = checks.pairs("requests", requests, ("tenant", "prompt"))
-        checks.integer("num_beams", num_beams)
-        checks.integer("max_new_tokens", max_new_tokens)
-        checks.integer("batch_size", batch_size)
+        check_numbers(num_beams, max_new_tokens, batch_size)
         tenants = [tenant for tenant, _ in requests]
         found = self._find(tenants)
         encoded = encode_prompts(
@@ -202,11 +201,13 @@ class AdapterBank:
         """As `generate`, of prompts that are token ids already; the text is as the tokenizer has it.
 
         Raises:
-            ConfigError: If a tenant is unknown, or their number is not that of the prompts.
+            ConfigError: If a tenant is unknown, their number is not that of the prompts, or another
+                argument no whole number of at least 1.
             DataError: If a prompt and its answer exceed the backbone's positions.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
+        check_numbers(num_beams, max_new_tokens, batch_size)
         check_number(tenants, len(prompts))
         return self._answers(
             tenants,
@@ -252,12 +253,14 @@ class AdapterBank:
 
         Raises:
             BackboneError: If the backbone is no encoder.
-            ConfigError: If a tenant is unknown, or their number is not that of the texts.
+            ConfigError: If a tenant is unknown, their number is not that of the texts, or `batch_size` no
+                whole number of at least 1.
             DataError: If a text exceeds the backbone's positions.
             ContextError: If the bank was closed, be it between two batches.
             TrainingError: If the device runs out of memory.
         """
         self._require_heads()
+        checks.integer("batch_size", batch_size)
         check_number(tenants, len(texts))
         return self._labels(tenants, self._find(tenants), texts, batch_size=batch_size)
 

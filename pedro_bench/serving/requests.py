@@ -14,6 +14,17 @@ from pedro_bench.protocols.batch import Encoded
 from pedro_bench.serving.registry import Search, Tenant
 
 
+def check_numbers(num_beams: int, max_new_tokens: int, batch_size: int) -> None:
+    """Require of what texts are generated with that each is a whole number of at least 1.
+
+    Raises:
+        ConfigError: If one is not.
+    """
+    checks.integer("num_beams", num_beams)
+    checks.integer("max_new_tokens", max_new_tokens)
+    checks.integer("batch_size", batch_size)
+
+
 def encode_prompts(
     tokenizer: Any,
     requests: Sequence[tuple[str, str]],

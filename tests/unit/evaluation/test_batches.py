@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pedro_bench.errors import TrainingError
+from pedro_bench.errors import ConfigError, TrainingError
 from pedro_bench.evaluation.batches import by_length, evaluating, padded
 
 CPU = torch.device("cpu")
@@ -16,6 +16,11 @@ CPU = torch.device("cpu")
 def test_by_length_is_longest_first_and_stable() -> None:
     assert by_length([3, 9, 3, 1, 9], 2) == [[1, 4], [0, 2], [3]]
     assert by_length([], 2) == []
+    for batch_size in (0, -1, 2.0, True, None, "2"):
+        with pytest.raises(
+            ConfigError, match="^batch_size must be a whole number of at least 1, got"
+        ):
+            by_length([3, 9], batch_size)  # type: ignore[arg-type]
 
 
 def test_padded_on_both_sides() -> None:

@@ -11,6 +11,7 @@ import transformers
 from torch import nn
 
 from pedro_bench.backbones.pretrained import Pretrained
+from pedro_bench.errors import ConfigError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel
@@ -349,6 +350,16 @@ def test_text_ends_at_the_end_of_sequence_token(tiny_backbone: Any) -> None:
         adapt(tiny_backbone), make_prompts(), num_beams=3, max_new_tokens=4, batch_size=7
     )
     assert texts == [""] * len(LENGTHS)
+
+
+@pytest.mark.parametrize("key", ["num_beams", "max_new_tokens", "batch_size"])
+@pytest.mark.parametrize("value", [0, -1, 2.0])
+def test_numbers_below_one_are_refused(key: str, value: Any, tiny_backbone: Any) -> None:
+    options = {"num_beams": 1, "max_new_tokens": 2, "batch_size": 2, key: value}
+    with pytest.raises(
+        ConfigError, match=f"^{key} must be a whole number of at least 1, got {value}"
+    ):
+        generate(adapt(tiny_backbone), make_prompts(), **options)
 
 
 def test_no_prompts_give_no_texts(tiny_backbone: Any) -> None:

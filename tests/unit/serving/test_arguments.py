@@ -9,6 +9,7 @@ import pytest
 
 import pedro_bench
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError
+from pedro_bench.protocols.batch import Encoded
 from pedro_bench.runs.saved import saved_adapter
 
 PROMPTS = ["a cat", "the dog sat", "who"]
@@ -84,6 +85,10 @@ def test_numbers_that_are_no_whole_number_from_one_are_refused(
             run.generate(PROMPTS, **{key: value})
         with pytest.raises(ConfigError, match=rule):
             bank.generate(REQUESTS, **{key: value})
+        for tenants, prompts in (([], []), (["anna"], [Encoded((1, 5), (), 0)])):
+            options = {"num_beams": 1, "max_new_tokens": 2, "batch_size": 1, key: value}
+            with pytest.raises(ConfigError, match=rule):
+                bank.generate_encoded(tenants, prompts, **options)
         if key == "batch_size":
             with pytest.raises(ConfigError, match=rule):
                 run.loglikelihood(PAIRS, batch_size=value)

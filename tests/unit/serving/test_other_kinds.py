@@ -115,6 +115,13 @@ def test_texts_are_labelled_by_requests_of_tenants_with_other_labels(
     for tenants in (["anna"], ["anna"] * 3):
         with pytest.raises(ConfigError, match="one for each of the 2 examples, got [13]"):
             bank.label_encoded(tenants, make_prompts((3, 4)), batch_size=2)
+    for size in (0, -1, 2.0, True):
+        rule = "^batch_size must be a whole number of at least 1, got"
+        with pytest.raises(ConfigError, match=rule):
+            bank.label([("anna", "a")], batch_size=size)  # type: ignore[arg-type]
+        for names, rows in (([], ()), (["anna"], make_prompts((3,)))):
+            with pytest.raises(ConfigError, match=rule):
+                bank.label_encoded(names, rows, batch_size=size)  # type: ignore[arg-type]
     assert bank.label([]) == []
     with pytest.raises(BackboneError, match="where text is written, got the encoder"):
         bank.generate([("anna", "the cat")])
