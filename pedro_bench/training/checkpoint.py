@@ -8,7 +8,6 @@ checkpoint counts only together with the best adapter it names. Each is written 
 
 import logging
 import random
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from pedro_bench.training.saved_folder import (
     phase_folder,
     read_folder,
     read_manifest,
+    remove_folder,
     remove_partial,
     write_folder,
 )
@@ -150,14 +150,14 @@ class CheckpointStore:
         for kind in ("checkpoint", "best"):
             for path in self._numbered(kind):
                 if _step(path) > step:
-                    shutil.rmtree(path)
+                    remove_folder(path)
 
     def _remove_outdated(self) -> None:
         """Remove all but the last two; a process killed right after writing left one more."""
         # Every evaluation writes a checkpoint, so the two kept name the last two best at most.
         for kind in ("checkpoint", "best"):
             for outdated in self._numbered(kind)[:-NUM_KEPT]:
-                shutil.rmtree(outdated)
+                remove_folder(outdated)
 
     def _numbered(self, kind: str) -> list[Path]:
         return sorted(self.folder.glob(f"{kind}-[0-9]*"), key=_step)

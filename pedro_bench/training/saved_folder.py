@@ -46,7 +46,7 @@ class Saved:
 
 
 def write_folder(target: Path, saved: Saved) -> None:
-    """Write a folder whole, replacing one of the same name.
+    """Write a folder whole, replacing one of the same name, or a link to one as `remove_folder` does.
 
     Raises:
         TrainingError: If the disk is full or the place cannot be written; nothing half-written
@@ -58,8 +58,7 @@ def write_folder(target: Path, saved: Saved) -> None:
         partial.mkdir(parents=True)
         _write_parts(partial, saved)
         _flush(partial)
-        if target.exists():
-            shutil.rmtree(target)
+        remove_folder(target)
         partial.replace(target)
         _flush(target.parent)
     except (OSError, SafetensorError) as error:
@@ -106,6 +105,18 @@ def read_manifest(source: Path) -> dict[str, Any]:
     if hashlib.sha256(_canonical(body)).hexdigest() != digest:
         raise DamagedFolderError(f"{MANIFEST} does not have its checksum")
     return dict(body)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, if there is one; of a link to one only the link, as others may use what it names.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def remove_partial(parent: Path) -> None:
@@ -177,7 +188,7 @@ def phase_folder(folder: Path, phase: int) -> Path:
 def restart(folder: Path) -> None:
     """Remove what a resumed run would go on with: the run is finished, or starts afresh."""
     for phase in folder.glob("phase-*"):
-        shutil.rmtree(phase)
+        remove_folder(phase)
     for identifier in folder.glob("tracking-*"):
         identifier.unlink(missing_ok=True)
 
@@ -194,7 +205,8 @@ def remove_results(folder: Path, record: Path) -> None:
     with contextlib.suppress(OSError):
         records.predictions_path(record).unlink(missing_ok=True)
     if not _is_of_another(folder, record):
-        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_folder(folder / ADAPTER)
 
 
 def _is_of_another(folder: Path, record: Path) -> bool:

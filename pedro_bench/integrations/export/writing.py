@@ -52,7 +52,8 @@ def export(request: Request, command_of: Callable[[Sequence[Run]], str]) -> Path
     if request.format in _IN_PEFT:
         _check_base(request, base, config["backbone"])
     out = Path(request.out)
-    partial = out.with_name(f".partial-{out.name}")
+    place = out.resolve()  # where `out` is a link to a folder
+    partial = place.with_name(f".partial-{place.name}")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -63,9 +64,9 @@ def export(request: Request, command_of: Callable[[Sequence[Run]], str]) -> Path
             is_own_type = _write_model(request, saved, method, base, partial)
         text = _card(request, saved, base, command_of, is_own_type=is_own_type)
         (partial / "README.md").write_text(text, encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        partial.replace(out)
+        if place.exists():
+            place.rmdir()
+        partial.replace(place)
     except OSError as error:
         raise RecordError(
             f"out must be a folder that can be written, got {request.out!r}: {error}."

@@ -198,6 +198,16 @@ def test_native_names_no_place_of_this_machine(save_run: Callable[..., Path]) ->
     assert str(run.parent) not in text and '"path": "llama' in text
 
 
+def test_a_link_to_an_empty_folder_is_filled(save_run: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    out = tmp_path / "out"
+    out.symlink_to("disk", target_is_directory=True)
+    run = save_run("lora", 0)
+    export(Request(run=str(run), format="native", out=str(out), device="cpu"), no_command)
+    assert out.is_symlink()
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["README.md", "adapter"]
+
+
 def test_native_needs_the_methods_class_and_the_card_says_so(
     save_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

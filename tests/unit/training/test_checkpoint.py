@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,13 @@ from pedro_bench.training.checkpoint import (
     Identity,
     stopping_rows,
 )
-from pedro_bench.training.saved_folder import Saved, read_folder, restart, write_folder
+from pedro_bench.training.saved_folder import (
+    Saved,
+    read_folder,
+    remove_results,
+    restart,
+    write_folder,
+)
 
 IDENTITY = Identity(key="abc", seed=3)
 
@@ -227,6 +234,29 @@ def test_tensors_that_share_memory_are_written(tmp_path: Path) -> None:
     found = read_folder(tmp_path / "saved").tensors["parts"]
     assert found["row"].tolist() == [3.0, 4.0, 5.0]
     assert found["turned"].tolist() == whole.T.tolist()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_gives_way_and_what_it_names_stays(tmp_path: Path, is_there: bool) -> None:
+    """Such as an adapter that was moved to another disk, or another run's."""
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "run"
+    if is_there:
+        write_folder(elsewhere, Saved({}, {"of": "another"}, {}))
+    folder.mkdir()
+    for name in ("adapter", "phase-1"):
+        (folder / name).symlink_to(elsewhere, target_is_directory=True)
+    write_folder(folder / "adapter", Saved({}, {"of": "this"}, {}))
+    assert read_folder(folder / "adapter").state == {"of": "this"}
+    assert not (folder / "adapter").is_symlink()
+    restart(folder)
+    assert [path.name for path in folder.iterdir()] == ["adapter"]
+    shutil.rmtree(folder / "adapter")
+    (folder / "adapter").symlink_to(elsewhere, target_is_directory=True)
+    remove_results(folder, tmp_path / "record.json")
+    assert list(folder.iterdir()) == []
+    assert elsewhere.exists() == is_there
+    if is_there:
+        assert read_folder(elsewhere).state == {"of": "another"}
 
 
 def test_finished_runs_are_cleared_and_others_restarted_with_nothing(
