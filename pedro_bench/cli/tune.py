@@ -111,7 +111,7 @@ def tune(arguments: Sequence[str]) -> int:
                     {
                         "for": where,
                         "set": dict(best.values),
-                        "tried": _tried(given, search_of.settings_of(name, tasks[0]), tasks),
+                        "tried": _tried(given, search_of.settings_of(name, tasks), tasks),
                     }
                 )
     words = ["python", "-m", "pedro_bench.cli.tune", *outside_flags(), *arguments]
@@ -164,9 +164,9 @@ class _Search:
         _require_one("backbone", {one.backbone.name for one in self._settings.values()})
         _require_one("seeds", {str([*one.seeds]) for one in self._settings.values()})
 
-    def settings_of(self, method: str, task: str) -> Settings:
-        """Return the settings of a method on a task, without a trial's values."""
-        return self._settings[method, task]
+    def settings_of(self, method: str, tasks: Sequence[str]) -> list[Settings]:
+        """Return the settings of a method on each task, without a trial's values."""
+        return [self._settings[method, task] for task in tasks]
 
     def run_on(self, tasks: Sequence[str]) -> Any:
         """Return what runs (method, trial) pairs with some seeds on these tasks, all in one grid."""
@@ -302,15 +302,25 @@ def _loss(run: Mapping[str, Any]) -> float:
     return float(run["metrics"]["dev"]["loss"]) if run["status"] == "finished" else math.inf
 
 
-def _tried(given: Mapping[str, Any], settings: Settings, tasks: Sequence[str]) -> dict[str, Any]:
+def _tried(
+    given: Mapping[str, Any], settings: Sequence[Settings], tasks: Sequence[str]
+) -> dict[str, Any]:
+    """Return how a rate was found, with what bounds the length of all its trials alike."""
     rates = rates_of(given["lr"], given["trials"])
+    trainers = [one.trainer for one in settings]
+    bounds = {
+        key: getattr(trainers[0], key)
+        for key in ("max_steps", "num_epochs")
+        if len({getattr(one, key) for one in trainers}) == 1
+    }
     return {
         "trials": len(rates),
         "lr": [rates[0], rates[-1]],
-        "seeds": list(settings.seeds),
+        "seeds": list(settings[0].seeds),
         "halving": given["halving"],
         "tasks": list(tasks),
-        "trainer": settings.trainer.name,
+        "trainer": trainers[0].name,
+        **bounds,
         "date": datetime.now(UTC).date().isoformat(),
     }
 

@@ -142,7 +142,7 @@ def _tuning(table: Table) -> list[str]:
 
 
 def _search(tried: Mapping[str, Any]) -> str:
-    """Return what a rate's search was: its trials, range, seeds, tasks and day.
+    """Return what a rate's search was: its trials, their length where it is known, range, seeds, tasks and day.
 
     With one seed or two trials nothing can be halved (`grid.tuning.rungs`). A rule written by hand
     may lack some of it; it is shown as it is.
@@ -153,12 +153,20 @@ def _search(tried: Mapping[str, Any]) -> str:
         is_halved = tried.get("halving") and len(tried["seeds"]) > 1 and tried["trials"] > 2
         halved = f", halved from seed to seed: all with seed {tried['seeds'][0]}, the best two with every one"
         return (
-            f"{tried['trials']} trials each from {lowest:g} to {highest:g}{halved if is_halved else ''} "
+            f"{tried['trials']} trials each{_length(tried)} from {lowest:g} to {highest:g}{halved if is_halved else ''} "
             f"(seeds {seeds}; tasks "
             f"{', '.join(tried['tasks'])}; {tried['date']})"
         )
     except (KeyError, TypeError, ValueError):
         return text_of(tried)
+
+
+def _length(tried: Mapping[str, Any]) -> str:
+    """Return the most steps of a search's trials, else their most passes; nothing of older searches."""
+    for key, unit in (("max_steps", "steps"), ("num_epochs", "epochs")):
+        if tried.get(key) is not None:
+            return f" of up to {tried[key]:,} {unit}"
+    return ""
 
 
 def _sides(sides: Sides) -> str:

@@ -74,8 +74,8 @@ class TrainerConfig:
             only.
         rates: Name of a file of conf/rates that has chosen rates and other settings by backbone, method
             and task, or null; its choices stand in their own settings.
-        tried: How `rates` found the method's rate (trials, range, seeds, tasks, date), or null; for
-            people.
+        tried: How `rates` found the method's rate (trials, their most steps and epochs, range, seeds,
+            tasks, date), or null; for people.
         architecture_lr: Learning rate of the `architecture` group under bilevel training, or null
             for that of the weights.
         architecture_weight_decay: AdamW's decay of the `architecture` group under bilevel training.

@@ -302,13 +302,17 @@ def test_a_rate_says_which_trainer_it_was_tried_with(
     given: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parts of an experiment may have trainers of their own."""
-    parts = [{"method": "lora"}, {"method": "bitfit", "trainer.name": "other"}]
+    other = {"trainer.name": "other", "trainer.max_steps": "null", "trainer.num_epochs": "2"}
+    parts = [{"method": "lora", "trainer.max_steps": "7"}, {"method": "bitfit", **other}]
     write_experiment(parts)
     replace_runs(monkeypatch, lambda one: job(one, finished(0, 1.0)))
-    kept = [one for one in given if one.partition("=")[0] not in ("method", "seeds")]
+    typed = ("method", "seeds", "trainer.max_steps", "trainer.num_epochs")
+    kept = [one for one in given if one.partition("=")[0] not in typed]
     with outside_options(["--config-dir", "own"]):
         assert tune([*kept, "seeds=[0]", "+experiment=mine"]) == 0
     text = Path("own/rates/mine.yaml").read_text()
     trainers = re.findall(r'"trainer": "(\w+)"', text)
     assert (len(trainers), trainers[1]) == (2, "other")
     assert trainers[0] != "other"
+    assert re.findall(r'"max_steps": (\w+)', text) == ["7", "null"]
+    assert re.findall(r'"num_epochs": (\w+)', text)[1] == "2"

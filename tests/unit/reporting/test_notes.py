@@ -161,6 +161,23 @@ def test_a_halved_search_is_told_as_such(trials, halving, seeds, told, tmp_path)
         assert ran[-1][0] == 2
 
 
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [
+        ({}, ""),
+        ({"max_steps": 1000, "num_epochs": 10}, " of up to 1,000 steps"),
+        ({"max_steps": None, "num_epochs": 10}, " of up to 10 epochs"),
+        ({"max_steps": None}, ""),
+    ],
+)
+def test_the_length_of_a_searchs_trials_is_told_where_it_is_known(bounds, told, tmp_path):
+    tried = {"trials": 6, "lr": [1e-4, 1e-2], "seeds": [0], "halving": True}
+    tried |= {"tasks": ["sst2"], "date": "2026-01-02", **bounds}
+    run(tmp_path, groups={"trainer": {"tried": tried}})
+    (note,) = [one for one in notes(only(tmp_path)) if one.startswith("Learning rates chosen")]
+    assert f"6 trials each{told} from 0.0001 to 0.01 (seeds 0; tasks sst2; 2026-01-02)" in note
+
+
 def test_a_search_that_somebody_wrote_by_hand_is_shown_as_it_is(tmp_path):
     run(tmp_path, groups={"trainer": {"tried": {"trials": 6, "by": "hand"}}})
     told = 'Learning rates chosen on dev data, {"trials": 6, "by": "hand"}: pedro.'
