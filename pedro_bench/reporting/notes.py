@@ -142,10 +142,10 @@ def _tuning(table: Table) -> list[str]:
 
 
 def _search(tried: Mapping[str, Any]) -> str:
-    """Return what a rate's search was: its trials, their length where it is known, range, seeds, tasks and day.
+    """Return what a rate's search was: its trials and their length, range, seeds, tasks and day.
 
-    With one seed or two trials nothing can be halved (`grid.tuning.rungs`). A rule written by hand
-    may lack some of it; it is shown as it is.
+    Older searches do not say the length. With one seed or two trials nothing can be halved
+    (`grid.tuning.rungs`). A rule written by hand may lack some of it; it is shown as it is.
     """
     try:
         lowest, highest = tried["lr"]
@@ -153,9 +153,9 @@ def _search(tried: Mapping[str, Any]) -> str:
         is_halved = tried.get("halving") and len(tried["seeds"]) > 1 and tried["trials"] > 2
         halved = f", halved from seed to seed: all with seed {tried['seeds'][0]}, the best two with every one"
         return (
-            f"{tried['trials']} trials each{_length(tried)} from {lowest:g} to {highest:g}{halved if is_halved else ''} "
-            f"(seeds {seeds}; tasks "
-            f"{', '.join(tried['tasks'])}; {tried['date']})"
+            f"{tried['trials']} trials each{_length(tried)} from {lowest:g} to {highest:g}"
+            f"{halved if is_halved else ''} "
+            f"(seeds {seeds}; tasks {', '.join(tried['tasks'])}; {tried['date']})"
         )
     except (KeyError, TypeError, ValueError):
         return text_of(tried)
