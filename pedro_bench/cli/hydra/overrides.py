@@ -67,7 +67,8 @@ def parse_single(arguments: Sequence[str]) -> list[Override]:
 
 def _parse_override(argument: str) -> Override:
     """Parse one override and check the option it names."""
-    if not argument.partition("=")[0] or ("=" not in argument and not argument.startswith("~")):
+    key = argument.partition("=")[0].lstrip("+~")
+    if not key or ("=" not in argument and not argument.startswith("~")):
         raise ConfigError(
             f"an override must have the form key=value, got {argument!r}."
             + suggest_override(argument)
@@ -77,11 +78,7 @@ def _parse_override(argument: str) -> Override:
         parser = OverridesParser.create(config_loader=loader)
         override = parser.parse_overrides([_with_paths_quoted(argument)])[0]
     except OverrideParseException as error:
-        reason = str(error.message).strip().splitlines()[0].split(": ", 1)[-1]
-        raise ConfigError(
-            f"an override must have the form key=value, got {argument!r} ({reason}): quote "
-            "values with special characters, as in 'key=\"a b\"'."
-        ) from error
+        raise ConfigError(_malformed(argument, str(error.message))) from error
     key = override.key_or_group
     _refuse_inner_sweeps(override)
     if key.partition(".")[0] == GRID:
@@ -91,6 +88,54 @@ def _parse_override(argument: str) -> Override:
         for option in chosen:
             check_option(key, option)
     return override
+
+
+_NAME = r"[\w$][\w$-]*"
+_KEY = re.compile(rf"[+~]*{_NAME}([./]{_NAME})*(@.*)?")
+_TEXT = re.compile(r"""(?<!\\)(["']).*?(?<!\\)\1""")
+_LONE_COMMA = re.compile(r"(^|[,(\[{]),|,($|[)\]}])")
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
+_FUNCTION = re.compile(r" while evaluating '.*?': (.*)")
+"""What Hydra says of a value such as `range(a)`, with the reason."""
+
+
+def _malformed(argument: str, message: str) -> str:
+    """Return what is wrong with an override that Hydra cannot read; its own words are of its grammar."""
+    if found := _FUNCTION.search(message):
+        return (
+            f"a value of the form name(…) must be a function of Hydra's, such as range(3), got {argument!r} "
+            f"({found[1]}): quote a text, as in 'key=\"a(b)\"'."
+        )
+    fault = _fault_of(argument.partition("=")[2])
+    if fault == ",":
+        return (
+            f"an override must have a value on each side of a comma, got {argument!r}: leave the comma out, "
+            "or quote a text that has one, as in 'key=\"a,b\"'."
+        )
+    if fault:
+        return (
+            f"an override must have brackets and quotation marks in pairs, got {argument!r} with "
+            f"{fault} alone: write the other one, or quote a text that has one, as in 'key=\"a(b\"'."
+        )
+    if not _KEY.fullmatch(argument.partition("=")[0]):
+        return f"the key of an override must be names joined by dots, such as method.r, got {argument!r}."
+    return (
+        f"an override must have the form key=value, got {argument!r}: quote values with special "
+        "characters, as in 'key=\"a b\"'."
+    )
+
+
+def _fault_of(value: str) -> str:
+    """Return what is without its counterpart in a value: a bracket, a quotation mark, or a comma."""
+    bare = _TEXT.sub("a", value).replace(" ", "")
+    opened = list[str]()
+    for one in bare:
+        if one in "\"'" or (one in _BRACKETS and (not opened or opened.pop() != _BRACKETS[one])):
+            return one
+        opened += [one] if one in _BRACKETS.values() else []
+    if opened:
+        return opened[-1]
+    return "," if _LONE_COMMA.search(bare) else ""
 
 
 def _refuse_inner_sweeps(override: Override) -> None:

@@ -53,7 +53,33 @@ def test_a_default_of_the_dataclass_can_be_overridden_although_no_yaml_names_it(
         (["sedes=[1]"], r"sedes must be a known key, got 'sedes'\. Did you mean 'seeds'"),
         (["pedro"], r"form key=value, got 'pedro'\. Did you mean method=pedro\?"),
         (["=3"], r"form key=value, got '=3'"),
-        (["method.r=["], r"form key=value, got 'method.r=\['"),
+        *(
+            ([given], r"^an override must have a value on each side of a comma, got .*: leave the")
+            for given in ("method=lora,", "task=é,", "task=,boolq", "seeds=[0,,1]", "seeds=[0,]")
+        ),
+        *(
+            ([given], rf"brackets and quotation marks in pairs, got .*{alone} alone: write the o")
+            for given, alone in (
+                ("method.r=[", r"\["),
+                ("seeds=[0,", r"\["),
+                ("seeds=0]", "]"),
+                ("task.labels={a:[1}", "}"),
+                ("method.r=sort(1,2", r"\("),
+                ("suite='a", "'"),
+                ("suite=\"it's", '"'),
+            )
+        ),
+        *(
+            ([given], r"must have the form key=value, got '[^:]*: quote values with special")
+            for given in ("task==boolq", "method=lora=3", "method.r=3#", "task.prompt={x}")
+        ),
+        *(
+            ([given], r"^the key of an override must be names joined by dots, .* got '[^']*'\.$")
+            for given in ("method..r=3", "-x=3", "me thod=3")
+        ),
+        *(([given], r"form key=value, got '[^']*'\.$") for given in ("~", "~=3", "+=3")),
+        (["suite=f(1)"], r"a function of Hydra's, .* got 'suite=f\(1\)' \(Unknown function 'f'\)"),
+        (["method.r=int(a)"], r"got 'method.r=int\(a\)' \(invalid literal .*: quote a text"),
         (["method.r=0"], r"method\.r must be a whole number of at least 1, got 0"),
         (["method.r=abc"], r"method\.r must be a whole number of at least 1, got 'abc'"),
         (["method.roles.x=3"], r"the overrides must fit together, got: "),
@@ -79,6 +105,8 @@ def test_bad_input_is_one_sentence(overrides, message):
     with pytest.raises(ConfigError, match=message) as caught:
         settings_of(overrides)
     assert "\n" not in str(caught.value)
+    for word in ("BRACKET_OPEN", "input", "parsing", "Override("):
+        assert word not in str(caught.value), "Hydra's words of its grammar"
 
 
 @pytest.mark.parametrize("suite", ["../x", "a/b", ".x"])
