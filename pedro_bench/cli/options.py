@@ -208,6 +208,7 @@ Keys:
   meeting_seconds=60    processes of one accelerate launch wait so long for each other at the start
   device=auto           auto, cpu, cuda or cuda:N
   <group>.<key>=value   any setting of a group, such as method.r=6 or trainer.max_steps=100
+  <group>.<key>={a: 1}  entries that a mapping of the option gets as well; ~<group>.<key>.a removes one
   method.budget=8.9e6   the size (such as method.r) that trains nearest to so many matrix entries
 
 Flags:

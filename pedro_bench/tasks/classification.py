@@ -43,11 +43,12 @@ class Classification(PromptedTask):
         super().__post_init__()
         checks.text("task.label_field", self.label_field)
         labels: Any = self.labels
-        if not isinstance(labels, Mapping) or len(set(labels.values())) < 2:
-            raise ConfigError(f"task.labels must lead to at least two label words, got {labels!r}.")
-        for word in labels.values():
+        given = labels.values() if isinstance(labels, Mapping) else ()
+        for word in given:
             checks.text("task.labels", word)
-        words = set(labels.values())
+        words = set(given)
+        if len(words) < 2:
+            raise ConfigError(f"task.labels must lead to at least two label words, got {labels!r}.")
         if len(set(map(fold, words))) < len(words):
             raise ConfigError(
                 "task.labels must lead to label words that differ in more than case and the punctuation at "

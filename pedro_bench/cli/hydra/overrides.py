@@ -81,6 +81,7 @@ def _parse_override(argument: str) -> Override:
         raise ConfigError(_malformed(argument, str(error.message))) from error
     key = override.key_or_group
     _refuse_inner_sweeps(override)
+    _refuse_empty_mapping(override)
     if key.partition(".")[0] == GRID:
         raise ConfigError(f"{key} must be left to experiments, got {argument!r}.")
     if key in groups() and not override.is_delete():
@@ -146,6 +147,17 @@ def _refuse_inner_sweeps(override: Override) -> None:
         raise ConfigError(
             f"{override.key_or_group} must list its values one by one, got "
             f"{str(override.input_line).partition('=')[2]}: write 0,1,2 in place of range(3)."
+        )
+
+
+def _refuse_empty_mapping(override: Override) -> None:
+    """Refuse {} as a setting: a mapping's entries are added to the option's, so it would change nothing."""
+    key, value = override.key_or_group, override.value()
+    items = value.list if isinstance(value, ChoiceSweep) else [value]
+    if "." in key and key.partition(".")[0] in groups() and {} in items:
+        raise ConfigError(
+            f"{key} must name entries, which are added to those of the option, got {{}}: leave it out, or "
+            f"remove an entry with ~{key}.NAME."
         )
 
 

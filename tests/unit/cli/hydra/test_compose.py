@@ -80,6 +80,12 @@ def test_a_default_of_the_dataclass_can_be_overridden_although_no_yaml_names_it(
         *(([given], r"form key=value, got '[^']*'\.$") for given in ("~", "~=3", "+=3")),
         (["suite=f(1)"], r"a function of Hydra's, .* got 'suite=f\(1\)' \(Unknown function 'f'\)"),
         (["method.r=int(a)"], r"got 'method.r=int\(a\)' \(invalid literal .*: quote a text"),
+        *(
+            ([given], r"^(task|method)\.\w+ must name entries, .* with ~\1\.\w+\.NAME\.$")
+            for given in ("task.labels={}", "+task.aliases={ }", "method.tuned={}")
+        ),
+        (["task.labels.a={}"], r"^task\.labels\.a must name entries, .* got {}: leave it out"),
+        (["task.labels={a: [b]}"], r"^task\.labels must be a text, not empty, got \('b',\)"),
         (["method.r=0"], r"method\.r must be a whole number of at least 1, got 0"),
         (["method.r=abc"], r"method\.r must be a whole number of at least 1, got 'abc'"),
         (["method.roles.x=3"], r"the overrides must fit together, got: "),
@@ -107,6 +113,15 @@ def test_bad_input_is_one_sentence(overrides, message):
     assert "\n" not in str(caught.value)
     for word in ("BRACKET_OPEN", "input", "parsing", "Override("):
         assert word not in str(caught.value), "Hydra's words of its grammar"
+
+
+def test_entries_of_a_mapping_are_added_and_removed():
+    """Of several configurations too, where one may say {}."""
+    own = settings_of(["task=mrpc", "task.labels={2: maybe}", "~task.labels.0", "~task.aliases"])
+    assert own.task.labels == {"1": "yes", "2": "maybe"}
+    assert own.task.aliases == {}
+    with pytest.raises(ConfigError, match="task.labels must name entries, .* got {}"):
+        sweep_of(["task=mrpc", "task.labels={2: maybe},{}"])
 
 
 @pytest.mark.parametrize("suite", ["../x", "a/b", ".x"])
