@@ -29,7 +29,7 @@ from pedro_bench import files, records
 from pedro_bench.distributed import is_main
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError, sentence
 from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
-from pedro_bench.grid.leases import Leases
+from pedro_bench.grid.leases import FOLDER, Leases
 from pedro_bench.grid.occupied import vacate
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
 from pedro_bench.records import record_at, status_of
@@ -108,6 +108,7 @@ class Grid:
     ) -> None:
         self.configurations, self.seen, self.folder = tuple(configurations), dict(seen), folder
         self.name = ""
+        self._absent: list[Path] = []
         self._left = {
             path: number for number, one in enumerate(configurations) for _, path in one.due
         }
@@ -134,7 +135,9 @@ class Grid:
             configurations.append(Configuration(settings, overrides, tuple(runs), tuple(due), kind))
         moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(4)}"
         output = Path(configurations[0].settings.output_dir) if configurations else Path()
-        return cls(configurations, seen, (output / "multirun" / moment).absolute())
+        grid = cls(configurations, seen, (output / "multirun" / moment).absolute())
+        grid._absent = _absent(configurations)
+        return grid
 
     def share(self, **more: Any) -> None:
         """Write the grid for workers in processes of their own.
@@ -270,8 +273,14 @@ class Grid:
                 clear_stale_files(one.settings, [path for _, path in one.runs])
 
     def remove(self) -> None:
-        """Remove the command's folder, if there is one, and those above it that hold nothing else."""
+        """Remove the command's folder, if there is one, and those above it that hold nothing else.
+
+        Folders of its runs go too where they were made meanwhile and are empty, as after an interrupt.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in self._absent:
+            with contextlib.suppress(OSError):  # something lies there, or nobody made it
+                folder.rmdir()
         with contextlib.suppress(OSError):  # there is none, or another command's is beside it
             self.folder.parent.rmdir()
             self.folder.parents[1].rmdir()
@@ -286,6 +295,19 @@ class Grid:
 
     def _note(self, name: str, content: Any) -> None:
         files.write_text(self.folder / f"{name}.json", json.dumps(content) + "\n")
+
+
+def _absent(configurations: Iterable[Configuration]) -> list[Path]:
+    """Return the folders of due runs, and those above them, that are not there; inner ones first."""
+    found: set[Path] = set()
+    for one in configurations:
+        for _, path in one.due:
+            for folder in (path.parent / FOLDER, working_folder(one.settings, path)):
+                place = folder.absolute()
+                while place not in found and not place.exists():
+                    found.add(place)
+                    place = place.parent
+    return sorted(found, key=lambda place: len(place.parts), reverse=True)
 
 
 def _read(folder: Path, name: str) -> Any:

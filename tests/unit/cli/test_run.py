@@ -1,14 +1,18 @@
 """What a command says of its runs, from their records."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pedro_bench import records
+from pedro_bench.__main__ import main
 from pedro_bench.cli import run as cli_run
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.launch import Launcher
+from pedro_bench.errors import BackboneError
 from pedro_bench.grid import plan
 from pedro_bench.grid.grid import Grid
 from pedro_bench.runs.identity import begun
@@ -28,6 +32,36 @@ def test_a_retry_answers_for_the_runs_that_it_was_asked_for(tmp_path: Path) -> N
     records.write(found.changed(status="finished", metrics=scores), tmp_path)
     outcome = cli_run._outcome(grid, 0)
     assert (outcome["status"], outcome["errors"], len(outcome["runs"])) == ("finished", [], 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [([], KeyboardInterrupt()), (["-m"], BackboneError("it must load, got none."))],
+)
+def test_a_command_that_ends_before_its_first_record_leaves_nothing(
+    form: list[str],
+    error: BaseException,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its empty folders stayed; one that was there before is not the command's to remove."""
+
+    def run_seeds(_settings: Any, due: Iterator[Any], _check: Any) -> Iterator[Any]:
+        next(due)
+        seen.extend(path.name for path in tmp_path.rglob("*") if path.is_file())
+        raise error
+        yield
+
+    seen: list[str] = []
+    monkeypatch.setattr("pedro_bench.runs.runner.run_seeds", run_seeds)
+    (tmp_path / "mine").mkdir()
+    place = [f"results_dir={tmp_path}/mine/results", f"output_dir={tmp_path}/outputs"]
+    code = main([*form, "method=lora", "task=copa", "device=cpu", "seeds=[0]", *place])
+    assert code != 0
+    assert len(seen) == 2, "a lease, and the note of whose the working folder is"
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+    capsys.readouterr()
 
 
 @pytest.mark.parametrize(
