@@ -4,13 +4,16 @@ Two runs share a row where all settings agree that can move a number. What a run
 row: names and labels, portion sizes of scoring, how often a checkpoint is written. Of several configured
 learning rates the one in force counts. `1` and `1.0` are one value, and so are null and an absent setting.
 
-A record that is older than a setting lacks it. EARLIER says what was in force then, so that old and new
-records of one protocol share a row; a test checks it for every setting that a committed record lacks.
+A record that is older than a setting lacks it. The setting's declaration (`checks.later`) or EARLIER says
+what was in force then, so that old and new records of one protocol share a row; a test checks it for every
+setting that a committed record lacks.
 """
 
 import json
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +22,7 @@ import msgspec
 from pedro_bench import records
 from pedro_bench.analysis.run import Run
 from pedro_bench.checks import NEUTRAL
-from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, LikelihoodConfig
+from pedro_bench.evaluation.config import LikelihoodConfig
 from pedro_bench.protocols.task import Task
 from pedro_bench.training.config import TrainerConfig
 
@@ -41,23 +44,18 @@ NOT_IN_KEY: Mapping[str, frozenset[str]] = {
 
 
 def _later(kind: type) -> dict[str, Any]:
-    """Return the settings of a class that came after its first records, with their neutral values."""
+    """Return the settings of a class that came after its first records, with what was in force before."""
     return {one.name: one.metadata[NEUTRAL] for one in fields(kind) if NEUTRAL in one.metadata}
 
 
 EARLIER: Mapping[str, Mapping[str, Any]] = {
+    # the first two stand in every key, so they cannot be declared `later`
     "trainer": {"group_by_length": True, "micro_batch_tokens": None, **_later(TrainerConfig)},
-    "evaluation": {"test_rows": None},
-    **{
-        f"{kind.__module__}.{kind.__name__}": _later(kind)
-        for kind in (EvaluationConfig, BothConfig, LikelihoodConfig)
-    },
+    "evaluation": _later(LikelihoodConfig),  # what all evaluations share
     "task": _later(Task),
-    "pedro_bench.tasks.instruction.Instruction": {"chat_template": "none"},
-    "pedro_bench.methods.ssp.Ssp": {"alpha": 1.0},
-    "pedro_bench.methods.pedro.Pedro": {"reads": "residual"},
 }
-"""Group or class -> settings that came after the first records -> what was in force before them."""
+"""Group -> settings of all its classes that came after the first records -> what was in force before them.
+Those of one class follow from its declaration (`_of_class`)."""
 
 CHANGED: Mapping[str, tuple[str, str]] = {
     "pedro_bench.methods.ssp.Ssp": (
@@ -83,18 +81,32 @@ _WHOLE = frozenset({str, int, bool, type(None)})
 """Types of values that are in one spelling already."""
 
 
+@lru_cache(maxsize=256)
+def _of_class(target: str) -> Mapping[str, Any]:
+    """Return what a class of the package declares `later`; nothing of one that is gone or another's.
+
+    No record makes this process import a module that is not the package's.
+    """
+    module, _, name = target.rpartition(".")
+    if not module.startswith("pedro_bench."):
+        return {}
+    try:
+        return _later(getattr(import_module(module), name))
+    except (ImportError, AttributeError, TypeError):
+        return {}
+
+
 def with_earlier(group: str, own: Any) -> Any:
     """Return a group's settings; what is older than a setting has what was in force then."""
     if not own:
         return own
-    later = {**EARLIER.get(group, {}), **EARLIER.get(str(own.get("_target_")), {})}
-    return {**later, **own}
+    return {**EARLIER.get(group, {}), **_of_class(str(own.get("_target_"))), **own}
 
 
 def known_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return every setting that a record's configuration names and its key holds: `method.r` -> 12.
 
-    What is absent there is not known, unless EARLIER has it.
+    What is absent there is not known, unless it is known what was in force before it (`with_earlier`).
     """
     groups = {group: with_earlier(group, config.get(group)) or {} for group in ROW_GROUPS}
     found = {

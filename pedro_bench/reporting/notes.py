@@ -6,7 +6,7 @@ from typing import Any
 from pedro_bench.analysis.cells import FULL_SEEDS
 from pedro_bench.analysis.comparability import Sides, differing, settings_by_task, text_of
 from pedro_bench.analysis.papers import SEEDS, is_small, layouts
-from pedro_bench.analysis.rows import CHANGED, EARLIER
+from pedro_bench.analysis.rows import CHANGED, with_earlier
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.table import Section, Table
 from pedro_bench.reporting.captions import on_backbone
@@ -77,14 +77,14 @@ def _made_before(table: Table) -> Iterator[str]:
     """Yield a sentence on the rows whose runs are from before a change of their method's default."""
     for kind, (setting, change) in CHANGED.items():
         rows: dict[str, None] = {}
+        before = with_earlier("method", {"_target_": kind})[setting]
         for section in table.sections:
             for line in section.lines:
                 methods = [
                     run.config.get("method") or {} for cell in line.cells for run in cell.shown
                 ]
-                before = EARLIER[kind][setting]
                 if any(
-                    own.get("_target_") == kind and own.get(setting, before) == before
+                    own.get("_target_") == kind and with_earlier("method", own)[setting] == before
                     for own in methods
                 ):
                     rows[f"{line.name}{on_backbone(section, table)}"] = None

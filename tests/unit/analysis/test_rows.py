@@ -19,6 +19,7 @@ from pedro_bench.checks import NEUTRAL
 from pedro_bench.errors import RecordError
 from pedro_bench.evaluation.config import BothConfig, EvaluationConfig
 from pedro_bench.methods.full_ft import FullFineTuning
+from pedro_bench.methods.pedro import Pedro
 from pedro_bench.methods.ssp import Ssp
 from pedro_bench.protocols.task import Task
 from pedro_bench.reporting.notes import notes
@@ -325,7 +326,8 @@ def test_of_settings_that_committed_records_lack_it_is_known_what_was_in_force()
         for group in (config["method"], config["evaluation"]):
             now = {part.name for part in fields(get_class(group["_target_"]))}
             lacking.setdefault(group["_target_"], set()).update(now - set(group))
-    assert all(names <= set(EARLIER.get(kind, ())) for kind, names in lacking.items())
+    for kind, names in lacking.items():
+        assert names <= set(with_earlier(kind, {"_target_": kind})), kind
     assert set(EARLIER["trainer"]) <= TRAINER
 
 
@@ -350,6 +352,16 @@ def test_an_older_record_of_a_class_has_what_was_in_force_for_it():
     assert (told["method.alpha"], "evaluation.no_repeat_ngram_size" in told) == (16, False)
 
 
+def test_no_record_makes_a_module_be_imported_but_the_packages_own(tmp_path, monkeypatch):
+    """Of classes that are not the package's, or gone from it, only what all of their group have is known."""
+    (tmp_path / "foreign.py").write_text("raise AssertionError('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for target in ("foreign.Method", "pedro_bench.methods.gone.Gone", "pedro_bench.checks", "x"):
+        assert with_earlier("method", {"_target_": target, "r": 4}) == {"_target_": target, "r": 4}
+        assert with_earlier("task", {"_target_": target})["train_split"] == "train"
+    assert with_earlier("method", None) is None
+
+
 @pytest.mark.parametrize(
     ("group", "kind"),
     [
@@ -357,6 +369,7 @@ def test_an_older_record_of_a_class_has_what_was_in_force_for_it():
         ("evaluation", EvaluationConfig),
         ("evaluation", BothConfig),
         ("method", Ssp),
+        ("method", Pedro),
         ("task", Task),
         ("task", Instruction),
     ],
