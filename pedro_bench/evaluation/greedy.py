@@ -2,12 +2,14 @@
 
 `generate` computes every row of a batch until the last one has ended. Here it pauses once half of the rows
 have ended; those leave the cache and the context, and the rest goes on. A smaller batch moves results by
-rounding alone. A model whose cache holds something else than keys and values is decoded in one call.
+rounding alone. One call decodes all where that is not so: where a model's cache holds something else than
+keys and values, where its rotary embeddings depend on the longest row of the batch, and where it goes on
+from another cache than the one it was given, as static steps do (`serving.fast_decoding`).
 
 Legend: B rows that go on, T tokens so far, T' tokens of the input of one call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -27,6 +29,9 @@ from pedro_bench.evaluation.growing_cache import GrowingCache
 from pedro_bench.evaluation.rules import NoRepeatNGrams, StopTexts
 from pedro_bench.protocols.cache import CACHE
 
+_BY_LONGEST = frozenset({"dynamic", "longrope"})
+"""Kinds of rotary embeddings whose angles depend on how long the batch's longest row is."""
+
 
 class Pause(StoppingCriteria):  # type: ignore[misc]  # the base class is Any to the checker
     """Ends the rows that are done, and all of them for now once half are.
@@ -35,30 +40,41 @@ class Pause(StoppingCriteria):  # type: ignore[misc]  # the base class is Any to
         earlier_BT: The rows' tokens before the first column of the call's input.
         ends: Tokens that end an answer.
         stop: Ends rows by the text they hold, or None.
-        pauses: Whether to end the call early.
+        cache: What the rest goes on from, or None to decode all in one call.
 
     Attributes:
         done_B: Whether each row has ended.
     """
 
     def __init__(
-        self, earlier_BT: Tensor, ends: Sequence[int], stop: StopTexts | None, *, pauses: bool
+        self,
+        earlier_BT: Tensor,
+        ends: Sequence[int],
+        stop: StopTexts | None,
+        cache: GrowingCache | None,
     ) -> None:
         self.done_B = torch.zeros(len(earlier_BT), dtype=torch.bool, device=earlier_BT.device)
         self._earlier_BT = earlier_BT
         self._ends = torch.tensor(list(ends), device=earlier_BT.device)
         self._stop = stop
-        self._pauses = pauses
+        self._cache = cache
+        self._has_paused = False
 
     def __call__(self, input_ids: Tensor, scores: Any, **options: Any) -> Tensor:
         """Return for each row (B,) whether this call ends it."""
-        self.done_B = self.done_B | torch.isin(input_ids[:, -1], self._ends)
-        if self._stop is not None:
-            whole_BT = torch.cat([self._earlier_BT, input_ids], dim=1)
-            self.done_B = self.done_B | self._stop(whole_BT, scores)
-        if self._pauses and 2 * int(self.done_B.sum()) >= len(self.done_B):
+        if self._has_paused:  # Transformers may compute one token more and drop it again
             return torch.ones_like(self.done_B)
-        return self.done_B
+        self.done_B = self.done_B | torch.isin(input_ids[:, -1], self._ends)
+        whole_BT = torch.cat([self._earlier_BT, input_ids], dim=1)
+        if self._stop is not None:
+            self.done_B = self.done_B | self._stop(whole_BT, scores)
+        is_half = 2 * int(self.done_B.sum()) >= len(self.done_B)
+        self._has_paused = is_half and self._holds_all_before(whole_BT.shape[1] - 1)
+        return torch.ones_like(self.done_B) if self._has_paused else self.done_B
+
+    def _holds_all_before(self, length: int) -> bool:
+        """Whether the cache is the one that the model goes on from."""
+        return self._cache is not None and self._cache.get_seq_length() == length
 
 
 def decode_greedily(
@@ -82,7 +98,7 @@ def decode_greedily(
     width = ids_BT.shape[1]
     rows = list(range(len(prompts)))
     answers: list[list[int]] = [[] for _ in prompts]
-    cache = GrowingCache() if _has_keys_and_values_alone(backbone.model) else None
+    cache = GrowingCache() if _may_lose_rows(backbone.model) else None
     with adapted.context(mask_BT).active() as context:
         given_BT = ids_BT  # the input of a call: the prompts, then each row's newest token
         while rows:
@@ -90,7 +106,7 @@ def decode_greedily(
             rest.max_new_tokens = settings.max_new_tokens - (ids_BT.shape[1] - width)
             earlier_BT = ids_BT[:, : ids_BT.shape[1] - given_BT.shape[1]]
             stop_texts = StopTexts(backbone.tokenizer, width, stop) if stop else None
-            pause = Pause(earlier_BT, settings.eos_token_id, stop_texts, pauses=cache is not None)
+            pause = Pause(earlier_BT, settings.eos_token_id, stop_texts, cache)
             options: dict[str, Any] = {"stopping_criteria": StoppingCriteriaList([pause])}
             if cache is not None:
                 options[CACHE] = cache
@@ -110,8 +126,9 @@ def decode_greedily(
             for row, tokens in zip(rows, new_BT.tolist(), strict=True):
                 answers[row] += tokens
             left = (~pause.done_B).nonzero()[:, 0]
-            if not len(left) or new_BT.shape[1] == rest.max_new_tokens or cache is None:
+            if not len(left) or new_BT.shape[1] == rest.max_new_tokens:
                 break
+            assert cache is not None, "without one nothing pauses"
             rows = [rows[at] for at in left.tolist()]
             ids_BT = torch.cat([ids_BT, new_BT], dim=1)[left]
             mask_BT = torch.cat([mask_BT, torch.ones_like(new_BT, dtype=torch.bool)], dim=1)[left]
@@ -121,9 +138,19 @@ def decode_greedily(
     return answers
 
 
-def _has_keys_and_values_alone(model: Any) -> bool:
-    """Tell whether a cache of keys and values is all that the model keeps between two tokens."""
-    layers = DynamicCache(config=model.config).layers
-    return not getattr(model, "_is_stateful", False) and all(
-        type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers
+def _may_lose_rows(model: Any) -> bool:
+    """Whether keys and values are all that a model keeps between two tokens, and a row's own alone."""
+    config = model.config.get_text_config(decoder=True)
+    layers = DynamicCache(config=config).layers
+    return (
+        not getattr(model, "_is_stateful", False)
+        and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+        and not _rotary_kinds(config) & _BY_LONGEST
     )
+
+
+def _rotary_kinds(config: Any) -> set[str]:
+    """Return the kinds of rotary embeddings in a configuration, where each kind of layer may have its own."""
+    given = getattr(config, "rope_parameters", None) or {}
+    parts = [given, *(part for part in given.values() if isinstance(part, Mapping))]
+    return {str(part["rope_type"]) for part in parts if part.get("rope_type")}

@@ -1,15 +1,19 @@
 """Greedy decoding without the rows that have ended: the same texts, in fewer rows."""
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.evaluation.decoding import generate
+from pedro_bench.evaluation.greedy import Pause
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
-from tests.tiny import build_method
+from tests.tiny import build_method, save_tiny
 
 NEW_TOKENS = 24
 LENGTHS = (9, 3, 12, 1, 6, 7, 2, 5)
@@ -86,9 +90,15 @@ def test_a_model_that_keeps_more_than_keys_and_values_is_decoded_in_one_call(
     tiny_backbone: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapted = adapt(tiny_backbone, "lora")
-    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": NEW_TOKENS, "batch_size": 8}
-    expected = generate(adapted, prompts(), **options)
     monkeypatch.setattr(type(adapted.backbone.model), "_is_stateful", True)
+    (call,) = calls_of_generate(adapted, monkeypatch)
+    assert "past_key_values" not in call
+
+
+def calls_of_generate(adapted: AdaptedModel, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the arguments of each call for a batch whose rows end at different places."""
+    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": NEW_TOKENS, "batch_size": 8}
+    whole = generate(adapted, prompts(), **options)
     calls: list[Any] = []
     real: Callable[..., Any] = adapted.backbone.model.generate
 
@@ -97,7 +107,71 @@ def test_a_model_that_keeps_more_than_keys_and_values_is_decoded_in_one_call(
         return real(**given)
 
     monkeypatch.setattr(adapted.backbone.model, "generate", counted)
-    stop = [expected[0].split()[1]]
-    generate(adapted, prompts(), stop=stop, **options)
-    assert len(calls) == 1
-    assert "past_key_values" not in calls[0]
+    stop = sorted({words[:2][-1] for words in map(str.split, whole) if words})[:4]
+    lengths = [len(text.split()) for text in generate(adapted, prompts(), stop=stop, **options)]
+    assert sum(length < NEW_TOKENS - 1 for length in lengths) >= 4
+    return calls
+
+
+LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 4.0}
+DEFAULT = {"rope_type": "default", "rope_theta": 10_000.0}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "is_one_call"),
+    [
+        ("llama", {"rope_parameters": DEFAULT}, False),
+        ("llama", {"rope_parameters": DYNAMIC}, True),
+        (
+            "phi3",
+            {
+                "original_max_position_embeddings": 64,
+                "rope_parameters": {
+                    **LONG,
+                    "rope_theta": 10_000.0,
+                    "original_max_position_embeddings": 64,
+                },
+            },
+            True,
+        ),
+        (
+            "gemma",
+            {
+                "model_type": "gemma3_text",
+                "layer_types": ["sliding_attention", "full_attention"],
+                "rope_parameters": {"sliding_attention": DEFAULT, "full_attention": DYNAMIC},
+            },
+            True,
+        ),
+    ],
+)
+def test_angles_that_depend_on_the_longest_row_keep_it_in_the_batch(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    changes: dict[str, Any],
+    is_one_call: bool,
+) -> None:
+    """Without it the others' angles would change in the middle of their texts."""
+    path = str(save_tiny(tmp_path, family, **changes))
+    backbone = Pretrained(name="tiny", label="tiny", path=path).load(device="cpu")
+    calls = calls_of_generate(adapt(backbone, "lora"), monkeypatch)
+    assert (len(calls) == 1) is is_one_call
+
+
+def test_a_token_behind_a_pause_ends_no_row() -> None:
+    """On some devices Transformers computes one more, of padding, before it reads that all have ended."""
+    cache: Any = SimpleNamespace(get_seq_length=lambda: 3)
+    pause = Pause(torch.zeros(2, 0, dtype=torch.long), [2], None, cache)
+    tokens_BT = torch.tensor([[5, 6, 7, 2], [5, 6, 7, 8]])
+    assert pause(tokens_BT, None).tolist() == [True, True]
+    padding_B1 = torch.tensor([[2], [2]])  # the token that ends texts is often the padding too
+    assert pause(torch.cat([tokens_BT, padding_B1], 1), None).tolist() == [True, True]
+    assert pause.done_B.tolist() == [True, False]
+
+
+def test_a_cache_that_the_model_does_not_go_on_from_lets_nothing_pause() -> None:
+    cache: Any = SimpleNamespace(get_seq_length=lambda: 0)
+    pause = Pause(torch.zeros(2, 0, dtype=torch.long), [2], None, cache)
+    assert pause(torch.tensor([[5, 2], [5, 8]]), None).tolist() == [True, False]
