@@ -205,8 +205,8 @@ def _continue_as_beams(cache: GrowingCache, context: PromptContext, num_beams: i
     prompt token.
     """
     for layer in cache.layers:
-        layer.keys = layer.keys[:, :, :-1].repeat_interleave(num_beams, dim=0)
-        layer.values = layer.values[:, :, :-1].repeat_interleave(num_beams, dim=0)
+        layer.keys, layer.values = layer.keys[:, :, :-1], layer.values[:, :, :-1]
+        layer.batch_repeat_interleave(num_beams)
     context.expand(num_beams)
     context.bind(cache)
 

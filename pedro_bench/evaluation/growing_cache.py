@@ -51,6 +51,15 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]  # the base class is Any
             )
             self._fill_to(length)
 
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row `repeats` times, side by side."""
+        if length := self.get_seq_length():
+            self._parts = (
+                self.keys.repeat_interleave(repeats, dim=0),
+                self.values.repeat_interleave(repeats, dim=0),
+            )
+            self._fill_to(length)
+
     def _own(self) -> None:
         """Take keys and values that were put in place from outside, such as repeated ones, as the whole."""
         self._parts = (

@@ -252,9 +252,7 @@ class FastDecoder:
                 raise
             shape.weights = weights
         static.load(layers, state, mask_BT)
-        for layer in cache.layers:
-            layer.keys = layer.values = None
-            layer.is_initialized = False
+        cache.layers.clear()
         state.clear()
         return static
 

@@ -1,5 +1,6 @@
 """A growing cache holds what Transformers' own does, and copies less often."""
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +70,20 @@ def test_what_is_put_in_place_from_outside_is_gone_on_from(caches: list[Any]) ->
             layer.keys = layer.keys[:, :, :-1].repeat_interleave(3, dim=0)
             layer.values = layer.values[:, :, :-1].repeat_interleave(3, dim=0)
         cache.reorder_cache(torch.tensor([2, 1, 0, 5, 4, 3]))
+    grow(caches, 6, 1, seed=1)
+    assert_equal(caches)
+
+
+def test_rows_are_repeated_and_nothing_holds_the_earlier_ones(caches: list[Any]) -> None:
+    grow(caches, 2, 6)
+    earlier = weakref.ref(caches[1].layers[0].keys._base)
+    assert earlier() is not None
+    for cache in caches:
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys[:, :, :-1], layer.values[:, :, :-1]
+        cache.batch_repeat_interleave(3)
+    assert earlier() is None
+    assert_equal(caches)
     grow(caches, 6, 1, seed=1)
     assert_equal(caches)
 

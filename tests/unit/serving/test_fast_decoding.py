@@ -44,6 +44,21 @@ def test_static_steps_give_the_tokens_of_the_plain_path(
     assert "forward" not in vars(tiny_backbone.model)
 
 
+@pytest.mark.parametrize("decoding", ["static", "compiled"])
+@pytest.mark.parametrize("name", ["pedro", "prefix_tuning"])
+def test_rows_that_end_early_change_nothing(
+    name: str, decoding: str, tiny_backbone: Any, make_tenant: Callable[..., Any]
+) -> None:
+    adapted = make_tenant(name, 1, tiny_backbone)
+    options: dict[str, Any] = {"max_new_tokens": 8}
+    words = [text.split() for text in answers(adapted, None, 1, batch_size=8, **options)]
+    options["stop"] = sorted({own[row % 3] for row, own in enumerate(words) if len(own) > 2})[:3]
+    expected = answers(adapted, None, 1, batch_size=1, **options)
+    assert len({len(text.split()) for text in expected}) > 2
+    decoder = FastDecoder(tiny_backbone, decoding, backend=CountingBackend())
+    assert answers(adapted, decoder, 1, batch_size=8, **options) == expected
+
+
 def test_another_family_takes_static_steps(
     load_tiny: Callable[..., Any], make_tenant: Callable[..., Any]
 ) -> None:
@@ -164,8 +179,8 @@ def test_what_prompts_left_is_gone_before_the_first_step(
     held: list[int] = []
 
     def watched_load(self: StaticStep, layers: Any, state: Any, mask_BT: torch.Tensor) -> None:
-        left[:] = [weakref.ref(tensor) for pair in layers for tensor in pair]
-        left.extend(weakref.ref(tensor) for tensor in tree_leaves(state))
+        whole = [tensor if tensor._base is None else tensor._base for tensor in tree_leaves(layers)]
+        left[:] = [weakref.ref(tensor) for tensor in (*whole, *tree_leaves(state))]
         load(self, layers, state, mask_BT)
 
     def watched_step(self: StaticStep, tokens_B1: torch.Tensor) -> torch.Tensor:
