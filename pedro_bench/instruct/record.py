@@ -13,10 +13,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -113,7 +114,8 @@ class Journal:
         self._lock = Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = path.open("ab+")
+            # Without a buffer: on a full disk its rest would be written again when the file is closed.
+            self._file = path.open("ab+", buffering=0)
         except OSError as error:
             raise RecordError(
                 f"file {path} must be writable, got {error.strerror or error}: choose another folder "
@@ -146,11 +148,15 @@ class Journal:
         """
         line = json.dumps(entry, allow_nan=False).encode() + b"\n"
         with self._lock:
+            end = self._file.seek(0, os.SEEK_END)
             try:
-                self._file.write(line)
-                self._file.flush()
+                rest = memoryview(line)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
                 os.fsync(self._file.fileno())
             except OSError as error:
+                with suppress(OSError):  # another thread's line must not follow half of this one
+                    self._file.truncate(end)
                 raise TrainingError(
                     f"file {self.path} must be writable, got {error.strerror or error}: free some "
                     "space, then start the same command again."
@@ -181,6 +187,8 @@ class Journal:
         for number, line in enumerate(content[:whole].splitlines(), start=1):
             try:
                 entry = json.loads(line)
+                if not isinstance(entry, dict):
+                    raise ValueError("no object")
             except ValueError as error:
                 raise RecordError(
                     f"{self.path}:{number} must be one JSON object, got {line[:60]!r} ({error}): "

@@ -5,11 +5,12 @@ import fcntl
 import json
 import os
 import re
+import resource
 import threading
 
 import pytest
 
-from pedro_bench.errors import RecordError
+from pedro_bench.errors import RecordError, TrainingError
 from pedro_bench.instruct.record import (
     EvaluationRecord,
     Journal,
@@ -107,9 +108,36 @@ def test_half_a_line_at_the_end_is_dropped(tmp_path, torn):
     assert path.read_bytes() == b'{"number": 1}\n{"number": 2}\n'
 
 
-def test_a_damaged_line_is_named(tmp_path):
+@pytest.fixture
+def small_disk():
+    """Files grow to 100 bytes at most."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_whole_lines(tmp_path, small_disk):
     path = tmp_path / "journal.jsonl"
-    path.write_bytes(b'{"number": 1}\n{"num\n{"number": 3}\n')
+
+    def written():
+        with Journal(path) as journal:
+            journal.append({"number": 1})
+            try:
+                journal.append({"text": "x" * 200})
+            finally:  # as another thread may
+                journal.append({"number": 2})
+
+    with pytest.raises(TrainingError, match=r"got File too large: free some space"):
+        written()
+    with Journal(path) as journal:
+        assert journal.entries == [{"number": 1}, {"number": 2}]
+
+
+@pytest.mark.parametrize("line", [b'{"num', b"[1]", b"\0\0\0"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"number": 1}\n' + line + b'\n{"number": 3}\n')
     with pytest.raises(
         RecordError, match=r"journal.jsonl:2 must be one JSON object.*remove the file"
     ):
