@@ -30,7 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pedro_bench import checks, records
+from pedro_bench import checks
 from pedro_bench.cli.command import (
     DONE,
     RUN_FAILED,
@@ -51,7 +51,7 @@ from pedro_bench.grid.due import places
 from pedro_bench.grid.grid import settings_again
 from pedro_bench.grid.tuning import TRIALS, Losses, Trial, points, rates_of, search
 from pedro_bench.protocols.settings import WORK_KEYS, Settings
-from pedro_bench.records import check_name, status_of
+from pedro_bench.records import check_name, record_at
 
 DEFAULTS: Mapping[str, Any] = {
     "trials": None,
@@ -173,14 +173,7 @@ class _Search:
 
         def run(pairs: Sequence[tuple[str, Trial]], seeds: Sequence[int]) -> list[Losses]:
             places = [(number, task) for number in range(len(pairs)) for task in tasks]
-            due = [
-                Combination(*self._with(pairs[number][0], task, pairs[number][1], seeds))
-                for number, task in places
-            ]
-            kept = [_finished(one) for one in due]
-            rest = [one for one, own in zip(due, kept, strict=True) if own is None]
-            made = iter(worked_off(rest, self._overrides) if rest else ())
-            jobs = [next(made) if own is None else own for own in kept]
+            jobs = self._jobs([(*pairs[number], task) for number, task in places], seeds)
             _require_outcomes(jobs, len(seeds))
             found: list[dict[tuple[str, int], float]] = [{} for _ in pairs]
             for (number, task), job in zip(places, jobs, strict=True):
@@ -191,8 +184,26 @@ class _Search:
 
         return run
 
+    def _jobs(
+        self, trials: Sequence[tuple[str, Trial, str]], seeds: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """Return what became of (method, trial, task); a search reads no predictions of finished runs."""
+        kept = [_finished(self._with(*one, seeds)[1]) for one in trials]
+        left = [[seed for seed in seeds if seed not in own] for own in kept]
+        rest = [
+            Combination(*self._with(*one, missing))
+            for one, missing in zip(trials, left, strict=True)
+            if missing
+        ]
+        made = iter(worked_off(rest, self._overrides) if rest else ())
+        jobs = []
+        for one, own, missing in zip(trials, kept, left, strict=True):
+            job = next(made) if missing else {"overrides": _shown(*one), "errors": [], "runs": []}
+            jobs.append({**job, "runs": [*own.values(), *job["runs"]]})
+        return jobs
+
     def _with(
-        self, method: str, task: str, trial: Trial, seeds: Sequence[int]
+        self, method: str, trial: Trial, task: str, seeds: Sequence[int]
     ) -> tuple[tuple[str, ...], Settings]:
         settings = self._settings[method, task]
         config = dict(settings.resolved_config)
@@ -200,17 +211,25 @@ class _Search:
             group, _, name = key.partition(".")
             config[group] = {**config[group], name: value}
         work = {key: getattr(settings, key) for key in WORK_KEYS}
-        shown = (f"method={method}", f"task={task}", *(f"{k}={v}" for k, v in trial.values.items()))
+        shown = tuple(_shown(method, trial, task))
         return shown, settings_again({**config, **work, "seeds": list(seeds)})
 
 
-def _finished(trial: Combination) -> dict[str, Any] | None:
-    """Return what `worked_off` would, if all runs are finished; a search reads no predictions."""
-    paths = [path for _, path in places(trial.settings)]
-    if trial.settings.rerun or any(status_of(path) != "finished" for path in paths):
-        return None
-    runs = [records.read(path).as_dict() for path in paths]
-    return {"overrides": [*trial.overrides], "errors": [], "runs": runs}
+def _shown(method: str, trial: Trial, task: str) -> list[str]:
+    """Return what separates a trial from the others, as overrides."""
+    return [f"method={method}", f"task={task}", *(f"{k}={v}" for k, v in trial.values.items())]
+
+
+def _finished(settings: Settings) -> dict[int, dict[str, Any]]:
+    """Return seed -> record of the runs that are finished, with or without their predictions."""
+    if settings.rerun:
+        return {}
+    found = {seed: record_at(path) for seed, path in places(settings)}
+    return {
+        seed: record.as_dict()
+        for seed, record in found.items()
+        if record is not None and record.status == "finished"
+    }
 
 
 def _require_outcomes(jobs: Sequence[Mapping[str, Any]], seeds: int) -> None:

@@ -85,6 +85,10 @@ def test_rates_are_found_recorded_and_used(
     assert tune([*given, "per=task"]) == 0
     assert {path: path.stat().st_mtime_ns for path in records.find("results")} == before
     assert '"task": "sst2"' in Path("own/rates/mine.yaml").read_text()
+    assert tune([*given, "halving=false"]) == 0  # each method's third trial lacks its second seed
+    after = {path: path.stat().st_mtime_ns for path in records.find("results")}
+    assert len(after) == 2 * 3 * 2
+    assert after.items() >= before.items()
 
 
 @pytest.mark.parametrize(
