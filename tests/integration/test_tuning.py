@@ -182,7 +182,7 @@ def replace_runs(
         asked.extend(due)
         return [jobs(one) for one in due]
 
-    monkeypatch.setattr("pedro_bench.cli.tune.worked_off", worked_off)
+    monkeypatch.setattr("pedro_bench.cli.trials.worked_off", worked_off)
     return asked
 
 
@@ -264,6 +264,23 @@ def test_a_rate_at_which_training_diverges_is_the_worst(
     )
     assert tune(given) == 0
     assert "method.lr: 1.0e-4" not in Path("own/rates/mine.yaml").read_text()
+
+
+def test_a_trial_that_diverged_is_told_and_not_run_again(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [one for one in given if not one.startswith(("lr=", "trials=", "method=", "seeds="))]
+    own += ["method=lora", "lr=[1e-3,1e30]", "trials=2", "seeds=[0]"]
+    assert tune(own) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one.partition(": ")[0] for one in told["failures"]] == [
+        "method=lora task=sst2 method.lr=1e+30"
+    ]
+    before = {path: path.read_bytes() for path in records.find("results")}
+    assert len(before) == 2
+    assert tune(own) == 0
+    assert json.loads(capsys.readouterr().out) == told
+    assert {path: path.read_bytes() for path in records.find("results")} == before
 
 
 def test_why_a_trial_failed_is_told(
