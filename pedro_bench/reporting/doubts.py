@@ -86,11 +86,16 @@ def _count(cell: Cell, role: str) -> str:
 
 
 def _shortened(run: Run) -> Iterator[str]:
-    """Yield what a record says of texts that did not fit: `12 of 800 test prompts, 4 lost their answer`."""
+    """Yield what a record says of texts that did not fit: `12 of 800 test prompts, 4 lost their answer`.
+
+    An evaluation's train and dev split are those of its run, whose own cell tells of them.
+    """
+    if run.evaluates is not None:
+        if contexts := run.splits["test"].shortened:
+            yield counted(contexts, "context")
+        return
     for name, split in run.splits.items():
-        if split.shortened and run.evaluates is not None:
-            yield counted(split.shortened, "context")
-        elif split.shortened:
+        if split.shortened:
             lost = f", {split.lost_answers} lost their answer" if split.lost_answers else ""
             yield f"{split.shortened} of {split.rows} {name} prompts{lost}"
         if split.cut_answers:

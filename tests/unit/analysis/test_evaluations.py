@@ -27,6 +27,7 @@ def evaluate(
     settings=None,
     data=None,
     parts=None,
+    told=(),
     name="0123456789ab",
     started="2026-01-02T00:00:00+00:00",
 ):
@@ -49,6 +50,7 @@ def evaluate(
         "data": {"fingerprint": "f", "rows": 4, **(data or {})},
         "metrics": metrics,
         "parts": parts or {},
+        "notes": list(told),
         "files": files,
         "environment": {"device": "cpu", "dirty": False},
         "started": started,
@@ -109,6 +111,21 @@ def test_two_judges_in_one_cell_are_refused(tmp_path):
     evaluate(tmp_path, of, "mt_bench", {"score": 5.0}, judge="other", name="ba9876543210")
     with pytest.raises(RecordError, match="pedro on mt_bench in suite 'micro_table2' must share"):
         built(tmp_path)
+
+
+def test_contexts_that_were_shortened_are_the_evaluations_own(tmp_path):
+    """Those of the run's training stood under its evaluation too, as contexts."""
+    splits = {"train": {"rows": 50, "shortened": 1, "cut_answers": 7}}
+    for method in ("pedro", "adalora"):
+        of = run(tmp_path, method, "alpaca", suite=SUITE, splits=splits)
+        told = ["2 contexts lost tokens at their beginning to fit 64."] if method == "pedro" else []
+        evaluate(tmp_path, of, "mmlu", {"accuracy": 50.0}, told=told)
+    trained = "(1 of 50 train prompts; 7 of 50 train answers)"
+    (found,) = [one for one in notes(only(tmp_path)) if one.startswith("Shortened to fit")]
+    assert found == (
+        f"Shortened to fit: adalora on alpaca {trained}, pedro on mmlu (2 contexts), "
+        f"pedro on alpaca {trained}."
+    )
 
 
 def test_an_evaluation_of_a_run_that_is_gone_is_told(tmp_path):
