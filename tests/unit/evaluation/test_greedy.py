@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.evaluation.decoding import generate
-from pedro_bench.evaluation.greedy import Pause
+from pedro_bench.evaluation.greedy import Pause, _may_lose_rows
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from tests.tiny import build_method, save_tiny
@@ -158,6 +159,33 @@ def test_angles_that_depend_on_the_longest_row_keep_it_in_the_batch(
     backbone = Pretrained(name="tiny", label="tiny", path=path).load(device="cpu")
     calls = calls_of_generate(adapt(backbone, "lora"), monkeypatch)
     assert (len(calls) == 1) is is_one_call
+
+
+@pytest.mark.parametrize(
+    ("family", "layer_types", "expected"),
+    [
+        ("lfm2", ["full_attention", "conv"], False),
+        ("qwen3_next", ["linear_attention", "full_attention"], False),
+        ("gemma3_text", ["sliding_attention", "full_attention"], True),
+    ],
+)
+def test_what_layers_keep_is_seen_in_the_configuration(
+    family: str, layer_types: list[str], expected: bool
+) -> None:
+    config = AutoConfig.for_model(
+        family, num_hidden_layers=2, layer_types=layer_types, sliding_window=4
+    )
+    assert _may_lose_rows(SimpleNamespace(config=config)) is expected
+
+
+def test_a_row_stays_ended_by_whichever_token() -> None:
+    cache: Any = SimpleNamespace(get_seq_length=lambda: 2)
+    pause = Pause(torch.zeros(3, 0, dtype=torch.long), [2, 9], None, cache)
+    tokens_BT = torch.tensor([[5, 9], [5, 6], [5, 6]])
+    assert pause(tokens_BT, None).tolist() == [True, False, False]
+    tokens_BT = torch.cat([tokens_BT, torch.tensor([[0], [2], [7]])], dim=1)
+    assert pause(tokens_BT, None).tolist() == [True, True, True]
+    assert pause.done_B.tolist() == [True, True, False]
 
 
 def test_a_token_behind_a_pause_ends_no_row() -> None:

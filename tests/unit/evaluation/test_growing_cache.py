@@ -62,16 +62,42 @@ def test_rows_are_reordered_and_dropped(caches: list[Any], rows: list[int]) -> N
     assert_equal(caches)
 
 
-def test_what_is_put_in_place_from_outside_is_gone_on_from(caches: list[Any]) -> None:
-    """So beams begin: the last position is cut, and rows are repeated."""
+@pytest.mark.parametrize("is_reordered", [True, False])
+def test_what_is_put_in_place_from_outside_is_gone_on_from(
+    caches: list[Any], is_reordered: bool
+) -> None:
+    """As where another's code cuts the last position and repeats rows."""
     grow(caches, 2, 6)
     for cache in caches:
         for layer in cache.layers:
             layer.keys = layer.keys[:, :, :-1].repeat_interleave(3, dim=0)
             layer.values = layer.values[:, :, :-1].repeat_interleave(3, dim=0)
-        cache.reorder_cache(torch.tensor([2, 1, 0, 5, 4, 3]))
+        if is_reordered:
+            cache.reorder_cache(torch.tensor([2, 1, 0, 5, 4, 3]))
     grow(caches, 6, 1, seed=1)
     assert_equal(caches)
+
+
+@pytest.mark.parametrize("at", [(slice(1),), (..., slice(None, None, 2), slice(None))])
+def test_a_part_that_is_put_in_place_begins_where_the_whole_does(
+    caches: list[Any], at: tuple[Any, ...]
+) -> None:
+    """Fewer rows, and every second position: both begin in the memory of the whole."""
+    grow(caches, 2, 6)
+    for cache in caches:
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys[at], layer.values[at]
+    grow(caches, len(caches[0].layers[0].keys), 1, seed=1)
+    assert_equal(caches)
+
+
+def test_reordered_rows_have_room(caches: list[Any]) -> None:
+    grow(caches, 2, 6)
+    for cache in caches:
+        cache.reorder_cache(torch.tensor([1, 0]))
+    places = [layer.keys.data_ptr() for layer in caches[1].layers]
+    grow(caches, 2, 1)
+    assert [layer.keys.data_ptr() for layer in caches[1].layers] == places
 
 
 def test_rows_are_repeated_and_nothing_holds_the_earlier_ones(caches: list[Any]) -> None:

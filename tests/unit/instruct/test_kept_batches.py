@@ -76,3 +76,20 @@ def test_other_settings_are_another_batch(tmp_path: Path) -> None:
         assert kept.results([1, ["Q"]], lambda: ["b"]) == ["a"]
         assert kept.results([2, ["Q"]], lambda: ["c"]) == ["c"]
         assert len(journal.entries) == 2
+
+
+def test_what_decides_a_text_besides_its_prompt_is_told_apart(
+    make_adapted: Any, tmp_path: Path
+) -> None:
+    adapted = make_adapted()
+    whole = make_lm(adapted).generate_until(ask([(PROMPTS[0], {"max_gen_toks": 6})]))
+    word = whole[0].split()[2]
+    variants = [(1, 6, []), (1, 2, []), (1, 6, [word]), (3, 6, [])]  # beams, tokens, stop texts
+    with Journal(tmp_path / "batches.jsonl") as journal:
+        kept = KeptBatches(journal)
+        for beams, tokens, stop in variants:
+            requests = ask([(PROMPTS[0], {"max_gen_toks": tokens, "until": stop})])
+            expected = make_lm(adapted, num_beams=beams).generate_until(requests)
+            lm = make_lm(adapted, num_beams=beams, kept=kept)
+            assert lm.generate_until(requests) == expected
+        assert len(journal.entries) == len(variants)

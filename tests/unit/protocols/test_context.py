@@ -50,6 +50,13 @@ def test_some_examples_keep_their_state_and_shared_rows_stay_shared() -> None:
     assert context.last_prompt_B.tolist() == [2, 2]
 
 
+def test_some_examples_end_where_they_ended() -> None:
+    """With padding on the right, prompts end at different columns."""
+    context = PromptContext(torch.arange(4) < torch.tensor([[4], [2], [3]]))
+    context.select(torch.tensor([2, 1]))
+    assert context.last_prompt_B.tolist() == [2, 1]
+
+
 def test_beams_of_one_prompt_end_where_it_ends() -> None:
     """With padding on the right, prompts end at different columns."""
     context = PromptContext(torch.arange(4) < torch.tensor([[4], [2]]))
