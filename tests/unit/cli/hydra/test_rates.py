@@ -155,7 +155,7 @@ def test_the_micro_table_gives_every_method_a_rate():
         for name in ("pedro", "lora", "ia3", "red", "full_ft_red")
     }
     rates = {name: one.trainer.resolved_lr(one.method) for name, one in found.items()}
-    assert rates == {"pedro": 1e-3, "lora": 3e-3, "ia3": 3e-2, "red": 1e-3, "full_ft_red": 2e-5}
+    assert rates == {"pedro": 3e-3, "lora": 3e-3, "ia3": 3e-2, "red": 1e-3, "full_ft_red": 2e-5}
 
 
 def test_found_rules_replace_their_own_and_leave_the_rest_of_a_file(tmp_path: Path):
