@@ -44,6 +44,7 @@ def test_sizes_are_those_of_the_experiment(name):
     for part in parts:
         settings = {key.removeprefix("method."): str(value) for key, value in part.items()}
         method = settings.pop("method")
+        settings.pop("lr", None)  # of a whole method, not a size
         for r in settings.pop("r").split(","):
             size = tuple(f"{key}={value}" for key, value in sorted({**settings, "r": r}.items()))
             planned.setdefault(method, []).append(size)

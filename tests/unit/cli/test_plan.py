@@ -243,7 +243,7 @@ def test_a_record_older_than_a_setting_counts_with_what_was_in_force_then(tmp_pa
     settings = settings_of([*GRID, f"results_dir={tmp_path}"])
     trainer = dict(settings.resolved_config["trainer"])
     assert (trainer.pop("group_by_length"), trainer.pop("micro_batch_tokens")) == (True, None)
-    assert trainer.pop("tried") is None
+    assert trainer.pop("tried")["tasks"] == ["rte", "copa"]
     write(settings, 0, config={**settings.resolved_config, "trainer": trainer})
     earlier = Earlier(str(tmp_path))
     assert earlier.num_moved(settings, [(0, tmp_path, "missing")]) == 1
