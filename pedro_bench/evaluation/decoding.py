@@ -36,6 +36,7 @@ from pedro_bench.evaluation.batches import (
     check_positions,
     evaluating,
     padded,
+    positions_of,
     require_decoder,
 )
 from pedro_bench.evaluation.greedy import decode_greedily
@@ -127,7 +128,7 @@ def _generate_batch(
     if settings.num_beams == 1:
         return decode_greedily(adapted, prompts, settings, stop, no_repeat_ngram_size)
     ids_BT, mask_BT = padded(prompts, int(settings.pad_token_id), left=True, device=backbone.device)
-    positions_BT = (mask_BT.long().cumsum(1) - 1).clamp(min=0)
+    positions_BT = positions_of(mask_BT)
     with adapted.context(mask_BT).active() as context:
         given: dict[str, Any] = {"attention_mask": mask_BT.long()}
         # A prompt of one token leaves nothing in the cache once the last position is dropped:

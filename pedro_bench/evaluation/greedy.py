@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from pedro_bench.evaluation.batches import Adapted, padded
+from pedro_bench.evaluation.batches import Adapted, padded, positions_of
 from pedro_bench.evaluation.growing_cache import GrowingCache
 from pedro_bench.evaluation.rules import NoRepeatNGrams, StopTexts
 from pedro_bench.protocols.cache import CACHE
@@ -114,11 +114,10 @@ def decode_greedily(
                 so_far = [(*prompts[row], *answers[row]) for row in rows]
                 rule = NoRepeatNGrams(no_repeat_ngram_size, so_far, given_BT.shape[1])
                 options["logits_processor"] = LogitsProcessorList([rule])
-            positions_BT = (mask_BT.long().cumsum(1) - 1).clamp(min=0)
             output_BT = backbone.model.generate(
                 input_ids=given_BT,
                 attention_mask=mask_BT.long(),
-                position_ids=positions_BT[:, -given_BT.shape[1] :],
+                position_ids=positions_of(mask_BT)[:, -given_BT.shape[1] :],
                 generation_config=rest,
                 **options,
             )

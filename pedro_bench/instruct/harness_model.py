@@ -40,7 +40,6 @@ def score_continuations(
     pairs: Sequence[tuple[Ids, Ids]],
     *,
     batch_size: int,
-    progress: Progress | None = None,
 ) -> list[Score]:
     """Return (log p(continuation | context) in nats, whether every token is the likeliest).
 
@@ -48,7 +47,6 @@ def score_continuations(
         adapted: The adapted model; its training mode is as before afterwards.
         pairs: Ids of context and continuation, at least one each; the context is the prompt.
         batch_size: Passes made together; moves results by rounding alone.
-        progress: Called after each batch with the numbers of finished and of all passes.
 
     Raises:
         DataError: If a pair exceeds the backbone's positions.
@@ -59,7 +57,6 @@ def score_continuations(
     check_positions(adapted, max((len(one) for one in passes), default=0))
     scores: list[Score] = [(0.0, False)] * len(pairs)
     pad = int(adapted.backbone.tokenizer.pad_token_id)
-    done = 0
     with evaluating(adapted, batch_size):
         for rows in by_length([len(one) for one in passes], batch_size):
             chosen = [passes[row] for row in rows]
@@ -71,9 +68,6 @@ def score_continuations(
                 found = _score(part_NV, continuations)
                 for position, score in zip(members[row], found, strict=True):
                     scores[position] = score
-            done += len(rows)
-            if progress is not None:
-                progress(done, len(passes))
     return scores
 
 
