@@ -18,6 +18,14 @@ from pedro_bench.runs.saved import read_saved
 from pedro_bench.training.saved_folder import working_folder
 
 
+def begun(settings: Settings) -> tuple[int, Path, Claims]:
+    """Take the only run of a configuration, as a worker does that goes on to train it."""
+    [(seed, path, _)] = plan(settings)
+    held = Claims(settings, [(seed, path)], {})
+    assert list(occupying(settings, [next(held)])) == [(seed, path)]
+    return seed, path, held
+
+
 def test_a_failed_rerun_leaves_nothing_of_the_earlier_run(
     few_steps: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,10 +56,8 @@ def test_one_results_dir_at_a_time_trains_in_a_working_folder(
     few_steps: Callable[..., Settings], tmp_path: Path
 ) -> None:
     settings = few_steps()
-    [(seed, path, _)] = plan(settings)
+    _, path, held = begun(settings)
     other = replace(settings, results_dir=str(tmp_path / "others"))
-    held = Claims(settings, [(seed, path)], {})
-    assert list(occupying(settings, [next(held)])) == [(seed, path)]
     rule = f"output_dir must be of one results_dir .*, where a command with results_dir='{tmp_path}"
     with pytest.raises(ConfigError, match=rule):
         run(other)
@@ -67,9 +73,7 @@ def test_the_folder_of_a_worker_that_died_is_free(
     few_steps: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = few_steps()
-    [(seed, path, _)] = plan(settings)
-    held = Claims(settings, [(seed, path)], {})
-    list(occupying(settings, [next(held)]))
+    seed, path, _held = begun(settings)
     monkeypatch.setattr("pedro_bench.grid.leases.Owner.is_dead", lambda _: True)
     other = records.record_path(
         tmp_path / "others", path.parent.name, method="a", task="b", backbone="c", key="d", seed=0
@@ -82,9 +86,7 @@ def test_the_folder_of_a_worker_that_another_machine_lost_is_free(
     few_steps: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = few_steps()
-    [(seed, path, _)] = plan(settings)
-    held = Claims(settings, [(seed, path)], {})
-    list(occupying(settings, [next(held)]))
+    seed, path, _held = begun(settings)
     monkeypatch.setattr("pedro_bench.grid.leases.socket.gethostname", lambda: "another")
     other = tmp_path / "others" / "runs" / path.parent.name / path.name
     other.parent.mkdir(parents=True)
