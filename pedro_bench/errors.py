@@ -20,6 +20,12 @@ names and the remedy where they help.
 import difflib
 from collections.abc import Iterable
 
+NOT_NUMBERS = (
+    "take backbone.dtype=bfloat16 or float32 where it is float16, whose numbers end at 65,504, else an "
+    "adapter whose weights are finite"
+)
+"""The remedy where an adapted model's outputs are infinite or not a number."""
+
 
 class PedroBenchError(Exception):
     """Root of all errors a user can cause; `str()` of it is the sentence to show."""

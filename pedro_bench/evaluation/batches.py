@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pedro_bench import checks
-from pedro_bench.errors import BackboneError, DataError, TrainingError
+from pedro_bench.errors import NOT_NUMBERS, BackboneError, DataError, TrainingError
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.batch import Batch
 from pedro_bench.protocols.context import PromptContext
@@ -73,6 +73,26 @@ def require_decoder(backbone: LoadedBackbone, what: str = "written") -> None:
         raise BackboneError(
             f"backbone must be a decoder or an encoder-decoder where text is {what}, got the encoder "
             f"{backbone.name!r}, which only labels texts."
+        )
+
+
+def check_numbers(adapted: Adapted, values: Tensor, what: str) -> None:
+    """Require finite numbers of a model; of others the choice of an answer would mean nothing.
+
+    Args:
+        adapted: The adapted model that gave them.
+        values: The numbers, of any shape.
+        what: What they are, in the plural.
+
+    Raises:
+        TrainingError: If one is infinite or not a number.
+    """
+    if not values.isfinite().all():
+        backbone = adapted.backbone
+        kind = str(next(backbone.decoder.parameters()).dtype).removeprefix("torch.")
+        raise TrainingError(
+            f"{what} must be finite numbers, got NaN or infinite ones from backbone {backbone.name!r} in "
+            f"{kind}: {NOT_NUMBERS}."
         )
 
 

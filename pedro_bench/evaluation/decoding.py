@@ -22,7 +22,6 @@ from typing import Any
 from torch import Tensor
 from transformers import (
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
     StoppingCriteriaList,
@@ -41,7 +40,7 @@ from pedro_bench.evaluation.batches import (
 )
 from pedro_bench.evaluation.greedy import decode_greedily
 from pedro_bench.evaluation.growing_cache import GrowingCache
-from pedro_bench.evaluation.rules import NoRepeatNGrams, StopTexts, cut_at_stop
+from pedro_bench.evaluation.rules import NoRepeatNGrams, Numbers, StopTexts, cut_at_stop
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.cache import CACHE
 from pedro_bench.protocols.context import PromptContext
@@ -81,7 +80,7 @@ def generate(
     Raises:
         ConfigError: If a number is not as above.
         DataError: If a prompt and its new tokens exceed the backbone's positions.
-        TrainingError: If the device runs out of memory.
+        TrainingError: If the device runs out of memory, or a token's scores are not numbers.
     """
     checks.integer("num_beams", num_beams)
     checks.integer("max_new_tokens", max_new_tokens)
@@ -140,11 +139,15 @@ def _generate_batch(
             ids_BT, positions_BT = ids_BT[:, -1:], positions_BT[:, -1:]
         else:
             context.expand(settings.num_beams)
+        rules = LogitsProcessorList([Numbers(adapted)])
         if no_repeat_ngram_size:
-            rule = NoRepeatNGrams(no_repeat_ngram_size, prompts, ids_BT.shape[1])
-            given["logits_processor"] = LogitsProcessorList([rule])
+            rules.append(NoRepeatNGrams(no_repeat_ngram_size, prompts, ids_BT.shape[1]))
         output_BT = backbone.model.generate(
-            input_ids=ids_BT, position_ids=positions_BT, generation_config=settings, **given
+            input_ids=ids_BT,
+            position_ids=positions_BT,
+            generation_config=settings,
+            logits_processor=rules,
+            **given,
         )
     return output_BT[:, ids_BT.shape[1] :].tolist()  # type: ignore[no-any-return]
 
@@ -160,10 +163,10 @@ def _answer_batch(
     backbone = adapted.backbone
     rows = padded(prompts, int(settings.pad_token_id), left=False, device=backbone.device)
     ids_BT, mask_BT = backbone.prompt(*rows)
-    rules: list[LogitsProcessor] = []
+    rules = LogitsProcessorList([Numbers(adapted)])
     if no_repeat_ngram_size:
         rules.append(NoRepeatNGramLogitsProcessor(no_repeat_ngram_size))
-    given: dict[str, Any] = {"logits_processor": LogitsProcessorList(rules)}
+    given: dict[str, Any] = {}
     if stop and settings.num_beams == 1:
         given["stopping_criteria"] = StoppingCriteriaList([StopTexts(backbone.tokenizer, 1, stop)])
     with adapted.context(mask_BT).active() as context:
@@ -174,6 +177,7 @@ def _answer_batch(
             encoder_outputs=encoded,
             attention_mask=mask_BT.long(),
             generation_config=settings,
+            logits_processor=rules,
             **given,
         )
     return output_BT[:, 1:].tolist()  # type: ignore[no-any-return]

@@ -26,7 +26,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from pedro_bench.evaluation.batches import Adapted, padded, positions_of
 from pedro_bench.evaluation.growing_cache import GrowingCache
-from pedro_bench.evaluation.rules import NoRepeatNGrams, StopTexts
+from pedro_bench.evaluation.rules import NoRepeatNGrams, Numbers, StopTexts
 from pedro_bench.protocols.cache import CACHE
 
 _BY_LONGEST = frozenset({"dynamic", "longrope"})
@@ -107,18 +107,19 @@ def decode_greedily(
             earlier_BT = ids_BT[:, : ids_BT.shape[1] - given_BT.shape[1]]
             stop_texts = StopTexts(backbone.tokenizer, width, stop) if stop else None
             pause = Pause(earlier_BT, settings.eos_token_id, stop_texts, cache)
+            rules = LogitsProcessorList([Numbers(adapted)])
+            if no_repeat_ngram_size:
+                so_far = [(*prompts[row], *answers[row]) for row in rows]
+                rules.append(NoRepeatNGrams(no_repeat_ngram_size, so_far, given_BT.shape[1]))
             options: dict[str, Any] = {"stopping_criteria": StoppingCriteriaList([pause])}
             if cache is not None:
                 options[CACHE] = cache
-            if no_repeat_ngram_size:
-                so_far = [(*prompts[row], *answers[row]) for row in rows]
-                rule = NoRepeatNGrams(no_repeat_ngram_size, so_far, given_BT.shape[1])
-                options["logits_processor"] = LogitsProcessorList([rule])
             output_BT = backbone.model.generate(
                 input_ids=given_BT,
                 attention_mask=mask_BT.long(),
                 position_ids=positions_of(mask_BT)[:, -given_BT.shape[1] :],
                 generation_config=rest,
+                logits_processor=rules,
                 **options,
             )
             new_BT = output_BT[:, given_BT.shape[1] :]

@@ -17,6 +17,7 @@ from pedro_bench.errors import DataError
 from pedro_bench.evaluation.batches import (
     Adapted,
     by_length,
+    check_numbers,
     check_positions,
     evaluating,
     padded,
@@ -41,7 +42,7 @@ def loglikelihood(adapted: Adapted, pairs: Sequence[Encoded], *, batch_size: int
         BackboneError: If the backbone is an encoder.
         ConfigError: If `batch_size` is no whole number of at least 1.
         DataError: If a pair has no answer, or exceeds the backbone's positions.
-        TrainingError: If the device runs out of memory.
+        TrainingError: If the device runs out of memory, or a log-likelihood is not finite.
     """
     require_decoder(adapted.backbone, "scored")
     for position, pair in enumerate(pairs):
@@ -62,6 +63,7 @@ def _score(adapted: Adapted, pairs: Sequence[Encoded]) -> list[float]:
     """Score one batch, padded on the right."""
     logits_NV, labels_N = adapted.answer_logits(_batch(adapted, pairs))
     chosen_N = logits_NV.float().log_softmax(dim=-1).gather(1, labels_N[:, None])[:, 0]
+    check_numbers(adapted, chosen_N, "log-likelihoods")
     lengths = [len(pair.answer_ids) for pair in pairs]
     return [float(part.double().sum()) for part in torch.split(chosen_N.cpu(), lengths)]
 

@@ -1,4 +1,4 @@
-"""Rules that `generate` follows: where a text ends, and which tokens may not come twice.
+"""Rules that `generate` follows: where a text ends, which tokens may not come twice, that scores are numbers.
 
 Legend: B examples, T tokens, V vocabulary.
 """
@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, NoRepeatNGramLogitsProcessor, StoppingCriteria
+
+from pedro_bench.evaluation.batches import Adapted, check_numbers
 
 _SPARE_TOKENS = 4
 """Tokens read beyond a stop text's bytes: no token that adds text is shorter than a byte."""
@@ -40,6 +42,22 @@ class StopTexts(StoppingCriteria):  # type: ignore[misc]  # the base class is An
         )
         done = [any(one in text for one in self._stop) for text in texts]
         return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+
+class Numbers(LogitsProcessor):  # type: ignore[misc]  # the base class is Any to the checker
+    """Refuses scores of which none is the highest number: NaN, or an infinite one."""
+
+    def __init__(self, adapted: Adapted) -> None:
+        self._adapted = adapted
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores (rows, V) as they are; a token may be banned by -inf.
+
+        Raises:
+            TrainingError: If a row's highest score is not finite.
+        """
+        check_numbers(self._adapted, scores.amax(dim=-1), "logits")
+        return scores
 
 
 class NoRepeatNGrams(LogitsProcessor):  # type: ignore[misc]  # the base class is Any to the checker

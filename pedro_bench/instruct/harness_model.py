@@ -23,6 +23,7 @@ from pedro_bench.evaluation.batches import (
     Adapted,
     Progress,
     by_length,
+    check_numbers,
     check_positions,
     evaluating,
 )
@@ -50,7 +51,7 @@ def score_continuations(
 
     Raises:
         DataError: If a pair exceeds the backbone's positions.
-        TrainingError: If the device runs out of memory.
+        TrainingError: If the device runs out of memory, or a log-likelihood is not finite.
     """
     members = _shared(pairs)
     passes = [Encoded(*pairs[positions[0]], number) for number, positions in enumerate(members)]
@@ -65,7 +66,7 @@ def score_continuations(
             parts = torch.split(logits_NV, [len(one.answer_ids) for one in chosen])
             for row, part_NV in zip(rows, parts, strict=True):
                 continuations = [pairs[position][1] for position in members[row]]
-                found = _score(part_NV, continuations)
+                found = _score(adapted, part_NV, continuations)
                 for position, score in zip(members[row], found, strict=True):
                     scores[position] = score
     return scores
@@ -79,13 +80,14 @@ def _shared(pairs: Sequence[tuple[Ids, Ids]]) -> list[list[int]]:
     return list(shared.values())
 
 
-def _score(logits_NV: Tensor, continuations: Sequence[Ids]) -> list[Score]:
+def _score(adapted: Adapted, logits_NV: Tensor, continuations: Sequence[Ids]) -> list[Score]:
     """Score continuations that share all tokens but the last."""
     logprobs_NV = logits_NV.float().log_softmax(dim=-1)
     likeliest_N = logits_NV.argmax(dim=-1)
     labels_CN = torch.tensor(continuations, device=logits_NV.device)
     places_N = torch.arange(len(logits_NV), device=logits_NV.device)
     chosen_CN = logprobs_NV[places_N, labels_CN]
+    check_numbers(adapted, chosen_CN, "log-likelihoods")
     sums = chosen_CN.double().sum(dim=1).tolist()
     greedy = (labels_CN == likeliest_N).all(dim=1).tolist()
     return list(zip(sums, greedy, strict=True))

@@ -8,7 +8,9 @@ back as the text that a decoder would have written, so data, metrics and records
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
+from pedro_bench.errors import NOT_NUMBERS, TrainingError
 from pedro_bench.protocols.task import Example
 
 PARTS_OF_ONE = 1_000_000
@@ -41,7 +43,15 @@ class Head:
         return round((float(example.golds[0]) - self.least) * PARTS_OF_ONE)
 
     def answer(self, outputs: Sequence[float]) -> str:
-        """Return what the outputs say, as text: the label of the highest, or the number on its scale."""
+        """Return what the outputs say, as text: the label of the highest, or the number on its scale.
+
+        Raises:
+            TrainingError: If an output is infinite or not a number.
+        """
+        if not all(map(isfinite, outputs)):
+            raise TrainingError(
+                f"a head's outputs must be finite numbers, got {list(outputs)}: {NOT_NUMBERS}."
+            )
         if self.labels:
             return self.labels[max(range(len(outputs)), key=outputs.__getitem__)]
         return f"{min(max(outputs[0], self.least), self.most):.6f}"

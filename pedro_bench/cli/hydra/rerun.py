@@ -109,7 +109,10 @@ def _known(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 def _settings(group: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a group that its option has otherwise; of texts and lists, not of mappings."""
     own = with_earlier(group, config.get(group)) or {}
-    option = {**_defaults(str(own.get("_target_"))), **option_of(group, str(own.get("name")))}
+    option = option_of(group, str(own.get("name")))
+    kind = own.get("_target_")
+    if kind is not None and (kind == option.get("_target_") or kind.startswith("pedro_bench.")):
+        option = {**_defaults(kind), **option}  # a record alone does not decide what is imported
     for name, value in own.items():
         is_same = normalised(option.get(name)) == normalised(value)
         if name not in _NAMES and not is_same and not isinstance(value, Mapping):

@@ -175,6 +175,14 @@ def test_a_score_leads_back_to_its_runs(results):
     assert all("data-trace" not in one for one in elements.of("td", **{"class": "failed"}))
 
 
+def test_a_record_alone_does_not_decide_what_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "somebodys_own.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    run(tmp_path / "results", groups={"method": {"_target_": "somebodys_own.Config"}})
+    text = page_of(tmp_path / "results")
+    assert "python -m pedro_bench --config-dir DIR method=pedro" in text
+
+
 def test_a_loss_of_zero_and_a_run_without_anything_to_draw(tmp_path):
     run(tmp_path, history=[{"step": 1, "dev_loss": 0.0}])
     run(tmp_path, "lora")
