@@ -197,9 +197,8 @@ def _waited_for(make: Callable[[], Any], deadline: float) -> Any:
         try:
             made, error = results.get(timeout=_PAUSE)
         except queue.Empty:
-            if (
-                time.monotonic() > deadline + 1
-            ):  # a name server or an unknown program that does not answer
+            # A name server, or an unknown program there, does not answer.
+            if time.monotonic() > deadline + 1:
                 raise TimeoutError from None
             continue
         if error is not None:

@@ -5,7 +5,8 @@
     ├── DataError        a data file, row or split is wrong             exit code 2
     ├── BackboneError    a backbone is missing, gated or unsuitable     exit code 2
     ├── RecordError      a record or results folder is wrong            exit code 2
-    │   └── DamagedRecordError   a record is cut short or was changed
+    │   ├── DamagedRecordError   a record is cut short or was changed
+    │   └── DamagedPackError     a packed suite's file cannot be read
     ├── InjectionError   a method cannot be attached to a backbone      exit code 2
     ├── ContextError     an adapted model is used in a way that would be wrong
     ├── TrainingError    a run broke down while running                 exit code 1

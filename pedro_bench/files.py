@@ -143,9 +143,8 @@ def _tidy(folder: Path, _process: int) -> None:
     for left in folder.glob(f".*{_BY}{glob.escape(_machine())}.*{_PART}"):
         process = left.name.removesuffix(_PART).rpartition(".")[2]
         if process.isdecimal() and _is_gone(int(process)):
-            with contextlib.suppress(
-                OSError
-            ):  # another user's, in a folder that lets no other remove it
+            # It may be another user's, in a folder that lets no other remove it.
+            with contextlib.suppress(OSError):
                 left.unlink()
 
 

@@ -20,6 +20,7 @@ from pedro_bench.backbones import families as package
 from pedro_bench.backbones.shapes import position_limit
 from pedro_bench.errors import BackboneError
 from pedro_bench.protocols.backbone import BackboneShape, Columns
+from pedro_bench.protocols.batch import positions_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -143,7 +144,7 @@ class Family(ABC):
         lets the attention kernel take its faster causal path.
         """
         mask = None if batch.is_right_padded else batch.attention_mask_BT.long()
-        position_ids = None if mask is None else (mask.cumsum(1) - 1).clamp(min=0)
+        position_ids = None if mask is None else positions_of(mask)
         return {
             "input_ids": batch.input_ids_BT,
             "attention_mask": mask,

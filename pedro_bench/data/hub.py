@@ -141,10 +141,9 @@ class PinnedDataset:
         if no_answer is not None:
             return f"{place} must be reachable or cached, got {no_answer}: {_OFFLINE}."
         names = {kind.__name__ for kind in type(error).__mro__}
-        shown = (
-            error.__cause__ if "DatasetGenerationError" in names else None
-        )  # which says nothing itself
-        reason = " ".join(str(shown or error).split())[:200].rstrip(".") or type(error).__name__
+        # A DatasetGenerationError says nothing itself.
+        shown = (error.__cause__ if "DatasetGenerationError" in names else None) or error
+        reason = " ".join(str(shown).split())[:200].rstrip(".") or type(error).__name__
         if "gated" in reason.lower() or "GatedRepoError" in names:
             return (
                 f"{place} must be open to you, got a gated data set ({reason}): ask for access on the "

@@ -9,9 +9,7 @@ Legend: B sequences, T tokens of the padded prompt.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers import GenerationConfig, StoppingCriteriaList
@@ -20,6 +18,7 @@ from pedro_bench.efficiency import meter
 from pedro_bench.efficiency.request import Item, batch_of
 from pedro_bench.efficiency.systems import Generate, System
 from pedro_bench.evaluation.batches import is_out_of_memory, padded
+from pedro_bench.evaluation.decoding import without_own_settings
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.serving.fast_decoding import FastDecoder, stepping
 
@@ -163,7 +162,7 @@ def _sample(
     device = backbone.device
     meter.release(device)
     with (
-        _plain_settings(backbone.model),
+        without_own_settings(backbone.model),
         system.on(backbone, seed) as generate,
         stepping(decoder, generate.modules, max_new_tokens=most),
     ):
@@ -218,14 +217,3 @@ def _timed(
     assert made_BT.shape == (len(batch), ids_BT.shape[1] + batch[0].new_tokens)
     assert first.at is not None
     return ended - started, first.at - started
-
-
-@contextmanager
-def _plain_settings(model: Any) -> Iterator[None]:
-    """Set aside a checkpoint's own settings: no end-of-sequence token ends a generation early."""
-    shipped = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = shipped

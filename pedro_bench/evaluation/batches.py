@@ -121,11 +121,6 @@ def padded(
     return values_BT.to(device), mask_BT.to(device)
 
 
-def positions_of(mask_BT: Tensor) -> Tensor:
-    """Return each token's position (B, T) int64 among its row's own, which padding does not count in."""
-    return (mask_BT.long().cumsum(1) - 1).clamp(min=0)
-
-
 _CPU_EXHAUSTED = "can't allocate memory"
 """What PyTorch's CPU allocator says in a plain RuntimeError."""
 

@@ -30,18 +30,16 @@ from transformers import (
 from pedro_bench import checks
 from pedro_bench.evaluation.batches import (
     Adapted,
-    Progress,
     by_length,
     check_positions,
     evaluating,
     padded,
-    positions_of,
     require_decoder,
 )
 from pedro_bench.evaluation.greedy import decode_greedily
 from pedro_bench.evaluation.growing_cache import GrowingCache
 from pedro_bench.evaluation.rules import NoRepeatNGrams, Numbers, StopTexts, cut_at_stop
-from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.batch import Encoded, positions_of
 from pedro_bench.protocols.cache import CACHE
 from pedro_bench.protocols.context import PromptContext
 
@@ -57,7 +55,6 @@ def generate(
     no_repeat_ngram_size: int = 0,
     stop: Sequence[str] = (),
     ending: str = "",
-    progress: Progress | None = None,
 ) -> list[str]:
     """Generate the answer to each prompt.
 
@@ -72,7 +69,6 @@ def generate(
         no_repeat_ngram_size: As in Transformers, the prompt included; 0 for no rule.
         stop: Texts before which an answer is cut, none empty.
         ending: What the prompts' template writes behind an answer; the answer ends before it.
-        progress: Called after each batch with the numbers of finished and of all prompts.
 
     Returns:
         Generated text without special tokens, in the order of `prompts`.
@@ -95,8 +91,7 @@ def generate(
         adapted.backbone.model.config, "decoder_start_token_id", None
     )
     texts = [""] * len(prompts)
-    done = 0
-    with evaluating(adapted, batch_size), _without_own_settings(adapted.backbone.model):
+    with evaluating(adapted, batch_size), without_own_settings(adapted.backbone.model):
         for rows in by_length([len(prompt.prompt_ids) for prompt in prompts], batch_size):
             chosen = [prompts[row].prompt_ids for row in rows]
             answers = _generate_batch(adapted, chosen, settings, stop, no_repeat_ngram_size)
@@ -107,9 +102,6 @@ def generate(
                     clean_up_tokenization_spaces=False,
                 )
                 texts[row] = cut_at_stop(text, stop)
-            done += len(rows)
-            if progress is not None:
-                progress(done, len(prompts))
     return texts
 
 
@@ -253,8 +245,8 @@ def _settings(
 
 
 @contextmanager
-def _without_own_settings(model: Any) -> Iterator[None]:
-    """Set aside the settings that a checkpoint ships, which `generate` would mix into ours."""
+def without_own_settings(model: Any) -> Iterator[None]:
+    """Set aside the settings that a checkpoint ships, which `generate` would mix into the caller's."""
     shipped = model.generation_config
     model.generation_config = GenerationConfig()
     try:

@@ -24,9 +24,10 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from pedro_bench.evaluation.batches import Adapted, padded, positions_of
+from pedro_bench.evaluation.batches import Adapted, padded
 from pedro_bench.evaluation.growing_cache import GrowingCache
 from pedro_bench.evaluation.rules import NoRepeatNGrams, Numbers, StopTexts
+from pedro_bench.protocols.batch import positions_of
 from pedro_bench.protocols.cache import CACHE
 
 _BY_LONGEST = frozenset({"dynamic", "longrope"})

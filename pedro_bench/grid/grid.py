@@ -125,9 +125,8 @@ class Grid:
         seen: dict[str, str] = {}
         for overrides, settings in given:
             runs = places(settings)
-            seen |= digests(
-                path for _, path in runs
-            )  # before their status: what changes later is seen
+            # Before their status is read, so that what changes later is seen.
+            seen |= digests(path for _, path in runs)
             due = due_of(settings, with_status(runs))
             if due:
                 resolve_device(settings.device)

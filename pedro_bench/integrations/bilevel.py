@@ -81,9 +81,8 @@ class BilevelCallback(TrainerCallback):  # type: ignore[misc]  # the base class 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Put the optimiser's state and the number of batches taken into the checkpoint."""
         place = _place(args, state)
-        if (
-            self._optimiser is None or not place.parent.is_dir()
-        ):  # only so many checkpoints may be kept
+        # The trainer may have removed the checkpoint again: it keeps only so many.
+        if self._optimiser is None or not place.parent.is_dir():
             return
         own = {
             f"{number}.{entry}": torch.as_tensor(value).detach().cpu().clone()

@@ -187,9 +187,8 @@ class BackboneInjection:
             )
         (site,) = sites
         is_rotary = "position_ids" in inspect.signature(site.module.forward).parameters
-        name = (
-            "position_ids" if is_rotary else "input"
-        )  # a table of learned ones is an nn.Embedding
+        # A table of learned positions is an nn.Embedding, whose argument is `input`.
+        name = "position_ids" if is_rotary else "input"
         self.on_arguments(site, lambda arguments: {name: change(arguments[name])})
 
     def on_output(self, site: Site, change: Callable[[Tensor, Tensor], Tensor]) -> None:

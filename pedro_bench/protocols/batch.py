@@ -13,6 +13,11 @@ IGNORED = -100
 """Label of positions that carry no loss (prompt and padding), as in PyTorch's cross-entropy."""
 
 
+def positions_of(mask_BT: "Tensor") -> "Tensor":
+    """Return each token's position (B, T) int64 among its row's own, which padding does not count in."""
+    return (mask_BT.long().cumsum(1) - 1).clamp(min=0)
+
+
 @dataclass(frozen=True)
 class Encoded:
     """One example as token ids, not yet padded.

@@ -56,9 +56,8 @@ def run_seeds(
     try:
         prepared = prepare(settings, check)
         head = head_for(prepared.backbone, settings.task)
-        probe = AdaptedModel(
-            prepared.backbone, settings.method, head
-        )  # what cannot be attached raises
+        # What cannot be attached raises here, before anything is written.
+        probe = AdaptedModel(prepared.backbone, settings.method, head)
         try:
             probe.check_count()
         finally:

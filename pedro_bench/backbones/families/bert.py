@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pedro_bench.backbones.family import SAMPLE, Family, Projection
+from pedro_bench.protocols.batch import positions_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -77,7 +78,7 @@ class BertFamily(Family):
         given = {
             "input_ids": ids_BT,
             "attention_mask": real_BT.long(),
-            "position_ids": (real_BT.long().cumsum(1) - 1).clamp(min=0) + first,
+            "position_ids": positions_of(real_BT) + first,
         }
         if config.type_vocab_size > 1:
             is_separator_BT = (ids_BT == tokenizer.sep_token_id).long()

@@ -86,9 +86,8 @@ def _affine(site: Site) -> tuple[Tensor, Tensor | None]:
     unit_II = torch.eye(site.inputs, device=device)
     module.float()
     try:
-        with (
-            torch.enable_grad()
-        ):  # without gradients blocks work in a prompt's context, and in place
+        # Without gradients blocks work in a prompt's context, and in place.
+        with torch.enable_grad():
             bias_O = module(unit_II.new_zeros(1, site.inputs)).detach()[0]
             weight_OI = (module(unit_II).detach() - bias_O).mT
     finally:

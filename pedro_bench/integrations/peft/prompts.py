@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pedro_bench.errors import ContextError
-from pedro_bench.protocols.batch import IGNORED
+from pedro_bench.protocols.batch import IGNORED, positions_of
 
 TAUGHT = "_pedro_bench_prompts"
 """Attribute of lm-evaluation-harness's model class once it says where contexts end."""
@@ -84,7 +84,7 @@ def positions(mask: Any, tokens: Tensor) -> dict[str, Tensor]:
         return {}
     if bool(mask[:, 0].all()):
         return {}
-    return {"position_ids": (mask.long().cumsum(dim=1) - 1).clamp(min=0)}
+    return {"position_ids": positions_of(mask)}
 
 
 def refuse_decoding(model: Any, kwargs: Mapping[str, Any]) -> None:
