@@ -18,7 +18,7 @@ from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr,
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.data.encoding import encode
-from pedro_bench.data.splits import SPLIT_NAMES, load_splits
+from pedro_bench.data.splits import SPLIT_NAMES, load_splits, with_fewer_test_rows
 from pedro_bench.data.text_pairs import encode_pairs
 from pedro_bench.nn.adapted_model import head_of
 from pedro_bench.protocols.head import Head
@@ -34,6 +34,8 @@ def inspect_task(
     tokenizer: Any | None,
     max_length: int,
     head: Head | None = None,
+    *,
+    test_rows: int | None = None,
 ) -> dict[str, Any]:
     """Describe a task as a model would see it.
 
@@ -43,6 +45,7 @@ def inspect_task(
         tokenizer: Tokenizer of a backbone, or None to leave the token counts out.
         max_length: Most tokens of prompt and answer together.
         head: The head of an encoder, which reads the texts without a template and writes no answer.
+        test_rows: Most rows of the test split, as `evaluation.test_rows`; None: all.
 
     Returns:
         `splits` (rows and fingerprint of each), `example` (the first train example; for a head its texts
@@ -56,7 +59,7 @@ def inspect_task(
     """
     if tokenizer is not None:
         task = task.for_tokenizer(tokenizer)
-    splits = load_splits(task, source)
+    splits = with_fewer_test_rows(load_splits(task, source), task, test_rows)
     first = splits.train.examples[0]
     texts = [part.text for part in first.parts if not part.is_template]
     return {
@@ -170,7 +173,8 @@ def inspect(arguments: Sequence[str]) -> int:
             tokenizer = backbone.load_tokenizer()
             kind = family_of(backbone.shape().family).kind
             head = head_of(kind, backbone.name, settings.task)
-        seen = inspect_task(settings.task, settings.data, tokenizer, limit, head)
+        most = settings.evaluation.test_rows
+        seen = inspect_task(settings.task, settings.data, tokenizer, limit, head, test_rows=most)
     if own["output"] == "json":
         print_json(seen)
     else:

@@ -22,7 +22,7 @@ from pedro_bench.cli.command import DONE, check_output, guarded, logs_to_stderr,
 from pedro_bench.cli.hydra.compose import configuration_of, settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.data.formats import numbered_lines
-from pedro_bench.data.splits import load_splits
+from pedro_bench.data.splits import load_splits, with_fewer_test_rows
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.protocols.settings import build_group
 from pedro_bench.protocols.task import DataSource, Example, Task
@@ -83,8 +83,10 @@ def _of_file(
     config = configuration_of(others)
     task: Task = build_group("task", config["task"])
     source: DataSource = build_group("data", config["data"])
+    most = build_group("evaluation", config["evaluation"]).test_rows
     with logs_to_stderr():
-        examples = load_splits(task, source)[split].examples
+        splits = with_fewer_test_rows(load_splits(task, source), task, most)
+    examples = splits[split].examples
     texts = read_predictions(Path(place), len(examples))
     answers = [task.extract(text, one) for text, one in zip(texts, examples, strict=True)]
     return task, examples, task.score(answers, examples)

@@ -66,7 +66,9 @@ def key_of(tokenizer: Any, examples: Sequence[Example], limits: Limits) -> str:
     backend.no_truncation()
     backend.no_padding()
     digest.update(backend.to_str().encode())
-    digest.update(f"{tokenizer.eos_token_id} {limits}".encode())
+    # What is a control token is not in the backend alone (`text_tokens.TextTokens`).
+    special = (tokenizer.eos_token_id, tokenizer.all_special_tokens, tokenizer.chat_template)
+    digest.update(f"{special} {limits}".encode())
     for one in examples:
         parts = [[part.text, part.can_shrink, part.is_template] for part in one.parts]
         line = json.dumps(

@@ -234,7 +234,7 @@ class AdaptedModel(nn.Module):
         return outputs_BC
 
     def labels(self, batch: Batch) -> list[str]:
-        """Return what the head says of each example as text, see `Head.answer`; raises as `outputs`."""
+        """Return what the head says of each example as text; raises as `outputs` and `Head.answer`."""
         outputs_BC = self.outputs(batch).tolist()
         assert self.head is not None
         return [self.head.answer(outputs) for outputs in outputs_BC]

@@ -7,8 +7,9 @@ import pytest
 
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.cli.inspect import inspect
 from pedro_bench.cli.score import read_predictions, score
-from pedro_bench.data.splits import load_splits
+from pedro_bench.data.splits import load_splits, with_fewer_test_rows
 from pedro_bench.errors import DataError
 
 
@@ -30,6 +31,20 @@ def test_gold_answers_score_everything_and_half_scores_half(tmp_path, capsys):
     path = write(tmp_path / "half.jsonl", half)
     assert score(["task=sst2", "split=dev", f"predictions={path}", "output=json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"][settings.task.main_metric] == 50.0
+
+
+def test_predictions_of_the_rows_that_runs_answered(tmp_path, capsys):
+    few = "evaluation.test_rows=7"
+    settings = settings_of(["task=sst2"])
+    splits = with_fewer_test_rows(load_splits(settings.task, settings.data), settings.task, 7)
+    gold = [{"index": i, "prediction": one.answer} for i, one in enumerate(splits.test.examples)]
+    path = write(tmp_path / "gold.jsonl", gold)
+    assert score(["task=sst2", few, f"predictions={path}", "output=json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["metrics"][settings.task.main_metric]) == (7, 100.0)
+    assert inspect(["task=sst2", few, "tokens=false", "output=json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["splits"]["test"]
+    assert shown == {"rows": 7, "fingerprint": splits.test.fingerprint}
 
 
 @pytest.mark.parametrize(

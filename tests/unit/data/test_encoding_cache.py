@@ -76,7 +76,20 @@ def test_whatever_decides_the_encoding_changes_the_key():
     ending = make()
     ending.eos_token = "a"
     keys.add(key_of(ending, EXAMPLES, LIMITS))
-    assert len(keys) == 1 + 1 + 3 + 5 + 1 + 1
+    padded = make()
+    padded.pad_token = "c"
+    keys.add(key_of(padded, EXAMPLES, LIMITS))
+    assert len(keys) == 1 + 1 + 3 + 5 + 1 + 1 + 1
+
+
+def test_a_chat_template_that_makes_a_token_a_control_token_is_no_old_entry(tmp_path):
+    found = []
+    for template in ("{{ messages }}", "<turn>{{ messages }}"):
+        tokenizer = make()
+        tokenizer.add_tokens(["<turn>"])
+        tokenizer.chat_template = template
+        found.append(encode_cached(tokenizer, [example("a <turn> b")], LIMITS, tmp_path).misread)
+    assert found == [0, 1]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "renamed"])
