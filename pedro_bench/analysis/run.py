@@ -94,6 +94,7 @@ class Run(msgspec.Struct, forbid_unknown_fields=True):
     max_tokens: int | None = None
     phases: list[records.Phase] = []
     shares: int = 1
+    # What is no part of a record: a dash in front, so that no key of one is read into it.
     config: Mapping[str, Any] = msgspec.field(name="-config", default_factory=dict)
     versions: Mapping[str, Any] = msgspec.field(name="-versions", default_factory=dict)
     path: str = msgspec.field(name="-path", default="")

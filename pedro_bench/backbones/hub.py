@@ -77,7 +77,7 @@ def _download(repository: str, revision: str, wanted: list[str]) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    with asked_first("model", repository, revision) as silence:
+    with asked_first("model", repository, revision) as no_answer:
         try:
             folder = snapshot_download(
                 repository,
@@ -86,7 +86,7 @@ def _download(repository: str, revision: str, wanted: list[str]) -> Path:
                 ignore_patterns=_UNWANTED,
             )
         except Exception as error:
-            raise _explained(error, repository, revision, silence) from error
+            raise _explained(error, repository, revision, no_answer) from error
     return Path(folder)
 
 
@@ -101,11 +101,11 @@ def fetch_config(repository: str, revision: str) -> Path:
     cached = try_to_load_from_cache(repository, "config.json", revision=revision)
     if isinstance(cached, str):
         return Path(cached).parent
-    with asked_first("model", repository, revision) as silence:
+    with asked_first("model", repository, revision) as no_answer:
         try:
             file = hf_hub_download(repository, "config.json", revision=revision)
         except Exception as error:
-            raise _explained(error, repository, revision, silence) from error
+            raise _explained(error, repository, revision, no_answer) from error
     return Path(file).parent
 
 
@@ -126,7 +126,7 @@ def _cached_snapshot(repository: str, revision: str) -> Path | None:
 
 
 def _explained(
-    error: Exception, repository: str, revision: str, silence: str | None
+    error: Exception, repository: str, revision: str, no_answer: str | None
 ) -> BackboneError:
     """Say in one sentence why a repository could not be had, and what to do."""
     from huggingface_hub import errors
@@ -154,7 +154,7 @@ def _explained(
             "GGUF files have it: choose the repository of the model itself."
         )
     return BackboneError(
-        f"{place} must be in the local cache or reachable, got {silence or type(error).__name__}: "
+        f"{place} must be in the local cache or reachable, got {no_answer or type(error).__name__}: "
         f"connect to the network (and unset HF_HUB_OFFLINE), {elsewhere}."
     )
 

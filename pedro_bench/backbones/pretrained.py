@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2")
 STAND_IN_TOKENIZER = "package:micro_weights"
-"""Tokenizer of a model with random weights that has none of its own: for speed work the text is
-idle."""
+"""Tokenizer of a model with random weights that has none of its own: speed does not depend on the text."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -155,7 +154,7 @@ class Pretrained(Backbone):
         """
         if self.random_weights:
             mapping, _ = self.configuration()
-            weights = f"random:{self.random_seed}:{_canonical(mapping)}"
+            weights = f"random:{self.random_seed}:{_hash_of(mapping)}"
         else:
             weights = self.source.identity()
         if self.adapter is not None:
@@ -238,6 +237,6 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value]
 
 
-def _canonical(mapping: Mapping[str, Any]) -> str:
+def _hash_of(mapping: Mapping[str, Any]) -> str:
     """Hash a mapping whatever the order of its entries."""
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()

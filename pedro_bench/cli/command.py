@@ -12,7 +12,7 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.cli.options import outside_options
-from pedro_bench.errors import ConfigError, PedroBenchError, near_match
+from pedro_bench.errors import ConfigError, PedroBenchError, near_match, sentence
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.training.interruption import ENDING, Interrupted, taken_by
 
@@ -58,7 +58,7 @@ def guarded(
         with ends_on_signals(), outside_options(arguments) as others:
             return body(others)
     except PedroBenchError as error:
-        sys.stderr.write(f"error: {one_sentence(error)}\n")
+        sys.stderr.write(f"error: {sentence(error)}\n")
         return error.exit_code
     except KeyboardInterrupt as error:
         begins_anew = "rerun=true" in arguments and not rerun_goes_on
@@ -78,11 +78,6 @@ def ends_on_signals() -> Iterator[None]:
 
     with taken_by(leave, *ENDING):
         yield
-
-
-def one_sentence(error: BaseException) -> str:
-    """Return an error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def logs_to_stderr() -> contextlib.AbstractContextManager[Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from pedro_bench import checks
 from pedro_bench.analysis.frame import results
 from pedro_bench.analysis.papers import suite_of
 from pedro_bench.analysis.reading import find
@@ -53,8 +54,7 @@ def tables(arguments: Sequence[str]) -> int:
     """
     own = only_extra(arguments, DEFAULTS)
     check_output(own["output"])
-    if not isinstance(own["costs"], bool):
-        raise ConfigError(f"costs must be true or false, got {own['costs']!r}.")
+    checks.flag("costs", own["costs"])
     folder = Path(str(own["tables_dir"] or Path(str(own["results_dir"])) / "tables"))
     check_folder("tables_dir", folder)
     made = asked(tables_of(recorded(own)), own)

@@ -85,10 +85,10 @@ class FilesSource(DataSource):
 
     def _paths(self, task: Task) -> dict[str, list[Path]]:
         folder = self._folder(task)
-        wanted = {"train": task.train_split, "validation": task.validation_split}
-        if task.split_rule == "given":
-            wanted["test"] = "test"
-        found = {split: find_split(folder, split, task.name, own) for split, own in wanted.items()}
+        found = {
+            split: find_split(folder, split, task.name, own)
+            for split, own in task.official_splits.items()
+        }
         for split, paths in found.items():
             stands_in = split == "validation" and self.may_lack_validation(task)
             if not paths and not stands_in:

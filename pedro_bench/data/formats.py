@@ -74,14 +74,9 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         DataError: If a line is not UTF-8.
     """
-    with path.open("rb") as stream:
-        for number, raw in enumerate(stream, start=1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise wrong_encoding(f"{path}:{number}", error) from None
-            if line.strip():
-                yield number, line
+    for number, line in _every_line(path):
+        if line.strip():
+            yield number, line.rstrip("\r\n")
 
 
 def wrong_encoding(place: str, error: UnicodeDecodeError) -> DataError:

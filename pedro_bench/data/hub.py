@@ -30,13 +30,10 @@ class HubSource(DataSource):
     """Data sets of the Hugging Face Hub, at pinned revisions."""
 
     def read(self, task: Task) -> dict[str, list[Located]]:
-        """Load the labelled official splits; `test` only for tasks whose split rule is `given`."""
+        """Load the labelled official splits of a task."""
         hub_id, revision = pinned(task)
         (loaded,) = PinnedDataset(hub_id, revision).load([task.hub_config])
-        wanted = {"train": task.train_split, "validation": task.validation_split}
-        if task.split_rule == "given":
-            wanted["test"] = "test"
-        for split, name in wanted.items():
+        for split, name in task.official_splits.items():
             stands_in = split == "validation" and self.may_lack_validation(task)
             if name not in loaded and not stands_in:
                 remedy = (
@@ -48,7 +45,7 @@ class HubSource(DataSource):
                     f"{hub_id} must have a split {name!r}, got {', '.join(loaded)}: check "
                     f"task.hub_id and task.hub_config{remedy}."
                 )
-        names = {split: name for split, name in wanted.items() if name in loaded}
+        names = {split: name for split, name in task.official_splits.items() if name in loaded}
         try:
             return {
                 split: [

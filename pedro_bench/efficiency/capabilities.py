@@ -13,6 +13,7 @@ wrong is a fault and is raised.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,7 +92,7 @@ def probe(backbone: LoadedBackbone, quantised: LoadedBackbone, method: Method) -
     probes: Mapping[str, Callable[[LoadedBackbone, Method], Any]] = {
         "train": _train,
         "answer": _answer,
-        "beams": _beams,
+        "beams": partial(_answer, num_beams=2),
         "tenants": _tenants,
         "merge": _merge,
     }
@@ -125,23 +126,14 @@ def _train(backbone: LoadedBackbone, method: Method) -> None:
         adapted.remove()
 
 
-def _answer(backbone: LoadedBackbone, method: Method) -> None:
+def _answer(backbone: LoadedBackbone, method: Method, *, num_beams: int = 1) -> None:
     adapted = _attached(backbone, method)
     rows = [Encoded(prompt, (), row) for row, prompt in enumerate(_PROMPTS)]
     try:
-        if backbone.kind == "encoder":
+        if backbone.kind == "encoder" and num_beams == 1:
             label(adapted, rows, batch_size=2)
         else:
-            generate(adapted, rows, num_beams=1, max_new_tokens=2, batch_size=2)
-    finally:
-        adapted.remove()
-
-
-def _beams(backbone: LoadedBackbone, method: Method) -> None:
-    adapted = _attached(backbone, method)
-    rows = [Encoded(prompt, (), row) for row, prompt in enumerate(_PROMPTS)]
-    try:
-        generate(adapted, rows, num_beams=2, max_new_tokens=2, batch_size=2)
+            generate(adapted, rows, num_beams=num_beams, max_new_tokens=2, batch_size=2)
     finally:
         adapted.remove()
 

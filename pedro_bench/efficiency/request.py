@@ -218,4 +218,4 @@ def items_of(
     examples = load_splits(task, source)["test"].examples[: request.prompts]
     limit = min(max_length, backbone.shape.max_positions or max_length)
     encoded = encode(backbone.tokenizer, examples, max_length=limit, with_answers=True).encoded
-    return [Item(one.prompt_ids, max(2, len(one.answer_ids))) for one in encoded]
+    return [Item(one.prompt_ids, max(_FEWEST, len(one.answer_ids))) for one in encoded]

@@ -170,7 +170,8 @@ class Claims(Iterator[tuple[int, Path]]):
             try:
                 status = status_of(path)
                 is_done = status in (None, "finished")  # None: it never began
-                lease.crashes *= status == "running"
+                if status != "running":
+                    lease.crashes = 0
             finally:
                 lease.release(is_done=is_done)
             if lease.is_lost:

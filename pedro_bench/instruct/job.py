@@ -9,9 +9,7 @@ from typing import Any
 from pedro_bench import records
 from pedro_bench.evaluation.config import search_settings
 from pedro_bench.instruct.leaderboard import LEADERBOARD
-from pedro_bench.instruct.record import (
-    Journal,
-)
+from pedro_bench.instruct.record import Journal
 from pedro_bench.instruct.request import Request
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.environment import kind_of_device

@@ -39,34 +39,12 @@ def checkpoint_in_context(function: Callable[..., Any], *args: Any) -> Any:
     return checkpoint(run, *args, use_reentrant=False)
 
 
-def enable(model: Any) -> None:
-    """Switch gradient checkpointing on for a Hugging Face model.
-
-    Raises:
-        ConfigError: If the architecture does not support it.
-    """
-    if not getattr(model, "supports_gradient_checkpointing", False):
-        raise ConfigError(
-            "trainer.gradient_checkpointing must be false for this architecture, got true: "
-            f"{type(model).__name__} does not support it."
-        )
-    model._set_gradient_checkpointing(  # the public switch takes no function of ours
-        enable=True, gradient_checkpointing_func=checkpoint_in_context
-    )
-
-
-def disable(model: Any) -> None:
-    """Switch gradient checkpointing off again, where it is on."""
-    if is_enabled(model):
-        model.gradient_checkpointing_disable()
-
-
-def is_enabled(model: nn.Module) -> bool:
+def is_checkpointing(model: nn.Module) -> bool:
     """Whether any layer is recomputed in backward."""
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
-AGAIN = "load it with the code of that time, or raise the method's `version` and train it again (rerun=true)"
+RETRAIN = "load it with the code of that time, or raise the method's `version` and train it again (rerun=true)"
 """What to do with an adapter that was saved before its method's code changed."""
 
 HEAD = "head"
@@ -289,7 +267,7 @@ class AdaptedModel(nn.Module):
             raise InjectionError(
                 f"a saved adapter must fit method {self.method.name!r} on backbone "
                 f"{self.backbone.name!r}, got a difference in {wrong[0]!r} ({len(wrong)} in all): if the "
-                f"method's code changed since, {AGAIN}."
+                f"method's code changed since, {RETRAIN}."
             )
         self.adapter.load_state_dict(dict(state))
 
@@ -304,7 +282,15 @@ class AdaptedModel(nn.Module):
                 "trainer.gradient_checkpointing must be false with method "
                 f"{self.method.name!r}, got true: its layers cannot be recomputed exactly."
             )
-        enable(self.model)
+        model: Any = self.model
+        if not getattr(model, "supports_gradient_checkpointing", False):
+            raise ConfigError(
+                "trainer.gradient_checkpointing must be false for this architecture, got true: "
+                f"{type(model).__name__} does not support it."
+            )
+        model._set_gradient_checkpointing(  # the public switch takes no function of ours
+            enable=True, gradient_checkpointing_func=checkpoint_in_context
+        )
 
     def remove(self) -> None:
         """Take the method out of the backbone and restore every bit; the adapter keeps its tensors."""
@@ -319,7 +305,8 @@ class AdaptedModel(nn.Module):
             self._injection.undo()
         for handle in self._handles:
             handle.remove()
-        disable(self.model)
+        if is_checkpointing(self.model):
+            self.model.gradient_checkpointing_disable()  # type: ignore[operator]  # of Transformers
         self.model.eval()
         delattr(self.backbone.model, _MARK)
 

@@ -90,7 +90,9 @@ class VirtualTokens:
         def attend(arguments: Mapping[str, Any]) -> dict[str, Any]:
             return self._attend(key, cache, arguments)
 
-        injection.on_arguments(site, attend if layer >= self._first_layer else self._ignore)
+        injection.on_arguments(
+            site, attend if layer >= self._first_layer else self._without_positions
+        )
 
     def _is_inserting(self, context: PromptContext) -> bool:
         """Whether the tokens pass through in the forward that runs now."""
@@ -158,12 +160,12 @@ class VirtualTokens:
         last_B1D = hidden_BTD[:, self._num_tokens - 1 : self._num_tokens]
         return torch.where(is_last_BT[:, :, None], last_B1D, own_BTD)
 
-    def _ignore(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Below the first layer, leave the virtual tokens' positions out."""
+    def _without_positions(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave the virtual tokens' positions out, in a layer below the first that they pass through."""
         rotary = arguments.get("position_embeddings")
         if rotary is None or not self._is_inserting(current_context()):
             return {}
-        cos, sin = arguments["position_embeddings"]
+        cos, sin = rotary
         return {"position_embeddings": (cos[:, self._num_tokens :], sin[:, self._num_tokens :])}
 
     def _attend(self, key: str, cache_name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -156,6 +156,12 @@ class Task(ABC):
         object.__setattr__(self, "columns", tuple(checks.texts("task.columns", self.columns)))
 
     @property
+    def official_splits(self) -> dict[str, str]:
+        """The labelled official splits that are read -> their own names; `test` under `given` alone."""
+        own = {"train": self.train_split, "validation": self.validation_split}
+        return own | {"test": "test"} if self.split_rule == "given" else own
+
+    @property
     def division(self) -> str:
         """The split rule in force: that of this task's size under `by_size`."""
         if self.split_rule != "by_size":

@@ -62,7 +62,7 @@ class DevScore:
         return found.scores[self.task.main_metric]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """What all seeds of a configuration share; `task` is the settings' for the backbone's tokenizer."""
 
@@ -105,35 +105,45 @@ def prepare(settings: Settings, check: Callable[[], None]) -> Prepared:
         )
     dev_score = None
     if settings.trainer.is_best_by_metric:
-        most = settings.trainer.eval_rows
-        examples = stopping_rows(splits["dev"].examples, most)
-        prompts: Sequence[Encoded] = stopping_rows(encodings["dev"].encoded, most)
-        if head is None:  # a decoder's prompts are encoded as the test's are
-            examples = task.scored_examples(examples)
-            place = f"split dev of task {task.name}, of the rows that are answered"
-            prompts = _encoded(
-                settings, backbone, examples, head, place, with_answers=False
-            ).encoded
-        dev_score = DevScore(task, examples, prompts, settings.evaluation)
+        dev = splits["dev"].examples
+        dev_score = _dev_score(settings, task, backbone, head, dev, encodings["dev"])
     text = None
     if settings.evaluation.forgetting is not None:
         size = settings.evaluation.batch_size
         text = PlainText(settings.evaluation.forgetting, backbone, settings.max_tokens, size)
     bare = _bare_operations(backbone, head, settings.max_tokens) if num_shares() == 1 else None
     return Prepared(
-        settings,
-        task,
-        backbone,
-        fingerprint,
-        splits,
-        scoring,
-        encodings,
-        device,
-        check,
-        dev_score,
-        text,
-        bare,
+        settings=settings,
+        task=task,
+        backbone=backbone,
+        fingerprint=fingerprint,
+        splits=splits,
+        scoring=scoring,
+        encodings=encodings,
+        device=device,
+        check=check,
+        dev_score=dev_score,
+        text=text,
+        bare=bare,
     )
+
+
+def _dev_score(
+    settings: Settings,
+    task: Task,
+    backbone: LoadedBackbone,
+    head: Head | None,
+    dev: Sequence[Example],
+    encoding: Encoding,
+) -> DevScore:
+    """Return what scores dev rows; a decoder's prompts are encoded anew, as the test's are."""
+    examples = stopping_rows(dev, settings.trainer.eval_rows)
+    prompts: Sequence[Encoded] = stopping_rows(encoding.encoded, settings.trainer.eval_rows)
+    if head is None:
+        examples = task.scored_examples(examples)
+        place = f"split dev of task {task.name}, of the rows that are answered"
+        prompts = _encoded(settings, backbone, examples, head, place, with_answers=False).encoded
+    return DevScore(task, examples, prompts, settings.evaluation)
 
 
 def splits_of(settings: Settings, task: Task) -> Splits:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from pedro_bench.errors import BackboneError, ConfigError, InjectionError
-from pedro_bench.nn.adapted_model import AGAIN, HEAD
+from pedro_bench.nn.adapted_model import HEAD, RETRAIN
 from pedro_bench.nn.task_head import TaskHead
 from pedro_bench.nn.tenant_blocks import TenantBlock, Tensors
 from pedro_bench.protocols.backbone import LoadedBackbone
@@ -73,7 +73,7 @@ def refuse_unknown(
         raise InjectionError(
             f"tenant {tenant!r} must bring the tensors of method {method.name!r} on backbone "
             f"{backbone.name!r}, got a difference in {wrong[0]!r} ({len(wrong)} in all): if the method's "
-            f"code changed since, {AGAIN}."
+            f"code changed since, {RETRAIN}."
         )
 
 

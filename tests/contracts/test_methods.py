@@ -329,10 +329,10 @@ def test_gradient_checkpointing_is_exact(
     expected = gradients()
     adapted.enable_gradient_checkpointing()
     recomputed = gradients()
-    assert adapted_model.is_enabled(adapted.model)
+    assert adapted_model.is_checkpointing(adapted.model)
     assert all(torch.equal(recomputed[key], expected[key]) for key in expected)
     adapted.remove()
-    assert not adapted_model.is_enabled(adapted.model)
+    assert not adapted_model.is_checkpointing(adapted.model)
 
 
 def test_bfloat16_backbone(

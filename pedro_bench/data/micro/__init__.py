@@ -6,14 +6,13 @@ machine. Labels are balanced exactly in each split and no two rows of a task car
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
 from pedro_bench.data.micro import rows
-from pedro_bench.errors import DataError
+from pedro_bench.errors import DataError, near_match
 
 VERSION: Final[str] = "2"
 """Raised whenever the rows of any task change."""
@@ -41,10 +40,8 @@ def generate(task: str, *, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
         DataError: The task is unknown.
     """
     if task not in _MAKERS:
-        near = difflib.get_close_matches(task, TASKS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DataError(
-            f"task must be a task of the micro world, got {task!r}.{hint} Known: {', '.join(TASKS)}."
+            f"task must be a task of the micro world, got {task!r}.{near_match(task, TASKS)}"
         )
     rng = Random(f"{VERSION}:{task}:{seed}")
     seen: set[str] = set()

@@ -1,7 +1,7 @@
 """The model card of an export: what a Hub page shows of it, made of the run's records alone."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pedro_bench import __version__
 from pedro_bench.analysis.run import Run
@@ -77,11 +77,10 @@ def card(
     return "\n\n".join(parts) + "\n"
 
 
-class _Names:
-    """Names of method, task and backbone."""
-
-    def __init__(self, *, method: str, task: str, backbone: str) -> None:
-        self.method, self.task, self.backbone = method, task, backbone
+class _Names(NamedTuple):
+    method: str
+    task: str
+    backbone: str
 
 
 def _front_matter(

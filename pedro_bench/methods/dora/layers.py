@@ -113,14 +113,15 @@ class DecomposedUpdate(LowRankUpdate):
 
     def _gain(self) -> Tensor:
         """Return m / ||W + s B A||: (O,), or where nothing is trained (B, 1, O), made once a generation."""
-        if not self.path or torch.is_grad_enabled():
+
+        def gain() -> Tensor:
             return self.magnitude / self.frozen.norms(self.lora_A, self.lora_B, self.scaling)
+
+        if not self.path or torch.is_grad_enabled():
+            return gain()
         context = current_context()
         kept: Tensor = context.kept(
-            f"dora/{self.path}",
-            lambda: (
-                self.magnitude / self.frozen.norms(self.lora_A, self.lora_B, self.scaling)
-            ).expand(context.num_examples, 1, -1),
+            f"dora/{self.path}", lambda: gain().expand(context.num_examples, 1, -1)
         )
         return kept
 

@@ -8,9 +8,10 @@ import pytest
 
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import ConfigError
-from pedro_bench.grid import workers
+from pedro_bench.grid import resources, workers
 from pedro_bench.grid.grid import Grid
-from pedro_bench.grid.workers import LEFT, TIME_LIMIT, free_bytes, num_cores, number_of_workers
+from pedro_bench.grid.resources import free_bytes, num_cores
+from pedro_bench.grid.workers import LEFT, TIME_LIMIT, number_of_workers
 
 
 @pytest.fixture(autouse=True)
@@ -116,8 +117,8 @@ def test_the_machine_is_asked() -> None:
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a control group within another, as a job of Slurm has it."""
     (tmp_path / "own").write_text("1:name=systemd:/\n0::/slurm/job_7\n")
-    monkeypatch.setattr(workers, "CGROUPS", tmp_path / "groups")
-    monkeypatch.setattr(workers, "OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(resources, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(resources, "OWN_CGROUP", tmp_path / "own")
     folder = tmp_path / "groups/slurm/job_7"
     folder.mkdir(parents=True)
     return folder
@@ -138,10 +139,10 @@ def test_a_control_group_bounds_the_cores(
     group: str, cores: float, level: int, groups: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [groups, *groups.parents][level].joinpath("cpu.max").write_text(f"{group}\n")
-    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(resources.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     assert num_cores() == cores
-    monkeypatch.delattr(workers.os, "sched_getaffinity")
-    monkeypatch.setattr(workers.os, "cpu_count", lambda: 3)
+    monkeypatch.delattr(resources.os, "sched_getaffinity")
+    monkeypatch.setattr(resources.os, "cpu_count", lambda: 3)
     assert num_cores() == cores, "as on systems without affinity"
 
 
