@@ -44,7 +44,10 @@ def is_checkpointing(model: nn.Module) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
-RETRAIN = "load it with the code of that time, or raise the method's `version` and train it again (rerun=true)"
+RETRAIN = (
+    "load it with the code of that time, or raise the method's `version` and train it "
+    "again (rerun=true)"
+)
 """What to do with an adapter that was saved before its method's code changed."""
 
 HEAD = "head"

@@ -27,7 +27,7 @@ from pedro_bench.protocols.task import Example, Task
 from pedro_bench.records import Phase
 from pedro_bench.runs.preparation import DevScore
 from pedro_bench.seeding import seed_torch
-from pedro_bench.training.checkpoint import TrainResult
+from pedro_bench.training.state import TrainResult
 from pedro_bench.training.tracking import Tracker
 from pedro_bench.training.trainer import train
 

@@ -25,7 +25,7 @@ from pedro_bench.runs import costs
 from pedro_bench.runs.environment import fit_threads, resolve_device
 from pedro_bench.runs.forgetting import PlainText, unchanged
 from pedro_bench.runs.processes import num_shares
-from pedro_bench.training.checkpoint import stopping_rows
+from pedro_bench.training.state import stopping_rows
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class DevScore:
 
     Attributes:
         task: The task, for the backbone's tokenizer.
-        examples: The dev rows that decide (`training.checkpoint.stopping_rows`).
+        examples: The dev rows that decide (`training.state.stopping_rows`).
         prompts: The same rows, encoded as test rows are.
         evaluation: How they are answered.
     """

@@ -31,8 +31,8 @@ from pedro_bench.runs.phases import RunInputs, Trained, prediction_lines, train_
 from pedro_bench.runs.preparation import Prepared, forget_backbone, prepare
 from pedro_bench.runs.processes import num_shares
 from pedro_bench.runs.saved import save_adapter
-from pedro_bench.training.checkpoint import TrainResult
 from pedro_bench.training.saved_folder import remove_results, restart, working_folder
+from pedro_bench.training.state import TrainResult
 
 _logger = logging.getLogger(__name__)
 

@@ -25,20 +25,12 @@ from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.seeding import seed_torch
 from pedro_bench.training import machine
-from pedro_bench.training.checkpoint import (
-    Checkpoint,
-    CheckpointStore,
-    EarlyStopping,
-    Identity,
-    LoopState,
-    TrainResult,
-    stopping_rows,
-)
+from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identity
 from pedro_bench.training.config import TrainerConfig
 from pedro_bench.training.energy import EnergyMeter, meter_of
+from pedro_bench.training.failures import DEV_LOSS, largest_loss, out_of_memory, require_finite
 from pedro_bench.training.interruption import Interrupted, interruption
 from pedro_bench.training.learner import ARCHITECTURE, WEIGHTS, Learner, levels
-from pedro_bench.training.machine import out_of_memory, require_finite
 from pedro_bench.training.optimiser import (
     load_optimiser_tensors,
     optimiser_tensors,
@@ -46,6 +38,7 @@ from pedro_bench.training.optimiser import (
     warmup_steps,
 )
 from pedro_bench.training.progress import TrainingProgress
+from pedro_bench.training.state import EarlyStopping, LoopState, TrainResult, stopping_rows
 from pedro_bench.training.steps import Passes
 
 if TYPE_CHECKING:
@@ -250,7 +243,7 @@ class TrainingLoop:
         self.is_evaluating = True
         dev_loss = self.passes.mean_loss(self.dev)
         self.is_evaluating = False
-        self._require_finite(machine.DEV_LOSS, dev_loss, self.state.step, self.dev)
+        self._require_finite(DEV_LOSS, dev_loss, self.state.step, self.dev)
         if self.dev_score is None or not with_score:
             return dev_loss, None
         return dev_loss, self._mean_over_processes(self.dev_score())
@@ -268,7 +261,7 @@ class TrainingLoop:
 
     def _save(self) -> None:
         self._take_peak()
-        random = machine.gathered(self.accelerator, self.adapted.backbone.device)
+        random = machine.random_states(self.accelerator, self.adapted.backbone.device)
         if self.accelerator.is_main_process:
             adapter, method = self.adapted.adapter, self.adapted.method
             tensors = {
@@ -289,13 +282,15 @@ class TrainingLoop:
         self.adapted.method.load_runtime_state(self.adapted.adapter, tensors["runtime"])
         self.state = LoopState.from_json(checkpoint.state["loop"])
         self.stopping = EarlyStopping(**checkpoint.state["stopping"])
-        machine.restore(tensors["random"], self.accelerator, self.adapted.backbone.device)
+        machine.restore_random_states(
+            tensors["random"], self.accelerator, self.adapted.backbone.device
+        )
         self.resumed_from = checkpoint.step
         _logger.info("training goes on from the checkpoint of step %d.", checkpoint.step)
 
     def _require_finite(self, what: str, value: float, step: int, rows: Sequence[Encoded]) -> None:
         last, bare_loss = self.store.last_step(), partial(self.passes.bare_loss, rows)
-        largest = machine.largest_loss(self.adapted.head)
+        largest = largest_loss(self.adapted.head)
         require_finite(what, value, step, last, self.passes.precision, bare_loss, largest)
 
     def _binding_tokens(self) -> int | None:

@@ -9,9 +9,9 @@ from pedro_bench.evaluation.batches import check_positions
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.training import machine
-from pedro_bench.training.checkpoint import TrainResult
 from pedro_bench.training.config import TrainerConfig
 from pedro_bench.training.loop import TrainingLoop
+from pedro_bench.training.state import TrainResult
 
 if TYPE_CHECKING:
     from pedro_bench.training.tracking import Tracker

@@ -12,7 +12,7 @@ from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.data.splits import load_splits
 from pedro_bench.errors import DataError
 from pedro_bench.grid import run
-from pedro_bench.training.checkpoint import stopping_rows
+from pedro_bench.training.state import stopping_rows
 from tests.integration.grids import arguments, write_sst2
 
 

@@ -12,8 +12,8 @@ import torch
 
 from pedro_bench.methods.adalora.layers import orthogonality, svd_updates
 from pedro_bench.methods.lora import Lora
-from pedro_bench.training.checkpoint import EarlyStopping
 from pedro_bench.training.saved_folder import read_folder
+from pedro_bench.training.state import EarlyStopping
 from tests.tiny import build_method
 
 

@@ -9,13 +9,7 @@ import pytest
 import torch
 
 from pedro_bench.errors import RecordError, TrainingError
-from pedro_bench.training.checkpoint import (
-    Checkpoint,
-    CheckpointStore,
-    EarlyStopping,
-    Identity,
-    stopping_rows,
-)
+from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identity
 from pedro_bench.training.saved_folder import (
     Saved,
     read_folder,
@@ -23,6 +17,7 @@ from pedro_bench.training.saved_folder import (
     restart,
     write_folder,
 )
+from pedro_bench.training.state import EarlyStopping, stopping_rows
 
 IDENTITY = Identity(key="abc", seed=3)
 

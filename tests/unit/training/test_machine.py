@@ -17,7 +17,7 @@ from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.head import PARTS_OF_ONE, Head
 from pedro_bench.protocols.method import Injection
-from pedro_bench.training import machine
+from pedro_bench.training import failures
 from pedro_bench.training.trainer import train
 from tests.tiny import build_method
 
@@ -109,7 +109,7 @@ def test_a_bad_start_is_no_explosion() -> None:
     guess = math.log(256_000)
 
     def require(what: str, value: float, step: int, bare: float = math.nan) -> None:
-        machine.require_finite(what, value, step, None, "fp32", lambda: bare)
+        failures.require_finite(what, value, step, None, "fp32", lambda: bare)
 
     require("weights training loss", 3 * guess, 1)
     require("weights gradient norm", 1e6, 1)  # clipped: bound to no size
@@ -149,12 +149,12 @@ def test_a_number_on_a_wide_scale_is_no_explosion(
         folder=tmp_path,
     )
     assert result.best_dev_loss > 5000
-    assert machine.largest_loss(head) == 20_000
-    assert machine.largest_loss(Head(least=1000.0, most=1005.0)) == 2 * 1005**2
+    assert failures.largest_loss(head) == 20_000
+    assert failures.largest_loss(Head(least=1000.0, most=1005.0)) == 2 * 1005**2
     for narrow in (None, Head(labels=("yes", "no")), Head(least=0.0, most=5.0), Head(most=1.0)):
-        assert machine.largest_loss(narrow) == machine.EXPLODED
+        assert failures.largest_loss(narrow) == failures.EXPLODED
     with pytest.raises(DivergenceError, match=r"must stay at most 20000, got 20001\.0 at step 2"):
-        machine.require_finite("dev loss", 20_001, 2, None, "fp32", lambda: 0.0, 20_000.0)
+        failures.require_finite("dev loss", 20_001, 2, None, "fp32", lambda: 0.0, 20_000.0)
 
 
 @pytest.mark.fault(
@@ -207,7 +207,7 @@ def test_out_of_memory_names_the_setting_to_change(
 def test_out_of_memory_names_the_bound_of_positions_where_that_is_what_binds(
     run_training: Callable[..., Any], short: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "LEAST_TOKENS", 16)
+    monkeypatch.setattr(failures, "LEAST_TOKENS", 16)
     with pytest.raises(
         TrainingError, match=r"micro_batch_tokens=24 .*set trainer\.micro_batch_tokens=12 "
     ):
