@@ -103,15 +103,7 @@ def tune(arguments: Sequence[str]) -> int:
             outcome.append({"method": name, "tasks": tasks, **_told(own[name], best, tasks)})
             is_whole &= best is not None
             if best is not None:
-                where: dict[str, Any] = {"backbone": settings.backbone.name, "method": name}
-                where |= {"task": tasks[0]} if given["per"] == "task" else {}
-                rules.append(
-                    {
-                        "for": where,
-                        "set": dict(best.values),
-                        "tried": _tried(given, trial_grid.settings_of(name, tasks), tasks),
-                    }
-                )
+                rules.append(_rule(given, best, trial_grid.settings_of(name, tasks), tasks))
     words = ["python", "-m", "pedro_bench.cli.tune", *outside_flags(), *arguments]
     command = shlex.join(words)
     if rules:
@@ -172,6 +164,16 @@ def _trials(method: Any, given: Mapping[str, Any]) -> list[Trial]:
         ((f"method.{name}", tuple(own)) for name, own in (method.tuned or {}).items()), None
     )
     return [Trial(values) for values in points(rates_of(given["lr"], given["trials"]), knob)]
+
+
+def _rule(
+    given: Mapping[str, Any], best: Trial, settings: Sequence[Settings], tasks: Sequence[str]
+) -> dict[str, Any]:
+    """Return the entry of a table of rates for the method of these settings."""
+    where = {"backbone": settings[0].backbone.name, "method": settings[0].method.name}
+    if given["per"] == "task":
+        where["task"] = tasks[0]
+    return {"for": where, "set": dict(best.values), "tried": _tried(given, settings, tasks)}
 
 
 def _tried(

@@ -75,34 +75,31 @@ def encode(
     """
     coder = Coder(tokenizer)
     prompts, answers = coder.encode(examples, with_answers)
-    whole = [len(answer) for answer in answers]
+    prompt_lengths, answer_lengths = (list(map(len, rows)) for rows in (prompts, answers))
     _fit_answers(examples, prompts, answers, max_length)
-    room = [max_length - max(len(answer), max_new_tokens) for answer in answers]
-    long = {
-        row: _Cut(row, examples[row], len(prompts[row]) - room[row])
-        for row in range(len(examples))
-        if len(prompts[row]) > room[row]
-    }
-    uncut = {row: len(prompts[row]) for row in long}
-    cuts = list(long.values())
+    cuts = [
+        _Cut(row, examples[row], excess)
+        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+        if (excess := len(prompt) + max(len(answer), max_new_tokens) - max_length) > 0
+    ]
     for cut, points in zip(cuts, coder.cut_points([cut.text for cut in cuts]), strict=True):
         cut.points, cut.keep = points, len(points)
-    while cuts:
-        for cut in cuts:
+    unfit = cuts
+    while unfit:
+        for cut in unfit:
             cut.shorten(max_length)
-        shorter = [cut.example for cut in cuts]
+        shorter = [cut.example for cut in unfit]
         tried = coder.encode(shorter, with_answers)
         _fit_answers(shorter, *tried, max_length)
-        for cut, prompt, answer in zip(cuts, *tried, strict=True):
+        for cut, prompt, answer in zip(unfit, *tried, strict=True):
             prompts[cut.row], answers[cut.row] = prompt, answer
             cut.excess = len(prompt) + max(len(answer), max_new_tokens) - max_length
-        cuts = [cut for cut in cuts if cut.excess > 0]
-    lost = sum(
-        example.extractive and _has_gold(example) and not _has_gold(long[row].example)
-        for row, example in enumerate(examples)
-        if row in long
+        unfit = [cut for cut in unfit if cut.excess > 0]
+    uncut = {cut.row: prompt_lengths[cut.row] for cut in cuts}
+    lost = sum(cut.has_lost_gold(examples[cut.row]) for cut in cuts)
+    cut_answers = sum(
+        len(answer) < length for answer, length in zip(answers, answer_lengths, strict=True)
     )
-    cut_answers = sum(len(a) < length for a, length in zip(answers, whole, strict=True))
     packed = EncodedRows(Packed.of(prompts), Packed.of(answers))
     misread = coder.count_misread(examples, with_answers)
     if misread:
@@ -111,7 +108,7 @@ def encode(
             misread,
             len(examples),
         )
-    return Encoding(packed, len(long), lost, uncut, cut_answers, misread)
+    return Encoding(packed, len(cuts), lost, uncut, cut_answers, misread)
 
 
 def _fit_answers(
@@ -195,6 +192,10 @@ class _Cut:
         parts = list(self.example.parts)
         parts[self._place] = replace(parts[self._place], text=self.text[:end].rstrip())
         self.example = replace(self.example, parts=tuple(parts))
+
+    def has_lost_gold(self, whole: Example) -> bool:
+        """Whether the gold answer that the whole example holds was cut off with the rest."""
+        return whole.extractive and _has_gold(whole) and not _has_gold(self.example)
 
 
 def _has_gold(example: Example) -> bool:
