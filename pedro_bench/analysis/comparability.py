@@ -40,7 +40,7 @@ OTHER_PROTOCOLS, OTHER_RUNS = "different protocols", "measured in different runs
 """What begins a reason why two cells that have runs cannot be compared."""
 
 _DIGITS = re.compile(r"[0-9a-f]{16,}")
-_FREE = frozenset({RATE, "trainer.architecture_lr", "trainer.architecture_weight_decay"}) | {
+_MAY_DIFFER = frozenset({RATE, "trainer.architecture_lr", "trainer.architecture_weight_decay"}) | {
     f"trainer.{name}" for name in ("micro_batch_size", "micro_batch_tokens", "eval_batch_size")
 }
 """Settings that methods of one protocol may differ in: rates, and portions of the work."""
@@ -51,10 +51,10 @@ _NAMES_OF_TASK = records.NOT_IN_KEY["task"] | {"_target_"}
 _OF_OWN_ROWS = ("metric.", "evaluation.")
 """Beginnings of the components that have no part in an evaluation of a run."""
 
-_FREE_PARTS = frozenset({"fingerprint", "max_length"})
+_PARTS_THAT_MAY_DIFFER = frozenset({"fingerprint", "max_length"})
 """Parts of an evaluation that are listed elsewhere (the test rows), or the method's."""
 
-_KINDS = {"EvaluationConfig": "generation", "BothConfig": "generation"}
+_WAYS_OF_ANSWERING = {"EvaluationConfig": "generation", "BothConfig": "generation"}
 """Class of an evaluation -> how it finds the main metric, where the class's name does not say it."""
 
 
@@ -69,7 +69,7 @@ _PROTOCOL = {
 }
 """Setting -> value in the paper's protocol."""
 
-_OWN = {
+_OWN_PROTOCOL = {
     "RED": ("evaluation", "trainer.num_epochs", "trainer.batch_size", "trainer.warmup_ratio",
             "trainer.weight_decay", "trainer.max_length", "trainer.eval_every_steps",
             "trainer.eval_every_epochs", "trainer.metric_for_best_model", "trainer.patience",
@@ -79,7 +79,7 @@ _OWN = {
 }  # fmt: skip
 """Paper -> beginnings of the settings for which it has a protocol of its own."""
 
-_TASKS = {"mmlu": 57, "bbh": 27}
+_NUM_TASKS = {"mmlu": 57, "bbh": 27}
 """Evaluation -> how many tasks it has as a whole."""
 
 _JUDGE = "gpt-4"
@@ -109,25 +109,25 @@ def conditions_of(runs: Sequence[Run], *, is_measured: bool = False) -> Conditio
         return None
     first = runs[0]
     facts: dict[str, Any] = {
-        "test rows": _known(_short(run.fingerprint("test")) for run in runs),
-        "train rows": _known(_short(run.fingerprint("train")) for run in runs),
-        "weights": _known((_short_digits(first.weights),)),
-        **_backbone(first.config),
-        **_task(first.config),
-        **_versions(first),
-        "device": _known(run.environment.device for run in runs),
+        "test rows": _distinct(_short(run.fingerprint("test")) for run in runs),
+        "train rows": _distinct(_short(run.fingerprint("train")) for run in runs),
+        "weights": _distinct((_short_digits(first.weights),)),
+        **_backbone_facts(first.config),
+        **_task_facts(first.config),
+        **_version_facts(first),
+        "device": _distinct(run.environment.device for run in runs),
     }
     if first.evaluates is not None:
-        facts |= _parts(first)
+        facts |= _part_facts(first)
     if is_measured or first.is_measurement:
-        facts[RUN] = _known(
+        facts[RUN] = _distinct(
             f"{run.key} of {run.started}, {run.environment.device_name}" for run in runs
         )
     groups = ("trainer.",) if first.evaluates is not None else ("trainer.", "evaluation.")
     for name, value in first.known.items():
-        if name not in _FREE and name.startswith(groups):
+        if name not in _MAY_DIFFER and name.startswith(groups):
             facts[name] = value
-    if kind := _kind(first):
+    if kind := _way_of_answering(first):
         facts["evaluation"] = kind
     return Conditions(first.method, {name: own for name, own in facts.items() if own != ()})
 
@@ -173,7 +173,7 @@ def text_of(value: Any) -> str:
     return "none" if value is None else json.dumps(value).strip('"')
 
 
-def _known(values: Iterable[str | None]) -> tuple[str, ...]:
+def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
     return tuple(sorted({value for value in values if value}))
 
 
@@ -186,14 +186,14 @@ def _short_digits(identity: str | None) -> str | None:
     return identity and _DIGITS.sub(lambda digits: digits[0][:8], identity)
 
 
-def _backbone(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def _backbone_facts(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     backbone = config.get("backbone")
     if not isinstance(backbone, Mapping):
         return {}
     return {f"backbone.{name}": (str(backbone.get(name) or "none"),) for name in WEIGHTS}
 
 
-def _task(config: Mapping[str, Any]) -> dict[str, tuple[Any]]:
+def _task_facts(config: Mapping[str, Any]) -> dict[str, tuple[Any]]:
     """Return the settings of a task that can move a number, also those that its rows do not show."""
     task = with_earlier("task", config.get("task"))
     if not isinstance(task, Mapping):
@@ -205,7 +205,7 @@ def _task(config: Mapping[str, Any]) -> dict[str, tuple[Any]]:
     }
 
 
-def _versions(run: Run) -> dict[str, tuple[Any]]:
+def _version_facts(run: Run) -> dict[str, tuple[Any]]:
     """Return the versions of the components that made a run's numbers."""
     left_out = _OF_OWN_ROWS if run.evaluates is not None else ()
     return {
@@ -215,22 +215,22 @@ def _versions(run: Run) -> dict[str, tuple[Any]]:
     }
 
 
-def _kind(run: Run) -> str | None:
+def _way_of_answering(run: Run) -> str | None:
     """Return how a run's own test rows were answered: `generation` or `likelihood`."""
     target = dict(run.config.get("evaluation") or {}).get("_target_")
     if run.evaluates is not None or target is None:
         return None
     name = str(target).rpartition(".")[2]
-    return _KINDS.get(name, name.removesuffix("Config").lower())
+    return _WAYS_OF_ANSWERING.get(name, name.removesuffix("Config").lower())
 
 
-def _parts(run: Run) -> dict[str, tuple[str, ...]]:
+def _part_facts(run: Run) -> dict[str, tuple[str, ...]]:
     """Return every part of an evaluation's settings and data, null where it has none."""
     found: dict[str, Any] = {}
     for name, value in {**run.config["data"]["config"], **run.config["data"]["data"]}.items():
         if isinstance(value, Mapping):
             found |= {f"{run.task}.{name}.{inner}": one for inner, one in value.items()}
-        elif name not in _FREE_PARTS:
+        elif name not in _PARTS_THAT_MAY_DIFFER:
             found[f"{run.task}.{name}"] = value
     return {name: (text_of(normalised(value)),) for name, value in found.items()}
 
@@ -240,7 +240,7 @@ def departures(runs: Sequence[Run], paper: str) -> list[str]:
     made = conditions_of(runs)
     if made is None:
         return []
-    own = _OWN.get(paper, ())
+    own = _OWN_PROTOCOL.get(paper, ())
     found = [
         f"{name}={text_of(value)}"
         for name, value in made.facts.items()
@@ -257,7 +257,7 @@ def _of_evaluation(run: Run, made: Conditions) -> list[str]:
     settings: Mapping[str, Any] = run.config["data"]["config"]
     found = [f"limit={text_of(settings['limit'])}"] if settings.get("limit") else []
     tasks = settings.get("tasks") or ()
-    if tasks and len(tasks) != _TASKS.get(run.task):
+    if tasks and len(tasks) != _NUM_TASKS.get(run.task):
         found.append(f"tasks={text_of(tasks)}")
     judges = made.facts.get(f"{run.task}.judge.model", ())
     return found + [f"judge.model={one}" for one in judges if one != _JUDGE]
