@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pedro_bench
-from pedro_bench.cli.command import DONE, guarded
+from pedro_bench.cli.command import DONE, check_flag, guarded
 from pedro_bench.cli.options import CONFIG_DIR, help_text
-from pedro_bench.errors import ConfigError, near_match
 
 FLAGS = ("-h", "--help", "--version", "-m", "--multirun", "--cfg", CONFIG_DIR)
 
@@ -31,8 +30,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
     flags = {word for word in words if word.startswith("-")}
     overrides = [word for word in words if not word.startswith("-")]
     for flag in sorted(flags):
-        if flag not in FLAGS:
-            raise ConfigError(f"a flag must be a known one, got {flag!r}.{near_match(flag, FLAGS)}")
+        check_flag(flag, FLAGS)
     if flags & {"-h", "--help"}:
         print(help_text())
     elif "--version" in flags:

@@ -88,11 +88,22 @@ class UploadError(PedroBenchError):
     exit_code = 1
 
 
-def near_match(given: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'? Known: a, b.` for an unknown name (no near match: known names only)."""
+def near_match(given: str, known: Iterable[str], inner: Iterable[str] = ()) -> str:
+    """Return ` Did you mean 'x'? Known: a, b.` for an unknown name (no near match: known names only).
+
+    Args:
+        given: The unknown name.
+        known: The names that are known in its place.
+        inner: Dotted names below those, such as `trainer.lr`, found by their last part and not listed.
+    """
     names = sorted(known)
+    below: dict[str, list[str]] = {}
+    for path in sorted(set(inner)):
+        below.setdefault(path.rpartition(".")[2], []).append(path)
     close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
+    for name in difflib.get_close_matches(str(given), sorted(below), n=1, cutoff=0.75):
+        close += below[name]
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     return f"{hint} Known: {', '.join(names) or 'none'}."
 
 

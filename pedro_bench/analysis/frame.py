@@ -24,6 +24,7 @@ from pedro_bench.analysis.reading import (
 from pedro_bench.analysis.rows import SHOWN, name_rows, roles
 from pedro_bench.analysis.run import Run
 from pedro_bench.errors import RecordError
+from pedro_bench.records import unknown_suites
 
 _NAMES = (
     "suite",
@@ -101,9 +102,10 @@ def results(folder: str | Path = "results", suites: str | Sequence[str] = ()) ->
     runs = read_runs(find(folder, suites))
     if not runs:
         of = f" of suite {', '.join(suites)}" if suites else ""
+        remedy = ": make one with python -m pedro_bench method=pedro task=boolq."
         raise RecordError(
-            f"folder must hold records{of}, got none in {str(Path(folder) / 'runs')!r}: make one with "
-            "python -m pedro_bench method=pedro task=boolq."
+            f"folder must hold records{of}, got none in {str(Path(folder) / 'runs')!r}"
+            f"{unknown_suites(folder, suites) or remedy}"
         )
     runs += read_evaluations(folder, runs)
     name_rows(runs)

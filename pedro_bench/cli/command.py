@@ -13,7 +13,7 @@ from typing import Any
 from pedro_bench import records
 from pedro_bench.cli.options import outside_options
 from pedro_bench.errors import ConfigError, PedroBenchError, near_match, sentence
-from pedro_bench.protocols.settings import Settings
+from pedro_bench.protocols.settings import KNOWN_KEYS, Settings
 from pedro_bench.training.interruption import ENDING, Interrupted, taken_by
 
 DONE, RUN_FAILED, BAD_INPUT = 0, 1, 2
@@ -92,11 +92,30 @@ def split_flags(arguments: Sequence[str], known: Sequence[str]) -> list[str]:
         ConfigError: If a flag is not a known one.
     """
     for argument in arguments:
-        if argument.startswith("-") and argument not in known:
-            raise ConfigError(
-                f"a flag must be a known one, got {argument!r}.{near_match(argument, known)}"
-            )
+        if argument.startswith("-"):
+            check_flag(argument, known)
     return [argument for argument in arguments if not argument.startswith("-")]
+
+
+def check_flag(flag: str, known: Sequence[str]) -> None:
+    """Require a known flag.
+
+    Raises:
+        ConfigError: If it is none; one that is a setting's name is shown as a setting.
+    """
+    if flag in known:
+        return
+    name, sign, value = flag.lstrip("-").partition("=")
+    name = name.replace("-", "_")
+    if sign or name in KNOWN_KEYS:
+        raise ConfigError(
+            f"a flag must be a known one, got {flag!r}: a setting has no dashes, write "
+            f"{name}={value or '…'}. Known: {', '.join(sorted(known))}."
+        )
+    raise ConfigError(
+        f"a flag must be a known one, got {flag!r}.{near_match(flag, known)} A setting has no dashes, as "
+        "in method=pedro or trainer.lr=1e-3."
+    )
 
 
 def print_json(content: Any) -> None:

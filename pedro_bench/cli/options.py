@@ -19,6 +19,12 @@ CONFIG_DIR = "--config-dir"
 RATES = "rates"
 """Folder of the tables that `trainer.rates` names; no group of its own."""
 
+_PLACES = {
+    "backbone": " Another model's folder or Hub id is given as backbone=causal_lm backbone.path=….",
+    "data": " A folder of data files is given as data=files data.root=DIR.",
+}
+"""What a group's own key takes in place of a path as the option."""
+
 _outside: ContextVar[tuple[Path, ...]] = ContextVar("outside", default=())
 
 
@@ -113,7 +119,10 @@ def check_option(group: str, option: object) -> None:
     if option not in known:
         shown = near_match(str(option), known)
         own = f" One of your own comes with {CONFIG_DIR} DIR, DIR/{group}/<name>.yaml."
-        raise ConfigError(f"{group} must be one of the known options, got {option!r}.{shown}{own}")
+        place = _PLACES.get(group, "")
+        raise ConfigError(
+            f"{group} must be one of the known options, got {option!r}.{shown}{place}{own}"
+        )
 
 
 def suggest_override(word: str) -> str:

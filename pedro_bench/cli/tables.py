@@ -31,7 +31,7 @@ from pedro_bench.cli.options import options
 from pedro_bench.errors import ConfigError
 from pedro_bench.files import write_text
 from pedro_bench.grid.tuning import TRIALS
-from pedro_bench.records import check_name
+from pedro_bench.records import check_name, unknown_suites
 from pedro_bench.reporting.captions import missing
 from pedro_bench.reporting.page import page
 from pedro_bench.reporting.text import comma_separated, latex, markdown
@@ -116,9 +116,11 @@ def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
     absent = [name for name in chosen if name not in found]
     if absent or not found:
         wanted = f" of suite {', '.join(absent)}" if absent else ""
+        hint = "" if _is_experiment(absent) else unknown_suites(results_dir, absent)
+        remedy = f": make one with python -m pedro_bench {_making(absent)}."
         raise ConfigError(
-            f"results_dir must hold records{wanted}, got none in {str(results_dir / 'runs')!r}: "
-            f"make one with python -m pedro_bench {_making(absent)}."
+            f"results_dir must hold records{wanted}, got none in {str(results_dir / 'runs')!r}"
+            f"{hint or remedy}"
         )
     return results(results_dir, chosen or sorted(found))
 
@@ -133,8 +135,12 @@ def _names(key: str, given: Any) -> list[str]:
     return names
 
 
+def _is_experiment(chosen: Sequence[str]) -> bool:
+    return bool(chosen) and chosen[0] in options("experiment")
+
+
 def _making(chosen: Sequence[str]) -> str:
-    if chosen and chosen[0] in options("experiment"):
+    if _is_experiment(chosen):
         return f"-m +experiment={chosen[0]}"
     return "method=pedro task=boolq"
 

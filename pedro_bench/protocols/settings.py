@@ -186,9 +186,8 @@ def build_settings(config: Mapping[str, Any]) -> Settings:
     """
     for key in config:
         if key not in KNOWN_KEYS:
-            raise ConfigError(
-                f"{key} must be a known key, got {key!r}.{near_match(key, KNOWN_KEYS)}"
-            )
+            hint = near_match(key, KNOWN_KEYS, _inner_keys(config))
+            raise ConfigError(f"{key} must be a known key, got {key!r}.{hint}")
     for key in (*GROUPS, *ROOT_KEYS):
         if key not in config:
             raise ConfigError(f"{key} must be given, got nothing.")
@@ -202,6 +201,18 @@ def build_settings(config: Mapping[str, Any]) -> Settings:
     resolved |= values | {"seeds": list(values["seeds"])}
     work = {key: config.get(key, default) for key, default in WORK_KEYS.items()}
     return Settings(**built, **values, **work, resolved_config=resolved)
+
+
+def _inner_keys(config: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the groups, such as `trainer.lr`, for whoever leaves the group out."""
+    groups = ((group, config.get(group)) for group in GROUPS)
+    return [
+        f"{group}.{name}"
+        for group, content in groups
+        if isinstance(content, Mapping)
+        for name in content
+        if name != "_target_"
+    ]
 
 
 def recorded_config(config: Mapping[str, Any]) -> dict[str, Any]:

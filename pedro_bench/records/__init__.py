@@ -39,6 +39,7 @@ from pedro_bench.records.store import (
     status_of,
     suite_folder,
     text_of,
+    unknown_suites,
     write,
 )
 
@@ -47,5 +48,5 @@ __all__ = [
     "Split", "VOLATILE", "check_name", "comparable", "config_now", "decode", "exists", "find",
     "finished_run", "has_predictions", "is_measurement", "is_name", "key_of", "predictions_path", "read",
     "read_bytes", "read_predictions", "record_at", "record_path", "results_folder", "run_key",
-    "set_aside", "status_of", "suite_folder", "text_of", "write",
+    "set_aside", "status_of", "suite_folder", "text_of", "unknown_suites", "write",
 ]  # fmt: skip

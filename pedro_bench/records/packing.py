@@ -29,7 +29,10 @@ def pack(results_dir: str | Path, suite: str) -> Packing:
     folder = store.suite_folder(results_dir, suite)
     paths = store.find(results_dir, suite)
     if not paths:
-        raise RecordError(f"suite must be one with records, got {suite!r} in {str(results_dir)!r}.")
+        hint = store.unknown_suites(results_dir, [suite])
+        raise RecordError(
+            f"suite must be one with records, got {suite!r} in {str(results_dir)!r}{hint or '.'}"
+        )
     content, predicted = dict[str, bytes](), dict[str, bytes]()
     for path in paths:
         record = store.read(path)
@@ -64,7 +67,11 @@ def unpack(results_dir: str | Path, suite: str) -> Packing:
     folder = store.suite_folder(results_dir, suite)
     names = packed.stems(folder)
     if not names:
-        raise RecordError(f"suite must be a packed one, got {suite!r} in {str(results_dir)!r}.")
+        there = store.find(results_dir, suite)
+        hint = "" if there else store.unknown_suites(results_dir, [suite])
+        raise RecordError(
+            f"suite must be a packed one, got {suite!r} in {str(results_dir)!r}{hint or '.'}"
+        )
     rows = 0
     for name in names:
         path = folder / f"{name}.json"

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +318,18 @@ def find(results_dir: str | Path, suite: str | None = None) -> list[Path]:
     except OSError as error:
         place, reason = error.filename or root, error.strerror or error
         raise RecordError(f"folder {place} must be readable, got {reason}.") from error
+
+
+def unknown_suites(results_dir: str | Path, suites: Sequence[str]) -> str:
+    """Return how a message about suites without records ends: near match and the suites that have some.
+
+    Empty where none has.
+
+    Raises:
+        RecordError: If a folder cannot be read.
+    """
+    known = {path.parent.name for path in find(results_dir)}
+    return f".{near_match(suites[0], known)}" if known and suites else ""
 
 
 def _records_in(folder: Path) -> list[Path]:

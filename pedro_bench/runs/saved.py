@@ -152,6 +152,8 @@ def read_saved(path: str | Path) -> Saved:
         RecordError: If the run is not finished, or its adapter is gone or damaged.
     """
     path = Path(path)
+    if path.is_dir():
+        _require_one_run(path)
     folder = path if path.is_dir() else _folder_of(path)
     try:
         saved = read_folder(folder / ADAPTER)
@@ -163,6 +165,22 @@ def read_saved(path: str | Path) -> Saved:
     method = records.config_now({"method": saved.state["method"]})["method"]
     config = records.config_now(saved.state["config"])
     return replace(saved, state={**saved.state, "method": method, "config": config})
+
+
+def _require_one_run(folder: Path) -> None:
+    """Refuse a folder of many runs, such as a suite's of records or of working folders.
+
+    Raises:
+        RecordError: If it is one; the message names a run in it.
+    """
+    if (folder / ADAPTER).is_dir():
+        return
+    inside = sorted(one for one in folder.iterdir() if "--seed" in one.name)
+    if inside:
+        raise RecordError(
+            f"a run must be one record or its working folder, got {str(folder)!r}, which holds those of "
+            f"{len(inside)} runs: give one of them, such as {str(inside[0])!r}."
+        )
 
 
 def _folder_of(path: Path) -> Path:

@@ -14,7 +14,7 @@ from pedro_bench.backbones import wheels
 from pedro_bench.backbones.folders import PACKAGE_PREFIX, local_folder
 from pedro_bench.cli.options import conf_folders, options
 from pedro_bench.errors import ConfigError
-from pedro_bench.protocols.settings import NAMED
+from pedro_bench.protocols.settings import GROUPS, NAMED
 
 PACKAGE, RANDOM, INDEX, HUB, FOLDER, ANY, OTHER = (
     "in the package, nothing to download",
@@ -35,6 +35,18 @@ def option_of(group: str, name: str) -> Mapping[str, Any]:
         if file.is_file():
             return _content(file, files.stamp(file))
     return {}
+
+
+def inner_keys() -> list[str]:
+    """Return the keys in the YAMLs of all options of a configuration's groups, such as `method.r`."""
+    found = {
+        f"{group}.{key}"
+        for group in GROUPS
+        for name in options(group)
+        for key in option_of(group, name)
+        if str(key).isidentifier() and key not in ("_target_", "defaults")
+    }
+    return sorted(found)
 
 
 def check_outside(group: str, option: str | None) -> None:

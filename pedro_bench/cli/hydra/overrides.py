@@ -16,6 +16,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from pedro_bench import checks
+from pedro_bench.cli.hydra.option_files import inner_keys
 from pedro_bench.cli.options import check_option, conf_folder, groups, suggest_override
 from pedro_bench.errors import ConfigError, near_match
 from pedro_bench.protocols.settings import KNOWN_KEYS
@@ -199,7 +200,7 @@ def split_extra(
     for argument in others:
         key = argument.lstrip("+~").partition("=")[0]
         if "=" in argument and re.split(r"[./@]", key)[0] not in known:
-            raise _unknown_key(argument, (*extra, *KNOWN_KEYS))
+            raise _unknown_key(argument, (*extra, *KNOWN_KEYS), inner_keys())
     return values, others
 
 
@@ -232,9 +233,10 @@ def only_extra(arguments: Sequence[str], extra: Mapping[str, Any]) -> dict[str, 
     return values
 
 
-def _unknown_key(argument: str, known: Collection[str]) -> ConfigError:
+def _unknown_key(argument: str, known: Collection[str], inner: Collection[str] = ()) -> ConfigError:
     key = argument.partition("=")[0].lstrip("+~")
-    return ConfigError(f"{key} must be a known key, got {argument!r}.{near_match(key, known)}")
+    hint = near_match(key, known, inner)
+    return ConfigError(f"{key} must be a known key, got {argument!r}.{hint}")
 
 
 def _several_values(override: Override) -> str:

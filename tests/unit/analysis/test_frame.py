@@ -129,6 +129,8 @@ def test_no_records_are_said(tmp_path):
     run(tmp_path)
     with pytest.raises(RecordError, match="must hold records of suite absent, got none"):
         pedro_bench.results(tmp_path, ["absent"])
+    with pytest.raises(RecordError, match="Did you mean 'main'\\? Known: main"):
+        pedro_bench.results(tmp_path, "mian")
 
 
 def test_predictions_are_one_row_a_test_row(tmp_path):

@@ -26,6 +26,48 @@ def test_unknown_flags_are_refused(capsys):
     assert "got '--hepl'. Did you mean '--help'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        (
+            "--method=lora",
+            "got '--method=lora': a setting has no dashes, write method=lora. Known:",
+        ),
+        ("--results-dir", "a setting has no dashes, write results_dir=…. Known:"),
+        ("--lr", "A setting has no dashes, as in method=pedro or trainer.lr=1e-3."),
+    ],
+)
+def test_a_setting_typed_as_a_flag_is_shown_as_a_setting(flag, said, capsys):
+    assert main([flag, "3"]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("lr=1e-3", "got 'lr'. Did you mean 'method.lr' or 'trainer.lr'? Known: backbone, data,"),
+        ("epochs=3", "Did you mean 'trainer.num_epochs'?"),
+        ("seed=3", "Did you mean 'seeds' or 'data.seed'?"),
+        ("methd=lora", "Did you mean 'method'?"),
+    ],
+)
+def test_a_key_without_its_group_is_found_in_the_groups(argument, said, capsys):
+    assert main([argument]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("backbone=gpt2", "is given as backbone=causal_lm backbone.path=…."),
+        ("data=/a/folder", "is given as data=files data.root=DIR."),
+    ],
+)
+def test_a_path_in_place_of_an_option_is_told_where_it_goes(argument, said, capsys):
+    assert main([argument]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_multirun_of_several_processes_is_refused(tmp_path, capsys, monkeypatch):
     """Each would plan and run the whole grid by itself."""
     monkeypatch.chdir(tmp_path)

@@ -28,6 +28,8 @@ def test_it_packs_and_unpacks(tmp_path, capsys):
         ([], "suite must be given, got nothing"),
         (["suite=[]"], "suite must be given, got nothing"),
         (["suite=other"], "suite must be one with records, got 'other'"),
+        (["suite=mian"], "Did you mean 'main'? Known: main."),
+        (["suite=mian", "unpack=true"], "Did you mean 'main'? Known: main."),
         (["suite=../x"], "suite must be a name of letters"),
         (["suite=main", "unpack=1"], "unpack must be true or false, got 1"),
         (["suite=main", "unpack=true"], "suite must be a packed one, got 'main'"),

@@ -306,6 +306,10 @@ def test_what_an_experiment_lacks_is_told_here_too(capsys):
     assert "error: experiment=red_table1 must name what this version has" in capsys.readouterr().err
     assert guarded(plan, ["--fast"]) == 2
     assert "a flag must be a known one, got '--fast'" in capsys.readouterr().err
+    assert guarded(plan, ["--device=cuda"]) == 2
+    assert "a setting has no dashes, write device=cuda." in capsys.readouterr().err
+    assert guarded(plan, ["lr=1e-3"]) == 2
+    assert "got 'lr=1e-3'. Did you mean 'method.lr' or 'trainer.lr'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ def test_one_suite(tmp_path, capsys):
     [
         ("suite=[main,othr]", "results_dir must hold records of suite othr, got none in"),
         ("table=[main,othr]", "results_dir must hold records of suite othr, got none in"),
+        ("suite=mian", "runs'. Did you mean 'main'? Known: main, micro_red_table4."),
+        ("table=micro_table1", "runs': make one with python -m pedro_bench -m +experiment=micro_t"),
         ("table=micro_red_table18", "table must be one that records fill, got 'micro_red_table18'"),
         (
             "table=[micro_red_table4,micro_red_table18]",

@@ -1,15 +1,17 @@
 """A loaded run answers as its evaluation did, whichever way of decoding it had."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pedro_bench.errors import BackboneError
+from pedro_bench.errors import BackboneError, RecordError
 from pedro_bench.evaluation.config import EvaluationConfig
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import describe
+from pedro_bench.runs.saved import read_saved
 from pedro_bench.runs.saved_run import SavedRun
 from tests.tiny import build_method
 
@@ -74,3 +76,13 @@ def _encoded(run: SavedRun, prompts: list[str]) -> Any:
     return encode(
         run.tokenizer, examples, max_length=64, with_answers=False, max_new_tokens=8
     ).encoded
+
+
+@pytest.mark.parametrize(
+    "name", ["lora--boolq--micro--0--seed0.json", "lora--boolq--micro--0--seed0"]
+)
+def test_a_suites_folder_is_no_run(name: str, tmp_path: Path) -> None:
+    """It was answered with the advice to train again."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(RecordError, match=f"holds those of 1 runs: give one of them, .*{name}'"):
+        read_saved(tmp_path)
