@@ -36,10 +36,10 @@ from benchmark_training_sides import draw_lengths, make_rows
 from torch import Tensor
 
 from pedro_bench.cli.hydra.compose import side_by_side
-from pedro_bench.data.batching import collate, training_batches
+from pedro_bench.data.batching import training_batches
 from pedro_bench.efficiency import meter
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
+from pedro_bench.protocols.batch import IGNORED, Batch, Encoded, collate
 from pedro_bench.protocols.settings import build_group
 from pedro_bench.runs.environment import resolve_device
 

@@ -1,21 +1,15 @@
-"""Batching: which examples go together, in a step and in a pass, and how they are padded.
+"""Batching: which examples go together, in a step and in a pass.
 
 Training batches are a pure function of seed, epoch and lengths. With `group_by_length` examples of like
 length share a step, which pads less; since a step's loss is a mean over its answer tokens, a token among
-short answers then counts for more than one among long ones. Legend: B examples, T tokens.
+short answers then counts for more than one among long ones.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
 
-from pedro_bench.errors import DataError
-from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
 from pedro_bench.seeding import derive
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _WINDOW_BATCHES = 50
 """Batches within whose examples lengths are grouped; larger windows pad less and mix less."""
@@ -99,31 +93,3 @@ def evaluation_batches(lengths: Sequence[int], limit: PassLimit) -> list[list[in
 
 def _cut(order: Sequence[int], batch_size: int) -> list[list[int]]:
     return [list(order[at : at + batch_size]) for at in range(0, len(order), batch_size)]
-
-
-def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
-    """Pad examples, prompts with their answers, to one length on the right.
-
-    Args:
-        encoded: The examples of a batch.
-        pad_id: Token id that fills up rows; the attention mask hides it.
-
-    Raises:
-        DataError: If there is no example, or one without a prompt.
-    """
-    import torch
-
-    if not encoded or not all(example.prompt_ids for example in encoded):
-        raise DataError("a batch must have at least one example, each with a prompt, got none.")
-    pairs = [(example.prompt_ids, example.answer_ids) for example in encoded]
-    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
-
-    def padded(rows: list[list[int]], filler: int, dtype: "torch.dtype") -> "Tensor":
-        return torch.tensor([row + [filler] * (width - len(row)) for row in rows], dtype=dtype)
-
-    return Batch(
-        input_ids_BT=padded([[*prompt, *answer] for prompt, answer in pairs], pad_id, torch.long),
-        attention_mask_BT=padded([[1] * (len(p) + len(a)) for p, a in pairs], 0, torch.bool),
-        prompt_mask_BT=padded([[1] * len(p) + [0] * len(a) for p, a in pairs], 0, torch.bool),
-        labels_BT=padded([[IGNORED] * len(p) + [*a] for p, a in pairs], IGNORED, torch.long),
-    )

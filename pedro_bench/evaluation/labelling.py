@@ -1,10 +1,11 @@
 """Label texts with an encoder's head."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from pedro_bench.evaluation.batches import Adapted, by_length, check_positions, evaluating, padded
-from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
+from pedro_bench.evaluation.batches import Adapted, by_length, check_positions, evaluating
+from pedro_bench.protocols.batch import Batch, Encoded, collate
 
 
 class Labeller(Adapted, Protocol):
@@ -30,21 +31,15 @@ def label(
     Raises:
         ConfigError: If `batch_size` is no whole number of at least 1.
         DataError: If a text exceeds the backbone's positions.
-        TrainingError: If the device runs out of memory.
+        TrainingError: If the device runs out of memory, or an output is not a number.
     """
     check_positions(adapted, max((len(row.prompt_ids) for row in rows), default=0))
     answers = [""] * len(rows)
     backbone = adapted.backbone
     with evaluating(adapted, batch_size):
         for chosen in by_length([len(row.prompt_ids) for row in rows], batch_size):
-            ids_BT, mask_BT = padded(
-                [rows[row].prompt_ids for row in chosen],
-                int(backbone.tokenizer.pad_token_id),
-                left=False,
-                device=backbone.device,
-            )
-            labels_BT = ids_BT.new_full(ids_BT.shape, IGNORED)
-            batch = Batch(ids_BT, mask_BT, mask_BT, labels_BT)
+            texts = [replace(rows[row], answer_ids=()) for row in chosen]
+            batch = collate(texts, int(backbone.tokenizer.pad_token_id)).to(backbone.device)
             for row, said in zip(chosen, adapted.labels(batch), strict=True):
                 answers[row] = said
     return answers

@@ -5,7 +5,7 @@
 
 Equal scores go to the candidate that stands first.
 
-Legend: B examples, T tokens, N answer tokens of the batch, V vocabulary.
+Legend: N answer tokens of the batch, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,10 +20,9 @@ from pedro_bench.evaluation.batches import (
     check_numbers,
     check_positions,
     evaluating,
-    padded,
     require_decoder,
 )
-from pedro_bench.protocols.batch import IGNORED, Batch, Encoded
+from pedro_bench.protocols.batch import Encoded, collate
 from pedro_bench.protocols.task import Example
 
 
@@ -41,7 +40,7 @@ def loglikelihood(adapted: Adapted, pairs: Sequence[Encoded], *, batch_size: int
     Raises:
         BackboneError: If the backbone is an encoder.
         ConfigError: If `batch_size` is no whole number of at least 1.
-        DataError: If a pair has no answer, or exceeds the backbone's positions.
+        DataError: If a pair has no prompt or no answer, or exceeds the backbone's positions.
         TrainingError: If the device runs out of memory, or a log-likelihood is not finite.
     """
     require_decoder(adapted.backbone, "scored")
@@ -60,26 +59,14 @@ def loglikelihood(adapted: Adapted, pairs: Sequence[Encoded], *, batch_size: int
 
 
 def _score(adapted: Adapted, pairs: Sequence[Encoded]) -> list[float]:
-    """Score one batch, padded on the right."""
-    logits_NV, labels_N = adapted.answer_logits(_batch(adapted, pairs))
+    """Score one batch."""
+    backbone = adapted.backbone
+    batch = collate(pairs, int(backbone.tokenizer.pad_token_id)).to(backbone.device)
+    logits_NV, labels_N = adapted.answer_logits(batch)
     chosen_N = logits_NV.float().log_softmax(dim=-1).gather(1, labels_N[:, None])[:, 0]
     check_numbers(adapted, chosen_N, "log-likelihoods")
     lengths = [len(pair.answer_ids) for pair in pairs]
     return [float(part.double().sum()) for part in torch.split(chosen_N.cpu(), lengths)]
-
-
-def _batch(adapted: Adapted, pairs: Sequence[Encoded]) -> Batch:
-    """Pad whole examples on the right, with their answers as labels."""
-    backbone = adapted.backbone
-    pad, device = int(backbone.tokenizer.pad_token_id), backbone.device
-    ids_BT, mask_BT = padded(
-        [pair.prompt_ids + pair.answer_ids for pair in pairs], pad, left=False, device=device
-    )
-    columns_T = torch.arange(ids_BT.shape[1], device=device)
-    prompt_lengths_B = torch.tensor([len(pair.prompt_ids) for pair in pairs], device=device)
-    prompt_mask_BT = columns_T < prompt_lengths_B[:, None]
-    labels_BT = ids_BT.masked_fill(~mask_BT | prompt_mask_BT, IGNORED)
-    return Batch(ids_BT, mask_BT, prompt_mask_BT, labels_BT)
 
 
 Continue = Callable[[Sequence[tuple[Example, str]]], Sequence[Sequence[int]]]

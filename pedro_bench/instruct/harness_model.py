@@ -17,7 +17,6 @@ import torch
 from lm_eval.api.model import LM
 from torch import Tensor
 
-from pedro_bench.data.batching import collate
 from pedro_bench.errors import ConfigError, ContextError
 from pedro_bench.evaluation.batches import (
     Adapted,
@@ -31,7 +30,7 @@ from pedro_bench.evaluation.decoding import generate
 from pedro_bench.instruct.contexts import Contexts, Ids
 from pedro_bench.instruct.kept_batches import KeptBatches
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.batch import Encoded, collate
 
 Score = tuple[float, bool]
 

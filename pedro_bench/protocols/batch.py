@@ -3,10 +3,14 @@
 Legend: B examples, T tokens (padded length).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pedro_bench.errors import DataError
+
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 IGNORED = -100
@@ -66,3 +70,31 @@ class Batch:
     def is_right_padded(self) -> bool:
         """Whether every example starts in the first column."""
         return bool(self.attention_mask_BT[:, 0].all())
+
+
+def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
+    """Pad examples, prompts with their answers, to one length on the right.
+
+    Args:
+        encoded: The examples of a batch.
+        pad_id: Token id that fills up rows; the attention mask hides it.
+
+    Raises:
+        DataError: If there is no example, or one without a prompt.
+    """
+    import torch
+
+    if not encoded or not all(example.prompt_ids for example in encoded):
+        raise DataError("a batch must have at least one example, each with a prompt, got none.")
+    pairs = [(example.prompt_ids, example.answer_ids) for example in encoded]
+    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
+
+    def padded(rows: list[list[int]], filler: int, dtype: "torch.dtype") -> "Tensor":
+        return torch.tensor([row + [filler] * (width - len(row)) for row in rows], dtype=dtype)
+
+    return Batch(
+        input_ids_BT=padded([[*prompt, *answer] for prompt, answer in pairs], pad_id, torch.long),
+        attention_mask_BT=padded([[1] * (len(p) + len(a)) for p, a in pairs], 0, torch.bool),
+        prompt_mask_BT=padded([[1] * len(p) + [0] * len(a) for p, a in pairs], 0, torch.bool),
+        labels_BT=padded([[IGNORED] * len(p) + [*a] for p, a in pairs], IGNORED, torch.long),
+    )

@@ -23,7 +23,6 @@ from torch.nn import Parameter
 
 from pedro_bench.data.batching import (
     PassLimit,
-    collate,
     evaluation_batches,
     portions,
     training_batches,
@@ -31,7 +30,7 @@ from pedro_bench.data.batching import (
 from pedro_bench.errors import TrainingError, some_of
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.sharding import is_sharded
-from pedro_bench.protocols.batch import Batch, Encoded
+from pedro_bench.protocols.batch import Batch, Encoded, collate
 from pedro_bench.seeding import derive
 
 _logger = logging.getLogger(__name__)

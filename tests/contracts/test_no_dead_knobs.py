@@ -20,13 +20,12 @@ import pytest
 import torch
 
 from pedro_bench.backbones.pretrained import Pretrained
-from pedro_bench.data.batching import collate
 from pedro_bench.errors import PedroBenchError
 from pedro_bench.evaluation.config import EvaluationConfig
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.methods.lora import Lora
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.batch import Encoded, collate
 from pedro_bench.protocols.method import Method
 from pedro_bench.seeding import seed_torch
 from pedro_bench.training.config import LR_SCHEDULER_TYPES, TrainerConfig

@@ -6,13 +6,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pedro_bench
 from pedro_bench.backbones.pretrained import Pretrained
-from pedro_bench.data.batching import collate
 from pedro_bench.errors import BackboneError, ConfigError, ContextError, InjectionError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.methods.full_ft import FullFineTuning
 from pedro_bench.methods.pedro import Pedro
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.batch import Encoded
+from pedro_bench.protocols.batch import Encoded, collate
 
 PEDRO = Pedro(
     name="pedro",

@@ -4,13 +4,12 @@ import pytest
 
 from pedro_bench.data.batching import (
     PassLimit,
-    collate,
     evaluation_batches,
     portions,
     training_batches,
 )
 from pedro_bench.errors import DataError
-from pedro_bench.protocols.batch import IGNORED, Encoded
+from pedro_bench.protocols.batch import IGNORED, Encoded, collate
 
 _random = random.Random(7)
 LENGTHS = [_random.randint(3, 90) for _ in range(1003)]

@@ -106,7 +106,7 @@ def test_label_smoothing_is_transformers_over_the_whole_batch(
     from accelerate import Accelerator
     from transformers.trainer_pt_utils import LabelSmoother
 
-    from pedro_bench.data.batching import collate
+    from pedro_bench.protocols.batch import collate
     from pedro_bench.training.steps import Passes
 
     config = short(max_steps=2, label_smoothing_factor=factor, micro_batch_size=micro_batch_size)
@@ -208,7 +208,7 @@ def test_dev_loss_is_the_mean_over_all_answer_tokens(
     lora: Any,
     dev_rows: list[Encoded],
 ) -> None:
-    from pedro_bench.data.batching import collate
+    from pedro_bench.protocols.batch import collate
 
     adapted, result = run_training(lora, short(max_steps=2, eval_batch_size=3))
     total, count = 0.0, 0
