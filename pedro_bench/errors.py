@@ -107,6 +107,13 @@ def near_match(given: str, known: Iterable[str], inner: Iterable[str] = ()) -> s
     return f"{hint} Known: {', '.join(names) or 'none'}."
 
 
+def near_folder(given: str, names: Iterable[str]) -> str:
+    """Return what `near_match` does, of folders on the disk: hidden ones are left out, three are listed."""
+    known = sorted(name for name in names if not name.startswith("."))
+    hint = near_match(given, known).partition(" Known: ")[0]
+    return f"{hint} Known: {some_of(known) or 'none'}."
+
+
 _SHOWN = 3
 
 

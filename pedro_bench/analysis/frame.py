@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pedro_bench import checks
 from pedro_bench.analysis.reading import (
     find,
     no_collection,
@@ -23,7 +24,7 @@ from pedro_bench.analysis.reading import (
 )
 from pedro_bench.analysis.rows import SHOWN, name_rows, roles
 from pedro_bench.analysis.run import Run
-from pedro_bench.errors import RecordError
+from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.records import unknown_suites
 
 _NAMES = (
@@ -96,8 +97,10 @@ def results(folder: str | Path = "results", suites: str | Sequence[str] = ()) ->
         suites: Names of suites, or the name of one; none given: all.
 
     Raises:
+        ConfigError: If `folder` is no path.
         RecordError: If there is no record, or one is damaged.
     """
+    folder = checks.path("folder", folder)
     suites = [suites] if isinstance(suites, str) else suites
     runs = read_runs(find(folder, suites))
     if not runs:
@@ -158,7 +161,15 @@ def predictions(run: Any) -> pd.DataFrame:
         run: A row of `results`, or the path of a record.
 
     Raises:
+        ConfigError: If `run` is neither.
         RecordError: If they were not recorded, are gone or damaged, or were changed.
     """
-    found = read_runs([Path(run)])[0] if isinstance(run, str | Path) else run[RUN]
+    if not isinstance(run, Mapping | pd.Series):
+        [found] = read_runs([Path(checks.path("run", run))])
+    elif RUN in run:
+        found = run[RUN]
+    else:
+        raise ConfigError(
+            f"run must be a row of results with its column {RUN!r}, got {', '.join(map(str, run.keys()))}."
+        )
     return pd.DataFrame(predicted_rows(found))

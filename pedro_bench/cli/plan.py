@@ -310,6 +310,9 @@ def _shown(found: Mapping[str, Any]) -> Group:
             f"warning: {len(unreadable)} of the records cannot be read and are left out here, such as "
             f"{unreadable[0]}: move or delete what another program left there."
         )
+    if (left_alone := found["running"] - found["workers"]) > 0:
+        least = "at least " if found["workers"] else ""
+        lines.append(f"Interrupted: {least}{left_alone} of those running, which no worker holds.")
     if found["workers"]:
         left = _duration(found["seconds_left"])
         lines.append(

@@ -102,7 +102,7 @@ def read_predictions(path: Path, num_rows: int) -> list[str]:
         lines = list(numbered_lines(path))
     except OSError as error:
         raise DataError(
-            f"predictions must be a readable JSONL file, got {path}: {error}."
+            f"predictions must be a readable JSONL file, got {str(path)!r}: {error.strerror or error}."
         ) from error
     found: dict[int, str] = {}
     for number, line in lines:

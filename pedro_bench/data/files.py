@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pedro_bench import checks
 from pedro_bench.data.formats import SUFFIXES, Layout, read_rows
-from pedro_bench.errors import ConfigError, DataError, near_match
+from pedro_bench.errors import ConfigError, DataError, near_folder
 from pedro_bench.protocols.task import DataSource, Located, Task
 
 _PREFIXES = {
@@ -104,7 +104,7 @@ class FilesSource(DataSource):
             others = [path.name for path in root.iterdir() if path.is_dir()]
             raise DataError(
                 f"data.root must hold a folder {task.name!r} with the task's files, got none in "
-                f"{str(root)!r}.{near_match(task.name, others)}"
+                f"{str(root)!r}.{near_folder(task.name, others)}"
             )
         return folder
 

@@ -17,7 +17,7 @@ from typing import Any
 from pedro_bench import checks
 from pedro_bench.data.formats import read_rows
 from pedro_bench.data.hub import PinnedDataset
-from pedro_bench.errors import DataError, PedroBenchError, near_match
+from pedro_bench.errors import DataError, PedroBenchError, near_folder
 from pedro_bench.instruct.request import HUB
 from pedro_bench.protocols.task import Located
 
@@ -81,10 +81,11 @@ def suite_folder(root: str, suite: str) -> Path:
     place = Path(root).expanduser()
     folder = place / suite
     if not folder.is_dir():
-        names = [path.name for path in place.iterdir()] if place.is_dir() else []
+        found = place.iterdir() if place.is_dir() else ()
+        names = [path.name for path in found if path.is_dir()]
         raise DataError(
             f"data.root must hold a folder {suite!r} with the suite's files, got none in "
-            f"{root!r}.{near_match(suite, names)}"
+            f"{root!r}.{near_folder(suite, names)}"
         )
     return folder
 

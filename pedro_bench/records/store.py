@@ -257,7 +257,9 @@ def _converted(content: bytes, path: Path) -> RunRecord:
     try:
         found = json.loads(content.decode("utf-8"))
     except ValueError as error:
-        raise DamagedRecordError(f"record {path} must be JSON, got {error}.") from error
+        raise DamagedRecordError(
+            f"record {path} must be JSON, got {error}: remove the file, and give the run's command again."
+        ) from error
     if not isinstance(found, dict):
         kind = type(found).__name__
         raise DamagedRecordError(f"record {path} must be a JSON object, got {kind}.")

@@ -64,7 +64,7 @@ def card(
         + ("." if request.license is None else f"; the adapter itself is under {request.license}."),
         *_warning(config),
         "## How to load it",
-        f"```python\n{_loading(request, base, is_own_type)}\n```",
+        f"```python\n{_loading(request, base, backbone, is_own_type=is_own_type)}\n```",
         *_own_module(request, str(method["_target_"])),
         *_padding(request, method),
         *_prompts(task),
@@ -131,9 +131,13 @@ def _shown_base(base: Base, backbone: Mapping[str, Any]) -> str:
         commit = f" at commit `{base.revision}`" if base.revision else ""
         return f"`{base.place}`{commit}"
     path = str(backbone.get("path") or backbone.get("name"))
-    if path.startswith(folders.PACKAGE_PREFIX):
+    if _is_packaged(backbone):
         return f"`{backbone.get('name')}`, which is part of pedro_bench"
     return f"`{path}`, a local folder"
+
+
+def _is_packaged(backbone: Mapping[str, Any]) -> bool:
+    return str(backbone.get("path")).startswith(folders.PACKAGE_PREFIX)
 
 
 def _shown_data(config: Mapping[str, Any], task: Mapping[str, Any]) -> str:
@@ -151,10 +155,13 @@ def _warning(config: Mapping[str, Any]) -> list[str]:
     return [text] if is_micro else []
 
 
-def _loading(request: Request, base: Base, is_own_type: bool) -> str:
+def _loading(
+    request: Request, base: Base, backbone: Mapping[str, Any], *, is_own_type: bool
+) -> str:
     place = request.push or "DIR"
     if request.format == "native":
-        where = "" if base.is_on_hub else ', backbone="FOLDER OF THE BASE MODEL"'
+        is_found = base.is_on_hub or _is_packaged(backbone)
+        where = "" if is_found else ', backbone="FOLDER OF THE BASE MODEL"'
         fetched = (
             f'from huggingface_hub import snapshot_download\n\nfolder = snapshot_download("{place}")\n'
             if request.push

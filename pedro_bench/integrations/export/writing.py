@@ -69,7 +69,7 @@ def export(request: Request, command_of: Callable[[Sequence[Run]], str]) -> Path
         partial.replace(place)
     except OSError as error:
         raise RecordError(
-            f"out must be a folder that can be written, got {request.out!r}: {error}."
+            f"out must be a folder that can be written, got {request.out!r}: {error.strerror or error}."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -11,7 +11,7 @@ import pedro_bench
 from pedro_bench.analysis.cells import compare_frames
 from pedro_bench.analysis.frame import COLUMNS, runs_of
 from pedro_bench.analysis.tables import tables
-from pedro_bench.errors import RecordError
+from pedro_bench.errors import ConfigError, RecordError
 from tests.unit.analysis.runs import five, run
 from tests.unit.analysis.test_evaluations import evaluate
 
@@ -131,6 +131,19 @@ def test_no_records_are_said(tmp_path):
         pedro_bench.results(tmp_path, ["absent"])
     with pytest.raises(RecordError, match="Did you mean 'main'\\? Known: main"):
         pedro_bench.results(tmp_path, "mian")
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "said"),
+    [
+        (pedro_bench.results, None, "folder must be a text, not empty, got None"),
+        (pedro_bench.predictions, 5, "run must be a text, not empty, got 5"),
+        (pedro_bench.predictions, {"seed": 0}, "with its column 'run', got seed"),
+    ],
+)
+def test_what_is_no_path_and_no_row_is_refused(call, given, said):
+    with pytest.raises(ConfigError, match=said):
+        call(given)
 
 
 def test_predictions_are_one_row_a_test_row(tmp_path):

@@ -266,6 +266,23 @@ def test_an_experiment_for_people(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_nobody_holds_is_told_to_be_interrupted(tmp_path, capsys):
+    """It was said to run after Ctrl-C."""
+    where = f"results_dir={tmp_path}"
+    settings = settings_of([*GRID, where])
+    write(settings, 0, status="running", metrics={})
+    assert plan([*GRID, where]) == 0
+    assert "Interrupted: 1 of those running, which no worker holds" in capsys.readouterr().out
+    path = grid.plan(settings)[0][1]
+    lease = Leases(path.parent, 60).take(path.stem)
+    assert plan([*GRID, where]) == 0
+    assert "Interrupted" not in capsys.readouterr().out
+    write(settings, 1, status="running", metrics={})
+    assert plan([*GRID, where]) == 0
+    assert "Interrupted: at least 1 of those running" in capsys.readouterr().out
+    lease.release(is_done=True)
+
+
 def test_a_watch_ends_with_the_last_run_and_tells_who_is_at_it(tmp_path, capsys):
     where = f"results_dir={tmp_path}"
     settings = settings_of([*GRID, where])

@@ -85,6 +85,6 @@ def test_bad_arguments(tmp_path, capsys):
     assert guarded(score, ["task=sst2"]) == 2
     assert "predictions must be a JSONL file, got None" in capsys.readouterr().err
     assert guarded(score, ["task=sst2", f"predictions={tmp_path / 'absent'}"]) == 2
-    assert "No such file" in capsys.readouterr().err
+    assert "absent': No such file or directory." in capsys.readouterr().err
     assert guarded(score, ["task=sst2", "split=tset", "predictions=x"]) == 2
     assert "got 'tset'" in capsys.readouterr().err

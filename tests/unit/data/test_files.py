@@ -119,6 +119,10 @@ def test_missing_folders(tmp_path, make_task):
     (tmp_path / "SST-2").mkdir()
     with pytest.raises(DataError, match=r"must hold a folder 'sst2'.*Known: SST-2"):
         source(tmp_path).fingerprint(task)
+    for name in (".git", "a", "b", "c"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=r"Known: SST-2, a, b and 1 more\."):
+        source(tmp_path).fingerprint(task)
 
 
 def test_settings_check_themselves():

@@ -122,6 +122,9 @@ def test_absent_folders_files_and_tasks(tmp_path):
     (tmp_path / "mmlx").mkdir()
     with pytest.raises(DataError, match=r"must hold a folder 'mmlu' .*Did you mean 'mmlx'"):
         local_rows(str(tmp_path), "mmlu")
+    (tmp_path / "file.py").touch()
+    with pytest.raises(DataError, match=r"Known: mmlx\."):
+        local_rows(str(tmp_path), "mmlu")
     (tmp_path / "mmlu").mkdir()
     with pytest.raises(DataError, match=r"must hold dev.jsonl and test.jsonl"):
         local_rows(str(tmp_path), "mmlu")

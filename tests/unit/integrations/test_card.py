@@ -100,6 +100,14 @@ def test_a_card_without_records_and_hub(form: str, said: str) -> None:
     assert "records of the run were not there" in text and "/home/ana" not in text
 
 
+def test_the_card_of_an_adapter_on_the_embedded_backbone_asks_for_no_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(CONFIG, "backbone", {"name": "micro", "path": "package:micro"})
+    text = text_of("native", base=Base(None, None, False), runs=[])
+    assert "run = pedro_bench.load(folder)" in text and "which is part of pedro_bench" in text
+
+
 def test_the_card_of_a_method_of_ones_own_names_its_module() -> None:
     base = Base(None, None, False)
     own = text_of("native", base=base, runs=[], target="toy.Toy")
