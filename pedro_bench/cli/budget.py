@@ -178,6 +178,6 @@ def _class_of(given: Any) -> type[Method] | None:
     module, _, name = str(given.get("_target_")).rpartition(".")
     try:
         kind = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
+    except Exception:  # noqa: BLE001 - the module may be anybody's
         return None
     return kind if isinstance(kind, type) and issubclass(kind, Method) else None

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from pedro_bench import checks
 from pedro_bench.distributed import MEETING_SECONDS
-from pedro_bench.errors import ConfigError, PedroBenchError, near_match
+from pedro_bench.errors import ConfigError, PedroBenchError, near_match, sentence
 from pedro_bench.protocols.backbone import Backbone, BackboneShape
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.task import Task
@@ -284,7 +285,11 @@ def _value(key: str, value: Any) -> Any:
 
 
 def _target(key: str, path: Any) -> Any:
-    """Import the frozen dataclass at a dotted path."""
+    """Import the frozen dataclass at a dotted path.
+
+    Raises:
+        ConfigError: If there is none, or its module, which may be anybody's, cannot be imported.
+    """
     module, _, name = str(path).rpartition(".")
     if not module:
         raise ConfigError(
@@ -302,6 +307,13 @@ def _target(key: str, path: Any) -> Any:
             f"{key}._target_ must name a class that can be imported, got {path!r} ({error}{where})"
             f"{remedy if is_absent else ''}."
         ) from error
+    except Exception as error:
+        if module.startswith("pedro_bench."):
+            raise
+        raise ConfigError(
+            f"{key}._target_ must name a class of a module that can be imported, got {path!r}, whose module "
+            f"ends in {sentence(error)}{_raised_at(error)}: correct the module."
+        ) from error
     parameters = getattr(target, "__dataclass_params__", None)
     if not isinstance(target, type) or parameters is None or not parameters.frozen:
         raise ConfigError(f"{key}._target_ must name a frozen dataclass, got {path!r}.")
@@ -312,6 +324,14 @@ def _target(key: str, path: Any) -> Any:
             f"{', '.join(lacking)}: add it to the class."
         )
     return target
+
+
+def _raised_at(error: Exception) -> str:
+    """Return file and line that raised an error; of a SyntaxError, whose text has them, nothing."""
+    frames = extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) or not frames:
+        return ""
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})"
 
 
 def _check_seeds(seeds: tuple[Any, ...]) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pedro_bench import files
 from pedro_bench.backbones import wheels
 from pedro_bench.backbones.folders import PACKAGE_PREFIX, local_folder
 from pedro_bench.cli.options import conf_folders, options
-from pedro_bench.errors import ConfigError
+from pedro_bench.errors import ConfigError, sentence
 from pedro_bench.protocols.settings import GROUPS, NAMED
 
 PACKAGE, RANDOM, INDEX, HUB, FOLDER, ANY, OTHER = (
@@ -91,8 +93,23 @@ def _check_module(folder: Path, module: str, option: str) -> None:
 
 @lru_cache(maxsize=256)
 def _content(file: Path, _stamp: tuple[int, int]) -> Mapping[str, Any]:
-    found: Any = OmegaConf.to_container(OmegaConf.load(file))
-    return {str(key): value for key, value in dict(found or {}).items()}
+    try:
+        found: Any = OmegaConf.to_container(OmegaConf.load(file))
+    except YAMLError as error:
+        raise unreadable(error) from error
+    except (OmegaConfBaseException, OSError, ValueError) as error:
+        raise ConfigError(f"{file} must be a YAML of an option, got: {sentence(error)}.") from error
+    if not isinstance(found or {}, Mapping):
+        raise ConfigError(f"{file} must be a YAML with key: value lines, got {found!r}.")
+    return {str(key): value for key, value in (found or {}).items()}
+
+
+def unreadable(error: YAMLError) -> ConfigError:
+    """Return what is wrong with a YAML, in one sentence with its file and line."""
+    mark = getattr(error, "problem_mark", None)
+    place = f"{mark.name}, line {mark.line + 1}," if mark else "an option"
+    reason = getattr(error, "problem", None) or sentence(error)
+    return ConfigError(f"{place} must be YAML, got: {reason}; correct the file.")
 
 
 def backbones_by_origin() -> dict[str, list[str]]:

@@ -14,9 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, Sweep, Transformer
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pedro_bench import checks
-from pedro_bench.cli.hydra.option_files import inner_keys
+from pedro_bench.cli.hydra.option_files import inner_keys, unreadable
 from pedro_bench.cli.options import check_option, conf_folder, groups, suggest_override
 from pedro_bench.errors import ConfigError, near_match
 from pedro_bench.protocols.settings import KNOWN_KEYS
@@ -281,6 +282,8 @@ def one_sentence() -> Iterator[None]:
             f"{group or 'config'} must be one of the known options, got {option!r}."
             + near_match(option, error.options or ())
         ) from error
+    except YAMLError as error:
+        raise unreadable(error) from error
     except (HydraException, OmegaConfBaseException, *_FROM_OMEGACONF) as error:
         causes = (one for one in (error, error.__cause__) if one is not None)
         reasons = [str(one).strip().splitlines()[0].rstrip(".") for one in causes]

@@ -217,7 +217,7 @@ def _rules_of(path: Path) -> Sequence[Mapping[str, Any]]:
 def _rules(path: Path, _stamp: tuple[int, int]) -> Sequence[Mapping[str, Any]]:
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (YAMLError, OmegaConfBaseException, OSError) as error:
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"{path} must be a YAML list of rules, got: {reason}.") from error
     if not isinstance(found, list) or not found:

@@ -125,7 +125,7 @@ def _defaults(kind: str) -> Mapping[str, Any]:
     module, _, name = kind.rpartition(".")
     try:
         found = fields(getattr(import_module(module), name))
-    except (ImportError, AttributeError, TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - the module may be anybody's
         return {}
     return {
         one.name: one.default if one.default_factory is MISSING else one.default_factory()

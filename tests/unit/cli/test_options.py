@@ -20,6 +20,7 @@ from pedro_bench.cli.hydra.option_files import (
     PACKAGE,
     RANDOM,
     backbones_by_origin,
+    option_of,
 )
 from pedro_bench.cli.hydra.sweep import sweep_of
 from pedro_bench.cli.options import (
@@ -172,6 +173,47 @@ def test_a_yaml_under_the_name_of_another_is_refused(folder, text, got):
             ):
                 refused()
         assert settings_of(["method=mine", "method.name=typed"]).method.name == "typed"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: half\nr: [1,", r"half\.yaml, line 2, must be YAML, got: expected the node content"),
+        ("name: half\n\tr: 1\n", r"half\.yaml, line 2, must be YAML, got: found character '\\t'"),
+        ("- name: half\n", "must be a|must fit together"),
+    ],
+)
+def test_a_yaml_that_is_none_is_refused_with_its_line(folder, text, said):
+    """A file saved half-way ended every command in a traceback of the parser."""
+    (folder / "method" / "half.yaml").write_text(text)
+    with outside_options([f"--config-dir={folder}"]):
+        for refused in (
+            lambda: settings_of(["method=half"]),
+            lambda: side_by_side("method", ["mine", "half"], []),
+            lambda: option_of("method", "half"),
+        ):
+            with pytest.raises(ConfigError, match=said):
+                refused()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def x(:", r"ends in SyntaxError: invalid syntax \(faulty\w*\.py, line 1\): correct"),
+        (
+            "\nraise RuntimeError('boom')",
+            r"RuntimeError: boom \(.*faulty\w*\.py, line 2\): correct",
+        ),
+    ],
+)
+def test_a_module_that_breaks_down_is_refused_with_its_line(folder, text, said):
+    (folder / "faulty.py").write_text(text)
+    yaml = RENAMED.format(name="faulty", r=3).replace(
+        "pedro_bench.methods.lora.Lora", "faulty.Lora"
+    )
+    (folder / "method" / "faulty.yaml").write_text(yaml)
+    with outside_options([f"--config-dir={folder}"]), pytest.raises(ConfigError, match=said):
+        settings_of(["method=faulty"])
 
 
 def test_commands_and_tests_read_the_same_number(folder, monkeypatch):
