@@ -17,7 +17,7 @@ from transformers import GenerationConfig, StoppingCriteriaList
 from pedro_bench.efficiency import meter
 from pedro_bench.efficiency.request import Item, batch_of
 from pedro_bench.efficiency.systems import Generate, System
-from pedro_bench.evaluation.batches import is_out_of_memory, padded
+from pedro_bench.evaluation.batches import lack_of_memory, padded
 from pedro_bench.evaluation.decoding import without_own_settings
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.serving.fast_decoding import FastDecoder, stepping
@@ -122,7 +122,7 @@ def _turn(
     try:
         return _sample(backbone, system, items, decoder, warmup=warmup, seed=seed)
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if lack_of_memory(error) is None:
             raise
     finally:
         if decoder is not None:
@@ -134,16 +134,6 @@ def _turn(
         f"decoding={system.decoding} and {system.sequences} sequences of {system.tenants} tenants must fit "
         "into the device's memory, got an allocation that failed: set fewer beams or tenants."
     )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is a lack of memory, or came of one while a step was compiled or recorded."""
-    found: BaseException | None = error
-    while found is not None:
-        if is_out_of_memory(found):
-            return True
-        found = found.__cause__ or found.__context__
-    return False
 
 
 @torch.no_grad()

@@ -132,6 +132,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def lack_of_memory(error: BaseException) -> BaseException | None:
+    """Return the lack of memory that an error is or came of, such as one of a step's compilation, or None."""
+    found: BaseException | None = error
+    while found is not None and not is_out_of_memory(found):
+        found = found.__cause__ or found.__context__
+    return found
+
+
 @contextmanager
 def evaluating(adapted: Adapted, batch_size: int) -> Iterator[None]:
     """Hold every module in evaluation mode without gradients, and put each back as it was.

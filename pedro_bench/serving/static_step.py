@@ -23,6 +23,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from pedro_bench.errors import InjectionError
+from pedro_bench.evaluation.batches import lack_of_memory
 from pedro_bench.nn.tenant_blocks import TenantContext
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.cache import CACHE
@@ -234,7 +235,7 @@ def recorded(program: Program, device: torch.device) -> Program:
             return _recorded(program, device)
         except BaseException as error:
             torch.cuda.set_stream(own)  # a recording that cannot be ended leaves its own in place
-            lack = _lack_of_memory(error)
+            lack = lack_of_memory(error)
             if lack is None or lack is error:
                 raise
             raise torch.OutOfMemoryError(str(lack)) from error
@@ -252,11 +253,3 @@ def _recorded(program: Program, device: torch.device) -> Program:
         program()
     replay: Program = graph.replay
     return replay
-
-
-def _lack_of_memory(error: BaseException) -> BaseException | None:
-    """Return the lack of memory that an error is or came of, or None."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, torch.OutOfMemoryError):
-        found = found.__cause__ or found.__context__
-    return found
