@@ -137,7 +137,7 @@ def _tuning(table: Table) -> list[str]:
         for how, rows in found.items()
     ]
     if told and rest:
-        told.append(f"Learning rates not tuned: {', '.join(rest)}.")
+        told.append(f"Runs that name no search of their learning rate: {', '.join(rest)}.")
     return told
 
 

@@ -191,7 +191,7 @@ def test_how_learning_rates_were_chosen_moves_no_row_and_is_told(tmp_path):
     assert tuple(notes(only(tmp_path)))[-2:] == (
         "Learning rates chosen on dev data, 6 trials each from 3e-05 to 0.01 (seeds 0; tasks sst2; "
         "2026-01-02): red.",
-        "Learning rates not tuned: lora, red.",
+        "Runs that name no search of their learning rate: lora, red.",
     )
 
 
