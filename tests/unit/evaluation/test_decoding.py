@@ -14,23 +14,14 @@ from pedro_bench.backbones.pretrained import Pretrained
 from pedro_bench.errors import ConfigError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
-from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.backbone import BackboneShape
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Injection, Method, ParameterCount
+from pedro_bench.runs.forgetting import Unchanged
+from tests.unit.evaluation.bare import adapt
 
 LENGTHS = (5, 2, 9, 1, 7, 3, 12)
 NEW_TOKENS = 6
-
-
-class Untouched(Method):
-    """The bare backbone as a method: nothing is attached."""
-
-    def count(self, shape: BackboneShape) -> ParameterCount:
-        return ParameterCount(0, 0)
-
-    def attach(self, injection: Injection) -> None:
-        pass
 
 
 class LastTokenScale(Method):
@@ -56,10 +47,6 @@ class LastTokenScale(Method):
                 return outputs_BTD * context.state[name][:, None]
 
             injection.on_output(site, change)
-
-
-def adapt(backbone: Any, kind: type[Method] = Untouched) -> AdaptedModel:
-    return AdaptedModel(backbone, kind(name="test", label="test"))
 
 
 def make_prompts(lengths: Sequence[int] = LENGTHS, seed: int = 0) -> list[Encoded]:
@@ -198,7 +185,7 @@ def with_bias_to_end(backbone: Any) -> None:
         head.weight[2] *= 3.0
 
 
-@pytest.mark.parametrize("kind", [Untouched, LastTokenScale])
+@pytest.mark.parametrize("kind", [Unchanged, LastTokenScale])
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_neighbours_order_and_batch_size_change_nothing(
     tiny_backbone: Any, kind: type[Method], num_beams: int

@@ -16,10 +16,9 @@ from pedro_bench.evaluation.config import BothConfig, EvaluationConfig, Likeliho
 from pedro_bench.evaluation.likelihood import loglikelihood, rank
 from pedro_bench.evaluation.prediction import predict
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.backbone import BackboneShape
 from pedro_bench.protocols.batch import Encoded
-from pedro_bench.protocols.method import Injection, Method, ParameterCount
 from pedro_bench.protocols.task import Example, Part
+from tests.unit.evaluation.bare import adapt
 
 PAIRS = (
     Encoded((1, 5, 6, 7), (8, 2), 0),
@@ -27,20 +26,6 @@ PAIRS = (
     Encoded((1, 13, 14, 15, 16, 17, 18), (19,), 2),
     Encoded((20,), (21, 22), 3),
 )
-
-
-class Untouched(Method):
-    """The bare backbone as a method: nothing is attached."""
-
-    def count(self, shape: BackboneShape) -> ParameterCount:
-        return ParameterCount(0, 0)
-
-    def attach(self, injection: Injection) -> None:
-        pass
-
-
-def adapt(backbone: Any) -> AdaptedModel:
-    return AdaptedModel(backbone, Untouched(name="test", label="test"))
 
 
 def by_hand(backbone: Any, pair: Encoded) -> float:

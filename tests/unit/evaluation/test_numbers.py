@@ -10,22 +10,11 @@ from pedro_bench.errors import TrainingError
 from pedro_bench.evaluation.decoding import generate
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel
-from pedro_bench.protocols.backbone import BackboneShape
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.head import Head
-from pedro_bench.protocols.method import Injection, Method, ParameterCount
+from tests.unit.evaluation.bare import adapt
 
 ROWS = (Encoded((1, 5, 6, 7), (8, 2), 0), Encoded((1, 9), (10, 2), 1))
-
-
-class Untouched(Method):
-    """The bare backbone as a method: nothing is attached."""
-
-    def count(self, shape: BackboneShape) -> ParameterCount:
-        return ParameterCount(0, 0)
-
-    def attach(self, injection: Injection) -> None:
-        pass
 
 
 def broken(backbone: Any, value: float) -> AdaptedModel:
@@ -37,7 +26,7 @@ def broken(backbone: Any, value: float) -> AdaptedModel:
         return spoilt
 
     backbone.decoder.norm.register_forward_hook(spoil)
-    return AdaptedModel(backbone, Untouched(name="test", label="test"))
+    return adapt(backbone)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -56,7 +45,7 @@ def test_no_likelihood_is_taken_from_what_is_no_number(
 ) -> None:
     backbone = load_tiny("llama")
     backbone.decoder.norm.register_forward_hook(lambda module, given, hidden: hidden * value)
-    adapted = AdaptedModel(backbone, Untouched(name="test", label="test"))
+    adapted = adapt(backbone)
     with pytest.raises(TrainingError, match="log-likelihoods must be finite numbers"):
         loglikelihood(adapted, ROWS, batch_size=2)
 
