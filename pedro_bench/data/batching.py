@@ -1,4 +1,4 @@
-"""Batching: which examples go together, in a step and in a pass.
+"""Batching in training: which examples go together, in a step and in a pass.
 
 Training batches are a pure function of seed, epoch and lengths. With `group_by_length` examples of like
 length share a step, which pads less; since a step's loss is a mean over its answer tokens, a token among
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from pedro_bench.protocols.batch import batches_by_length
 from pedro_bench.seeding import derive
 
 _WINDOW_BATCHES = 50
@@ -72,23 +73,7 @@ def portions(lengths: Sequence[int], limit: PassLimit) -> list[list[int]]:
     """Divide a step's examples into passes: as they stand where one will do, else longest first."""
     if len(lengths) <= limit.count(max(lengths, default=1)):
         return [list(range(len(lengths)))] if lengths else []
-    return evaluation_batches(lengths, limit)
-
-
-def evaluation_batches(lengths: Sequence[int], limit: PassLimit) -> list[list[int]]:
-    """Divide all examples into batches by length, longest first (so memory runs out at once).
-
-    Returns:
-        Batches of indices into `lengths`, each example once; the same on every call.
-    """
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    batches = []
-    start = 0
-    while start < len(order):
-        stop = start + limit.count(lengths[order[start]])
-        batches.append(order[start:stop])
-        start = stop
-    return batches
+    return batches_by_length(lengths, limit.count)
 
 
 def _cut(order: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -12,6 +12,7 @@ from pedro_bench import checks
 from pedro_bench.data.encoding import encode
 from pedro_bench.data.splits import load_splits
 from pedro_bench.errors import ConfigError, DataError
+from pedro_bench.evaluation.config import DECODINGS
 from pedro_bench.methods.adalora import AdaLora
 from pedro_bench.methods.lora import Lora
 from pedro_bench.protocols.backbone import LoadedBackbone
@@ -21,9 +22,6 @@ from pedro_bench.records import check_name
 
 LENGTHS = ("paper", "task")
 """Where lengths come from: drawn around the paper's means, or the test split of `task`."""
-
-DECODINGS = ("plain", "static", "compiled")
-"""How steps are taken, as in `serving.fast_decoding`."""
 
 BARE = "none"
 """Name of the backbone without a method."""

@@ -285,7 +285,7 @@ class System:
         beams: Beams of each prompt.
         sequences: Prompts in a batch; `tenants` that they belong to, 1 or as many.
         is_mixed: Whether tenants are served from a bank or by the peer, be it one.
-        decoding: One of `request.DECODINGS`; the peer's is always plain.
+        decoding: One of `evaluation.config.DECODINGS`; the peer's is always plain.
         is_merged: Whether its update was added to the weights.
     """
 

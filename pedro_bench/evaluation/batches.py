@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pedro_bench import checks
 from pedro_bench.errors import NOT_NUMBERS, BackboneError, DataError, TrainingError
 from pedro_bench.protocols.backbone import LoadedBackbone
-from pedro_bench.protocols.batch import Batch
+from pedro_bench.protocols.batch import Batch, batches_by_length
 from pedro_bench.protocols.context import PromptContext
 from pedro_bench.protocols.method import Method
 
@@ -97,14 +97,13 @@ def check_numbers(adapted: Adapted, values: Tensor, what: str) -> None:
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return positions in batches, longest first, so that a lack of memory shows at once.
+    """Return positions in batches of one size, as `protocols.batch.batches_by_length`.
 
     Raises:
         ConfigError: If `batch_size` is no whole number of at least 1.
     """
     checks.integer("batch_size", batch_size)
-    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return batches_by_length(lengths, lambda _: batch_size)
 
 
 def padded(

@@ -9,6 +9,11 @@ from pedro_bench import checks
 SEARCH = ("num_beams", "length_penalty", "no_repeat_ngram_size")
 """Settings of an evaluation that decide which answer is generated."""
 
+DECODINGS = ("plain", "static", "compiled")
+"""How the steps of a decoding are taken; no setting of an evaluation, as they give the same tokens. `plain`:
+Transformers' loop and cache; `static`: static steps (`serving.fast_decoding`), recorded on a GPU; `compiled`:
+static steps that are also compiled."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:

@@ -3,7 +3,7 @@
 Legend: B examples, T tokens (padded length).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,29 @@ class Batch:
     def is_right_padded(self) -> bool:
         """Whether every example starts in the first column."""
         return bool(self.attention_mask_BT[:, 0].all())
+
+
+def batches_by_length(lengths: Sequence[int], most_rows: Callable[[int], int]) -> list[list[int]]:
+    """Divide rows into batches by length, longest first, so that a lack of memory shows at once.
+
+    Rows of one length stay in their order, so the batches are the same on every call; results and the
+    portions of a training step depend on it.
+
+    Args:
+        lengths: Length of each row, in tokens.
+        most_rows: Called with the longest length of a batch; how many rows it may have, at least 1.
+
+    Returns:
+        Batches of indices into `lengths`, each row once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batches = []
+    start = 0
+    while start < len(order):
+        stop = start + most_rows(lengths[order[start]])
+        batches.append(order[start:stop])
+        start = stop
+    return batches
 
 
 def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:

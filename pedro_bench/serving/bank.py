@@ -53,7 +53,7 @@ class AdapterBank:
         store: One of STORES.
         max_length: Most tokens of prompt and answer together; the backbone's positions, less the
             method's own tokens, where these are fewer. A tenant whose run took fewer takes as many.
-        decoding: One of `fast_decoding.DECODINGS`.
+        decoding: One of `evaluation.config.DECODINGS`.
 
     Raises:
         BackboneError: If what a sequence gets depends on those beside it on this backbone.

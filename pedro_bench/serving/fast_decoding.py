@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from pedro_bench import checks
+from pedro_bench.evaluation.config import DECODINGS
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.cache import CACHE, cache_of, given_cache
 from pedro_bench.protocols.context import current_context
@@ -142,10 +143,6 @@ def rounded_slots(slots: int) -> int:
             return size * 3 // 2
         size *= 2
     return size
-
-
-DECODINGS = ("plain", "static", "compiled")
-"""`plain`: Transformers' loop and cache; `static`: static steps, recorded on a GPU; `compiled`: both."""
 
 
 class FastDecoder:

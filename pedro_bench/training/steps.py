@@ -21,16 +21,11 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import Parameter
 
-from pedro_bench.data.batching import (
-    PassLimit,
-    evaluation_batches,
-    portions,
-    training_batches,
-)
+from pedro_bench.data.batching import PassLimit, portions, training_batches
 from pedro_bench.errors import TrainingError, some_of
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.sharding import is_sharded
-from pedro_bench.protocols.batch import Batch, Encoded, collate
+from pedro_bench.protocols.batch import Batch, Encoded, batches_by_length, collate
 from pedro_bench.seeding import derive
 
 _logger = logging.getLogger(__name__)
@@ -169,7 +164,9 @@ class Passes:
 
     def mean_loss(self, rows: Sequence[Encoded]) -> float:
         """Return a split's loss per answer token in nats, without gradients, in evaluation mode."""
-        batches = evaluation_batches([len(row) for row in rows], self.limit(self.eval_batch_size))
+        batches = batches_by_length(
+            [len(row) for row in rows], self.limit(self.eval_batch_size).count
+        )
         first, stride = self.accelerator.process_index, self.accelerator.num_processes
         was_training = self.adapted.training
         self.adapted.eval()

@@ -2,14 +2,9 @@ import random
 
 import pytest
 
-from pedro_bench.data.batching import (
-    PassLimit,
-    evaluation_batches,
-    portions,
-    training_batches,
-)
+from pedro_bench.data.batching import PassLimit, portions, training_batches
 from pedro_bench.errors import DataError
-from pedro_bench.protocols.batch import IGNORED, Encoded, collate
+from pedro_bench.protocols.batch import IGNORED, Encoded, batches_by_length, collate
 
 _random = random.Random(7)
 LENGTHS = [_random.randint(3, 90) for _ in range(1003)]
@@ -53,15 +48,15 @@ def test_a_step_that_is_not_grouped_weighs_all_tokens_nearly_alike():
     assert spread(grouped=True) > 8
 
 
-def test_evaluation_batches_are_sorted_and_whole():
-    batches = evaluation_batches([3, 9, 5, 9], PassLimit(2))
-    assert batches == [[1, 3], [2, 0]]
+def test_batches_by_length_are_longest_first_and_keep_the_order_of_equals():
+    assert batches_by_length([3, 9, 5, 9], PassLimit(2).count) == [[1, 3], [2, 0]]
+    order = [index for rows in batches_by_length(LENGTHS, lambda _: 7) for index in rows]
+    assert order == sorted(range(1003), key=lambda index: (-LENGTHS[index], index))
 
 
 def test_a_pass_holds_no_more_positions_than_it_may():
     for limit in (PassLimit(16, 200), PassLimit(16, 200, added=10), PassLimit(3, 10_000)):
-        for cut in (evaluation_batches, portions):
-            passes = cut(LENGTHS, limit)
+        for passes in (batches_by_length(LENGTHS, limit.count), portions(LENGTHS, limit)):
             assert sorted(index for rows in passes for index in rows) == list(range(1003))
             widths = [max(LENGTHS[i] for i in rows) + limit.added for rows in passes]
             assert widths == sorted(widths, reverse=True)
@@ -84,7 +79,7 @@ def test_a_step_that_fits_into_one_pass_keeps_its_order():
 def test_no_examples_no_batches():
     assert training_batches([], 4, seed=0, epoch=0, group_by_length=True) == []
     assert training_batches([], 4, seed=0, epoch=0, group_by_length=False) == []
-    assert evaluation_batches([], PassLimit(4)) == []
+    assert batches_by_length([], PassLimit(4).count) == []
     assert portions([], PassLimit(4)) == []
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from pedro_bench.efficiency.request import (
-    DECODINGS,
     DEFAULTS,
     Item,
     batch_of,
@@ -15,17 +14,12 @@ from pedro_bench.efficiency.request import (
     spread,
 )
 from pedro_bench.errors import ConfigError, DataError
-from pedro_bench.serving import fast_decoding
 
 
 def test_one_value_stands_for_a_list() -> None:
     request = request_of({**DEFAULTS, "methods": "pedro", "beams": 1, "tenants": 4})
     assert (request.methods, request.beams, request.tenants) == (("pedro",), (1,), (4,))
     assert (request.prompt_tokens, request.new_tokens) == (278.6, 32.5)
-
-
-def test_decodings_are_those_of_serving() -> None:
-    assert DECODINGS == fast_decoding.DECODINGS
 
 
 @pytest.mark.parametrize(
