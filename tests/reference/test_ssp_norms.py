@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pedro_bench.methods.ssp.layers import BiasDelta, NormScaleDelta, PlaceDeltas
+from pedro_bench.methods.ssp.layers import BiasDelta, NormScaleDelta
+from pedro_bench.methods.ssp.places import PlaceDeltas
 from tests.tiny import CONFIGS
 
 
@@ -33,7 +34,7 @@ def check(norm: nn.Module) -> None:
     with torch.no_grad():
         scale.scale.normal_()
         bias.bias.normal_()
-    changes = PlaceDeltas([("scale", scale, 1), ("bias", bias, 1)], None)
+    changes = PlaceDeltas({"scale": scale, "bias": bias})
     for size in (1.0, 1e-3):
         x = size * (torch.randn(2, 3, 32) + 0.7)
         with torch.no_grad():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pedro_bench.methods.ssp.layers import BudgetGates, solve_shift
+from pedro_bench.methods.ssp.gates import BudgetGates, solve_shift
 
 SIZES = (64, 48, 160, 7, 96)
 
