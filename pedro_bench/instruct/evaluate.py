@@ -12,7 +12,6 @@ from pedro_bench.instruct.mt_bench import MtBenchJob
 from pedro_bench.instruct.record import (
     file_path,
     read_finished,
-    record_path,
     write,
     write_rows,
 )
@@ -36,7 +35,7 @@ def evaluate(request: Request, report: Report) -> tuple[EvaluationRecord, Path]:
     harness = LeaderboardJob if request.suite in LEADERBOARD else BenchmarkJob
     judged = {"mt_bench": MtBenchJob, "alpaca_eval": AlpacaEvalJob}
     job: Job = judged.get(request.suite, harness)(request, run)
-    path = record_path(request.results_dir, request.suite, run.record.stem, job.key)
+    path = job.record_path
     finished = None if request.rerun else read_finished(path)
     if finished is None:
         finished = _make(job, path, report)

@@ -1,15 +1,18 @@
 """Job: one evaluation that is checked and has its key, but is not made yet; imports nothing heavy."""
 
+import glob
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pedro_bench import records
+from pedro_bench import files, records
 from pedro_bench.evaluation.config import search_settings
 from pedro_bench.instruct.leaderboard import LEADERBOARD
-from pedro_bench.instruct.record import Journal
+from pedro_bench.instruct.record import Journal, record_path
 from pedro_bench.instruct.request import Request
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.environment import kind_of_device
@@ -126,9 +129,26 @@ class Job(ABC):
     def clean(self) -> None:
         """Remove the working files, once the record is written."""
 
+    @property
+    def record_path(self) -> Path:
+        """Where the evaluation's record lies, whether or not it exists."""
+        return record_path(
+            self.request.results_dir, self.request.suite, self.run.record.stem, self.key
+        )
+
     def journal(self, kind: str, key: str) -> Journal:
-        """Open a working file of this job; with `rerun` one of its own, which an interruption leaves."""
-        return Journal(self._journal_path(kind, key, is_rerun=self.request.rerun))
+        """Open a working file of this job; with `rerun` one of its own, which an interruption leaves.
+
+        A rerun goes on only from a rerun that was to replace the same record. What is left of others is
+        removed: their record was written.
+        """
+        path = self._journal_path(kind, key, is_rerun=self.request.rerun)
+        if self.request.rerun:
+            prefix = f"{self.run.record.stem}--{self.key}.rerun"
+            for other in path.parent.glob(f"{glob.escape(prefix)}*.{kind}.jsonl"):
+                if other != path:
+                    other.unlink(missing_ok=True)
+        return Journal(path)
 
     def remove_journal(self, kind: str, key: str) -> None:
         """Remove a working file of this job; with `rerun` that of an evaluation without it too."""
@@ -137,5 +157,14 @@ class Job(ABC):
 
     def _journal_path(self, kind: str, key: str, *, is_rerun: bool) -> Path:
         folder = Path(self.request.output_dir) / "instruct" / self.request.suite
-        mark = ".rerun" if is_rerun else ""
-        return folder / f"{self.run.record.stem}--{key}{mark}.{kind}.jsonl"
+        # A rerun's answers are of this record alone: another judge's rerun has its own.
+        name = f"{self.key}.rerun-{self._replaced}" if is_rerun else key
+        return folder / f"{self.run.record.stem}--{name}.{kind}.jsonl"
+
+    @cached_property
+    def _replaced(self) -> str:
+        """Hash of the record that was there when the first working file was opened."""
+        try:
+            return hashlib.sha256(files.read_bytes(self.record_path)).hexdigest()[:12]
+        except FileNotFoundError:
+            return "none"

@@ -10,7 +10,8 @@ from pedro_bench.evaluation.config import SEARCH
 from pedro_bench.instruct import judged_job
 from pedro_bench.instruct.alpaca_eval import AlpacaEvalJob
 from pedro_bench.instruct.answers import answer_rows, read_answers
-from pedro_bench.instruct.job import find_run
+from pedro_bench.instruct.evaluate import evaluate
+from pedro_bench.instruct.job import Outcome, find_run
 from pedro_bench.instruct.judging import Judgement
 from pedro_bench.instruct.mt_bench import MtBenchJob, outcome_of
 from pedro_bench.instruct.questions import Question
@@ -84,6 +85,7 @@ ROWS = {
     "mt_bench/question.jsonl": {"question_id": 1, "category": "writing", "turns": ["a", "b"]},
     "alpaca_eval/alpaca_eval.jsonl": {"instruction": "a", "output": "b"},
 }
+EMPTY = Outcome(metrics={"score": 1.0}, parts={}, rows={})
 JOBS = {"mt_bench": MtBenchJob, "alpaca_eval": AlpacaEvalJob}
 
 
@@ -192,4 +194,36 @@ def test_an_interrupted_rerun_goes_on_and_leaves_the_old_answers(
     assert [row["answers"] for row in outcome.rows["answers"]] == [["yes", "yes"]]
     assert len(generated) == asked == 4
     again.clean()
+    assert not list((tmp_path / "outputs").rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize("suite", JOBS)
+@pytest.mark.parametrize("rerun", [False, True])
+def test_a_rerun_starts_anew_where_a_kill_left_a_finished_ones_journals(
+    rerun, suite, make_job, generated, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    held = []
+
+    def judge_all(client, judge, questions, answers, journal, *others):
+        held.append(list(journal.entries))
+        journal.append({"paid": len(held)})
+        return [], 1
+
+    def killed(job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judged_job, "judge_all", judge_all)
+    monkeypatch.setattr(JOBS[suite], "outcome", lambda *_: EMPTY)
+    first = make_job(suite, {}, rerun=rerun).request
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(JOBS[suite], "clean", killed)
+        evaluate(first, [].append)
+    journals = set((tmp_path / "outputs").rglob("*.jsonl"))
+    assert len(journals) == 2
+    asked = len(generated)
+    _, path = evaluate(make_job(suite, {}, rerun=True).request, [].append)
+    assert path.is_file()
+    assert held == [[], []]
+    assert len(generated) == 2 * asked
     assert not list((tmp_path / "outputs").rglob("*.jsonl"))
