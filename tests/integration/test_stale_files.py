@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,32 @@ def test_a_run_that_another_worker_does_again_is_left_alone(settings: Settings) 
     grid.run(settings)
     assert (folder / "phase-0").is_dir()
     held.release(is_done=True)
+
+
+@pytest.mark.parametrize("is_multirun", [False, True])
+def test_a_rerun_counts_no_crash_of_the_finished_run(
+    *,
+    is_multirun: bool,
+    overrides: list[str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, _ = killed_before_removal(settings)
+    (left,) = (path.parent / "leases").iterdir()
+    left.write_text(left.read_text().replace('"crashes": 0', '"crashes": 1'))
+    take, counts = Leases.take, []
+
+    def counted(leases: Leases, *given: Any, **named: Any) -> Any:
+        lease = take(leases, *given, **named)
+        counts.append(None if lease is None else lease.crashes)
+        return lease
+
+    monkeypatch.setattr(Leases, "take", counted)
+    if is_multirun:
+        assert main(["-m", *overrides, "rerun=true"]) == 0
+    else:
+        grid.run(replace(settings, rerun=True))
+    assert counts == [1, 0], "the first removes what the killed worker left"
 
 
 def test_kept_checkpoints_stay(settings: Settings) -> None:
