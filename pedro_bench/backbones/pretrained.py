@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2")
-STAND_IN_TOKENIZER = "package:micro_weights"
+EMBEDDED, EMBEDDED_PATH = "micro", "package:micro_weights"
+"""Name and path of the backbone that is installed with this package."""
+STAND_IN_TOKENIZER = EMBEDDED_PATH
 """Tokenizer of a model with random weights that has none of its own: speed does not depend on the text."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -167,6 +169,29 @@ class Pretrained(Backbone):
             return weights
         return f"{weights} tokenizer:{folders.folder_hash(other, with_weights=False)}"
 
+    def check_name(self) -> None:
+        """Require another name than the embedded backbone's for other weights.
+
+        Raises:
+            ConfigError: If they have its name.
+            BackboneError: If `path` holds no weights.
+        """
+        if self.name != EMBEDDED:
+            return
+        if self.adapter is not None:
+            given = f"backbone.adapter={self.adapter}"
+        elif self.random_weights:
+            given = "backbone.random_weights=true"
+        elif self.path != EMBEDDED_PATH and self.source.identity() != _embedded_identity():
+            given = f"backbone.path={self.path}"
+        else:
+            return
+        raise ConfigError(
+            f"backbone.name must be another than {EMBEDDED!r}, the embedded backbone's, for other weights, "
+            f"got {given!r}: add backbone.name=NAME and backbone.label=NAME, with which records and tables "
+            "show it, or take backbone=causal_lm."
+        )
+
     def tokenizer_folder(self) -> Path | None:
         """Return the folder of a tokenizer other than the backbone's own, if one is to be used.
 
@@ -226,6 +251,11 @@ class Pretrained(Backbone):
     def source(self) -> Source:
         """Where the weights come from."""
         return Source(self.name, self.path, self.revision, self.wheel)
+
+
+def _embedded_identity() -> str:
+    """Return what decides the embedded backbone's weights and tokenizer."""
+    return Source(EMBEDDED, EMBEDDED_PATH, None, None).identity()
 
 
 def _plain(value: Any) -> Any:

@@ -64,6 +64,7 @@ def efficiency(arguments: Sequence[str]) -> int:
     results_dir = checks.path("results_dir", config["results_dir"])
     check_folder("results_dir", results_dir)
     backbone = build_group("backbone", config["backbone"])
+    backbone.check_name()
     backbone.identity()  # what cannot be found is refused before torch is imported
     items, data = _workload(request, config)
     from pedro_bench.efficiency.compare import Comparison, compare  # imports torch

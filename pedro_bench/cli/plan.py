@@ -219,6 +219,8 @@ def plan(arguments: Sequence[str]) -> int:
     checks.number("watch", pause, least=0)
     if pause and output == "json":
         raise ConfigError(f"watch must be 0 with output=json, got {pause}: it prints one object.")
+    for combination in combinations:
+        combination.settings.backbone.check_name()
     following = afterwards(overrides)
     found = look(combinations, following)
     if output == "json":

@@ -118,12 +118,13 @@ class Grid:
         """Plan configurations, each given with what separates it from the others.
 
         Raises:
-            PedroBenchError: If data, backbone or a record cannot be read, or runs are due on a device that
-                this machine's PyTorch cannot use.
+            PedroBenchError: If data, backbone or a record cannot be read, a backbone has the name of
+                another, or runs are due on a device that this machine's PyTorch cannot use.
         """
         configurations: list[Configuration] = []
         seen: dict[str, str] = {}
         for overrides, settings in given:
+            settings.backbone.check_name()
             runs = places(settings)
             # Before their status is read, so that what changes later is seen.
             seen |= digests(path for _, path in runs)

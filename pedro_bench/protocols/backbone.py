@@ -310,6 +310,13 @@ class Backbone(ABC):
         It enters the key of a run, so two different sets of weights never share a key.
         """
 
+    def check_name(self) -> None:
+        """Require a name under which records can stand; called before anything is recorded.
+
+        Raises:
+            ConfigError: If the name is that of other weights.
+        """
+
     @abstractmethod
     def load_tokenizer(self) -> Any:
         """Load the tokenizer alone, without a byte of the weights.

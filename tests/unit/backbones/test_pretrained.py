@@ -2,12 +2,18 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pedro_bench.backbones.pretrained import Pretrained
+from pedro_bench.backbones.folders import local_folder
+from pedro_bench.backbones.pretrained import EMBEDDED_PATH, Pretrained
+from pedro_bench.cli.command import guarded
+from pedro_bench.cli.efficiency import efficiency
+from pedro_bench.cli.plan import plan
+from pedro_bench.cli.run import run
 from pedro_bench.errors import BackboneError, ConfigError
 from tests.tiny import build_backbone
 
@@ -93,6 +99,47 @@ def test_identity_follows_every_byte_that_matters(
     (folder / "model.safetensors").write_bytes(weights)
     seen.add(backbone.identity())
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        ({"path": "llama"}, "'backbone.path=/.*llama'"),
+        ({"adapter": "DIR"}, "'backbone.adapter=DIR'"),
+        ({"random_weights": True}, "'backbone.random_weights=true'"),
+    ],
+)
+def test_the_embedded_backbones_name_is_refused_for_other_weights(
+    change: dict[str, Any], got: str, tiny_folders: dict[str, Path]
+) -> None:
+    if "path" in change:
+        change = {"path": str(tiny_folders["llama"])}
+    embedded = build_backbone("micro")
+    embedded.check_name()
+    own = replace(embedded, **change)
+    with pytest.raises(
+        ConfigError,
+        match=rf"backbone\.name must be another than 'micro'.*, got {got}: add backbone\.name=NAME",
+    ):
+        own.check_name()
+    replace(own, name="mine").check_name()
+
+
+def test_a_copy_of_the_embedded_backbone_keeps_its_name(tmp_path: Path) -> None:
+    weights = local_folder(EMBEDDED_PATH)
+    assert weights is not None
+    shutil.copytree(weights, tmp_path / "copy")
+    replace(build_backbone("micro"), path=str(tmp_path / "copy")).check_name()
+
+
+@pytest.mark.parametrize("command", [run, plan, efficiency])
+def test_no_command_records_other_weights_as_the_embedded_backbone(
+    command: Any, tiny_folders: dict[str, Path], tmp_path: Path, capsys: Any
+) -> None:
+    own = [f"backbone.path={tiny_folders['llama']}", f"results_dir={tmp_path}"]
+    assert guarded(command, [*own, "task=copa"]) == 2
+    assert "backbone.name must be another than 'micro'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_identity_of_random_weights_follows_shape_and_seed() -> None:

@@ -216,9 +216,10 @@ def test_a_rerun_starts_anew_where_a_kill_left_a_finished_ones_journals(
     monkeypatch.setattr(judged_job, "judge_all", judge_all)
     monkeypatch.setattr(JOBS[suite], "outcome", lambda *_: EMPTY)
     first = make_job(suite, {}, rerun=rerun).request
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(JOBS[suite], "clean", killed)
-        evaluate(first, [].append)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(first, [].append)
     journals = set((tmp_path / "outputs").rglob("*.jsonl"))
     assert len(journals) == 2
     asked = len(generated)
