@@ -4,30 +4,26 @@
     with decoder.replacing(adapted.modules(), max_new_tokens=16):
         decoding.generate(adapted, …, max_new_tokens=16)
 
-Within the `with` block Transformers' own search, greedy or with beams, runs as always: the first forward of a
-generation is the model's, with an ordinary cache; every later one is a step over tensors that never move
-(`static_step`), plain, compiled, or recorded as a CUDA graph. The plain path stays the reference; in float32
-both give the same tokens. Since a decoder's buffers and the model's forward are one for all, one thread at a
-time has them (`registry.ModelLock`).
+Within the `with` block the model's `forward` is replaced, and Transformers' own search, greedy or with beams,
+calls the replacement as it calls the model:
 
-Few shapes serve all batches, each compiled once, in bounded memory. A batch needs `rows` and `slots`,
-rounded up to a power of two and to 64, 96, 128, 192, …. It takes the smallest kept shape that has room for
-it, as long as that is no more than FACTOR times what it needs (a step reads the whole cache); else a shape
-of its own is made, and kept ones of less than FACTOR times the new one give their buffers back. So the
-caches kept beside the largest take a third of its memory at most, prompts decoded longest first fit into
-the first batch's shape for a while, and a single request does not wait for the cache of a large batch. What
-was compiled is kept without its buffers.
+1. The first forward of a generation, which reads the prompts, is the model's, with an ordinary cache.
+2. A static step takes over what that left (`static_step.Prefill`). It runs over buffers of a shape that was
+   kept from earlier batches or is made now (`step_shapes`), as it is, compiled, or recorded as a CUDA graph
+   (`step_programs`). The search gets the step's cache in place of the ordinary one.
+3. Every later forward is known by that cache, and is one call of the step.
+
+The plain path stays the reference; in float32 both give the same tokens. Since a decoder's buffers and the
+model's forward are one for all, one thread at a time has them (`registry.ModelLock`).
 
 Legend: B rows, T tokens of the padded prompt.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -37,112 +33,10 @@ from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.cache import CACHE, cache_of, given_cache
 from pedro_bench.protocols.context import current_context
 from pedro_bench.serving.registry import lock_of
-from pedro_bench.serving.static_step import (
-    Graph,
-    Program,
-    StaticStep,
-    compiled,
-    recorded,
-    weights_of,
-)
+from pedro_bench.serving.static_step import Prefill, StaticStep
+from pedro_bench.serving.step_programs import Program, compiled, recorded, weights_of
+from pedro_bench.serving.step_shapes import StepShape, StepShapes
 from pedro_bench.serving.validation import check_steps, check_window
-
-FACTOR = 4
-"""Most rows times slots of a shape, over those of a batch that it serves."""
-
-_FEWEST_SLOTS = 64
-
-
-@dataclass(eq=False)
-class StepShape:
-    """One shape (rows; slots, padding included): its step or None, its graph or None, and bound weights."""
-
-    rows: int
-    slots: int
-    step: StaticStep | None = None
-    graph: Graph | None = None
-    weights: list[Tensor] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Rows times slots, which the memory of a cache is proportional to."""
-        return self.rows * self.slots
-
-    def release(self) -> None:
-        """Give the buffers back, and with them what was recorded over them."""
-        self.step, self.weights = None, []
-
-
-class StepShapes:
-    """The shapes of one decoder."""
-
-    def __init__(self) -> None:
-        self._shapes: list[StepShape] = []
-
-    @property
-    def num_compiled(self) -> int:
-        """Shapes that were compiled so far."""
-        return sum(shape.graph is not None for shape in self._shapes)
-
-    @property
-    def kept(self) -> list[tuple[int, int]]:
-        """Rows and slots of all shapes that hold buffers."""
-        return [(shape.rows, shape.slots) for shape in self._shapes if shape.step is not None]
-
-    def take(
-        self, rows: int, slots: int, make: Callable[[int, int], StaticStep]
-    ) -> tuple[StepShape, StaticStep]:
-        """Return a shape with room for rows (beams included) and slots (padding included), and its step."""
-        rows, slots = rounded_rows(rows), rounded_slots(slots)
-        fitting = [
-            shape
-            for shape in self._shapes
-            if shape.rows >= rows and shape.slots >= slots and shape.size <= FACTOR * rows * slots
-        ]
-        # A shape without buffers is here for what it has compiled.
-        chosen = min(fitting, key=lambda shape: (shape.step is None, shape.size), default=None)
-        if chosen is None:
-            chosen = StepShape(rows, slots)
-        if chosen.step is None:
-            self._release_below(FACTOR * chosen.size)
-            chosen.step = make(chosen.rows, chosen.slots)
-            if chosen not in self._shapes:
-                self._shapes.append(chosen)
-        return chosen, chosen.step
-
-    def release(self) -> None:
-        """Give all buffers back; what was compiled is kept."""
-        for shape in self._shapes:
-            shape.release()
-        self._shapes = [shape for shape in self._shapes if shape.graph is not None]
-
-    def drop(self, shape: StepShape) -> None:
-        """Keep nothing of a shape whose step failed, so that smaller batches get one of their own."""
-        shape.release()
-        self._shapes.remove(shape)
-
-    def _release_below(self, size: int) -> None:
-        for shape in self._shapes:
-            if shape.size < size:
-                shape.release()
-        self._shapes = [
-            shape for shape in self._shapes if shape.step is not None or shape.graph is not None
-        ]
-
-
-def rounded_rows(rows: int) -> int:
-    """Return the next power of two."""
-    return 1 << (rows - 1).bit_length()
-
-
-def rounded_slots(slots: int) -> int:
-    """Return the next of 64, 96, 128, 192, 256, 384, …."""
-    size = _FEWEST_SLOTS
-    while size < slots:
-        if size * 3 // 2 >= slots:
-            return size * 3 // 2
-        size *= 2
-    return size
 
 
 class FastDecoder:
@@ -190,14 +84,21 @@ class FastDecoder:
         Raises:
             ContextError: If this thread is within such a block of the model already.
         """
-        with lock_of(self._backbone.model).taken(), self._replaced(modules, max_new_tokens):
-            yield
+        with lock_of(self._backbone.model).taken():
+            model = self._backbone.model
+            own = model.__dict__.get("forward")  # somebody else's, put into this one model
+            model.forward = self._stepping(model.forward, weights_of(modules), max_new_tokens)
+            try:
+                yield
+            finally:
+                del model.forward
+                if own is not None:
+                    model.forward = own
 
-    @contextmanager
-    def _replaced(self, modules: Iterable[nn.Module], max_new_tokens: int) -> Iterator[None]:
-        model = self._backbone.model
-        weights = weights_of(modules)
-        plain, own = model.forward, model.__dict__.get("forward")
+    def _stepping(
+        self, plain: Callable[..., Any], weights: list[Tensor], max_new_tokens: int
+    ) -> Callable[..., Any]:
+        """Return a forward that is the plain one where prompts are read, and a static step behind them."""
         active: StaticStep | None = None
 
         @wraps(plain)  # by the signature `generate` sees that one position's logits are enough
@@ -208,60 +109,50 @@ class FastDecoder:
                 return CausalLMOutputWithPast(logits=logits_BV[:, None], **{CACHE: active.cache})
             active = None  # the last batch's buffers may have to go before there is room for others
             output = plain(**inputs)
-            mask_BT = inputs.get("attention_mask")
-            active = self._begin(cache_of(output), mask_BT, max_new_tokens, weights)
+            prefill = Prefill.of(
+                cache_of(output), current_context().state, inputs.get("attention_mask")
+            )
+            active = self._begin(prefill, max_new_tokens, weights)
             setattr(output, CACHE, active.cache)
             return output
 
-        model.forward = forward
+        return forward
+
+    def _begin(self, prefill: Prefill, max_new_tokens: int, weights: list[Tensor]) -> StaticStep:
+        """Return the step that goes on from what prompts left, which is copied and given back."""
+        num_tokens = prefill.num_tokens + max_new_tokens
+        check_window(self._backbone, self._decoding, num_tokens)
+
+        def make(rows: int, slots: int) -> StaticStep:
+            return StaticStep(self._backbone, rows, slots, like=prefill)
+
+        slots = max(num_tokens, self._least_slots)
+        shape, step = self.shapes.take(prefill.num_rows, slots, make)
+        self._bind(shape, step, weights)
+        step.load(prefill)
+        prefill.free()
+        return step
+
+    def _bind(self, shape: StepShape, step: StaticStep, weights: list[Tensor]) -> None:
+        """Let a shape's step run with these weights; a shape that cannot is dropped."""
+        if _are_same(shape.weights, weights):
+            return
         try:
-            yield
-        finally:
-            del model.forward
-            if own is not None:
-                model.forward = own
-
-    def _begin(
-        self, cache: Any, mask_BT: Tensor | None, max_new_tokens: int, weights: list[Tensor]
-    ) -> StaticStep:
-        """Return the step that goes on from a cache that prompts filled; no mask means no padding.
-
-        The step has copies of all that it needs, so what the prompts left is given back: the search holds
-        on to cache and context until it ends.
-        """
-        layers = [(layer.keys, layer.values) for layer in cache.layers]
-        rows, _, length, _ = layers[0][0].shape
-        if mask_BT is None:
-            mask_BT = torch.ones(rows, length, dtype=torch.bool, device=self._backbone.device)
-        state = current_context().state
-
-        def make(num_rows: int, num_slots: int) -> StaticStep:
-            return StaticStep(self._backbone, num_rows, num_slots, layers, state)
-
-        check_window(self._backbone, self._decoding, length + max_new_tokens)
-        slots = max(length + max_new_tokens, self._least_slots)
-        shape, static = self.shapes.take(rows, slots, make)
-        if not _are_same(shape.weights, weights):
-            try:
-                static.install(lambda step: self._program(shape, static, step, weights))
-            except BaseException:
-                self.shapes.drop(shape)
-                raise
-            shape.weights = weights
-        static.load(layers, state, mask_BT)
-        cache.layers.clear()
-        state.clear()
-        return static
+            step.install(lambda plain: self._program(shape, step, plain, weights))
+        except BaseException:
+            self.shapes.drop(shape)
+            raise
+        shape.weights = weights
 
     def _program(
-        self, shape: StepShape, static: StaticStep, step: Program, weights: list[Tensor]
+        self, shape: StepShape, step: StaticStep, plain: Program, weights: list[Tensor]
     ) -> Program:
-        """Return what runs in place of a step: with these weights, compiled if asked."""
+        """Return what runs in place of the plain step: with these weights, compiled if asked."""
         if self._decoding == "static":
-            return recorded(step, self._backbone.device)
-        tensors = [*static.tensors(), *weights]
+            return recorded(plain, self._backbone.device)
+        tensors = [*step.tensors(), *weights]
         if shape.graph is None:
-            shape.graph = compiled(step, tensors, self._backend)
+            shape.graph = compiled(plain, tensors, self._backend)
         graph = shape.graph
         return recorded(lambda: graph(*tensors), self._backbone.device)
 

@@ -1,87 +1,98 @@
-"""One decoding step through tensors that never move: the cache, the mask, the context's state, the logits.
+"""One decoding step through tensors that never move: its cache, mask, positions, state and logits.
 
-A step writes the new token's keys and values into slot t of a cache of fixed length, opens that slot in the
-mask, and goes on to slot t + 1. What a method made from the prompts (PEDRO's vectors, a batch's LoRA
-matrices) is copied into buffers when a generation begins, so a step that was compiled or recorded once
-serves every later batch. Rows that a batch leaves over keep what they held; nobody reads them.
+A generation begins with an ordinary forward, which reads the prompts. What that leaves (`Prefill`) is copied
+into the step's buffers. From then on one call of the step reads one token of every row:
 
-The step is traced by running it once (`make_fx`), so contexts, hooks and caches may be ordinary Python. All
-tensors, the weights included, are arguments of the graph: nothing is folded into it, it can be bound to the
-tensors of another adapter of the same method, and it is compiled once (on a GPU also recorded).
+    open slot t in the mask; write the tokens' keys and values into slot t; logits; positions + 1; t + 1
 
-Legend: B rows, T tokens of the padded prompt, N slots, H heads, D width of a head, V vocabulary.
+    tokens        (B, 1)         the token that each row reads
+    positions     (B, 1)         where it stands in its row's text, padding not counted
+    slot          (1,)           t, the same for all rows
+    mask          (B, 1, 1, N)   added to attention scores: 0 where a slot is read, else the lowest number
+    keys, values  (B, H, N, D)   of each layer
+    state         (B, …)         what the method made from the prompts, such as PEDRO's vectors
+    logits        (B, V)         float32
+
+A step is traced or recorded once and replayed for every later token and batch (`step_programs`). A replay
+repeats the operations on the same tensors, and runs no Python. So a step may not
+
+- make a tensor that a later step reads, or be given one: it reads and writes these buffers in place. A batch
+  of fewer rows leaves the other rows as they are; they are computed too, and nobody reads them.
+- decide anything in Python by what differs between steps, such as how many tokens were read: t is a tensor,
+  and every step reads all N slots, under the mask.
+- ask the prompt context for more than the state, such as which positions are prompt: it would get what held
+  for the batch it was traced with. `StepContext` refuses.
+- wait for the device, as `item()` does, which a recording forbids.
+
+Legend: B rows, T tokens of the padded prompts, N slots, H heads, D width of a head, V vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
 
 from pedro_bench.errors import InjectionError
-from pedro_bench.evaluation.batches import lack_of_memory
 from pedro_bench.nn.tenant_blocks import TenantContext
 from pedro_bench.protocols.backbone import LoadedBackbone
 from pedro_bench.protocols.cache import CACHE
+from pedro_bench.serving.fixed_cache import FixedLayer
+from pedro_bench.serving.step_programs import Program
 
 State = dict[str, Any]
 """As `PromptContext.state`: name -> tensors whose first axis is B."""
 
 
-class FixedLayer(CacheLayerMixin):  # type: ignore[misc]  # the base class is Any to the checker
-    """One layer's keys and values, (B, H, N, D) each, written at the slot that all layers share."""
+@dataclass(frozen=True, eq=False)
+class Prefill:
+    """What a forward over prompts left, from which static steps go on.
 
-    is_sliding = False
+    Attributes:
+        cache: The cache that it filled, an ordinary one of Transformers.
+        state: The state of its prompt context.
+        mask_BT: True at tokens, False at the padding to their left.
+    """
 
-    def __init__(self, keys: Tensor, values: Tensor, slot_1: Tensor) -> None:
-        super().__init__()
-        self.keys, self.values, self._slot_1 = keys, values, slot_1
-        self.num_rows = keys.shape[0]
-        self.is_initialized = True
+    cache: Any
+    state: State
+    mask_BT: Tensor
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing is left to be made."""
+    @classmethod
+    def of(cls, cache: Any, state: State, mask_BT: Tensor | None) -> "Prefill":
+        """Return what was left; no mask means no padding."""
+        if mask_BT is None:
+            rows, _, length, _ = cache.layers[0].keys.shape
+            device = cache.layers[0].keys.device
+            mask_BT = torch.ones(rows, length, dtype=torch.bool, device=device)
+        return cls(cache, state, mask_BT)
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Write one token's keys and values; return those of all slots."""
-        self.keys.index_copy_(2, self._slot_1, key_states)
-        self.values.index_copy_(2, self._slot_1, value_states)
-        return self.keys, self.values
+    @property
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values (B, H, T, D) of each layer."""
+        return [(layer.keys, layer.values) for layer in self.cache.layers]
 
-    def fill(self, keys_BHTD: Tensor, values_BHTD: Tensor) -> None:
-        """Take over what prompts left in an ordinary cache."""
-        self.num_rows, _, length, _ = keys_BHTD.shape
-        self.keys[: self.num_rows, :, :length] = keys_BHTD
-        self.values[: self.num_rows, :, :length] = values_BHTD
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return int(self.cache.layers[0].keys.shape[0])
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Let rows go on from other rows' caches, as a beam search asks, without moving the tensors."""
-        for held in (self.keys, self.values):
-            held[: self.num_rows] = held[: self.num_rows].index_select(0, beam_idx)
+    @property
+    def num_tokens(self) -> int:
+        """T."""
+        return int(self.cache.layers[0].keys.shape[2])
 
-    def get_seq_length(self) -> int:
-        """Return N: steps carry positions and mask of their own, so nobody counts here."""
-        return int(self.keys.shape[2])
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Return the length and the offset of the mask."""
-        return self.get_seq_length(), 0
-
-    def get_max_length(self) -> int:
-        """Return N."""
-        return self.get_seq_length()
-
-    get_max_cache_shape = get_max_length
+    def free(self) -> None:
+        """Give the tensors back, although a search holds on to cache and context until it ends."""
+        self.cache.layers.clear()
+        self.state.clear()
 
 
 class StepContext(TenantContext):
-    """The context of all static steps of one form: it has a stage and a state, and nothing else.
+    """The context of all static steps of one shape: it has a stage and a state, and nothing else.
 
     A method whose step asks for more (which positions are prompt, how long the cache is) would get what
     held for another batch, so it is refused.
@@ -106,8 +117,11 @@ class StepContext(TenantContext):
 class StaticStep:
     """Buffers of one shape, and the step over them; a batch may have fewer rows.
 
-    `num_slots` is N, prompts' padding included; `layers` are keys and values (B, H, T, D) of any batch, for
-    their shapes, and so is a context's `state`.
+    Args:
+        backbone: The backbone.
+        num_rows: B, beams included.
+        num_slots: N, prompts' padding included.
+        like: What the prompts of any batch left, for the shapes of one row.
 
     Attributes:
         cache: What the step hands to the decoder, and a beam search reorders.
@@ -115,21 +129,17 @@ class StaticStep:
     """
 
     def __init__(
-        self,
-        backbone: LoadedBackbone,
-        num_rows: int,
-        num_slots: int,
-        layers: Sequence[tuple[Tensor, Tensor]],
-        state: State,
+        self, backbone: LoadedBackbone, num_rows: int, num_slots: int, like: Prefill
     ) -> None:
         self._backbone = backbone
-        keys = layers[0][0]
+        layers = like.layers
+        keys, _ = layers[0]
         self._slot_1 = torch.zeros(1, dtype=torch.long, device=keys.device)
         self._tokens_B1 = torch.zeros(num_rows, 1, dtype=torch.long, device=keys.device)
         self._positions_B1 = torch.zeros_like(self._tokens_B1)
         self._mask_B11N = keys.new_zeros(num_rows, 1, 1, num_slots)
-        width = backbone.model.get_output_embeddings().weight.shape[0]
-        self._logits_BV = torch.zeros(num_rows, width, device=keys.device)
+        vocabulary = backbone.model.get_output_embeddings().weight.shape[0]
+        self._logits_BV = torch.zeros(num_rows, vocabulary, device=keys.device)
 
         def room(given: Tensor) -> Tensor:
             return given.new_zeros(num_rows, given.shape[1], num_slots, given.shape[3])
@@ -137,9 +147,9 @@ class StaticStep:
         self.cache = Cache(
             layers=[FixedLayer(room(keys), room(values), self._slot_1) for keys, values in layers]
         )
-        own = tree_map(lambda given: given.new_zeros(num_rows, *given.shape[1:]), state)
+        own = tree_map(lambda given: given.new_zeros(num_rows, *given.shape[1:]), like.state)
         self.context = StepContext(own)
-        self._program: Callable[[], None] | None = None  # the plain step; held, it would be a cycle
+        self._program: Program | None = None  # None: the plain step, which, held, would be a cycle
 
     def tensors(self) -> list[Tensor]:
         """Return every buffer."""
@@ -147,27 +157,30 @@ class StaticStep:
         held = [tensor for layer in self.cache.layers for tensor in (layer.keys, layer.values)]
         return [*own, *held, *tree_leaves(self.context.state)]
 
-    def install(self, wrap: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+    def install(self, wrap: Callable[[Program], Program]) -> None:
         """Run `wrap(step)` in place of the plain step from now on; the buffers' content is lost."""
         with self.context.active():
             self._slot_1.zero_()
             program = wrap(self._step)
         self._program = None if program == self._step else program
 
-    def load(self, layers: Iterable[tuple[Tensor, Tensor]], state: State, mask_BT: Tensor) -> None:
-        """Begin a generation with what prompts left: keys, values, state, mask_BT (padded on the left)."""
-        rows, length = mask_BT.shape
-        for own, (keys, values) in zip(self.cache.layers, layers, strict=True):
+    def load(self, prefill: Prefill) -> None:
+        """Begin a generation with what the prompts left, of B rows at most and fewer than N tokens."""
+        rows, length = prefill.num_rows, prefill.num_tokens
+        for own, (keys, values) in zip(self.cache.layers, prefill.layers, strict=True):
             own.fill(keys, values)
-        own_leaves, given = tree_leaves(self.context.state), tree_leaves(state)
-        assert list(state) == list(self.context.state), "one step serves one method"
-        for buffer, tensor in zip(own_leaves, given, strict=True):
-            buffer[:rows] = tensor
+        self._load_state(prefill.state, rows)
         self._mask_B11N.fill_(torch.finfo(self._mask_B11N.dtype).min)
-        self._mask_B11N[:rows, 0, 0, :length].masked_fill_(mask_BT.bool(), 0.0)
+        self._mask_B11N[:rows, 0, 0, :length].masked_fill_(prefill.mask_BT.bool(), 0.0)
         self._positions_B1.zero_()  # rows left over would otherwise count on from batch to batch
-        self._positions_B1[:rows, 0] = mask_BT.sum(1)
+        self._positions_B1[:rows, 0] = prefill.mask_BT.sum(1)
         self._slot_1.fill_(length)
+
+    def _load_state(self, state: State, rows: int) -> None:
+        assert list(state) == list(self.context.state), "one step serves one method"
+        own, given = tree_leaves(self.context.state), tree_leaves(state)
+        for buffer, tensor in zip(own, given, strict=True):
+            buffer[:rows] = tensor
 
     def __call__(self, tokens_B1: Tensor) -> Tensor:
         """Read one token of each row; return float32 logits (B, V), valid until the next step."""
@@ -189,67 +202,3 @@ class StaticStep:
         self._logits_BV.copy_(self._backbone.head(hidden_B1D[:, -1]))
         self._positions_B1.add_(1)
         self._slot_1.add_(1)
-
-
-Program = Callable[[], None]
-Graph = Callable[..., Any]
-
-_WARM_UPS = 3
-"""Runs before a recording, in which libraries take their workspaces."""
-
-
-def weights_of(modules: Iterable[nn.Module]) -> list[Tensor]:
-    """Return every parameter and buffer of some modules, shared ones once, always in the same order."""
-    found: dict[int, Tensor] = {}
-    for module in modules:
-        for tensor in (*module._parameters.values(), *module._buffers.values()):
-            if tensor is not None:
-                found.setdefault(id(tensor), tensor)
-    return list(found.values())
-
-
-@torch.no_grad()
-def compiled(step: Program, tensors: Sequence[Tensor], backend: Any) -> Graph:
-    """Trace a step (it runs once) that uses some tensors, each once; return it as a function of them."""
-    graph = make_fx(lambda *_: step())(*tensors)
-    made: Graph = torch.compile(graph, fullgraph=True, dynamic=False, backend=backend)
-    return made
-
-
-def recorded(program: Program, device: torch.device) -> Program:
-    """Record a program's kernels as a CUDA graph and return its replay; on a CPU, return the program.
-
-    The recording is made on a stream of the program's own device, whichever is the current one, and only
-    this thread must keep from what a recording forbids: another one may allocate meanwhile, as a bank
-    does that takes a tenant in.
-
-    Raises:
-        OutOfMemoryError: If memory ran out, also where a recording that was broken off, or the compiler,
-            answered with an error of its own.
-    """
-    if device.type != "cuda":
-        return program
-    with torch.cuda.device(device):
-        own = torch.cuda.current_stream(device)
-        try:
-            return _recorded(program, device)
-        except BaseException as error:
-            torch.cuda.set_stream(own)  # a recording that cannot be ended leaves its own in place
-            lack = lack_of_memory(error)
-            if lack is None or lack is error:
-                raise
-            raise torch.OutOfMemoryError(str(lack)) from error
-
-
-def _recorded(program: Program, device: torch.device) -> Program:
-    graph = torch.cuda.CUDAGraph()
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UPS):
-            program()
-    torch.cuda.current_stream(device).wait_stream(stream)
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        program()
-    replay: Program = graph.replay
-    return replay

@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_leaves
 from pedro_bench.errors import ConfigError, InjectionError, TrainingError
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.serving import AdapterBank, FastDecoder, TenantAdapter
-from pedro_bench.serving.fast_decoding import FACTOR, StepShapes, rounded_rows, rounded_slots
-from pedro_bench.serving.static_step import StaticStep
+from pedro_bench.serving.static_step import Prefill, StaticStep
+from pedro_bench.serving.step_shapes import rounded_slots
 from tests.tiny import METHOD_NAMES, build_method
 from tests.unit.serving.decoding import (
     LENGTHS,
@@ -178,10 +178,11 @@ def test_what_prompts_left_is_gone_before_the_first_step(
     left: list[weakref.ref[torch.Tensor]] = []
     held: list[int] = []
 
-    def watched_load(self: StaticStep, layers: Any, state: Any, mask_BT: torch.Tensor) -> None:
-        whole = [tensor if tensor._base is None else tensor._base for tensor in tree_leaves(layers)]
-        left[:] = [weakref.ref(tensor) for tensor in (*whole, *tree_leaves(state))]
-        load(self, layers, state, mask_BT)
+    def watched_load(self: StaticStep, prefill: Prefill) -> None:
+        cached = tree_leaves(prefill.layers)
+        whole = [tensor if tensor._base is None else tensor._base for tensor in cached]
+        left[:] = [weakref.ref(tensor) for tensor in (*whole, *tree_leaves(prefill.state))]
+        load(self, prefill)
 
     def watched_step(self: StaticStep, tokens_B1: torch.Tensor) -> torch.Tensor:
         held.append(sum(one() is not None for one in left))
@@ -220,6 +221,34 @@ def test_a_shape_whose_step_does_not_fit_into_memory_is_not_kept_for_smaller_bat
     assert shapes == [(8, 64), (4, 64)]
 
 
+@pytest.mark.parametrize("decoding", ["static", "compiled"])
+def test_a_batch_that_gave_no_numbers_leaves_none_to_the_next(
+    decoding: str,
+    tiny_backbone: Any,
+    make_tenant: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A slot that is masked counts zero times what it holds, which is NaN where that is NaN."""
+    adapters = {}
+    for tenant in ("anna", "diverged"):
+        adapted = make_tenant("lora", 1, tiny_backbone)
+        expected = answers(adapted, None, 1, prompts=make_prompts((3, 2)))
+        adapters[tenant] = TenantAdapter.of(adapted)
+        adapted.remove()
+    for tensor in adapters["diverged"].tensors.values():
+        tensor.fill_(torch.nan)
+    bank = AdapterBank(tiny_backbone, build_method("lora"), decoding=decoding)
+    monkeypatch.setattr(bank._decoder, "_backend", CountingBackend())
+    for tenant, adapter in adapters.items():
+        bank.add(tenant, adapter)
+    options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 6, "batch_size": 2}
+    with pytest.raises(TrainingError, match="must be finite numbers"):
+        bank.generate_encoded(["anna", "diverged"], make_prompts((9, 8)), **options)
+    for tenants in (["anna", "anna"], ["anna"]):
+        prompts = make_prompts((3, 2))[: len(tenants)]
+        assert bank.generate_encoded(tenants, prompts, **options) == expected[: len(tenants)]
+
+
 def test_what_cannot_be_is_refused(
     tiny_backbone: Any, make_tenant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,69 +275,6 @@ def test_a_window_that_holds_the_sequences_may_be_shorter_than_the_cache(
 def test_biases_of_the_attention_are_refused(load_tiny: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match="positions are a bias of the attention .ALiBi., as in"):
         FastDecoder(load_tiny("falcon_alibi"), "static")
-
-
-class Step:
-    """Stands for the buffers of a shape, which only their size decides on here."""
-
-    def __init__(self, rows: int, slots: int) -> None:
-        self.rows, self.slots = rows, slots
-
-
-def take(shapes: StepShapes, rows: int, slots: int) -> tuple[int, int]:
-    make: Any = Step
-    shape, step = shapes.take(rows, slots, make)
-    assert isinstance(step, Step)
-    assert (step.rows, step.slots) == (shape.rows, shape.slots)
-    return shape.rows, shape.slots
-
-
-def test_shapes_are_few() -> None:
-    assert [rounded_rows(rows) for rows in (1, 2, 3, 5, 16)] == [1, 2, 4, 8, 16]
-    sizes = {1: 64, 64: 64, 65: 96, 97: 128, 311: 384, 385: 512}
-    assert {slots: rounded_slots(slots) for slots in sizes} == sizes
-
-
-def test_a_batch_takes_a_kept_shape_with_room_that_is_not_much_too_large() -> None:
-    shapes = StepShapes()
-    assert take(shapes, 30, 250) == (32, 256)
-    assert take(shapes, 32, 200) == (32, 256)
-    assert take(shapes, 16, 100) == (32, 256)  # four times what it needs
-    assert take(shapes, 1, 60) == (1, 64), "one row does not wait for the cache of 32"
-    assert shapes.kept == [(32, 256), (1, 64)]
-    assert take(shapes, 1, 60) == (1, 64)
-    assert take(shapes, 32, 250) == (32, 256)
-
-
-def test_others_are_given_back_where_a_larger_one_is_made() -> None:
-    shapes = StepShapes()
-    for rows, slots in ((1, 64), (4, 64), (16, 100)):
-        take(shapes, rows, slots)
-        assert shapes.kept == [(rows, rounded_slots(slots))]
-
-
-def test_the_caches_of_prompts_longest_first_stay_within_a_third_over_the_largest() -> None:
-    shapes = StepShapes()
-    largest = 0
-    for slots in range(2000, 10, -10):
-        rows, room = take(shapes, 96, slots)
-        largest = max(largest, rows * room)
-        total = sum(one * other for one, other in shapes.kept)
-        assert total <= largest * FACTOR / (FACTOR - 1)
-    assert len(shapes.kept) <= 4
-
-
-def test_what_was_compiled_outlives_its_buffers() -> None:
-    shapes = StepShapes()
-    make: Any = Step
-    small, _ = shapes.take(2, 64, make)
-    small.graph = lambda: None
-    shapes.take(8, 64, make)
-    assert (shapes.kept, shapes.num_compiled) == ([(8, 64)], 1)
-    shapes.release()
-    assert shapes.kept == []
-    assert shapes.take(2, 64, make)[0] is small
-    assert shapes.take(1, 64, make)[0] is small
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from pedro_bench.serving.static_step import recorded
+from pedro_bench.serving.step_programs import recorded
 
 
 class Stream:
