@@ -26,7 +26,8 @@ from pedro_bench.analysis.reading import read_runs
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.sweep import Combination
 from pedro_bench.cli.plan import look
-from pedro_bench.grid.leases import Lease, Leases
+from pedro_bench.grid.held_lease import Lease
+from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import Settings, describe
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.identity import run_key

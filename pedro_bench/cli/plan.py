@@ -262,7 +262,7 @@ def look(combinations: Sequence[Combination], following: Sequence[str]) -> dict[
 
 def _workers(suites: set[Path]) -> int:
     """Return how many processes hold runs of these suites."""
-    return len({one for suite in suites for one in Leases(suite, SHORTEST_LEASE).holders()})
+    return len({one for suite in suites for one in Leases(suite, SHORTEST_LEASE).living_holders()})
 
 
 def _job(

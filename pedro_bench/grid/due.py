@@ -14,7 +14,8 @@ from pathlib import Path
 from pedro_bench import files, records
 from pedro_bench.distributed import is_main, is_one_of_several
 from pedro_bench.errors import TrainingError
-from pedro_bench.grid.leases import Lease, Leases
+from pedro_bench.grid.held_lease import Lease
+from pedro_bench.grid.leases import Leases
 from pedro_bench.grid.occupied import vacate
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.records import record_at, status_of
@@ -122,7 +123,7 @@ class Claims(Iterator[tuple[int, Path]]):
         self.left = list(due)
         self.settings = settings
         folder = records.suite_folder(settings.results_dir, settings.suite)
-        self.leases = Leases(folder, settings.lease_seconds, grid=grid)
+        self.leases = Leases(folder, settings.lease_seconds, command=grid)
         self.current: Path | None = None
         self._seen, self._is_stopped = seen, is_stopped
         self._held: tuple[int, Path, Lease] | None = None
@@ -143,7 +144,7 @@ class Claims(Iterator[tuple[int, Path]]):
     def check(self) -> None:
         """Go on only with a run that is still this worker's: to be called before its files are written."""
         if self._held is not None:
-            self._held[2].look()
+            self._held[2].notice_loss()
         interruption.leave_if_asked()
 
     def __next__(self) -> tuple[int, Path]:

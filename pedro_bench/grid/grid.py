@@ -29,7 +29,7 @@ from pedro_bench import files, records
 from pedro_bench.distributed import is_main
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError, sentence
 from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
-from pedro_bench.grid.leases import FOLDER, Leases
+from pedro_bench.grid.leases import LEASES_FOLDER, Leases
 from pedro_bench.grid.occupied import vacate
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
 from pedro_bench.records import record_at, status_of
@@ -41,7 +41,7 @@ def clear_stale_files(settings: Settings, paths: Iterable[Path]) -> None:
     """Remove leases and checkpoints that killed workers left of those of the runs that are finished."""
     suite = records.suite_folder(settings.results_dir, settings.suite)
     leases = Leases(suite, settings.lease_seconds)
-    stems = leases.stems()
+    stems = leases.leased_stems()
     for path in paths:
         if path.stem not in stems or status_of(path) != "finished":
             continue
@@ -230,10 +230,10 @@ class Grid:
         """
         if self.is_stopped:
             self._left = {}
-        traces = {folder: leases.stems() for folder, leases in self._leases.items()}
+        traces = {folder: leases.leased_stems() for folder, leases in self._leases.items()}
         known = [path for path in self._left if path.stem in traces[path.parent]]
         held = [path for path in known if self._leases[path.parent].is_held(path.stem)]
-        holders = {self._leases[path.parent].holder(path.stem) or "" for path in held}
+        holders = {self._leases[path.parent].holder_name(path.stem) or "" for path in held}
         free = 0
         for path, number in list(self._left.items()):
             if free > most:
@@ -244,13 +244,13 @@ class Grid:
                 del self._left[path]
                 continue
             if path in known:
-                self._leases[path.parent].free(path.stem, self._steps(path))
+                self._leases[path.parent].free_if_dead(path.stem, self._steps(path))
             free += 1
         return free, holders
 
     def holders(self) -> set[str]:
         """Return who holds runs of this grid's suites now; who is known to be dead is left out."""
-        return {one for leases in self._leases.values() for one in leases.holders()}
+        return {one for leases in self._leases.values() for one in leases.living_holders()}
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -296,7 +296,7 @@ class Grid:
             path.parent: self.configurations[number].settings.lease_seconds
             for path, number in self._left.items()
         }
-        return {folder: Leases(folder, own, grid=self.name) for folder, own in seconds.items()}
+        return {folder: Leases(folder, own, command=self.name) for folder, own in seconds.items()}
 
     def _note(self, name: str, content: Any) -> None:
         files.write_text(self.folder / f"{name}.json", json.dumps(content) + "\n")
@@ -307,7 +307,7 @@ def _absent(configurations: Iterable[Configuration]) -> list[Path]:
     found: set[Path] = set()
     for one in configurations:
         for _, path in one.due:
-            for folder in (path.parent / FOLDER, working_folder(one.settings, path)):
+            for folder in (path.parent / LEASES_FOLDER, working_folder(one.settings, path)):
                 place = folder.absolute()
                 while place not in found and not place.exists():
                     found.add(place)

@@ -79,7 +79,9 @@ def _held_record(note: Path, own: Path, now: float) -> Path | None:
         record = Path(note.read_text(encoding="utf-8"))
         is_own = record.parent.samefile(own.parent)
         leases = Leases(record.parent, SHORTEST_LEASE)
-        is_held = leases.is_held(record.stem) and not leases.was_left(record.stem, now)
+        is_held = leases.is_held(record.stem) and not leases.has_lapsed_by_file_time(
+            record.stem, now
+        )
         if not is_own and is_held:
             return record
     return None

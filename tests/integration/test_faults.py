@@ -14,7 +14,7 @@ import pytest
 from pedro_bench import records
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.grid import plan
-from pedro_bench.grid.leases import Owner
+from pedro_bench.grid.lease_holder import Holder
 from pedro_bench.training.saved_folder import read_folder
 from tests.integration.grids import Forked, arguments, finish, found, write_sst2
 
@@ -229,7 +229,7 @@ def test_a_multirun_takes_the_run_of_a_machine_that_died(
     [(_, path, _)] = plan(settings_of(overrides))
     lease = path.parent / "leases" / f"{path.stem}.1"
     lease.parent.mkdir(parents=True)
-    owner = vars(replace(Owner.here(), host="elsewhere"))
+    owner = vars(replace(Holder.this_process(), host="elsewhere"))
     lease.write_text(f"{0:012d}" + json.dumps({"owner": owner, "seconds": 6}) + "\n")
     code, output, errors = finish(Forked(tmp_path, "-m", *overrides, "lease_seconds=6"))
     assert code == 0, errors

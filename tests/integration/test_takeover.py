@@ -16,7 +16,7 @@ from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import TrainingError
 from pedro_bench.grid import workers
 from pedro_bench.grid.grid import Grid
-from pedro_bench.grid.leases import Owner
+from pedro_bench.grid.lease_holder import Holder
 from pedro_bench.grid.workers import work_on
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.runs import runner
@@ -39,7 +39,7 @@ def settings(
 def taken_over(path: Path, content: bytes) -> None:
     """Do what another worker does in the meantime: take the run, finish it, go."""
     held = max((path.parent / "leases").iterdir())
-    owner = vars(replace(Owner.here(), host="elsewhere"))
+    owner = vars(replace(Holder.this_process(), host="elsewhere"))
     generation = int(held.suffix[1:]) + 1
     body = json.dumps({"owner": owner, "seconds": 60.0})
     held.with_suffix(f".{generation}").write_text(f"{0:012d}{body}\n")

@@ -74,7 +74,7 @@ def test_the_folder_of_a_worker_that_died_is_free(
 ) -> None:
     settings = few_steps()
     seed, path, _held = begun(settings)
-    monkeypatch.setattr("pedro_bench.grid.leases.Owner.is_dead", lambda _: True)
+    monkeypatch.setattr("pedro_bench.grid.lease_holder.Holder.is_dead", lambda _: True)
     other = records.record_path(
         tmp_path / "others", path.parent.name, method="a", task="b", backbone="c", key="d", seed=0
     ).with_name(path.name)
@@ -87,7 +87,7 @@ def test_the_folder_of_a_worker_that_another_machine_lost_is_free(
 ) -> None:
     settings = few_steps()
     seed, path, _held = begun(settings)
-    monkeypatch.setattr("pedro_bench.grid.leases.socket.gethostname", lambda: "another")
+    monkeypatch.setattr("pedro_bench.grid.lease_holder.socket.gethostname", lambda: "another")
     other = tmp_path / "others" / "runs" / path.parent.name / path.name
     other.parent.mkdir(parents=True)
     with pytest.raises(ConfigError, match="output_dir must be of one results_dir"):

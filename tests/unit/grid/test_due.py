@@ -14,7 +14,8 @@ from pedro_bench.errors import RecordError
 from pedro_bench.grid import due
 from pedro_bench.grid.due import Claims, digests, due_of
 from pedro_bench.grid.grid import Grid
-from pedro_bench.grid.leases import Leases, Owner
+from pedro_bench.grid.lease_holder import Holder
+from pedro_bench.grid.leases import Leases
 from pedro_bench.training.saved_folder import working_folder
 
 RUN = "lora--sst2--tiny--0123456789ab--seed0"
@@ -89,7 +90,7 @@ def test_a_run_that_ended_two_workers_of_a_grid_is_recorded_as_failed(
     monkeypatch.setattr(Claims, "_on_loss", lambda _: None)  # nobody here leaves for it
     for _ in range(2):  # two workers take it and die
         assert next(Claims(own, runs, grid.seen, "a grid")) == runs[0]
-        monkeypatch.setattr(Owner, "is_dead", lambda _: True)
+        monkeypatch.setattr(Holder, "is_dead", lambda _: True)
     adapter = working_folder(own, path) / "adapter"  # one died after it had saved this
     adapter.mkdir(parents=True)
     assert list(Claims(own, runs, grid.seen, "a grid")) == []

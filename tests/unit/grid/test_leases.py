@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from pedro_bench.errors import RecordError
-from pedro_bench.grid.leases import BEATS_PER_LEASE, Leases, Owner
+from pedro_bench.grid.held_lease import BEATS_PER_LEASE
+from pedro_bench.grid.lease_holder import Holder
+from pedro_bench.grid.leases import Leases
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = "lora--sst2--tiny--0123456789ab--seed0"
@@ -32,7 +34,7 @@ class Watch:
 
 def leave_a_lease_of_another_machine(folder: Path, *, seconds: float = 120) -> Path:
     """Write what a worker of another machine leaves."""
-    owner = replace(Owner.here(), host="elsewhere")
+    owner = replace(Holder.this_process(), host="elsewhere")
     path = folder / "leases" / f"{RUN}.1"
     path.parent.mkdir(parents=True)
     path.write_text(f"{0:012d}" + json.dumps({"owner": vars(owner), "seconds": seconds}) + "\n")
@@ -47,7 +49,7 @@ def test_a_run_is_held_by_one_worker_and_leaves_no_trace(tmp_path):
     first, second = Leases(tmp_path, 60), Leases(tmp_path, 60)
     lease = first.take(RUN)
     assert second.take(RUN) is None
-    assert second.holder(RUN).endswith(f":{os.getpid()}")
+    assert second.holder_name(RUN).endswith(f":{os.getpid()}")
     other = second.take("another-run")
     other.release(is_done=True)
     lease.release(is_done=True)
@@ -59,9 +61,9 @@ def test_a_run_given_back_unfinished_can_be_taken_again(tmp_path):
         lease = Leases(tmp_path, 60).take(RUN)
         assert lease is not None
         lease.release(is_done=False)
-        assert Leases(tmp_path, 60).holder(RUN) is None
+        assert Leases(tmp_path, 60).holder_name(RUN) is None
     assert len(files(tmp_path)) == 1
-    assert Leases(tmp_path, 60).stems() == {RUN}
+    assert Leases(tmp_path, 60).leased_stems() == {RUN}
     Leases(tmp_path, 60).take(RUN).release(is_done=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -119,7 +121,7 @@ def test_a_lease_cut_short_is_held_by_somebody_until_it_lapses(tmp_path):
     watch = Watch()
     leases = Leases(tmp_path, 60, clock=watch)
     assert leases.take(RUN) is None
-    assert leases.holder(RUN) == "another worker"
+    assert leases.holder_name(RUN) == "another worker"
     watch.now = 60
     leases.take(RUN).release(is_done=True)
 
@@ -133,7 +135,7 @@ def test_a_lease_that_is_removed_while_it_is_opened_is_nobodys(tmp_path, monkeyp
 
     with monkeypatch.context() as away:
         away.setattr(Path, "read_text", stale)
-        assert Leases(tmp_path, 60).holder(RUN) is None
+        assert Leases(tmp_path, 60).holder_name(RUN) is None
         assert not Leases(tmp_path, 60).is_held(RUN)
 
 
@@ -281,32 +283,33 @@ def test_a_file_in_the_place_of_a_folder_is_one_sentence(tmp_path, place):
     file = suite / place
     file.parent.mkdir(exist_ok=True)
     file.write_text("in the way")
-    for ask in (Leases(suite, 60).stems, Leases(suite, 60).holders):
+    for ask in (Leases(suite, 60).leased_stems, Leases(suite, 60).living_holders):
         with pytest.raises(RecordError, match="must be a folder, got a file there or above it"):
             ask()
 
 
 @pytest.mark.parametrize(
-    ("steps", "grids", "crashes"),
+    ("steps", "commands", "crashes"),
     [
         ((0, 0, 0), "aaa", [0, 1, 2]),
         ((0, 10, 10), "aaa", [0, 1, 2]),
         ((0, 10, 20), "aaa", [0, 1, 1]),  # it got further in between
         ((0, 0, 0), "aba", [0, 0, 0]),  # another command's worker
         ((0, 0, 0), "abb", [0, 0, 1]),
+        ((0, 0, 0), "aab", [0, 1, 0]),  # another command tries anew
     ],
 )
 def test_deaths_of_a_commands_own_workers_are_counted(
     steps: tuple[int, ...],
-    grids: str,
+    commands: str,
     crashes: list[int],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Owner, "is_dead", lambda _: True)
+    monkeypatch.setattr(Holder, "is_dead", lambda _: True)
     found = []
-    for saved, grid in zip(steps, grids, strict=True):
-        lease = Leases(tmp_path, 60, grid=grid).take(RUN, steps=saved)
+    for saved, command in zip(steps, commands, strict=True):
+        lease = Leases(tmp_path, 60, command=command).take(RUN, saved_steps=saved)
         assert lease is not None
         found.append(lease.crashes)
     assert found == crashes
@@ -314,7 +317,7 @@ def test_deaths_of_a_commands_own_workers_are_counted(
 
 def test_who_gives_a_run_back_has_not_died(tmp_path: Path) -> None:
     for _ in range(3):
-        lease = Leases(tmp_path, 60, grid="a").take(RUN)
+        lease = Leases(tmp_path, 60, command="a").take(RUN)
         assert lease is not None
         assert lease.crashes == 0
         lease.release(is_done=False)
@@ -323,13 +326,58 @@ def test_who_gives_a_run_back_has_not_died(tmp_path: Path) -> None:
 def test_a_watcher_frees_the_run_of_a_holder_that_is_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leases = Leases(tmp_path, 60, grid="a")
+    leases = Leases(tmp_path, 60, command="a")
     assert leases.take(RUN) is not None
-    leases.free(RUN)
-    assert leases.holder(RUN) is not None  # its holder lives
-    monkeypatch.setattr(Owner, "is_dead", lambda _: True)
-    leases.free(RUN)
-    assert leases.holder(RUN) is None
+    leases.free_if_dead(RUN)
+    assert leases.holder_name(RUN) is not None  # its holder lives
+    monkeypatch.setattr(Holder, "is_dead", lambda _: True)
+    leases.free_if_dead(RUN)
+    assert leases.holder_name(RUN) is None
     lease = leases.take(RUN)
     assert lease is not None
     assert lease.crashes == 1
+
+
+def test_a_death_counts_for_the_holders_command_whichever_command_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two commands that watch one folder either may see first that a worker died."""
+    assert Leases(tmp_path, 60, command="a").take(RUN) is not None
+    monkeypatch.setattr(Holder, "is_dead", lambda _: True)
+    Leases(tmp_path, 60, command="b").free_if_dead(RUN)
+    lease = Leases(tmp_path, 60, command="a").take(RUN)
+    assert lease is not None
+    assert lease.crashes == 1
+
+
+def test_a_new_holder_is_not_taken_for_one_that_was_seen_long_ago(tmp_path: Path) -> None:
+    """A run that is given back without a trace begins at the first generation and a beat of 0 again."""
+    path = leave_a_lease_of_another_machine(tmp_path)
+    watch = Watch()
+    leases = Leases(tmp_path, 60, clock=watch)
+    assert leases.is_held(RUN)
+    path.unlink()
+    path.parent.rmdir()
+    watch.now = 3600
+    leave_a_lease_of_another_machine(tmp_path)
+    assert leases.take(RUN) is None
+    watch.now = 3600 + 120
+    assert not leases.is_held(RUN)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"0" * 12 + b'{"owner": {"pid": "x"}}'])
+def test_a_lease_that_is_no_lease_is_held_by_somebody_until_it_lapses(
+    content: bytes, tmp_path: Path
+) -> None:
+    """Such as what macOS leaves next to files on a disk of another system."""
+    path = leave_a_lease_of_another_machine(tmp_path)
+    path.write_bytes(content)
+    watch = Watch()
+    leases = Leases(tmp_path, 60, clock=watch)
+    assert leases.living_holders() == set()
+    assert leases.holder_name(RUN) == "another worker"
+    assert leases.take(RUN) is None
+    watch.now = 60
+    lease = leases.take(RUN)
+    assert lease is not None
+    lease.release(is_done=True)
