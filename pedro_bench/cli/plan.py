@@ -40,8 +40,8 @@ from pedro_bench.cli.hydra.sweep import Combination, afterwards, combinations_of
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.grid import plan as plan_of
 from pedro_bench.grid.costs import Cost, batches_a_step, modelled_cost
-from pedro_bench.grid.due import due_of
 from pedro_bench.grid.leases import Leases
+from pedro_bench.grid.planning import PlannedRun, due_runs
 from pedro_bench.protocols.settings import NAMED, SHORTEST_LEASE, Settings
 from pedro_bench.reporting.numbers import counted
 from pedro_bench.runs.environment import kind_of_device
@@ -85,7 +85,7 @@ class Earlier:
             for own in ((), (run.task,)):
                 self._spent.setdefault((*kind, *own), []).append(a_batch)
 
-    def num_moved(self, settings: Settings, planned: Sequence[tuple[int, Path, str]]) -> int:
+    def num_moved(self, settings: Settings, planned: Sequence[PlannedRun]) -> int:
         """Return how many runs that are not finished are so under another key, with these settings.
 
         Those of the task may differ if its version was raised since.
@@ -93,9 +93,9 @@ class Earlier:
         names = tuple(getattr(settings, group).name for group in NAMED)
         others, task = _configured(settings.resolved_config)
         found = (
-            self._done.get((settings.suite, seed, names, others), ())
-            for seed, _, status in planned
-            if status != "finished"
+            self._done.get((settings.suite, run.seed, names, others), ())
+            for run in planned
+            if run.status != "finished"
         )
         return sum(any(one == task or one[0] < task[0] for one in tasks) for tasks in found)
 
@@ -245,7 +245,7 @@ def look(combinations: Sequence[Combination], following: Sequence[str]) -> dict[
     jobs = [_job(one, runs, earlier) for one, runs in zip(combinations, planned, strict=True)]
     due = [job for job in jobs if job["due"]]
     seconds = sum(job["seconds_per_run"] * job["due"] for job in due)
-    workers = _workers({path.parent for runs in planned for _, path, _ in runs})
+    workers = _workers({run.record.parent for runs in planned for run in runs})
     return {
         "runs": sum(job["runs"] for job in jobs),
         **{status: sum(job[status] for job in jobs) for status in STATUSES},
@@ -265,18 +265,16 @@ def _workers(suites: set[Path]) -> int:
     return len({one for suite in suites for one in Leases(suite, SHORTEST_LEASE).living_holders()})
 
 
-def _job(
-    combination: Combination, runs: Sequence[tuple[int, Path, str]], earlier: Earlier
-) -> dict[str, Any]:
-    planned = [status for _, _, status in runs]
+def _job(combination: Combination, runs: Sequence[PlannedRun], earlier: Earlier) -> dict[str, Any]:
+    statuses = [run.status for run in runs]
     cost = earlier.cost(combination.settings) or modelled_cost(combination.settings)
     return {
         "overrides": list(combination.overrides),
         "method": combination.settings.method.name,
         "task": combination.settings.task.name,
-        "runs": len(planned),
-        **{status: planned.count(status) for status in STATUSES},
-        "due": len(due_of(combination.settings, list(runs))),
+        "runs": len(runs),
+        **{status: statuses.count(status) for status in STATUSES},
+        "due": len(due_runs(combination.settings, runs)),
         "finished_under_other_keys": earlier.num_moved(combination.settings, runs),
         "seconds_per_run": round(cost.seconds, 1),
         "peak_bytes": round(cost.peak_bytes),

@@ -8,8 +8,8 @@ from typing import Any
 from pedro_bench.cli.hydra.sweep import Combination
 from pedro_bench.cli.run import worked_off
 from pedro_bench.errors import ConfigError, DivergenceError, TrainingError
-from pedro_bench.grid.due import places
 from pedro_bench.grid.grid import settings_again
+from pedro_bench.grid.planning import seed_runs
 from pedro_bench.grid.tuning import Losses, Trial
 from pedro_bench.protocols.settings import WORK_KEYS, Settings
 from pedro_bench.records import record_at
@@ -115,7 +115,7 @@ def _outcomes(settings: Settings) -> dict[int, dict[str, Any]]:
     """Return seed -> record of the runs that are finished, predictions or not, or that diverged."""
     if settings.rerun:
         return {}
-    found = {seed: record_at(path) for seed, path in places(settings)}
+    found = {run.seed: record_at(run.record) for run in seed_runs(settings)}
     return {
         seed: record.as_dict()
         for seed, record in found.items()

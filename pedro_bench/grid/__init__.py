@@ -6,7 +6,7 @@
 Everything heavy is imported when the first run that is due needs it.
 """
 
-from pedro_bench.grid.due import MISSING, plan
+from pedro_bench.grid.planning import MISSING, plan
 from pedro_bench.grid.workers import run
 
 __all__ = ["MISSING", "plan", "run"]

@@ -28,9 +28,10 @@ from typing import Any
 from pedro_bench import files, records
 from pedro_bench.distributed import is_main
 from pedro_bench.errors import ConfigError, PedroBenchError, RecordError, sentence
-from pedro_bench.grid.due import digests, due_of, places, was_done, with_status
 from pedro_bench.grid.leases import LEASES_FOLDER, Leases
 from pedro_bench.grid.occupied import vacate
+from pedro_bench.grid.planning import SeedRun, due_runs, seed_runs, with_status
+from pedro_bench.grid.snapshot import RecordSnapshot
 from pedro_bench.protocols.settings import WORK_KEYS, Settings, build_settings
 from pedro_bench.records import record_at, status_of
 from pedro_bench.runs.environment import kind_of_device, resolve_device
@@ -69,15 +70,20 @@ BUDGET = "budget"
 
 @dataclass(frozen=True)
 class Configuration:
-    """One configuration of a grid: settings, overrides as shown, (seed, record) of all and of due runs.
+    """One configuration of a grid.
 
-    `kind` is that of the device where the command was started, which stands in the runs' key.
+    Attributes:
+        settings: Its settings.
+        overrides: What separates it from the others, as shown.
+        runs: The runs of all its seeds.
+        due: Those of them that were due when the command began.
+        kind: Kind of device where the command was started, which stands in the runs' key.
     """
 
     settings: Settings
     overrides: tuple[str, ...]
-    runs: tuple[tuple[int, Path], ...]
-    due: tuple[tuple[int, Path], ...]
+    runs: tuple[SeedRun, ...]
+    due: tuple[SeedRun, ...]
     kind: str
 
     def check_device(self) -> None:
@@ -100,17 +106,17 @@ class Grid:
 
     Attributes:
         configurations: All of them, those without a due run too.
-        seen: What `digests` said when the command began.
+        snapshot: The records of all runs when the command began.
     """
 
     def __init__(
-        self, configurations: Sequence[Configuration], seen: Mapping[str, str], folder: Path
+        self, configurations: Sequence[Configuration], snapshot: RecordSnapshot, folder: Path
     ) -> None:
-        self.configurations, self.seen, self.folder = tuple(configurations), dict(seen), folder
+        self.configurations, self.snapshot, self.folder = tuple(configurations), snapshot, folder
         self.name = ""
         self._absent: list[Path] = []
         self._left = {
-            path: number for number, one in enumerate(configurations) for _, path in one.due
+            run.record: number for number, one in enumerate(configurations) for run in one.due
         }
 
     @classmethod
@@ -122,20 +128,21 @@ class Grid:
                 another, or runs are due on a device that this machine's PyTorch cannot use.
         """
         configurations: list[Configuration] = []
-        seen: dict[str, str] = {}
+        digests: dict[str, str] = {}
         for overrides, settings in given:
             settings.backbone.check_name()
-            runs = places(settings)
+            runs = seed_runs(settings)
             # Before their status is read, so that what changes later is seen.
-            seen |= digests(path for _, path in runs)
-            due = due_of(settings, with_status(runs))
+            digests |= RecordSnapshot.of(run.record for run in runs).digests
+            due = due_runs(settings, with_status(runs))
             if due:
                 resolve_device(settings.device)
             kind = kind_of_device(settings.device)
             configurations.append(Configuration(settings, overrides, tuple(runs), tuple(due), kind))
         moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(4)}"
         output = Path(configurations[0].settings.output_dir) if configurations else Path()
-        grid = cls(configurations, seen, (output / "multirun" / moment).absolute())
+        snapshot = RecordSnapshot(digests)
+        grid = cls(configurations, snapshot, (output / "multirun" / moment).absolute())
         grid._absent = _absent(configurations)
         return grid
 
@@ -150,9 +157,10 @@ class Grid:
         for one in self.configurations:
             work = {key: getattr(one.settings, key) for key in WORK_KEYS}
             config: dict[str, Any] = {**one.settings.resolved_config, **work}
-            due = [[seed, str(path)] for seed, path in one.due]
+            due = [[run.seed, str(run.record)] for run in one.due]
             configurations.append({"config": config, "due": due, "kind": one.kind})
-        seen = {str(path.absolute()): self.seen.get(str(path.absolute())) for path in self.paths}
+        digests = self.snapshot.digests
+        seen = {str(path.absolute()): digests.get(str(path.absolute())) for path in self.paths}
         content = {"name": self.name, "more": more, "seen": seen, "configurations": configurations}
         self._note("grid", content)
 
@@ -168,18 +176,18 @@ class Grid:
         content = _read(folder, "grid")
         configurations = []
         for one in content["configurations"]:
-            due = tuple((seed, Path(path)) for seed, path in one["due"])
+            due = tuple(SeedRun(seed, Path(path)) for seed, path in one["due"])
             settings = settings_again(one["config"])
             configurations.append(Configuration(settings, (), due, due, one["kind"]))
-        seen = {path: digest for path, digest in content["seen"].items() if digest}
-        grid = cls(configurations, seen, folder)
+        digests = {path: digest for path, digest in content["seen"].items() if digest}
+        grid = cls(configurations, RecordSnapshot(digests), folder)
         grid.name = content["name"]
         return grid
 
     @property
     def paths(self) -> Iterator[Path]:
         """The records of all due runs."""
-        return (path for one in self.configurations for _, path in one.due)
+        return (run.record for one in self.configurations for run in one.due)
 
     def keep_error(self, number: int, error: Exception) -> None:
         """Keep what went wrong with a configuration; no worker tries it again."""
@@ -240,7 +248,7 @@ class Grid:
                 break
             if path in held:
                 continue
-            if was_done(path, self.seen) or self.error(number) is not None:
+            if self.snapshot.has_ended_since(path) or self.error(number) is not None:
                 del self._left[path]
                 continue
             if path in known:
@@ -259,7 +267,7 @@ class Grid:
 
     def records(self, number: int) -> list[dict[str, Any]]:
         """Return the records of a configuration that are there, in order of the seeds."""
-        found = (record_at(path) for _, path in self.configurations[number].runs)
+        found = (record_at(run.record) for run in self.configurations[number].runs)
         return [record.as_dict() for record in found if record is not None]
 
     def _steps(self, path: Path) -> int:
@@ -275,7 +283,7 @@ class Grid:
         if is_main():
             for one in self.configurations:
                 if one.settings.rerun or not before_reruns:
-                    clear_stale_files(one.settings, [path for _, path in one.runs])
+                    clear_stale_files(one.settings, [run.record for run in one.runs])
 
     def remove(self) -> None:
         """Remove the command's folder, if there is one, and those above it that hold nothing else.
@@ -306,8 +314,9 @@ def _absent(configurations: Iterable[Configuration]) -> list[Path]:
     """Return the folders of due runs, and those above them, that are not there; inner ones first."""
     found: set[Path] = set()
     for one in configurations:
-        for _, path in one.due:
-            for folder in (path.parent / LEASES_FOLDER, working_folder(one.settings, path)):
+        for run in one.due:
+            leases = run.record.parent / LEASES_FOLDER
+            for folder in (leases, working_folder(one.settings, run.record)):
                 place = folder.absolute()
                 while place not in found and not place.exists():
                     found.add(place)

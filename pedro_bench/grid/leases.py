@@ -33,6 +33,14 @@ from pedro_bench.grid.lease_holder import Holder
 LEASES_FOLDER = "leases"
 """The folder of a suite's leases, next to its records."""
 
+LONGEST_PAUSE_SECONDS = 5.0
+"""Longest time between two looks at a run that another worker has."""
+
+
+def seconds_between_looks(lease_seconds: float) -> float:
+    """Return how long to wait until it is looked again at runs that others hold."""
+    return min(lease_seconds / 3, LONGEST_PAUSE_SECONDS)
+
 
 @dataclass(frozen=True)
 class _Watch:

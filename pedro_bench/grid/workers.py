@@ -23,9 +23,10 @@ from typing import Any
 
 from pedro_bench.distributed import is_main, is_one_of_several, meet
 from pedro_bench.errors import PedroBenchError
+from pedro_bench.grid.claims import Claims
 from pedro_bench.grid.costs import modelled_cost
-from pedro_bench.grid.due import LONGEST_PAUSE, Claims
 from pedro_bench.grid.grid import Grid
+from pedro_bench.grid.leases import seconds_between_looks
 from pedro_bench.grid.occupied import occupying
 from pedro_bench.grid.resources import free_bytes, num_cores
 from pedro_bench.protocols.settings import Settings
@@ -235,7 +236,7 @@ def work(grid: Grid, *, waits: bool) -> None:
         if not waits or not (free or holders):
             return
         if not free:
-            time.sleep(min(grid.configurations[0].settings.lease_seconds / 3, LONGEST_PAUSE))
+            time.sleep(seconds_between_looks(grid.configurations[0].settings.lease_seconds))
 
 
 def work_on(
@@ -252,13 +253,13 @@ def work_on(
     grid.configurations[number].check_device()
     settings = grid.configurations[number].settings
     meet(settings.meeting_seconds)
-    due = agreed_due(list(grid.configurations[number].due))
+    due = agreed_due(grid.configurations[number].due)
     if due:
         settings.check_room()
         settings.tracking.require_installed()
     if not is_main():
         settings = replace(settings, tracking=NoTracking())
-    claims = Claims(settings, due, grid.seen, grid.name, lambda: grid.is_stopped)
+    claims = Claims(settings, due, grid.snapshot, grid.name, lambda: grid.is_stopped)
     try:
         for record in _done(settings, claims, waits=waits):
             if on_record is not None:
@@ -285,6 +286,6 @@ def _done(settings: Settings, claims: Claims, *, waits: bool) -> Iterator[dict[s
                 raise
             _logger.warning("a run was taken over by another worker and is left to it.")
             continue
-        if not (waits and claims.left):
+        if not (waits and claims.remaining):
             return
         claims.wait()

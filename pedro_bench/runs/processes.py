@@ -8,10 +8,10 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pedro_bench import files, records
 from pedro_bench.distributed import is_main, is_on, is_one_of_several, launch, partial_state
@@ -38,6 +38,9 @@ SPLITTING = (
 
 _logger = logging.getLogger(__name__)
 
+_SeedRun = TypeVar("_SeedRun", bound=tuple[int, Path])
+"""Seed of a run and path of its record (`grid.planning.SeedRun`)."""
+
 
 class Claims(Protocol):
     """What a worker holds of a configuration's runs."""
@@ -53,10 +56,10 @@ class Claims(Protocol):
         """Raise TakenOver where that run is another worker's by now."""
 
 
-def agreed_due(due: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
-    """Return the main process's answer in every process."""
+def agreed_due(due: Sequence[_SeedRun]) -> list[_SeedRun]:
+    """Return those runs in every process that are due in the main process."""
     seeds: Any = agreed([seed for seed, _ in due])
-    return [claim for claim in due if claim[0] in seeds]
+    return [run for run in due if run[0] in seeds]
 
 
 def refuse_splitting() -> None:

@@ -11,8 +11,10 @@ import pytest
 from pedro_bench import records
 from pedro_bench.errors import ConfigError, TrainingError
 from pedro_bench.grid import plan, run
-from pedro_bench.grid.due import Claims
+from pedro_bench.grid.claims import Claims
 from pedro_bench.grid.occupied import occupying
+from pedro_bench.grid.planning import SeedRun
+from pedro_bench.grid.snapshot import RecordSnapshot
 from pedro_bench.protocols.settings import Settings
 from pedro_bench.runs.saved import read_saved
 from pedro_bench.training.saved_folder import working_folder
@@ -21,7 +23,7 @@ from pedro_bench.training.saved_folder import working_folder
 def begun(settings: Settings) -> tuple[int, Path, Claims]:
     """Take the only run of a configuration, as a worker does that goes on to train it."""
     [(seed, path, _)] = plan(settings)
-    held = Claims(settings, [(seed, path)], {})
+    held = Claims(settings, [SeedRun(seed, path)], RecordSnapshot({}))
     assert list(occupying(settings, [next(held)])) == [(seed, path)]
     return seed, path, held
 

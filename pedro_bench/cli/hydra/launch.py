@@ -25,8 +25,8 @@ from pedro_bench.cli.hydra.compose import HYDRA_VERSION_BASE, compose, composer,
 from pedro_bench.cli.options import conf_folder
 from pedro_bench.cli.worker import entered
 from pedro_bench.errors import ConfigError, sentence
-from pedro_bench.grid.due import LONGEST_PAUSE
 from pedro_bench.grid.grid import Grid
+from pedro_bench.grid.leases import seconds_between_looks
 from pedro_bench.grid.workers import number_of_workers, run_workers
 from pedro_bench.training.interruption import ENDING, Interrupted, grace_after, taken_by
 
@@ -99,7 +99,7 @@ class Launcher:
             with _passed_on(grid) if self.is_local else contextlib.nullcontext():
                 broken = self._start(grid, number - len(grid.given_up))
             while (state := grid.look())[1] and not state[0]:
-                time.sleep(min(grid.configurations[0].settings.lease_seconds / 3, LONGEST_PAUSE))
+                time.sleep(seconds_between_looks(grid.configurations[0].settings.lease_seconds))
             if not state[0]:
                 return
             in_vain = 0 if grid.progress > before else in_vain + 1

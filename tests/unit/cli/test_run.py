@@ -15,6 +15,7 @@ from pedro_bench.cli.hydra.launch import Launcher
 from pedro_bench.errors import BackboneError
 from pedro_bench.grid import plan
 from pedro_bench.grid.grid import Grid
+from pedro_bench.grid.snapshot import RecordSnapshot
 from pedro_bench.runs.identity import begun
 
 
@@ -75,10 +76,10 @@ def test_workers_share_gpus_out_where_runs_take_one_of_them(
     (one,) = Grid.planned([((), settings_of([*own, f"output_dir={tmp_path}/out"]))]).configurations
     kind = "cpu" if device == "cpu" else "cuda"
     given = replace(one, kind=kind, settings=replace(one.settings, device=device))
-    grid = Grid([given], {}, tmp_path / "grid")
+    grid = Grid([given], RecordSnapshot({}), tmp_path / "grid")
     cli_run._share(grid, Launcher([]), 3)
     assert Grid.shared(grid.folder)["pins_gpu"] == pins
-    finished = Grid([replace(given, due=())], {}, tmp_path / "other")
+    finished = Grid([replace(given, due=())], RecordSnapshot({}), tmp_path / "other")
     cli_run._share(finished, Launcher([]), 3)
     assert not Grid.shared(finished.folder)["pins_gpu"]
 

@@ -33,7 +33,7 @@ def test_what_is_shared_is_read_back(settings: Settings) -> None:
     grid.share(cwd="here", options=["there"])
     assert Grid.shared(grid.folder) == {"cwd": "here", "options": ["there"]}
     found = Grid.read(grid.folder)
-    assert (found.name, found.seen) == (grid.name, grid.seen)
+    assert (found.name, found.snapshot) == (grid.name, grid.snapshot)
     for one, other in zip(found.configurations, grid.configurations, strict=True):
         assert one.settings == other.settings
         assert (one.due, one.kind) == (other.due, "cpu")
@@ -56,7 +56,7 @@ def test_a_grid_tells_what_is_free_and_who_holds_the_rest(settings: Settings) ->
 
 def test_what_was_told_of_a_configuration_closes_it_for_all(settings: Settings) -> None:
     grid = Grid.planned([((), settings), ((), replace(settings, suite="other"))])
-    other = Grid(grid.configurations, grid.seen, grid.folder)
+    other = Grid(grid.configurations, grid.snapshot, grid.folder)
     grid.keep_error(0, ConfigError("method must fit, got none."))
     error = other.error(0)
     assert error is not None and error.exit_code == 2 and str(error) == "method must fit, got none."
@@ -73,7 +73,7 @@ def test_what_was_told_of_a_configuration_closes_it_for_all(settings: Settings) 
 @pytest.mark.parametrize("how", ["stop", "leave"])
 def test_a_stopped_grid_has_nothing_left(how: str, settings: Settings) -> None:
     grid = Grid.planned([((), settings)])
-    other = Grid(grid.configurations, grid.seen, grid.folder)
+    other = Grid(grid.configurations, grid.snapshot, grid.folder)
     getattr(grid, how)()
     assert other.is_stopped
     assert other.is_left == (how == "leave")

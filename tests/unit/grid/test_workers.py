@@ -11,6 +11,7 @@ from pedro_bench.errors import ConfigError
 from pedro_bench.grid import resources, workers
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.resources import free_bytes, num_cores
+from pedro_bench.grid.snapshot import RecordSnapshot
 from pedro_bench.grid.workers import LEFT, TIME_LIMIT, number_of_workers
 
 
@@ -76,7 +77,7 @@ def test_a_gpu_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "resolve_device", lambda _: "cuda")
     assert number_of_workers(grid) == 1
     three = replace(grid.configurations[0], settings=replace(own, workers=3))
-    assert number_of_workers(Grid([three], {}, tmp_path)) == 3
+    assert number_of_workers(Grid([three], RecordSnapshot({}), tmp_path)) == 3
 
 
 def test_a_launcher_starts_as_many_as_it_has_places(
@@ -87,15 +88,17 @@ def test_a_launcher_starts_as_many_as_it_has_places(
     monkeypatch.setattr(workers, "resolve_device", lambda _: "cuda")
     assert [number_of_workers(grid, places) for places in (2, 16)] == [2, 5]
     three = replace(grid.configurations[0], settings=replace(own, workers=3))
-    assert number_of_workers(Grid([three], {}, tmp_path), 2) == 3, "what is asked for wins"
+    assert number_of_workers(Grid([three], RecordSnapshot({}), tmp_path), 2) == 3, (
+        "what is asked for wins"
+    )
     nothing = replace(three, due=())
-    assert number_of_workers(Grid([nothing], {}, tmp_path), 2) == 0
+    assert number_of_workers(Grid([nothing], RecordSnapshot({}), tmp_path), 2) == 0
 
 
 def test_nothing_due_has_none(tmp_path: Path) -> None:
     own = settings_of(["method=lora", "task=copa", "device=cpu", f"results_dir={tmp_path}"])
     (one,) = Grid.planned([((), own)]).configurations
-    assert number_of_workers(Grid([replace(one, due=())], {}, tmp_path)) == 0
+    assert number_of_workers(Grid([replace(one, due=())], RecordSnapshot({}), tmp_path)) == 0
 
 
 def test_processes_of_accelerate_are_workers_enough(
@@ -180,7 +183,7 @@ def test_where_the_memory_is_not_known_the_cores_count(
     ],
 )
 def test_who_is_replaced(code: int, has_held: bool, is_given_up: bool, tmp_path: Path) -> None:
-    grid = Grid([], {}, tmp_path)
+    grid = Grid([], RecordSnapshot({}), tmp_path)
     process = SimpleNamespace(returncode=code, pid=7)
     worker = workers._Worker(process, has_held)  # type: ignore[arg-type]
     assert workers._is_given_up(grid, worker) == is_given_up

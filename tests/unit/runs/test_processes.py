@@ -9,7 +9,9 @@ import pytest
 
 from pedro_bench import records
 from pedro_bench.errors import TrainingError
-from pedro_bench.grid.due import Claims, digests
+from pedro_bench.grid.claims import Claims
+from pedro_bench.grid.planning import SeedRun
+from pedro_bench.grid.snapshot import RecordSnapshot
 from pedro_bench.records import RunRecord
 from pedro_bench.runs import processes
 from pedro_bench.runs.processes import REASON, made_ready, reasons_recorded
@@ -42,7 +44,7 @@ def write_record(settings: Any, status: str, error: str | None = None) -> Path:
 
 
 def fails_in(settings: Any, path: Path, error: Exception) -> None:
-    claims = Claims(settings, [(0, path)], {})
+    claims = Claims(settings, [SeedRun(0, path)], RecordSnapshot({}))
     claims.current = path
     with pytest.raises(type(error)), reasons_recorded(settings, claims):
         raise error
@@ -113,7 +115,7 @@ def test_checkpoints_of_another_number_of_processes_start_the_run_afresh(
     store = CheckpointStore(folder, Identity(KEY, 0, num_processes=num_processes))
     store.save(Checkpoint(20, 0, {}, {}))
     (folder / f"{REASON}1").write_text("of an earlier attempt")
-    claims = Claims(settings, [(0, path)], {})
+    claims = Claims(settings, [SeedRun(0, path)], RecordSnapshot({}))
     with caplog.at_level(logging.WARNING):
         assert list(made_ready(settings, claims, claims)) == [(0, path)]
     assert [one.name for one in folder.iterdir()] == (["phase-0"] if num_processes == 1 else [])
@@ -129,7 +131,7 @@ def test_checkpoints_of_another_run_are_left_to_be_refused(settings: Any) -> Non
     folder = folder_of(settings, path)
     store = CheckpointStore(folder, Identity("another", 0, num_processes=2))
     store.save(Checkpoint(20, 0, {}, {}))
-    claims = Claims(settings, [(0, path)], {})
+    claims = Claims(settings, [SeedRun(0, path)], RecordSnapshot({}))
     assert list(made_ready(settings, claims, claims)) == [(0, path)]
     assert store.last_step() == 20
 
@@ -145,17 +147,17 @@ def test_a_rerun_starts_afresh_once_and_goes_on_with_whichever_worker(
         path.unlink()
     store = CheckpointStore(folder_of(settings, path), Identity(KEY, 0))
 
-    def step_after_taking(seen: dict[str, str]) -> int | None:
-        claims = Claims(settings, [(0, path)], seen)
+    def step_after_taking(snapshot: RecordSnapshot) -> int | None:
+        claims = Claims(settings, [SeedRun(0, path)], snapshot)
         assert next(made_ready(settings, claims, claims)) == (0, path)
         claims.give_back()
         return store.last_step()
 
-    seen = digests([path])
+    snapshot = RecordSnapshot.of([path])
     for _ in range(2):  # the second of them did not come to write its record
         store.save(Checkpoint(20, 0, {}, {}))
-        assert step_after_taking(seen) is None
+        assert step_after_taking(snapshot) is None
     write_record(settings, "running", "by a worker of the command")
     store.save(Checkpoint(30, 0, {}, {}))
-    assert step_after_taking(seen) == 30
-    assert step_after_taking(digests([path])) is None  # another command with rerun=true
+    assert step_after_taking(snapshot) == 30
+    assert step_after_taking(RecordSnapshot.of([path])) is None  # another command with rerun=true

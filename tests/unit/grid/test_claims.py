@@ -1,4 +1,4 @@
-"""Claims: which runs a command does, and that none stays held by a worker that cannot read its record."""
+"""Claims: which runs a worker gets to do, and that none stays held by one that cannot read its record."""
 
 import json
 from dataclasses import replace
@@ -11,11 +11,13 @@ import pytest
 from pedro_bench import records
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import RecordError
-from pedro_bench.grid import due
-from pedro_bench.grid.due import Claims, digests, due_of
+from pedro_bench.grid import claims, snapshot
+from pedro_bench.grid.claims import Claims
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.lease_holder import Holder
 from pedro_bench.grid.leases import Leases
+from pedro_bench.grid.planning import SeedRun
+from pedro_bench.grid.snapshot import RecordSnapshot
 from pedro_bench.training.saved_folder import working_folder
 
 RUN = "lora--sst2--tiny--0123456789ab--seed0"
@@ -31,14 +33,6 @@ def settings(folder: Path, **own: Any) -> Any:
     return SimpleNamespace(**{**plain, "rerun": False, "retry": False, **own})
 
 
-def test_a_retry_does_what_failed_and_what_a_dead_worker_began(tmp_path: Path) -> None:
-    """Of a retry that was killed, the record says `running`."""
-    statuses = ["failed", "running", "finished", "missing"]
-    planned = [(seed, tmp_path, status) for seed, status in enumerate(statuses)]
-    due = due_of(settings(tmp_path, retry=True), planned)
-    assert [seed for seed, _ in due] == [0, 1]
-
-
 @pytest.mark.parametrize("status", ["failed", "finished", "running"])
 def test_a_run_that_ended_since_the_command_began_is_not_done_again(
     status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -46,12 +40,13 @@ def test_a_run_that_ended_since_the_command_began_is_not_done_again(
     path = tmp_path / "runs" / "suite" / f"{RUN}.json"
     path.parent.mkdir(parents=True)
     path.write_text("as the command found it")
-    seen = digests([path, path.with_name("none.json")])
-    assert list(seen) == [str(path.absolute())]
-    monkeypatch.setattr(due, "status_of", lambda _: status)
+    before = RecordSnapshot.of([path, path.with_name("none.json")])
+    assert list(before.digests) == [str(path.absolute())]
+    for module in (claims, snapshot):
+        monkeypatch.setattr(module, "status_of", lambda _: status)
     for content in ("as the command found it", "another worker's"):
         path.write_text(content)
-        own = Claims(settings(tmp_path), [(0, path)], seen)
+        own = Claims(settings(tmp_path), [SeedRun(0, path)], before)
         is_over = content == "another worker's" and status != "running"
         assert [seed for seed, _ in own] == ([] if is_over else [0])
 
@@ -60,11 +55,11 @@ def test_a_record_that_cannot_be_read_leaves_no_run_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "runs" / "suite" / f"{RUN}.json"
-    own = Claims(settings(tmp_path), [(0, path)], {})
+    own = Claims(settings(tmp_path), [SeedRun(0, path)], RecordSnapshot({}))
     assert next(own) == (0, path)
     assert own.current == path
     with monkeypatch.context() as broken:
-        broken.setattr(due, "status_of", unreadable)
+        broken.setattr(claims, "status_of", unreadable)
         with pytest.raises(RecordError, match="must be readable"):
             own.give_back()
     held = path.parent / "leases" / f"{RUN}.2"
@@ -87,23 +82,17 @@ def test_a_run_that_ended_two_workers_of_a_grid_is_recorded_as_failed(
     )
     grid = Grid.planned([((), own)])
     [(_, path)] = runs = list(grid.configurations[0].due)
-    monkeypatch.setattr(Claims, "_on_loss", lambda _: None)  # nobody here leaves for it
+    monkeypatch.setattr(claims, "_leave_the_run", lambda: None)  # nobody here leaves for it
     for _ in range(2):  # two workers take it and die
-        assert next(Claims(own, runs, grid.seen, "a grid")) == runs[0]
+        assert next(Claims(own, runs, grid.snapshot, "a grid")) == runs[0]
         monkeypatch.setattr(Holder, "is_dead", lambda _: True)
     adapter = working_folder(own, path) / "adapter"  # one died after it had saved this
     adapter.mkdir(parents=True)
-    assert list(Claims(own, runs, grid.seen, "a grid")) == []
+    assert list(Claims(own, runs, grid.snapshot, "a grid")) == []
     assert not adapter.exists()
     record = records.read(path)
     assert record.status == "failed"
     assert "got 2 workers that died in this one" in str(record.error)
     assert (record.seed, record.method, record.task) == (0, "lora", "copa")
     again = Grid.planned([((), replace(own, retry=True))])
-    assert list(Claims(own, runs, again.seen, "another")) == runs  # a retry counts anew
-
-
-def test_a_file_in_the_place_of_a_folder_holds_no_record(tmp_path: Path) -> None:
-    """What is wrong is said once a run is taken."""
-    (tmp_path / "runs").write_text("in the way")
-    assert digests([tmp_path / "runs" / "main" / f"{RUN}.json"]) == {}
+    assert list(Claims(own, runs, again.snapshot, "another")) == runs  # a retry counts anew
