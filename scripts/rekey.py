@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import files, records
-from pedro_bench.analysis.rows import with_earlier
+from pedro_bench.analysis.recorded_settings import with_defaults_before
 from pedro_bench.protocols.settings import Settings, build_settings
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.identity import key_parts
@@ -38,18 +38,23 @@ _ANEW = """
 import json, sys
 from pathlib import Path
 try:
-    from pedro_bench.analysis.rows import with_earlier
     from pedro_bench.grid import run
-except ImportError:  # a checkout from before these modules
+except ImportError:  # a checkout from before this module, and likewise below
     from pedro_bench.experiment import run
-    from pedro_bench.reporting.settings import with_earlier
+try:
+    from pedro_bench.analysis.recorded_settings import with_defaults_before
+except ImportError:
+    try:
+        from pedro_bench.analysis.rows import with_earlier as with_defaults_before
+    except ImportError:
+        from pedro_bench.reporting.settings import with_earlier as with_defaults_before
 from pedro_bench import records
 from pedro_bench.protocols.settings import build_settings
 
 record = records.read(sys.argv[1])
 config = json.loads(json.dumps(dict(record.config)))
 for group in ("method", "trainer", "evaluation"):
-    config[group] = with_earlier(group, config[group])
+    config[group] = with_defaults_before(group, config[group])
 config |= {"seeds": [record.seed], "output": "json", "rerun": False}
 config |= {"results_dir": sys.argv[2] + "/results", "output_dir": sys.argv[2] + "/outputs"}
 (found,) = run(build_settings(config))
@@ -61,7 +66,7 @@ def settings_of(record: RunRecord) -> Settings:
     """Return the configuration of a record, completed with what was in force before later settings."""
     config: dict[str, Any] = json.loads(json.dumps(record.config))
     for group in ("method", "trainer", "evaluation"):
-        config[group] = with_earlier(group, config[group])
+        config[group] = with_defaults_before(group, config[group])
     config |= {"seeds": [record.seed], "output": "json", "rerun": False}
     return build_settings(config)
 

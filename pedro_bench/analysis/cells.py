@@ -32,8 +32,8 @@ from pedro_bench.analysis.comparison import (
 from pedro_bench.analysis.frame import runs_of
 from pedro_bench.analysis.papers import PublishedScore, label_of
 from pedro_bench.analysis.reading import example_scores
-from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED
 from pedro_bench.analysis.run import Run
+from pedro_bench.analysis.selection import Selection
 from pedro_bench.analysis.statistics import (
     Interval,
     Spread,
@@ -102,7 +102,7 @@ class Cell:
 
     Attributes:
         column: Its column.
-        runs: Role (`analysis.rows`) -> runs, in order of seeds.
+        runs: Selection (`analysis.selection`) -> runs, in order of seeds.
         is_planned: Whether the layout or the records of this backbone have the column.
         values: The metric of the runs that are shown, one a seed.
         examples: Scores (seeds, examples) in order of the test rows, or None.
@@ -122,7 +122,7 @@ class Cell:
     """
 
     column: Column
-    runs: Mapping[str, Sequence[Run]] = field(default_factory=dict)
+    runs: Mapping[Selection, Sequence[Run]] = field(default_factory=dict)
     is_planned: bool = True
     values: tuple[float, ...] = ()
     examples: NDArray[np.float64] | None = None
@@ -142,7 +142,7 @@ class Cell:
     @property
     def shown(self) -> Sequence[Run]:
         """The finished runs that are shown."""
-        return self.runs.get(SHOWN, ())
+        return self.runs.get(Selection.SHOWN, ())
 
     @property
     def scored(self) -> list[Run]:
@@ -164,9 +164,9 @@ class Cell:
         """`finished` with all seeds, `partial` with some, else `failed`, `unfinished` or `missing`."""
         if self.spread is not None:
             return "finished" if self.spread.seeds >= FULL_SEEDS else "partial"
-        if self.runs.get(FAILED):
+        if self.runs.get(Selection.FAILED):
             return "failed"
-        return "unfinished" if self.runs.get(UNFINISHED) else "missing"
+        return "unfinished" if self.runs.get(Selection.UNFINISHED) else "missing"
 
     @property
     def difference(self) -> float | None:
@@ -178,7 +178,7 @@ class Cell:
 
 def cell_of(
     column: Column,
-    runs: Mapping[str, Sequence[Run]],
+    runs: Mapping[Selection, Sequence[Run]],
     *,
     is_planned: bool = True,
     is_measured: bool = False,
@@ -275,7 +275,9 @@ def compare_frames(a: pd.DataFrame, b: pd.DataFrame, metric: str | None = None) 
             return f"{name} must hold the seeds of one result, got {reason}"
     name = metric or next((run.main_metric for run in (*first, *second)), "")
     column = Column("", "", name)
-    return compare(cell_of(column, {SHOWN: first}), cell_of(column, {SHOWN: second}))
+    return compare(
+        cell_of(column, {Selection.SHOWN: first}), cell_of(column, {Selection.SHOWN: second})
+    )
 
 
 def _not_one_result(runs: Sequence[Run]) -> str:

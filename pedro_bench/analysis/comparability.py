@@ -25,7 +25,12 @@ from itertools import combinations
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.analysis.rows import NOT_IN_KEY, RATE, normalised, with_earlier
+from pedro_bench.analysis.recorded_settings import (
+    LEFT_OUT_OF_KEY,
+    RATE_IN_FORCE,
+    normalised,
+    with_defaults_before,
+)
 from pedro_bench.analysis.run import Run
 from pedro_bench.evaluation.config import EvaluationConfig
 from pedro_bench.training.config import TrainerConfig
@@ -40,9 +45,9 @@ OTHER_PROTOCOLS, OTHER_RUNS = "different protocols", "measured in different runs
 """What begins a reason why two cells that have runs cannot be compared."""
 
 _DIGITS = re.compile(r"[0-9a-f]{16,}")
-_MAY_DIFFER = frozenset({RATE, "trainer.architecture_lr", "trainer.architecture_weight_decay"}) | {
-    f"trainer.{name}" for name in ("micro_batch_size", "micro_batch_tokens", "eval_batch_size")
-}
+_MAY_DIFFER = frozenset(
+    {RATE_IN_FORCE, "trainer.architecture_lr", "trainer.architecture_weight_decay"}
+) | {f"trainer.{name}" for name in ("micro_batch_size", "micro_batch_tokens", "eval_batch_size")}
 """Settings that methods of one protocol may differ in: rates, and portions of the work."""
 
 _NAMES_OF_TASK = records.NOT_IN_KEY["task"] | {"_target_"}
@@ -62,7 +67,7 @@ _PROTOCOL = {
     **{
         f"trainer.{name}": value
         for name, value in asdict(TrainerConfig()).items()
-        if name not in NOT_IN_KEY["trainer"]
+        if name not in LEFT_OUT_OF_KEY["trainer"]
     },
     **{f"evaluation.{name}": value for name, value in asdict(EvaluationConfig(name="any")).items()},
     "evaluation": "generation",
@@ -195,7 +200,7 @@ def _backbone_facts(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 def _task_facts(config: Mapping[str, Any]) -> dict[str, tuple[Any]]:
     """Return the settings of a task that can move a number, also those that its rows do not show."""
-    task = with_earlier("task", config.get("task"))
+    task = with_defaults_before("task", config.get("task"))
     if not isinstance(task, Mapping):
         return {}
     return {

@@ -22,8 +22,9 @@ from pedro_bench.analysis.reading import (
     read_evaluations,
     read_runs,
 )
-from pedro_bench.analysis.rows import SHOWN, name_rows, roles
+from pedro_bench.analysis.rows import name_rows
 from pedro_bench.analysis.run import Run
+from pedro_bench.analysis.selection import Selection, select_shown
 from pedro_bench.errors import ConfigError, RecordError
 from pedro_bench.records import unknown_suites
 
@@ -112,8 +113,8 @@ def results(folder: str | Path = "results", suites: str | Sequence[str] = ()) ->
         )
     runs += read_evaluations(folder, runs)
     name_rows(runs)
-    for run, role in zip(runs, roles(runs)[0], strict=True):
-        run.shown = role == SHOWN
+    for run, selection in zip(runs, select_shown(runs).selections, strict=True):
+        run.shown = selection is Selection.SHOWN
     return frame_of(runs)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from pedro_bench import records
-from pedro_bench.analysis.rows import known_settings
+from pedro_bench.analysis.recorded_settings import known_settings
 from pedro_bench.analysis.run import Environment, Memory, Run, Timing
 from pedro_bench.errors import DamagedPackError, RecordError
 from pedro_bench.records.schema import evaluation_of_schema_1

@@ -10,9 +10,10 @@ import msgspec
 
 from pedro_bench.analysis.papers import Layout, layout_of, sharing
 from pedro_bench.analysis.run import Run
+from pedro_bench.analysis.selection import Selection
 
-Given = tuple[Run, str]
-"""A run with its role (`analysis.rows`)."""
+Given = tuple[Run, Selection]
+"""A run, and whether its cell shows it."""
 
 MT_BENCH = "mt_bench"
 AVERAGE = "average"
@@ -29,11 +30,11 @@ def shares(given: Iterable[Given]) -> list[tuple[str, Layout | None, list[Given]
     """Return name, layout and runs of every table that some runs fill, backbones and data together.
 
     Args:
-        given: Runs with their roles.
+        given: Runs with their selections.
     """
     suites: dict[str, list[Given]] = {}
-    for run, role in given:
-        suites.setdefault(run.suite, []).append((run, role))
+    for run, selection in given:
+        suites.setdefault(run.suite, []).append((run, selection))
     found: list[tuple[str, Layout | None, list[Given]]] = []
     for suite, own in suites.items():
         layout = layout_of(suite)
@@ -41,11 +42,11 @@ def shares(given: Iterable[Given]) -> list[tuple[str, Layout | None, list[Given]
         elsewhere: set[str] = set()
         for other in others:
             tasks = {task for task, _ in other.columns}
-            shown = [(view, role) for run, role in own for view in _views(run, tasks)]
+            shown = [(view, selection) for run, selection in own for view in _views(run, tasks)]
             elsewhere |= {run.task for run, _ in own if _views(run, tasks)}
             if shown and layout is not None:
                 found.append((suite.replace(layout.name, other.name), other, shown))
-        kept = [(run, role) for run, role in own if run.task not in elsewhere]
+        kept = [(run, selection) for run, selection in own if run.task not in elsewhere]
         if kept:
             found.append((suite, layout, kept))
     return found

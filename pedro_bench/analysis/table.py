@@ -20,8 +20,8 @@ import pandas as pd
 from pedro_bench.analysis.cells import Cell, Column, Tested
 from pedro_bench.analysis.comparison import Ranks
 from pedro_bench.analysis.papers import REPEATS, SEEDS, Layout, PublishedScore, plain
-from pedro_bench.analysis.rows import FAILED
 from pedro_bench.analysis.run import Run
+from pedro_bench.analysis.selection import Selection
 
 COSTS: Mapping[str, tuple[Callable[[Run], Any], Callable[[Sequence[float]], float]]] = {
     "train_seconds": (attrgetter("timing.train_seconds"), median),
@@ -223,7 +223,7 @@ def _row(table: Table, section: Section, line: Line, cell: Cell) -> dict[str, An
         "published": published.value if published else None,
         "published_source": published.source if published else None,
         "difference_from_published": cell.difference,
-        "failed": len(cell.runs.get(FAILED, ())),
+        "failed": len(cell.runs.get(Selection.FAILED, ())),
         "dirty": cell.dirty,
         "key": scored[0].key if scored else None,
         "run_seeds": " ".join(str(run.seed) for run in scored),

@@ -26,9 +26,11 @@ from pedro_bench.analysis.papers import (
     published_of,
 )
 from pedro_bench.analysis.reading import no_collection
-from pedro_bench.analysis.rows import FAILED, SHOWN, UNFINISHED, name_rows, normalised, roles
+from pedro_bench.analysis.recorded_settings import normalised
+from pedro_bench.analysis.rows import name_rows
 from pedro_bench.analysis.run import Run
-from pedro_bench.analysis.shared_records import shares
+from pedro_bench.analysis.selection import Selection, select_shown
+from pedro_bench.analysis.shared_records import Given, shares
 from pedro_bench.analysis.table import Line, Section, Table, most_parameters
 from pedro_bench.errors import RecordError
 
@@ -37,19 +39,19 @@ _SETTING = re.compile(r", (?=[\w.]+=)")
 
 @dataclass
 class _Row:
-    """The runs of one row, before anything is computed: task -> role -> runs."""
+    """The runs of one row, before anything is computed: task -> selection -> runs."""
 
     method: str
     label: str
     settings: str = ""
-    tasks: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
+    tasks: dict[str, dict[Selection, list[Run]]] = field(default_factory=dict)
 
     @property
     def runs(self) -> Iterator[Run]:
         """Its runs that finished, failed or were begun, without those that others replace."""
         for own in self.tasks.values():
-            for role in (SHOWN, FAILED, UNFINISHED):
-                yield from own.get(role, ())
+            for selection in (Selection.SHOWN, Selection.FAILED, Selection.UNFINISHED):
+                yield from own.get(selection, ())
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,16 @@ def tables(frame: pd.DataFrame) -> list[Table]:
         RecordError: If two groups of runs of one cell cannot be ordered.
     """
     runs = _named_together(runs_of(frame))
-    found, problems = roles(runs)
-    if problems:
-        raise RecordError(problems[0])
-    groups: dict[str, list[tuple[Run, str]]] = {}
+    selected = select_shown(runs)
+    if selected.problems:
+        raise RecordError(selected.problems[0])
+    groups: dict[str, list[Given]] = {}
     chosen: dict[str, Layout | None] = {}
-    for table, layout, own in shares(zip(runs, found, strict=True)):
+    for table, layout, own in shares(zip(runs, selected.selections, strict=True)):
         several = layout is not None and len(layout.backbones) > 1
-        for run, role in own:
+        for run, selection in own:
             parts = (table, run.data) if several else (table, run.backbone, run.data)
-            groups.setdefault("--".join(parts), []).append((run, role))
+            groups.setdefault("--".join(parts), []).append((run, selection))
             chosen["--".join(parts)] = layout
     return [_table(name, chosen[name], groups[name]) for name in sorted(groups)]
 
@@ -107,7 +109,7 @@ def _named_together(runs: list[Run]) -> list[Run]:
     return copies
 
 
-def _table(name: str, layout: Layout | None, own: Sequence[tuple[Run, str]]) -> Table:
+def _table(name: str, layout: Layout | None, own: Sequence[Given]) -> Table:
     first = own[0][0]
     if layout is not None and is_small(first.suite):
         begun = {run.task for run, _ in own}
@@ -137,19 +139,19 @@ def _table(name: str, layout: Layout | None, own: Sequence[tuple[Run, str]]) -> 
     return Table(name, first.suite, first.data, layout, columns, sections, shown, over)
 
 
-def _over(own: Sequence[tuple[Run, str]]) -> str:
+def _over(own: Sequence[Given]) -> str:
     """Return what the medians of runs outside the papers' tables are over."""
     return REPEATS if all(run.is_measurement for run, _ in own) else SEEDS
 
 
-def _rows(own: Sequence[tuple[Run, str]], backbone: str) -> list[_Row]:
+def _rows(own: Sequence[Given], backbone: str) -> list[_Row]:
     """Return a backbone's rows, by method and then by settings, runs in order of seeds."""
     rows: dict[tuple[str, int, str], _Row] = {}
-    for run, role in sorted(own, key=lambda one: (one[0].seed, one[0].key)):
+    for run, selection in sorted(own, key=lambda one: (one[0].seed, one[0].key)):
         if run.backbone == backbone:
             place = (run.method, run.row, run.settings)
             row = rows.setdefault(place, _Row(run.method, run.label, run.settings))
-            row.tasks.setdefault(run.task, {}).setdefault(role, []).append(run)
+            row.tasks.setdefault(run.task, {}).setdefault(selection, []).append(run)
     return [rows[place] for place in sorted(rows)]
 
 
@@ -231,7 +233,7 @@ def _of_layout(layout: Layout | None, rows: Sequence[_Row]) -> list[tuple[str, s
     for task, metric in layout.columns if layout else ():
         found.append((task, metric))
         stand_in = STAND_INS.get(metric or "")
-        shown = (run for row in rows for run in row.tasks.get(task, {}).get(SHOWN, ()))
+        shown = (run for row in rows for run in row.tasks.get(task, {}).get(Selection.SHOWN, ()))
         if any(stand_in in run.scores for run in shown):
             found.append((task, stand_in))
     return found
@@ -272,7 +274,7 @@ def _section(place: _Place, rows: Sequence[_Row]) -> Section:
 
 
 def _line(place: _Place, row: _Row, label: str) -> Line:
-    shown = [run for own in row.tasks.values() for run in own.get(SHOWN, ())]
+    shown = [run for own in row.tasks.values() for run in own.get(Selection.SHOWN, ())]
     return Line(
         method=row.method,
         label=label,

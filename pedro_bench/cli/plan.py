@@ -32,7 +32,7 @@ from rich.text import Text
 
 from pedro_bench import checks, records
 from pedro_bench.analysis.reading import read_runs
-from pedro_bench.analysis.rows import with_earlier
+from pedro_bench.analysis.recorded_settings import with_defaults_before
 from pedro_bench.analysis.run import Run
 from pedro_bench.cli.command import DONE, check_output, guarded, print_json, split_flags
 from pedro_bench.cli.hydra.overrides import split_extra
@@ -187,7 +187,7 @@ def _configured(config: Mapping[str, Any]) -> tuple[Any, tuple[Any, Any]]:
 
 
 def _group(config: Mapping[str, Any], name: str, left_out: frozenset[str]) -> Any:
-    own = with_earlier(name, config.get(name)) or {}
+    own = with_defaults_before(name, config.get(name)) or {}
     return _hashable({key: value for key, value in own.items() if key not in left_out})
 
 

@@ -3,17 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
-from pedro_bench.analysis.rows import (
-    FAILED,
-    OUTDATED,
-    OVERTAKING,
-    REPLACED,
-    SUPERSEDED,
-    UNFINISHED,
-    older_versions,
-)
 from pedro_bench.analysis.run import Run
+from pedro_bench.analysis.selection import Selection
 from pedro_bench.analysis.table import Table
+from pedro_bench.analysis.versions import VersionChange, raised_versions
 from pedro_bench.reporting.captions import on_backbone
 from pedro_bench.reporting.numbers import counted
 
@@ -27,7 +20,7 @@ def doubts(table: Table) -> list[str]:
     failed = {
         f"Failed: {place}, {table.each} {run.seed}: {run.error}": None
         for place, cell in places
-        for run in cell.runs.get(FAILED, ())
+        for run in cell.runs.get(Selection.FAILED, ())
     }
     found: dict[str, dict[str, None]] = {}  # heading -> places
     for heading, words in _DOUBTS:
@@ -41,7 +34,7 @@ def doubts(table: Table) -> list[str]:
 def _overtaking(cell: Cell) -> str:
     """Name the runs by key and state: `(key 0123456789ab: seed 0, 1 failed, seed 2 unfinished)`."""
     keys: dict[str, dict[str, list[Run]]] = {}
-    for run in cell.runs.get(OVERTAKING, ()):
+    for run in cell.runs.get(Selection.OVERTAKING, ()):
         state = "failed" if run.status == "failed" else "unfinished"
         keys.setdefault(run.key, {}).setdefault(state, []).append(run)
     return _listed(
@@ -62,13 +55,15 @@ def _few(cell: Cell) -> str:
 
 
 def _superseded(cell: Cell) -> str:
-    runs = [run for run in cell.runs.get(SUPERSEDED, ()) if not _older_versions(cell, run)]
+    runs = [
+        run for run in cell.runs.get(Selection.SUPERSEDED, ()) if not _raised_versions(cell, run)
+    ]
     return _listed(run.key for run in sorted(runs, key=lambda run: run.started))
 
 
 def _out_of_date(cell: Cell) -> str:
     """Return how many runs of a cell are of older versions, and of what: `(5: version 1 of task, now 2)`."""
-    found = [_older_versions(cell, run) for run in cell.runs.get(SUPERSEDED, ())]
+    found = [_raised_versions(cell, run) for run in cell.runs.get(Selection.SUPERSEDED, ())]
     own = [
         f"version {before} of {name}, now {now}"
         for one in found
@@ -77,12 +72,12 @@ def _out_of_date(cell: Cell) -> str:
     return f"({sum(map(bool, found))}: {', '.join(dict.fromkeys(own))})" if own else ""
 
 
-def _older_versions(cell: Cell, run: Run) -> dict[str, tuple[int, int]]:
-    return older_versions(run, cell.shown[0]) if cell.shown else {}
+def _raised_versions(cell: Cell, run: Run) -> dict[str, VersionChange]:
+    return raised_versions(run, cell.shown[0]) if cell.shown else {}
 
 
-def _count(cell: Cell, role: str) -> str:
-    return f"({len(cell.runs[role])})" if cell.runs.get(role) else ""
+def _count(cell: Cell, selection: Selection) -> str:
+    return f"({len(cell.runs[selection])})" if cell.runs.get(selection) else ""
 
 
 def _shortened(run: Run) -> Iterator[str]:
@@ -125,7 +120,7 @@ def _listed(texts: Iterable[str], separator: str = ", ") -> str:
 
 
 _DOUBTS: tuple[tuple[str, Callable[[Cell], str]], ...] = (
-    ("Begun and not finished", lambda cell: _of_seeds(cell.runs.get(UNFINISHED, ()))),
+    ("Begun and not finished", lambda cell: _of_seeds(cell.runs.get(Selection.UNFINISHED, ()))),
     ("Newer runs than those shown have not finished", _overtaking),
     (
         "Made by an older version, and not shown (missing seeds are made anew by the grid's own command, and "
@@ -133,8 +128,14 @@ _DOUBTS: tuple[tuple[str, Callable[[Cell], str]], ...] = (
         _out_of_date,
     ),
     ("Superseded by newer runs, and not shown", _superseded),
-    ("Evaluated again, the older evaluations not shown", lambda cell: _count(cell, REPLACED)),
-    ("Evaluations of runs that are not shown, left out", lambda cell: _count(cell, OUTDATED)),
+    (
+        "Evaluated again, the older evaluations not shown",
+        lambda cell: _count(cell, Selection.REPLACED),
+    ),
+    (
+        "Evaluations of runs that are not shown, left out",
+        lambda cell: _count(cell, Selection.OUTDATED),
+    ),
     (
         "No {metric}",
         lambda cell: _of_seeds([r for r in cell.shown if cell.column.metric not in r.scores]),

@@ -6,7 +6,7 @@ from typing import Any
 from pedro_bench.analysis.cells import FULL_SEEDS
 from pedro_bench.analysis.comparability import Sides, differing, settings_by_task, text_of
 from pedro_bench.analysis.papers import SEEDS, is_small, layouts
-from pedro_bench.analysis.rows import CHANGED, with_earlier
+from pedro_bench.analysis.recorded_settings import CHANGED_DEFAULTS, with_defaults_before
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.table import Section, Table
 from pedro_bench.reporting.captions import on_backbone
@@ -75,21 +75,22 @@ def _short(table: Table) -> Iterator[str]:
 
 def _made_before(table: Table) -> Iterator[str]:
     """Yield a sentence on the rows whose runs are from before a change of their method's default."""
-    for kind, (setting, change) in CHANGED.items():
+    for kind, changed in CHANGED_DEFAULTS.items():
         rows: dict[str, None] = {}
-        before = with_earlier("method", {"_target_": kind})[setting]
+        before = with_defaults_before("method", {"_target_": kind})[changed.setting]
         for section in table.sections:
             for line in section.lines:
                 methods = [
                     run.config.get("method") or {} for cell in line.cells for run in cell.shown
                 ]
                 if any(
-                    own.get("_target_") == kind and with_earlier("method", own)[setting] == before
+                    own.get("_target_") == kind
+                    and with_defaults_before("method", own)[changed.setting] == before
                     for own in methods
                 ):
                     rows[f"{line.name}{on_backbone(section, table)}"] = None
         if rows:
-            yield f"{change}: {', '.join(rows)}."
+            yield f"{changed.note}: {', '.join(rows)}."
 
 
 def _differing(table: Table) -> list[str]:

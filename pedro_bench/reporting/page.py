@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
 from pedro_bench.analysis.papers import plain
-from pedro_bench.analysis.rows import FAILED, UNFINISHED
 from pedro_bench.analysis.run import Run
+from pedro_bench.analysis.selection import Selection
 from pedro_bench.analysis.series import AXES, MEASURED, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
 from pedro_bench.analysis.tables import distinct
@@ -105,8 +105,8 @@ def _words(cell: Cell) -> str:
     """Say what a reader must know of a cell's runs; empty where all is well."""
     few = cell.spread is not None and cell.spread.seeds < FULL_SEEDS
     counts = {
-        "failed": len(cell.runs.get(FAILED, ())),
-        "unfinished": len(cell.runs.get(UNFINISHED, ())),
+        "failed": len(cell.runs.get(Selection.FAILED, ())),
+        "unfinished": len(cell.runs.get(Selection.UNFINISHED, ())),
         "dirty": cell.dirty,
     }
     found = [f"n={cell.spread.seeds}"] if cell.spread is not None and few else []

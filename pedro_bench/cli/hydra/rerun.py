@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import records
-from pedro_bench.analysis.rows import normalised, with_earlier
+from pedro_bench.analysis.recorded_settings import normalised, with_defaults_before
 from pedro_bench.analysis.run import Run
 from pedro_bench.cli.hydra.option_files import option_of
 from pedro_bench.cli.options import CONFIG_DIR, conf_folders
@@ -108,7 +108,7 @@ def _known(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 
 def _settings(group: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a group that its option has otherwise; of texts and lists, not of mappings."""
-    own = with_earlier(group, config.get(group)) or {}
+    own = with_defaults_before(group, config.get(group)) or {}
     option = option_of(group, str(own.get("name")))
     kind = own.get("_target_")
     if kind is not None and (kind == option.get("_target_") or kind.startswith("pedro_bench.")):

@@ -7,7 +7,7 @@ import pytest
 
 from pedro_bench import records
 from pedro_bench.analysis.reading import read_runs
-from pedro_bench.analysis.rows import normalised, rate_in_force, with_earlier
+from pedro_bench.analysis.recorded_settings import normalised, rate_in_force, with_defaults_before
 from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.cli.hydra.overrides import split_extra
 from pedro_bench.cli.hydra.rerun import command_of
@@ -55,7 +55,7 @@ def test_a_committed_records_command_composes_to_its_configuration(path):
         "tried", None
     )  # the command types the rate, whose search is no part of a key
     for group in ("method", "task", "backbone", "data", "trainer", "evaluation"):
-        own = with_earlier(group, recorded[group])
+        own = with_defaults_before(group, recorded[group])
         assert {name: normalised(composed[group][name]) for name in own} == {
             name: normalised(value) for name, value in own.items()
         }
