@@ -190,7 +190,6 @@ def _done(grid: Grid, launcher: Launcher, *, is_multirun: bool = False) -> list[
     """Have a grid worked on until none of its runs is left; return what became of each configuration."""
     try:
         with logs_to_stderr():
-            grid.clear_stale_files(before_reruns=True)
             number = launcher.number_of_workers(grid)
             if launcher.is_chosen or number > 1:
                 _share(grid, launcher, number)

@@ -274,16 +274,11 @@ class Grid:
         settings = self.configurations[self._left[path]].settings
         return steps_saved(working_folder(settings, path))
 
-    def clear_stale_files(self, *, before_reruns: bool = False) -> None:
-        """Remove what killed workers left of finished runs.
-
-        Args:
-            before_reruns: Only of those to be repeated: leases hold earlier crashes, which do not count then.
-        """
+    def clear_stale_files(self) -> None:
+        """Remove what killed workers left of finished runs."""
         if is_main():
             for one in self.configurations:
-                if one.settings.rerun or not before_reruns:
-                    clear_stale_files(one.settings, [run.record for run in one.runs])
+                clear_stale_files(one.settings, [run.record for run in one.runs])
 
     def remove(self) -> None:
         """Remove the command's folder, if there is one, and those above it that hold nothing else.

@@ -206,7 +206,6 @@ def run(settings: Settings, *, on_record: OnRecord | None = None) -> list[dict[s
             on_record(record)
 
     try:
-        grid.clear_stale_files(before_reruns=True)
         work_on(grid, 0, on_record=report)
     finally:
         grid.remove()

@@ -17,6 +17,7 @@ from pedro_bench.cli.plan import Earlier, _duration, look, plan
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.grid import Grid
 from pedro_bench.grid.leases import Leases
+from pedro_bench.grid.planning import PlannedRun
 from pedro_bench.records import RunRecord
 from pedro_bench.runs import environment
 from pedro_bench.runs.identity import run_key
@@ -246,11 +247,11 @@ def test_a_record_older_than_a_setting_counts_with_what_was_in_force_then(tmp_pa
     assert trainer.pop("tried")["tasks"] == ["rte", "copa"]
     write(settings, 0, config={**settings.resolved_config, "trainer": trainer})
     earlier = Earlier(str(tmp_path))
-    assert earlier.num_moved(settings, [(0, tmp_path, "missing")]) == 1
+    assert earlier.num_moved(settings, [PlannedRun(0, tmp_path, "missing")]) == 1
     assert earlier.cost(settings).source == "records of this method and task"
     ungrouped = {**settings.resolved_config["trainer"], "group_by_length": False}
     other = replace(settings, resolved_config={**settings.resolved_config, "trainer": ungrouped})
-    assert earlier.num_moved(other, [(0, tmp_path, "missing")]) == 0
+    assert earlier.num_moved(other, [PlannedRun(0, tmp_path, "missing")]) == 0
 
 
 def test_an_experiment_for_people(tmp_path, capsys):
