@@ -40,6 +40,7 @@ def pin_gpu(folder: Path) -> bool:
 
     Raises:
         ConfigError: If every GPU is held by another process.
+        RecordError: If the folder of the leases cannot be written.
     """
     gpus = visible_gpus()
     if len(gpus) < 2:
@@ -64,7 +65,8 @@ def _gpu_leases(folder: Path) -> Leases:
         is_own = own.lstat().st_uid == os.getuid()
     except OSError:
         is_own = False
-    return Leases(own if is_own else folder, GPU_LEASE_SECONDS)
+    place, setting = (own, "TMPDIR") if is_own else (folder, "output_dir")
+    return Leases(place, GPU_LEASE_SECONDS, folder_setting=setting)
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> list[str]:

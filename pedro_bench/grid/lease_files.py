@@ -173,14 +173,14 @@ class LeaseFiles:
 
 
 @dataclass(frozen=True)
-class FileName:
+class LeaseFileName:
     """What a lease file's name says: stem of the run's record, and generation."""
 
     stem: str
     generation: int
 
 
-def names_in(folder: Path) -> Iterator[FileName]:
+def names_in(folder: Path) -> Iterator[LeaseFileName]:
     """Yield the names of all lease files in a folder, which need not exist.
 
     Raises:
@@ -194,7 +194,7 @@ def names_in(folder: Path) -> Iterator[FileName]:
     for name in names:
         stem, _, generation = name.rpartition(".")
         if stem and generation.isdecimal():
-            yield FileName(stem, int(generation))
+            yield LeaseFileName(stem, int(generation))
 
 
 def _encoded(state: LeaseState) -> bytes:

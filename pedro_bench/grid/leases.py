@@ -27,7 +27,7 @@ from pathlib import Path
 
 from pedro_bench.errors import RecordError
 from pedro_bench.grid.held_lease import Lease
-from pedro_bench.grid.lease_files import FileName, LeaseFiles, LeaseState, names_in
+from pedro_bench.grid.lease_files import LeaseFileName, LeaseFiles, LeaseState, names_in
 from pedro_bench.grid.lease_holder import Holder
 
 LEASES_FOLDER = "leases"
@@ -58,6 +58,7 @@ class Leases:
         lease_seconds: After how long without a sign of life the leases lapse that are taken here.
         clock: Seconds of a clock that never goes back; only differences count.
         command: Name of the command, of which alone deaths of workers are counted; empty: none are.
+        folder_setting: What chooses another folder, as messages say.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class Leases:
         lease_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         command: str = "",
+        folder_setting: str = "results_dir",
     ) -> None:
         self.folder = suite_folder / LEASES_FOLDER
         self.lease_seconds = lease_seconds
         self.command = command
         self._clock = clock
+        self._remedy = f"choose another folder with {folder_setting}=…."
         self._watches: dict[str, _Watch] = {}
 
     def take(
@@ -161,13 +164,13 @@ class Leases:
         """
         return {name.stem for name in self._file_names()}
 
-    def _file_names(self) -> list[FileName]:
+    def _file_names(self) -> list[LeaseFileName]:
         try:
             return list(names_in(self.folder))
         except NotADirectoryError as error:
             raise RecordError(
                 f"{self.folder} must be a folder, got a file there or above it: move that file away, or "
-                "choose another folder with results_dir=…."
+                f"{self._remedy}"
             ) from error
 
     @contextlib.contextmanager
@@ -177,8 +180,7 @@ class Leases:
             yield
         except OSError as error:
             raise RecordError(
-                f"folder {self.folder} must be writable, got {error.strerror or error}: choose "
-                "another folder with results_dir=…."
+                f"folder {self.folder} must be writable, got {error.strerror or error}: {self._remedy}"
             ) from error
 
     def _files(self, stem: str) -> LeaseFiles:
