@@ -18,8 +18,7 @@ from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 
 from pedro_bench.errors import ContextError
-from pedro_bench.integrations.peft.forwards import given_prompts
-from pedro_bench.integrations.peft.prompts import TAUGHT
+from pedro_bench.integrations.peft.prompts import TAUGHT, given_prompts
 from pedro_bench.integrations.peft.tuner import MethodTuner
 
 Ids = tuple[int, ...]

@@ -22,7 +22,8 @@ from pedro_bench.backbones.in_memory import adopt
 from pedro_bench.backbones.loaded import LoadedModel
 from pedro_bench.errors import ConfigError, ContextError, InjectionError
 from pedro_bench.integrations.peft.configs import MethodConfig
-from pedro_bench.integrations.peft.forwards import Acting, Forwards
+from pedro_bench.integrations.peft.current_forward import ActingAdapter
+from pedro_bench.integrations.peft.forwards import ForwardHooks
 from pedro_bench.integrations.peft.gates import GatedInjection
 from pedro_bench.integrations.peft.roles import roles_of
 from pedro_bench.nn.adapted_model import require_free
@@ -77,7 +78,7 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
         self._gates: dict[str, GatedInjection] = {}
         if "lm_eval.models.huggingface" in sys.modules:  # it loads this model
             importlib.import_module("pedro_bench.integrations.lm_eval")
-        self._forwards: Forwards | None = None
+        self._model_hooks: ForwardHooks | None = None
         self.wire()
 
     @property
@@ -112,22 +113,22 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
     def wire(self) -> None:
         """Put the model's hooks in."""
         model = self._backbone.model
-        self._forwards = Forwards(model, self._backbone.decoder, self._acting, **self._asks)
-        self._forwards.install()
+        self._model_hooks = ForwardHooks(model, self._backbone.decoder, self._acting, **self._asks)
+        self._model_hooks.install()
 
     def unwire(self) -> None:
         """Take all hooks out; tensors stay."""
-        if self._forwards is not None:
-            self._forwards.remove()
+        if self._model_hooks is not None:
+            self._model_hooks.remove()
         for gate in self._gates.values():
             gate.undo()
-        self._forwards, self._gates = None, {}
+        self._model_hooks, self._gates = None, {}
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Take an adapter out."""
-        if adapter_name in self._gates:
+        self.methods.pop(adapter_name, None)
+        if adapter_name in self._gates:  # a deep copy may have none yet
             self._gates.pop(adapter_name).undo()
-            del self.methods[adapter_name]
         super().delete_adapter(adapter_name)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
@@ -144,8 +145,8 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
     def unmerge(self) -> None:
         """Do nothing: nothing is ever merged."""
 
-    def _acting(self, num_rows: int) -> Acting:
-        """Return the gates that act in a forward of B rows, with the rows (N,) of each."""
+    def _acting(self, num_rows: int) -> list[ActingAdapter]:
+        """Return the adapters that act in a forward of B rows, with the rows (N,) of each."""
         names = _NAMES.get()
         if self._disable_adapters:
             return []
@@ -153,20 +154,17 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
             active: Sequence[str] = self._active_names() if names is None else names[:1]
             gates = [gate for gate in map(self._gate, active) if gate is not None]
             self._check_alone(active, len(gates) > 1)
-            return [(gate, None) for gate in gates]
+            return [ActingAdapter(gate) for gate in gates]
         self._check_alone(names, True)
         if num_rows % len(names):
             raise ContextError(
                 f"adapter_names must name one adapter for each example, got {len(names)} for {num_rows} rows."
             )
-        rows = [name for name in names for _ in range(num_rows // len(names))]
+        owners = [name for name in names for _ in range(num_rows // len(names))]
         return [
-            (
-                gate,
-                torch.tensor([row for row, of in enumerate(rows) if of == name], dtype=torch.long),
-            )
-            for name, gate in self._gates.items()
-            if name in names
+            ActingAdapter(gate, _places(name, owners))
+            for name in self.methods
+            if name in names and (gate := self._gate(name)) is not None
         ]
 
     def _active_names(self) -> list[str]:
@@ -228,6 +226,11 @@ class MethodLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft's cl
         state = {**self.__dict__, "_gates": {}}
         copied.__dict__.update(copy.deepcopy(state, memo))
         return copied
+
+
+def _places(name: str, owners: Sequence[str]) -> torch.Tensor:
+    """Return the rows (N,) that are an adapter's, of all rows' owners."""
+    return torch.tensor([row for row, own in enumerate(owners) if own == name], dtype=torch.long)
 
 
 def _seen_by_role(model: Any) -> LoadedModel:

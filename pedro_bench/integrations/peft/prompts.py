@@ -5,7 +5,9 @@ Legend: B rows, T tokens.
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -17,10 +19,39 @@ from pedro_bench.protocols.batch import IGNORED, positions_of
 TAUGHT = "_pedro_bench_prompts"
 """Attribute of lm-evaluation-harness's model class once it says where contexts end."""
 
+_GIVEN: ContextVar[Tensor | None] = ContextVar("pedro_bench_peft_given", default=None)
+
+
+@contextmanager
+def given_prompts(mask_BT: Tensor) -> Iterator[None]:
+    """Let a prompt mask (B, T) hold for the forward within, whose caller passes none."""
+    token = _GIVEN.set(mask_BT)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
+
 
 def by_name(module: nn.Module, args: tuple[Any, ...]) -> dict[str, Any]:
     """Return the positional arguments of a module's forward by their names."""
     return dict(zip(inspect.signature(module.forward).parameters, args, strict=False))
+
+
+def prompt_mask_of_call(tokens: Tensor, given: Mapping[str, Any], *, is_training: bool) -> Tensor:
+    """Return the prompt mask (B, T) of a forward outside of `generate`.
+
+    Args:
+        tokens: Ids (B, T) or embeddings (B, T, D).
+        given: Arguments of the forward; without a `prompt_mask`, that of `given_prompts` holds.
+        is_training: Whether the model is in training mode.
+
+    Raises:
+        ContextError: As `prompt_mask`, or if the caller is one that does not say where the prompt ends.
+    """
+    asked = {"prompt_mask": _GIVEN.get(), **given}
+    if asked["prompt_mask"] is None and asked.get("labels") is None:
+        _refuse_unknown_boundary()
+    return prompt_mask(tokens, asked, is_training=is_training)
 
 
 def prompt_mask(tokens: Tensor, given: Mapping[str, Any], *, is_training: bool) -> Tensor:
@@ -112,7 +143,7 @@ def refuse_decoding(model: Any, kwargs: Mapping[str, Any]) -> None:
             )
 
 
-def refuse_unknown_boundary() -> None:
+def _refuse_unknown_boundary() -> None:
     """Refuse a forward of lm-evaluation-harness that was not taught to say where contexts end.
 
     Raises:

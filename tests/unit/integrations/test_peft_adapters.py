@@ -211,6 +211,37 @@ def test_a_deep_copy_stands_on_its_own(kind: str, wrap: Any, batch: Any) -> None
     torch.testing.assert_close(logits(model, batch), expected)
 
 
+@pytest.mark.parametrize("kind", ROWWISE)
+def test_a_deep_copy_mixes_adapters_in_its_first_batch(kind: str, wrap: Any, batch: Any) -> None:
+    model = wrap(kind, "other")
+    names = ["other", "__base__", "default"]
+    expected = logits(model, batch, adapter_names=names)
+    copied = copy.deepcopy(model)
+    torch.testing.assert_close(logits(copied, batch, adapter_names=names), expected)
+
+
+def test_a_deep_copy_goes_on_from_no_cache_of_its_original(wrap: Any, batch: Any) -> None:
+    model = wrap("PEDRO")
+    ids = prompts_of(batch)["input_ids"]
+    with torch.no_grad():
+        cache = model(input_ids=ids).past_key_values
+        copied = copy.deepcopy(model)
+        with pytest.raises(ContextError, match="got one that was filled without them"):
+            copied(input_ids=ids[:, :1], past_key_values=cache)
+        assert model(input_ids=ids[:, :1], past_key_values=cache).logits.isfinite().all()
+
+
+def test_an_adapter_can_be_deleted_from_a_deep_copy_before_it_is_called(
+    wrap: Any, batch: Any
+) -> None:
+    model = wrap("PEDRO", "other")
+    copied = copy.deepcopy(model)
+    copied.delete_adapter("other")
+    with pytest.raises(ConfigError, match="got 'other'; known: default"):
+        logits(copied, batch, adapter_names=["other", "default", "default"])
+    torch.testing.assert_close(logits(copied, batch), logits(model, batch))
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_bfloat16_model(
     kind: str, tiny_folders: dict[str, Path], batch: Any, load_tiny: Any
