@@ -83,14 +83,14 @@ class ForwardHooks:
         if self._model.generate != generate:  # somebody else's
             self._model.generate = generate
 
-    def check_decoding(self, kwargs: Mapping[str, Any]) -> None:
-        """Refuse ways of `generate` that would make vectors from the wrong tokens.
+    def check_decoding(self, arguments: Mapping[str, Any]) -> None:
+        """Refuse ways of `generate`, by its arguments, that would make vectors from the wrong tokens.
 
         Raises:
             ContextError: If one is asked for.
         """
         if self._reads_prompt and self._acting(0):
-            prompts.refuse_decoding(self._model, kwargs)
+            prompts.refuse_decoding(self._model, arguments)
 
     def _enter(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -99,10 +99,12 @@ class ForwardHooks:
         if self._is_called_by_model(module):
             return None
         running = current_forward.begin(self, module)
-        given = {**prompts.by_name(module, args), **kwargs}
+        given = {**prompts.by_name(module.forward, args), **kwargs}
         passed = {name: value for name, value in kwargs.items() if name != "prompt_mask"}
         tokens = given.get("input_ids")
-        tokens = given["inputs_embeds"] if tokens is None else tokens
+        tokens = given.get("inputs_embeds") if tokens is None else tokens
+        if tokens is None:  # the model itself refuses that
+            return args, passed
         acting = self._acting(tokens.shape[0])
         if acting:
             running.shares = self._shares(acting, tokens, given)

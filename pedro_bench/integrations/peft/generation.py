@@ -75,7 +75,7 @@ class Generate:
 
     def __call__(self, *args: Any, prompt_mask: Tensor | None = None, **kwargs: Any) -> Any:
         """Generate; `prompt_mask` (B, T) says what of the input is the prompt."""
-        self._owner.check_decoding(kwargs)
+        self._owner.check_decoding({**prompts.by_name(self.__wrapped__, args), **kwargs})
         token = _GENERATION.set(Generation(self._owner, prompt_mask))
         try:
             return self.__wrapped__(*args, **kwargs)

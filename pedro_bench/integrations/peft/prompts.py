@@ -5,13 +5,13 @@ Legend: B rows, T tokens.
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pedro_bench.errors import ContextError
 from pedro_bench.protocols.batch import IGNORED, positions_of
@@ -32,9 +32,9 @@ def given_prompts(mask_BT: Tensor) -> Iterator[None]:
         _GIVEN.reset(token)
 
 
-def by_name(module: nn.Module, args: tuple[Any, ...]) -> dict[str, Any]:
-    """Return the positional arguments of a module's forward by their names."""
-    return dict(zip(inspect.signature(module.forward).parameters, args, strict=False))
+def by_name(function: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the positional arguments of a function by their names."""
+    return dict(zip(inspect.signature(function).parameters, args, strict=False))
 
 
 def prompt_mask_of_call(tokens: Tensor, given: Mapping[str, Any], *, is_training: bool) -> Tensor:
@@ -118,24 +118,24 @@ def positions(mask: Any, tokens: Tensor) -> dict[str, Tensor]:
     return {"position_ids": positions_of(mask)}
 
 
-def refuse_decoding(model: Any, kwargs: Mapping[str, Any]) -> None:
+def refuse_decoding(model: Any, arguments: Mapping[str, Any]) -> None:
     """Refuse ways of `generate` in which the prompt passes in parts, or several tokens at once.
 
     Args:
         model: The model.
-        kwargs: Arguments of `generate`.
+        arguments: Arguments of `generate`.
 
     Raises:
         ContextError: If one is asked for.
     """
-    config = kwargs.get("generation_config") or model.generation_config
+    config = arguments.get("generation_config") or model.generation_config
     reasons = {
         "prefill_chunk_size": "chunked prefill would make vectors from an unfinished prompt",
         "prompt_lookup_num_tokens": "assisted decoding passes several tokens at once over a cache",
         "assistant_model": "assisted decoding passes several tokens at once over a cache",
     }
     for name, reason in reasons.items():
-        value = kwargs.get(name, getattr(config, name, None))
+        value = arguments.get(name, getattr(config, name, None))
         if value is not None:
             raise ContextError(
                 f"{name} must be None with an adapter that reads the prompt, got {type(value).__name__}: "

@@ -64,6 +64,9 @@ def test_chunked_prefill_and_assisted_decoding(
                 config = wrapped.generation_config.__class__(**SETTINGS, **way)
                 with pytest.raises(ContextError, match="vectors|several tokens"):
                     wrapped.generate(**prompts, generation_config=config)
+                by_place = (prompts["input_ids"], config)
+                with pytest.raises(ContextError, match=f"{next(iter(way))} must be None"):
+                    wrapped.generate(*by_place, attention_mask=prompts["attention_mask"])
             with wrapped.disable_adapter():
                 assert wrapped.generate(**prompts, **SETTINGS, **way).shape[0] == 1
         elif "assistant_model" not in way:  # the import of what it needs takes half a minute
@@ -87,6 +90,11 @@ def test_training_must_say_where_the_prompt_ends(model: Any, make_batch: Any) ->
     with pytest.raises(ContextError, match="switch packing"):
         model(**given, labels=labels, position_ids=packed)
     assert model(**given, labels=labels).loss.isfinite()
+
+
+def test_a_forward_without_an_input_is_refused_by_the_model_itself(model: Any) -> None:
+    with pytest.raises(ValueError, match="exactly one of input_ids or inputs_embeds"):
+        model()
 
 
 def test_a_cache_is_continued_where_it_was_made(model: Any, make_batch: Any) -> None:
