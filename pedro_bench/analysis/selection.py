@@ -92,11 +92,9 @@ def _select_in_row(cells: Mapping[str, _Cell]) -> list[str]:
     evaluated = [cell for cell in cells.values() if any(one.run.evaluates for one in cell)]
     if evaluated:
         every = (one for cell in cells.values() for one in cell)
-        shown = {one.run.stem for one in every if one.selection is Selection.SHOWN}
+        of_shown = {None} | {one.run.stem for one in every if one.selection is Selection.SHOWN}
         for cell in evaluated:
-            problems += _select_in_cell(
-                [one for one in cell if one.run.evaluates in (None, *shown)]
-            )
+            problems += _select_in_cell([one for one in cell if one.run.evaluates in of_shown])
     return problems
 
 

@@ -140,7 +140,7 @@ class Claims(Iterator[SeedRun]):
                 return None
             is_held = not self._has_ended(run) and self._hold(run)
             if is_held:
-                if self._is_still_to_do(run):
+                if self._make_ready(run):
                     return run
                 self.give_back()
             elif not self._has_ended(run):
@@ -159,10 +159,11 @@ class Claims(Iterator[SeedRun]):
             self._held = _HeldRun(run, lease)
         return lease is not None
 
-    def _is_still_to_do(self, run: SeedRun) -> bool:
-        """Whether a run is to be done, now that it is held; a damaged record is moved out of the way.
+    def _make_ready(self, run: SeedRun) -> bool:
+        """Make a run ready that is held now; return whether it is to be trained.
 
-        A run in which too many workers died is not: it is recorded as failed.
+        It is not if another worker ended it before it was held, or if too many workers died in it: then it is
+        recorded as failed. A damaged record is moved out of the way.
         """
         if self._has_ended(run):
             return False
