@@ -11,13 +11,14 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
-from pedro_bench.distributed import is_main
 from pedro_bench.errors import ConfigError
 from pedro_bench.grid.leases import Leases
 from pedro_bench.protocols.settings import SHORTEST_LEASE, Settings
 from pedro_bench.records import results_folder
+from pedro_bench.runs.processes import on_main
 from pedro_bench.training.saved_folder import working_folder
 
 _PREFIX = "record-"
@@ -30,8 +31,7 @@ def occupying(settings: Settings, due: Iterable[tuple[int, Path]]) -> Iterator[t
         ConfigError: If the same run is trained there now for another results_dir.
     """
     for seed, path in due:
-        if is_main():
-            _occupy(settings, path)
+        on_main(partial(_occupy, settings, path))
         yield seed, path
 
 

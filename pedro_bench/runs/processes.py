@@ -8,8 +8,9 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -37,6 +38,7 @@ SPLITTING = (
 """What it sets for other ways of splitting, which nothing here does."""
 
 _logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 _SeedRun = TypeVar("_SeedRun", bound=tuple[int, Path])
 """Seed of a run and path of its record (`grid.planning.SeedRun`)."""
@@ -92,6 +94,25 @@ def agreed(value: Any) -> Any:
     return broadcast_object_list([value])[0]
 
 
+def on_main(act: Callable[[], _Result]) -> _Result:
+    """Return in every process what a function returns in the main one, or raise there what it raises.
+
+    All processes call it at the same place; else the others would wait for one that has ended.
+    """
+    value: Any = None
+    error: Exception | None = None
+    if is_main():
+        try:
+            value = act()
+        except Exception as found:  # noqa: BLE001 - raised below, in every process
+            error = found
+    value, error = agreed((value, error))
+    if error is not None:
+        raise error
+    found_value: _Result = value
+    return found_value
+
+
 def made_ready(
     settings: Settings, claims: Claims, due: Iterable[tuple[int, Path]]
 ) -> Iterator[tuple[int, Path]]:
@@ -106,15 +127,18 @@ def made_ready(
         due: Seed and path of the record, for each run to do.
     """
     for seed, path in due:
-        if is_main():
-            claims.check()
-            folder = working_folder(settings, path)
-            for reason in folder.glob(f"{REASON}*"):
-                reason.unlink(missing_ok=True)
-            is_anew = settings.rerun and not claims.is_begun
-            if is_anew or _is_of_other_processes(folder, records.key_of(path), seed):
-                restart(folder)
+        on_main(partial(_make_ready, settings, claims, seed, path))
         yield seed, path
+
+
+def _make_ready(settings: Settings, claims: Claims, seed: int, path: Path) -> None:
+    claims.check()
+    folder = working_folder(settings, path)
+    for reason in folder.glob(f"{REASON}*"):
+        reason.unlink(missing_ok=True)
+    is_anew = settings.rerun and not claims.is_begun
+    if is_anew or _is_of_other_processes(folder, records.key_of(path), seed):
+        restart(folder)
 
 
 def _is_of_other_processes(folder: Path, key: str, seed: int) -> bool:

@@ -29,7 +29,7 @@ from pedro_bench.runs.environment import describe_environment, now, peak_bytes, 
 from pedro_bench.runs.identity import begun, versions
 from pedro_bench.runs.phases import RunInputs, Trained, prediction_lines, train_phases
 from pedro_bench.runs.preparation import Prepared, forget_backbone, prepare
-from pedro_bench.runs.processes import num_shares
+from pedro_bench.runs.processes import num_shares, on_main
 from pedro_bench.runs.saved import save_adapter
 from pedro_bench.training.saved_folder import remove_results, restart, working_folder
 from pedro_bench.training.state import TrainResult
@@ -79,7 +79,7 @@ def _run_seed(prepared: Prepared, seed: int, path: Path) -> RunRecord:
     folder = working_folder(settings, path)
     prepared.check()  # loading may have taken longer than a lease, if this machine slept
     running = _running(prepared, seed, path)
-    _write(running, settings)
+    on_main(partial(records.write, running, settings.results_dir))
     if is_main():  # an earlier run's are not this record's
         remove_results(folder, path)
     reset_process_peak()
@@ -103,7 +103,7 @@ def _run_seed(prepared: Prepared, seed: int, path: Path) -> RunRecord:
             remove_results(folder, path)
             if changed is not None:
                 restart(folder)  # checkpoints on a changed backbone are of no use
-        _write(record, settings)
+        on_main(partial(records.write, record, settings.results_dir))
         tracker.finish(record)
     if changed is not None:
         raise changed
@@ -122,8 +122,7 @@ def _trained(prepared: Prepared, run: RunInputs, record: RunRecord, path: Path) 
         adapted = trained.adapted
         scored = _score(prepared, trained, record, path)
         prepared.check()  # forgetting and operations were measured since the last one
-        if is_main():
-            save_adapter(run.folder, adapted, scored)
+        on_main(partial(save_adapter, run.folder, adapted, scored))
         size = costs.adapter_bytes(adapted)
         return scored.changed(memory={**scored.memory, "adapter_bytes": size})
     except Exception as error:  # recorded; the next seed goes on
@@ -134,7 +133,7 @@ def _trained(prepared: Prepared, run: RunInputs, record: RunRecord, path: Path) 
         if is_one_of_several() and not isinstance(error, DivergenceError):
             if is_main():
                 remove_results(run.folder, path)
-            _write(record, run.settings)
+                records.write(record, run.settings.results_dir)
             raise  # the other processes wait for this one in the middle of a step
         return record
     finally:
@@ -175,8 +174,7 @@ def _score(prepared: Prepared, trained: Trained, record: RunRecord, path: Path) 
     prepared.check()
     predictions = records.predictions_path(path)
     content = prediction_lines(prepared.task, found, examples)
-    if is_main():
-        files.write_text(predictions, content)
+    on_main(partial(files.write_text, predictions, content))
     seconds = time.perf_counter() - started
     return record.changed(
         status="finished",
@@ -289,8 +287,3 @@ def _notes(prepared: Prepared) -> list[str]:
                 "control token, which this tokenizer cannot read as text."
             )
     return notes
-
-
-def _write(record: RunRecord, settings: Settings) -> None:
-    if is_main():
-        records.write(record, settings.results_dir)

@@ -13,6 +13,12 @@ from typing import Any
 import pytest
 
 from pedro_bench import records
+from pedro_bench.cli.hydra.compose import settings_of
+from pedro_bench.grid import plan
+from pedro_bench.grid.claims import Claims
+from pedro_bench.grid.occupied import occupying
+from pedro_bench.grid.planning import SeedRun
+from pedro_bench.grid.snapshot import RecordSnapshot
 from tests.integration.grids import REPOSITORY, arguments, environment, finish, start, write_sst2
 
 SCRIPT = Path(__file__).with_name("trained_in_processes.py")
@@ -203,14 +209,41 @@ def test_stale_variables_of_launchers_change_nothing(
     assert done.stdout == "1\n", done.stderr
 
 
-def waiting(tiny: Path, folder: Path, rank: int, *more: str) -> subprocess.Popen[str]:
-    """Start one of two processes of a launcher, whose other never comes."""
-    overrides = arguments(tiny, write_sst2(folder / "data"), *more)
+def meeting_of_two() -> dict[str, str]:
+    """Return what a launcher gives two processes, but for their ranks."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = str(one.getsockname()[1])
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return start(folder, *overrides, RANK=str(rank), LOCAL_RANK=str(rank), **meeting)
+    return {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+
+def waiting(tiny: Path, folder: Path, rank: int, *more: str) -> subprocess.Popen[str]:
+    """Start one of two processes of a launcher, whose other never comes."""
+    overrides = arguments(tiny, write_sst2(folder / "data"), *more)
+    return start(folder, *overrides, RANK=str(rank), LOCAL_RANK=str(rank), **meeting_of_two())
+
+
+@pytest.mark.timeout(600)
+def test_what_the_main_process_cannot_begin_ends_every_process_with_the_same_sentence(
+    tiny_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that no launcher watches, as those of srun, would wait for the main one."""
+    monkeypatch.chdir(tmp_path)
+    overrides = arguments(tiny_folders["llama"], write_sst2(tmp_path / "data"))
+    settings = settings_of([*overrides, "results_dir=others"])
+    [(seed, path, _)] = plan(settings)
+    held = Claims(settings, [SeedRun(seed, path)], RecordSnapshot({}))
+    assert list(occupying(settings, [next(held)])) == [(seed, path)]
+    meeting = meeting_of_two() | {"ACCELERATE_USE_CPU": "true"}
+    both = [
+        start(tmp_path, *overrides, RANK=str(rank), LOCAL_RANK=str(rank), **meeting)
+        for rank in range(2)
+    ]
+    ends = [finish(process, 400) for process in both]
+    assert [code for code, *_ in ends] == [2, 2], ends
+    told = [errors.splitlines()[-1] for *_, errors in ends]
+    assert told[0].startswith("error: output_dir must be of one results_dir while a run is trained")
+    assert told[1] == told[0]
 
 
 @pytest.mark.timeout(300)

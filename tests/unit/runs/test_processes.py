@@ -1,6 +1,7 @@
 """Processes: the record says why another failed; checkpoints of more or fewer start a run afresh."""
 
 import logging
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from pedro_bench.grid.planning import SeedRun
 from pedro_bench.grid.snapshot import RecordSnapshot
 from pedro_bench.records import RunRecord
 from pedro_bench.runs import processes
-from pedro_bench.runs.processes import REASON, made_ready, reasons_recorded
+from pedro_bench.runs.processes import REASON, made_ready, on_main, reasons_recorded
 from pedro_bench.training.checkpoint import Checkpoint, CheckpointStore, Identity
 
 KEY = "0123456789ab"
@@ -161,3 +162,29 @@ def test_a_rerun_starts_afresh_once_and_goes_on_with_whichever_worker(
     store.save(Checkpoint(30, 0, {}, {}))
     assert step_after_taking(snapshot) == 30
     assert step_after_taking(RecordSnapshot.of([path])) is None  # another command with rerun=true
+
+
+def test_what_the_main_process_raises_every_process_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_launched(monkeypatch)
+    error, sent, calls = TrainingError("the disk must have room, got none."), list[Any](), [0, 0]
+
+    def broadcast(value: Any) -> Any:
+        if int(os.environ["RANK"]) == 0:
+            sent.append(value)
+        return sent[-1]
+
+    def act() -> str:
+        calls[int(os.environ["RANK"])] += 1
+        if sent:
+            raise error
+        return "done"
+
+    monkeypatch.setattr(processes, "agreed", broadcast)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert on_main(act) == "done"
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(TrainingError, match="the disk must have room"):
+            on_main(act)
+    assert calls == [2, 0]
