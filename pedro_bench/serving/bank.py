@@ -22,7 +22,7 @@ from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import tokens_left
 from pedro_bench.serving.attaching import ForTenants, MixedBatch, check_number, context_of
-from pedro_bench.serving.fast_decoding import decoder_for, stepping
+from pedro_bench.serving.fast_decoding import decoder_for
 from pedro_bench.serving.registry import (
     BankMemory,
     ModelLock,
@@ -31,11 +31,13 @@ from pedro_bench.serving.registry import (
     TenantAdapter,
 )
 from pedro_bench.serving.requests import (
+    answered,
     batches,
     check_numbers,
     encode_labelled,
     encode_prompts,
     label_requests,
+    steps_of,
 )
 from pedro_bench.serving.validation import check_mixing, head_of, held_of, refuse_unknown
 
@@ -101,7 +103,8 @@ class AdapterBank:
             ConfigError: If the name is taken or not a text, another method was trained, or its
                 `max_length` is no whole number above the method's own tokens.
             BackboneError: If it was trained on another backbone.
-            InjectionError: If its tensors are not those of the method on this backbone.
+            InjectionError: If its tensors are not those of the method on this backbone, or hold numbers that
+                are not finite.
             ContextError: If the bank was closed, be it meanwhile.
         """
         checks.text("tenant", tenant)
@@ -120,8 +123,8 @@ class AdapterBank:
         if adapter.chat_template != NONE:
             task = {"chat_template": adapter.chat_template}
             templates = templates_for(task, self.backbone.tokenizer)
-        held = held_of(adapter, self._blocks, self._device)
-        head = head_of(adapter, self.backbone, self._device)
+        held = held_of(tenant, adapter, self._blocks, self._device)
+        head = head_of(tenant, adapter, self.backbone, self._device)
         self._registry.enter(tenant, Tenant(held, max_length, head, templates, adapter.search))
 
     def remove(self, tenant: str) -> None:
@@ -167,7 +170,7 @@ class AdapterBank:
             DataError: If a prompt and its answer are longer than the `max_length` of the bank or of the
                 tenant's run, or UTF-8 cannot encode it.
             ContextError: If the bank was closed, be it between two batches.
-            TrainingError: If the device runs out of memory.
+            TrainingError: If the device runs out of memory, or outputs are not numbers; with those tenants.
         """
         requests = checks.pairs("requests", requests, ("tenant", "prompt"))
         check_numbers(num_beams, max_new_tokens, batch_size)
@@ -205,7 +208,7 @@ class AdapterBank:
                 argument no whole number of at least 1.
             DataError: If a prompt and its answer exceed the backbone's positions.
             ContextError: If the bank was closed, be it between two batches.
-            TrainingError: If the device runs out of memory.
+            TrainingError: If the device runs out of memory, or outputs are not numbers; with those tenants.
         """
         check_numbers(num_beams, max_new_tokens, batch_size)
         check_number(tenants, len(prompts))
@@ -236,7 +239,7 @@ class AdapterBank:
             DataError: If a text is longer than the `max_length` of the bank or of the tenant's run, or
                 UTF-8 cannot encode it.
             ContextError: If the bank was closed, be it between two batches.
-            TrainingError: If the device runs out of memory.
+            TrainingError: If the device runs out of memory, or outputs are not numbers; with those tenants.
         """
         self._require_heads()
         pairs = label_requests(requests)
@@ -257,7 +260,7 @@ class AdapterBank:
                 whole number of at least 1.
             DataError: If a text exceeds the backbone's positions.
             ContextError: If the bank was closed, be it between two batches.
-            TrainingError: If the device runs out of memory.
+            TrainingError: If the device runs out of memory, or outputs are not numbers; with those tenants.
         """
         self._require_heads()
         checks.integer("batch_size", batch_size)
@@ -276,13 +279,17 @@ class AdapterBank:
         held = {tenant: one.held for tenant, one in found.items()}
         heads = {tenant: one.head for tenant, one in found.items() if one.head is not None}
         said = [""] * len(texts)
-        for rows in by_length([len(one.prompt_ids) for one in texts], batch_size):
+
+        def answer(rows: Sequence[int]) -> list[str]:
             batch, names = [texts[row] for row in rows], [tenants[row] for row in rows]
             view = MixedBatch(self._adapted, names, held, batch, [heads[one] for one in names])
             with self._lock.taken():
                 self._registry.refuse_closed("label")
-                for row, one in zip(rows, label(view, batch, batch_size=len(batch)), strict=True):
-                    said[row] = one
+                return label(view, batch, batch_size=len(batch))
+
+        for rows in by_length([len(one.prompt_ids) for one in texts], batch_size):
+            for row, one in zip(rows, answered(answer, rows, tenants), strict=True):
+                said[row] = one
         return said
 
     def _require_heads(self) -> None:
@@ -314,15 +321,17 @@ class AdapterBank:
         """As `generate_encoded`, of tenants that were looked up."""
         held = {tenant: one.held for tenant, one in found.items()}
         texts = [""] * len(prompts)
-        for rows, (search, ending) in batches([found[one] for one in tenants], prompts, batch_size):
+
+        def answer(rows: Sequence[int]) -> list[str]:
             batch = [prompts[row] for row in rows]
+            search, ending = found[tenants[rows[0]]].decoding  # the batch's
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
-            steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
+            steps = steps_of(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
             # decoding sets modes and settings of the one model for its time
             with self._lock.taken():
                 self._registry.refuse_closed("generate")
                 with steps:
-                    answers = generate(
+                    return generate(
                         view,
                         batch,
                         num_beams=num_beams,
@@ -332,8 +341,10 @@ class AdapterBank:
                         no_repeat_ngram_size=search.no_repeat_ngram_size,
                         ending=ending,
                     )
-            for row, answer in zip(rows, answers, strict=True):
-                texts[row] = answer
+
+        for rows in batches([found[one] for one in tenants], prompts, batch_size):
+            for row, one in zip(rows, answered(answer, rows, tenants), strict=True):
+                texts[row] = one
         return texts
 
     def context(self, prompt_mask_BT: Tensor, tenants: Sequence[str]) -> TenantContext:

@@ -5,7 +5,6 @@ batch at a time (`bank`). Another thread waits; a thread that already has the lo
 it is refused.
 """
 
-import difflib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from pedro_bench.data.chat import NONE
 from pedro_bench.data.prompt import PromptTemplate, ending_of
-from pedro_bench.errors import ConfigError, ContextError
+from pedro_bench.errors import ConfigError, ContextError, nearest
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.nn.task_head import TaskHead
 from pedro_bench.nn.tenant_blocks import TenantBlock
@@ -141,9 +140,9 @@ class Registry:
         """
         self.refuse_closed("serve a tenant")
         names = self.names  # at once: tenants may come and go while they are compared
-        close = difflib.get_close_matches(str(tenant), names, n=1, cutoff=0.5)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        return ConfigError(f"tenant must be one of the bank's {len(names)}, got {tenant!r}.{hint}")
+        return ConfigError(
+            f"tenant must be one of the bank's {len(names)}, got {tenant!r}.{nearest(tenant, names)}"
+        )
 
     def close(self) -> None:
         """Forget all; from now on everything is refused."""

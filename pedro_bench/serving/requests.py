@@ -1,16 +1,20 @@
 """Requests of a bank: (tenant, prompt) or (tenant, texts) pairs, as token ids and in batches."""
 
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from torch import nn
 
 from pedro_bench import checks
 from pedro_bench.data.encoding import encode_whole
 from pedro_bench.data.prompt import example_of
 from pedro_bench.data.text_pairs import encode_texts
-from pedro_bench.errors import ConfigError
-from pedro_bench.evaluation.batches import by_length
+from pedro_bench.errors import ConfigError, TrainingError
+from pedro_bench.evaluation.batches import by_length, lack_of_memory
 from pedro_bench.protocols.batch import Encoded
+from pedro_bench.serving.fast_decoding import FastDecoder, stepping
 from pedro_bench.serving.registry import Search, Tenant
 
 
@@ -88,13 +92,69 @@ def encode_labelled(
     )
 
 
+@contextmanager
+def steps_of(
+    decoder: FastDecoder | None, modules: Iterable[nn.Module], *, max_new_tokens: int
+) -> Iterator[None]:
+    """Hold `stepping(…)`; after an error its buffers are given back.
+
+    NaN that a batch left in a cache would reach the next one's rows through masked positions, as 0 times it.
+    """
+    with stepping(decoder, modules, max_new_tokens=max_new_tokens):
+        try:
+            yield
+        except Exception:
+            if decoder is not None:
+                decoder.shapes.release()
+            raise
+
+
 def batches(
     tenants: Sequence[Tenant], prompts: Sequence[Encoded], batch_size: int
-) -> Iterator[tuple[list[int], tuple[Search, str]]]:
-    """Yield the rows of each batch, the longest prompts first, and what they share (`Tenant.decoding`)."""
+) -> Iterator[list[int]]:
+    """Yield the rows of each batch, the longest prompts first; its tenants share `Tenant.decoding`."""
     groups: dict[tuple[Search, str], list[int]] = {}
     for row, tenant in enumerate(tenants):
         groups.setdefault(tenant.decoding, []).append(row)
-    for decoding, own in groups.items():
+    for own in groups.values():
         for places in by_length([len(prompts[row].prompt_ids) for row in own], batch_size):
-            yield [own[place] for place in places], decoding
+            yield [own[place] for place in places]
+
+
+def answered(
+    answer: Callable[[Sequence[int]], list[str]], rows: Sequence[int], tenants: Sequence[str]
+) -> list[str]:
+    """Return the answers to a batch; where it fails, each tenant's rows are tried alone to name the cause.
+
+    Args:
+        answer: Answers some rows of all requests together.
+        rows: Those of the batch.
+        tenants: Whose each request is.
+
+    Raises:
+        TrainingError: As `answer`; where outputs are not numbers, with the tenants whose they are.
+    """
+    try:
+        return answer(rows)
+    except TrainingError as error:
+        if lack_of_memory(error) is not None:
+            raise
+        own: dict[str, list[int]] = {}
+        for row in rows:
+            own.setdefault(tenants[row], []).append(row)
+        wrong = [name for name, alone in own.items() if len(own) == 1 or _fails(answer, alone)]
+        if not wrong:
+            raise
+        named = f"tenant{'s' * (len(wrong) > 1)} {', '.join(map(repr, wrong))}"
+        raise TrainingError(f"{named}: {error}") from error
+
+
+def _fails(answer: Callable[[Sequence[int]], list[str]], rows: Sequence[int]) -> bool:
+    """Whether rows have outputs that are not numbers."""
+    try:
+        answer(rows)
+    except TrainingError as error:
+        if lack_of_memory(error) is not None:
+            raise
+        return True
+    return False

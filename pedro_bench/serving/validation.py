@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from pedro_bench.errors import BackboneError, ConfigError, InjectionError
+from pedro_bench.errors import NOT_NUMBERS, BackboneError, ConfigError, InjectionError
 from pedro_bench.nn.adapted_model import HEAD, RETRAIN
 from pedro_bench.nn.task_head import TaskHead
 from pedro_bench.nn.tenant_blocks import TenantBlock, Tensors
@@ -78,12 +78,15 @@ def refuse_unknown(
 
 
 def held_of(
-    adapter: TenantAdapter, blocks: Mapping[str, TenantBlock], device: torch.device
+    tenant: str, adapter: TenantAdapter, blocks: Mapping[str, TenantBlock], device: torch.device
 ) -> Held:
     """Return what a bank keeps of an adapter: copies on its device, in the dtype the method computes in.
 
     So an adapter that was saved in another dtype acts as it does alone, where its tensors are read into
     the method's own.
+
+    Raises:
+        InjectionError: If a number is infinite or none in that dtype: it would fail a whole mixed batch.
     """
     held: dict[str, Tensors] = {}
     for path, block in blocks.items():
@@ -91,16 +94,30 @@ def held_of(
             name: adapter.tensors[f"{path}.{name}"].detach().to(dtype)
             for name, dtype in block.dtypes.items()
         }
+        _refuse_no_numbers(tenant, {f"{path}.{name}": one for name, one in own.items()})
         held[path] = {
             name: tensor.to(device, copy=True) for name, tensor in block.prepare(own).items()
         }
     return held
 
 
+def _refuse_no_numbers(tenant: str, tensors: Tensors) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise InjectionError(
+                f"tenant {tenant!r} must bring finite numbers, got NaN or infinite ones in {name!r}: "
+                f"{NOT_NUMBERS}."
+            )
+
+
 def head_of(
-    adapter: TenantAdapter, backbone: LoadedBackbone, device: torch.device
+    tenant: str, adapter: TenantAdapter, backbone: LoadedBackbone, device: torch.device
 ) -> TaskHead | None:
-    """Return what a bank keeps of a tenant's head: a copy on its device; None where it has none."""
+    """Return what a bank keeps of a tenant's head: a copy on its device; None where it has none.
+
+    Raises:
+        InjectionError: As `held_of`.
+    """
     if adapter.head is None:
         return None
     own = _empty_head(adapter.head, backbone)
@@ -108,6 +125,7 @@ def head_of(
         name: adapter.tensors[f"{HEAD}.{name}"].detach().to(device, one.dtype, copy=True)
         for name, one in own.state_dict().items()
     }
+    _refuse_no_numbers(tenant, {f"{HEAD}.{name}": one for name, one in tensors.items()})
     own.load_state_dict(tensors, assign=True)
     return own.requires_grad_(False).eval()
 
