@@ -19,6 +19,7 @@ names and the remedy where they help.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 NOT_NUMBERS = (
@@ -88,6 +89,12 @@ class UploadError(PedroBenchError):
     exit_code = 1
 
 
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for an unknown name, nothing where none is near."""
+    close = difflib.get_close_matches(str(given), sorted(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
 def near_match(given: str, known: Iterable[str], inner: Iterable[str] = ()) -> str:
     """Return ` Did you mean 'x'? Known: a, b.` for an unknown name (no near match: known names only).
 
@@ -110,8 +117,7 @@ def near_match(given: str, known: Iterable[str], inner: Iterable[str] = ()) -> s
 def near_folder(given: str, names: Iterable[str]) -> str:
     """Return what `near_match` does, of folders on the disk: hidden ones are left out, three are listed."""
     known = sorted(name for name in names if not name.startswith("."))
-    hint = near_match(given, known).partition(" Known: ")[0]
-    return f"{hint} Known: {some_of(known) or 'none'}."
+    return f"{nearest(given, known)} Known: {some_of(known) or 'none'}."
 
 
 _SHOWN = 3
@@ -122,6 +128,12 @@ def some_of(names: Iterable[str]) -> str:
     ordered = sorted(names)
     shown = ", ".join(ordered[:_SHOWN])
     return shown if len(ordered) <= _SHOWN else f"{shown} and {len(ordered) - _SHOWN} more"
+
+
+def reason(error: BaseException) -> str:
+    """Return why something failed on one line; of the system's errors without number and path."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return re.sub(r" \(os error \d+\)$", "", " ".join(text.split()))  # those of libraries in Rust
 
 
 def sentence(error: BaseException) -> str:

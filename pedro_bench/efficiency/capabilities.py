@@ -165,8 +165,8 @@ def _labelling_tenants(backbone: LoadedBackbone, method: Method) -> None:
 def _merge(backbone: LoadedBackbone, method: Method) -> None:
     if not isinstance(method, MERGEABLE):
         raise InjectionError(
-            "a method must do no more than add to the weights of projections to be merged, got one that "
-            "does."
+            "a method must do no more than add to the weights of projections to be merged, as "
+            f"{' and '.join(one.__name__ for one in MERGEABLE)} do, got method {method.name!r}."
         )
     with merged(backbone, method, 0):
         pass

@@ -15,12 +15,11 @@ from typing import Any, ClassVar
 
 from pedro_bench.data.fields import text_of
 from pedro_bench.data.formats import read_rows
-from pedro_bench.errors import DataError, JudgingError
-from pedro_bench.instruct.answers import answer_notes
+from pedro_bench.errors import DataError
 from pedro_bench.instruct.benchmark_rows import suite_folder
 from pedro_bench.instruct.job import Outcome
 from pedro_bench.instruct.judge_client import Reply, text_of_reply
-from pedro_bench.instruct.judged_job import JudgedJob, judges_named
+from pedro_bench.instruct.judged_job import JudgedJob, judges_named, num_graded, outcome_from
 from pedro_bench.instruct.judging import Judgement, block
 from pedro_bench.instruct.questions import Question
 from pedro_bench.seeding import derive
@@ -120,34 +119,19 @@ def outcome_of(
     Raises:
         JudgingError: If no pair was judged at all.
     """
-    judged = [one for one in judgements if one.grade is not None]
-    if not judged:
-        raise JudgingError(
-            f"the judge must answer in the form [[first]], got {len(judgements)} judgements without a "
-            "verdict: look at its answers in the journal and choose another judge.model."
-        )
-    parts = {}
-    for category in dict.fromkeys(one.question.category for one in judgements):
-        own = [one for one in judgements if one.question.category == category]
-        parts[category] = {**_rate(own), "judged": _judged(own), "rows": len(own)}
-    rows = [
-        {
-            "index": number,
-            "question_id": one.question.question_id,
+    return outcome_from(
+        judgements,
+        answers,
+        form="answer in the form [[first]]",
+        word="verdict",
+        counted="judged",
+        means=_rate,
+        row=lambda one: {
             "score": one.grade,
             "shown_second": isinstance(one, Preference) and one.is_second,
-            "replies": one.replies,
-        }
-        for number, one in enumerate(judgements)
-    ]
-    shortened = sum(row["shortened"] for row in answers)
-    notes = _notes(judgements, requests, answers)
-    kept = {"answers": answers, "judgements": rows}
-    return Outcome(_rate(judgements), parts, kept, notes, shortened)
-
-
-def _judged(judgements: Sequence[Judgement]) -> int:
-    return sum(one.grade is not None for one in judgements)
+        },
+        notes=_notes(judgements, requests),
+    )
 
 
 def _rate(judgements: Sequence[Judgement]) -> dict[str, float]:
@@ -155,19 +139,16 @@ def _rate(judgements: Sequence[Judgement]) -> dict[str, float]:
     return {"win_rate": fmean(grades)} if grades else {}
 
 
-def _notes(
-    judgements: Sequence[Judgement], requests: int, answers: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def _notes(judgements: Sequence[Judgement], requests: int) -> list[str]:
     counts = {score: sum(one.grade == score for one in judgements) for score in (WON, TIED, LOST)}
     notes = [
         f"The judge was asked {requests} times for {len(judgements)} comparisons: {counts[WON]} won, "
         f"{counts[TIED]} tied, {counts[LOST]} lost.",
         *judges_named(judgements),
     ]
-    if _judged(judgements) < len(judgements):
-        without = len(judgements) - _judged(judgements)
+    if without := len(judgements) - num_graded(judgements):
         notes.append(f"{without} pairs got no verdict from the judge; the rate leaves them out.")
-    return [*notes, *answer_notes(answers)]
+    return notes
 
 
 class AlpacaEvalJob(JudgedJob):

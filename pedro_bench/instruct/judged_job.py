@@ -6,13 +6,14 @@ finished no model is loaded any more.
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pedro_bench.data.chat import NONE
-from pedro_bench.instruct.answers import answer_all, answer_rows, read_answers
+from pedro_bench.errors import JudgingError
+from pedro_bench.instruct.answers import answer_all, answer_notes, answer_rows, read_answers
 from pedro_bench.instruct.contexts import Contexts, Conversation, context_length, template_of
 from pedro_bench.instruct.job import (
     EvaluatedRun,
@@ -147,6 +148,60 @@ class JudgedJob(Job):
         if self._questions is not None:
             return self._questions
         return self.hub(str(self.request.revision))
+
+
+def outcome_from(
+    judgements: Sequence[Judgement],
+    answers: Sequence[Mapping[str, Any]],
+    *,
+    form: str,
+    word: str,
+    counted: str,
+    means: Callable[[Sequence[Judgement]], dict[str, float]],
+    row: Callable[[Judgement], dict[str, Any]],
+    notes: Sequence[str],
+) -> Outcome:
+    """Put settled judgements together: metrics over all and over each category, and a row for each.
+
+    Args:
+        judgements: Of all answers.
+        answers: Rows of the answers.
+        form: What the judge must do, for the error where it never did.
+        word: What it gives.
+        counted: Name of the number of judgements with a grade in a part.
+        means: Metrics of some judgements.
+        row: What stands in a judgement's row beside its place, question and replies.
+        notes: Sentences a reader should know of the judgements.
+
+    Raises:
+        JudgingError: If none has a grade.
+    """
+    if num_graded(judgements) == 0:
+        raise JudgingError(
+            f"the judge must {form}, got {len(judgements)} judgements without a {word}: look at its "
+            "answers in the journal and choose another judge.model."
+        )
+    parts = {}
+    for category in dict.fromkeys(one.question.category for one in judgements):
+        own = [one for one in judgements if one.question.category == category]
+        parts[category] = {**means(own), counted: num_graded(own), "rows": len(own)}
+    rows = [
+        {
+            "index": number,
+            "question_id": one.question.question_id,
+            **row(one),
+            "replies": one.replies,
+        }
+        for number, one in enumerate(judgements)
+    ]
+    shortened = sum(one["shortened"] for one in answers)
+    kept = {_ANSWERS: answers, _JUDGEMENTS: rows}
+    return Outcome(means(judgements), parts, kept, [*notes, *answer_notes(answers)], shortened)
+
+
+def num_graded(judgements: Sequence[Judgement]) -> int:
+    """Return how many have a grade."""
+    return sum(one.grade is not None for one in judgements)
 
 
 def judges_named(judgements: Sequence[Judgement]) -> list[str]:

@@ -5,10 +5,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pedro_bench.errors import JudgingError
-from pedro_bench.instruct.answers import answer_notes
 from pedro_bench.instruct.job import Outcome
-from pedro_bench.instruct.judged_job import JudgedJob, judges_named
+from pedro_bench.instruct.judged_job import JudgedJob, judges_named, num_graded, outcome_from
 from pedro_bench.instruct.judging import Judgement
 from pedro_bench.instruct.questions import (
     TURNS,
@@ -55,45 +53,31 @@ def outcome_of(
     Raises:
         JudgingError: If no answer was graded at all.
     """
-    graded = [one for one in judgements if one.grade is not None]
-    if not graded:
-        raise JudgingError(
-            f"the judge must grade in the form [[7]], got {len(judgements)} judgements without a "
-            "grade: look at its answers in the journal and choose another judge.model."
-        )
-    parts = {}
-    for category in dict.fromkeys(one.question.category for one in judgements):
-        of_category = [one for one in judgements if one.question.category == category]
-        count = sum(one.grade is not None for one in of_category)
-        parts[category] = {**_all_means(of_category), "graded": count, "rows": len(of_category)}
-    rows = [
-        {
-            "index": number,
-            "question_id": one.question.question_id,
+    return outcome_from(
+        judgements,
+        answers,
+        form="grade in the form [[7]]",
+        word="grade",
+        counted="graded",
+        means=_all_means,
+        row=lambda one: {
             "turn": one.turn,
             "score": one.grade,
             "fastchat_score": one.fastchat_grade,
-            "replies": one.replies,
-        }
-        for number, one in enumerate(judgements)
-    ]
-    notes = [*_notes(judgements, len(graded), requests), *answer_notes(answers)]
-    shortened = sum(row["shortened"] for row in answers)
-    kept = {"answers": answers, "judgements": rows}
-    return Outcome(_all_means(judgements), parts, kept, notes, shortened)
+        },
+        notes=_notes(judgements, requests),
+    )
 
 
-def _notes(judgements: Sequence[Judgement], graded: int, requests: int) -> list[str]:
+def _notes(judgements: Sequence[Judgement], requests: int) -> list[str]:
     referenced = sum(one.question.is_referenced(one.turn) for one in judgements)
     notes = [
         f"The judge was asked {requests} times for {len(judgements)} grades, {referenced} of them "
         "with a reference answer in view.",
         *judges_named(judgements),
     ]
-    if graded < len(judgements):
-        notes.append(
-            f"{len(judgements) - graded} answers got no grade from the judge; the means leave them out."
-        )
+    if without := len(judgements) - num_graded(judgements):
+        notes.append(f"{without} answers got no grade from the judge; the means leave them out.")
     differing = sum(one.grade != one.fastchat_grade for one in judgements)
     notes.append(
         f"FastChat's reading of the judgements differs from the strict one on {differing} of "

@@ -9,7 +9,6 @@ rise is what was forgotten. The bare backbone is the base also of a method that 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pedro_bench.errors import DataError
@@ -19,6 +18,7 @@ from pedro_bench.protocols.backbone import BackboneShape, LoadedBackbone
 from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.head import Head
 from pedro_bench.protocols.method import Injection, Method, ParameterCount
+from pedro_bench.runs.identity import plain_text
 
 WINDOW = 512
 """Most tokens of a window."""
@@ -65,7 +65,7 @@ class PlainText:
     def __init__(
         self, path: str, backbone: LoadedBackbone, max_tokens: int, batch_size: int
     ) -> None:
-        self._windows = windows(read(path), backbone.tokenizer, min(WINDOW, max_tokens), path)
+        self._windows = windows(plain_text(path), backbone.tokenizer, min(WINDOW, max_tokens), path)
         self._batch_size = batch_size
         with unchanged(backbone) as bare:
             self.before = self._loss(bare)
@@ -84,21 +84,6 @@ class PlainText:
     def _loss(self, adapted: AdaptedModel) -> float:
         scores = loglikelihood(adapted, self._windows, batch_size=self._batch_size)
         return -sum(scores) / sum(len(one.answer_ids) for one in self._windows)
-
-
-def read(path: str) -> str:
-    """Return a file's text.
-
-    Raises:
-        DataError: If it is missing or no UTF-8.
-    """
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"evaluation.forgetting must be a UTF-8 text file, got {path!r} ({error}): give its "
-            "path, or null."
-        ) from error
 
 
 def windows(text: str, tokenizer: Any, size: int, path: str) -> Sequence[Encoded]:

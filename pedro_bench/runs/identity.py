@@ -21,7 +21,7 @@ from typing import Any
 from pedro_bench import records
 from pedro_bench.checks import NEUTRAL
 from pedro_bench.data import chat, encoding, splits
-from pedro_bench.errors import DataError
+from pedro_bench.errors import DataError, reason
 from pedro_bench.protocols.settings import Settings, recorded_config
 from pedro_bench.records import RunRecord
 from pedro_bench.runs.environment import kind_of_device
@@ -92,17 +92,31 @@ def key_parts(settings: Settings) -> dict[str, Any]:
 
 
 def text_digest(path: str) -> str:
-    """Return the SHA-256 of the text that `evaluation.forgetting` names.
+    """Return the SHA-256 of the file that `evaluation.forgetting` names.
 
     Raises:
-        DataError: If it cannot be read.
+        DataError: If it cannot be read, or is no UTF-8.
     """
+    return hashlib.sha256(_read(path)[0]).hexdigest()
+
+
+def plain_text(path: str) -> str:
+    """Return the text that `evaluation.forgetting` names, with line feeds alone at the ends of lines.
+
+    Raises:
+        DataError: If it cannot be read, or is no UTF-8.
+    """
+    return _read(path)[1].replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read(path: str) -> tuple[bytes, str]:
     try:
-        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
-    except OSError as error:
+        content = Path(path).expanduser().read_bytes()
+        return content, content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"evaluation.forgetting must be a text file, got {path!r} ({error.strerror}): give its path, or "
-            "null."
+            f"evaluation.forgetting must be a UTF-8 text file, got {path!r} ({reason(error)}): give its "
+            "path, or null."
         ) from error
 
 

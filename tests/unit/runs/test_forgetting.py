@@ -13,7 +13,7 @@ from pedro_bench.cli.hydra.compose import settings_of
 from pedro_bench.errors import ConfigError, DataError
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.runs.forgetting import LEAST, PlainText, Unchanged, windows
-from pedro_bench.runs.identity import run_key
+from pedro_bench.runs.identity import plain_text, run_key
 from tests.integration.grids import arguments, write_sst2
 
 TEXT = "The river rose in the night and the mill stood still. " * 40
@@ -118,10 +118,29 @@ def test_the_key_holds_the_text_and_not_its_place(
     assert len(set(keys)) == 3
 
 
-@pytest.mark.parametrize("name", ["absent.txt", "."])
-def test_a_text_that_cannot_be_read_is_refused(own: list[str], name: str) -> None:
-    with pytest.raises(DataError, match=r"evaluation\.forgetting must be a .*text file, got "):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("absent.txt", "No such file or directory"),
+        (".", "Is a directory"),
+        ("latin", "'utf-8' codec"),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_refused(
+    own: list[str], name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "latin").write_bytes(b"\xff")
+    with pytest.raises(
+        DataError,
+        match=rf"evaluation\.forgetting must be a UTF-8 text file, got '{name}' \({reason}.*: give its",
+    ):
         run_key(settings_of([*own, "method=lora", f"evaluation.forgetting={name}"]))
+
+
+def test_a_texts_line_ends_are_line_feeds(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"a\r\nb\rc\n")
+    assert plain_text(str(tmp_path / "text")) == "a\nb\nc\n"
 
 
 def test_a_measurement_that_fails_leaves_the_backbone_free(
