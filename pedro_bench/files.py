@@ -62,26 +62,35 @@ def read_bytes(path: Path) -> bytes:
     return _despite_replacement(path.read_bytes)
 
 
-def write_text(path: Path, content: str) -> None:
+FOLDERS = "results_dir=… or output_dir=…"
+"""What sets the folders of most files, in the remedy of an error."""
+
+
+def write_text(path: Path, content: str, setting: str = FOLDERS) -> None:
     """Write a text file whole, in UTF-8; see `write_bytes`."""
-    write_bytes(path, content.encode("utf-8"))
+    write_bytes(path, content.encode("utf-8"), setting)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, setting: str = FOLDERS) -> None:
     """Write a file whole (see `write_whole`).
 
     Raises:
         RecordError: If the folder cannot be written or the disk is full; no half file is left.
     """
-    write_whole(path, lambda place: place.write_bytes(content))
+    write_whole(path, lambda place: place.write_bytes(content), setting)
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], setting: str = FOLDERS) -> None:
     """Let `write` make a file whole: beside its target, synced, then renamed.
 
     What killed processes of this machine left half-written in the folder, since it was started, is
     removed when this process first writes there: to look each time would take ever longer in a folder of
     many records.
+
+    Args:
+        path: The file.
+        write: Writes it at the path it is given.
+        setting: What sets the folder, for an error's remedy.
 
     Raises:
         RecordError: If the folder cannot be written or the disk is full; no half file is left.
@@ -103,7 +112,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             beside.unlink(missing_ok=True)
         raise RecordError(
             f"file {path} must be writable, got {error.strerror or error}: free some space or "
-            "choose another folder with results_dir=… or output_dir=…."
+            f"choose another folder with {setting}."
         ) from error
 
 

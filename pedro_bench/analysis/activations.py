@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from pedro_bench.errors import RecordError
+from pedro_bench.errors import RecordError, reason
 from pedro_bench.files import write_text
 
 PAPER_LAYERS = (1, 9, 17, 25)
@@ -68,7 +68,7 @@ def read_activations(record: Path) -> Activations | None:
         found = msgspec.json.decode(path.read_bytes(), type=Activations)
     except (OSError, msgspec.MsgspecError) as error:
         raise RecordError(
-            f"file {path} must hold the coefficients of a run's activations, got {error}: remove it "
+            f"file {path} must hold the coefficients of a run's activations, got {reason(error)}: remove it "
             "while the run's adapter is there, and it is made again."
         ) from error
     return Activations(found.initial, dict(sorted(found.layers.items())))

@@ -22,7 +22,7 @@ import msgspec
 from pedro_bench import records
 from pedro_bench.analysis.recorded_settings import known_settings
 from pedro_bench.analysis.run import Environment, Memory, Run, Timing
-from pedro_bench.errors import DamagedPackError, RecordError
+from pedro_bench.errors import DamagedPackError, RecordError, reason
 from pedro_bench.records.schema import evaluation_of_schema_1
 
 FOLDERS = frozenset({"predictions", "judgements"})
@@ -43,9 +43,21 @@ _Shared = tuple[dict[str, Any], dict[str, Any], str, dict[str, Any]]
 
 
 def find(results_dir: str | Path, suites: Sequence[str] = ()) -> list[Path]:
-    """Return the paths of the records of some suites (none given: of all), each once."""
+    """Return the paths of the records of some suites (none given: of all), each once.
+
+    Raises:
+        RecordError: If a folder cannot be read, or has a name that no suite can have.
+    """
     chosen: Sequence[str | None] = list(dict.fromkeys(suites)) or [None]
-    return [path for suite in chosen for path in records.find(results_dir, suite)]
+    found = [path for suite in chosen for path in records.find(results_dir, suite)]
+    for folder, path in {path.parent: path for path in found}.items():
+        if not records.is_name(folder.name):
+            suite = records.read(path).suite
+            raise RecordError(
+                f"folder {folder} must have the name of its records' suite, {suite!r}, got "
+                f"{folder.name!r}: rename it, or move it out of {folder.parent}."
+            )
+    return found
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
@@ -166,7 +178,7 @@ def _evaluation(path: Path) -> _Evaluation:
         found = msgspec.convert(content, _Evaluation)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RecordError(
-            f"evaluation {path} must be a readable evaluation, got {error}."
+            f"evaluation {path} must be a readable evaluation, got {reason(error)}."
         ) from error
     if not found.metrics:
         raise RecordError(f"evaluation {path} must hold a metric, got none.")

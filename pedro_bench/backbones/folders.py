@@ -12,7 +12,7 @@ from typing import Any
 
 from pedro_bench import files
 from pedro_bench.backbones import checkpoint, kinds
-from pedro_bench.errors import BackboneError
+from pedro_bench.errors import BackboneError, reason
 
 PACKAGE_PREFIX = "package:"
 """A path such as `package:micro_weights` names a folder that is installed beside this module."""
@@ -96,7 +96,9 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BackboneError(f"{file} must be a readable JSON object, got: {error}.") from error
+        raise BackboneError(
+            f"{file} must be a readable JSON object, got: {reason(error)}."
+        ) from error
     if not isinstance(content, dict):
         raise BackboneError(f"{file} must be a JSON object, got {type(content).__name__}.")
     return content

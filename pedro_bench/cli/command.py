@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -12,7 +13,7 @@ from typing import Any
 
 from pedro_bench import records
 from pedro_bench.cli.options import outside_options
-from pedro_bench.errors import ConfigError, PedroBenchError, near_match, sentence
+from pedro_bench.errors import ConfigError, PedroBenchError, near_match, reason, sentence
 from pedro_bench.protocols.settings import KNOWN_KEYS, Settings
 from pedro_bench.training.interruption import ENDING, Interrupted, taken_by
 
@@ -149,16 +150,28 @@ def check_folders(settings: Settings) -> None:
 
 
 def check_folder(key: str, folder: str | Path) -> None:
-    """Require a folder that can be written, or created.
+    """Require a folder that can be written, or created; of records one that holds `runs`, not lies in it.
 
     Raises:
-        ConfigError: If it cannot.
+        ConfigError: If it is not.
     """
     nearest = _nearest(key, folder, folder)
+    rule = f"{key} must be a folder that can be written, got {str(folder)!r}"
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(
-            f"{key} must be a folder that can be written, got {str(folder)!r}: {str(nearest)!r} is "
-            "read-only for you."
+            f"{rule}: {str(nearest)!r} is read-only for you, choose another with {key}=…."
+        )
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()  # rights say nothing of a place such as /proc
+    except OSError as error:
+        raise ConfigError(
+            f"{rule}: {str(nearest)!r} takes no file ({reason(error)}), choose another with {key}=…."
+        ) from error
+    above = records.folder_above(folder) if key == "results_dir" else None
+    if above is not None:
+        raise ConfigError(
+            f"{key} must be the folder that holds runs, got {str(folder)!r}, which lies in it: set "
+            f"{key}={above}."
         )
 
 

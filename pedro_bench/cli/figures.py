@@ -139,7 +139,7 @@ def _write(folder: Path, name: str, files: Files) -> list[Path]:
     paths = []
     for kind, content in files.items():
         path = folder / f"{name}.{kind}"
-        write_bytes(path, content)
+        write_bytes(path, content, "figures_dir=…")
         paths.append(path)
     return paths
 

@@ -65,7 +65,7 @@ def tables(arguments: Sequence[str]) -> int:
     }
     written[folder / PAGE] = page(made, partial(command_of, results_dir=ANEW))
     for path, content in written.items():
-        write_text(path, content)
+        write_text(path, content, "tables_dir=…")
     if own["output"] == "json":
         absent = {table.name: missing(table) for table in made}
         print_json({"tables": list(map(str, written)), "missing": absent})
@@ -116,7 +116,7 @@ def recorded(own: Mapping[str, Any]) -> pd.DataFrame:
     absent = [name for name in chosen if name not in found]
     if absent or not found:
         wanted = f" of suite {', '.join(absent)}" if absent else ""
-        hint = "" if _is_experiment(absent) else unknown_suites(results_dir, absent)
+        hint = unknown_suites(results_dir, () if _is_experiment(absent) else absent)
         remedy = f": make one with python -m pedro_bench {_making(absent)}."
         raise ConfigError(
             f"results_dir must hold records{wanted}, got none in {str(results_dir / 'runs')!r}"

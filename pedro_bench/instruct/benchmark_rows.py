@@ -17,7 +17,7 @@ from typing import Any
 from pedro_bench import checks
 from pedro_bench.data.formats import read_rows
 from pedro_bench.data.hub import PinnedDataset
-from pedro_bench.errors import DataError, PedroBenchError, near_folder
+from pedro_bench.errors import DataError, PedroBenchError, near_folder, reason
 from pedro_bench.instruct.request import HUB
 from pedro_bench.protocols.task import Located
 
@@ -196,7 +196,7 @@ def _csv_rows(path: Path) -> Iterator[Located]:
     except PedroBenchError:
         raise
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path} must be a CSV file in UTF-8, got {error}.") from None
+        raise DataError(f"{path} must be a CSV file in UTF-8, got {reason(error)}.") from None
 
 
 def _bbh(files: Sequence[Path]) -> Rows:
@@ -205,7 +205,9 @@ def _bbh(files: Sequence[Path]) -> Rows:
         try:
             document = json.loads(path.read_bytes().decode("utf-8-sig"))
         except (OSError, ValueError) as error:
-            raise DataError(f"{path} must be one JSON document in UTF-8, got {error}.") from None
+            raise DataError(
+                f"{path} must be one JSON document in UTF-8, got {reason(error)}."
+            ) from None
         examples = document.get("examples") if isinstance(document, Mapping) else None
         if not isinstance(examples, list) or not examples:
             raise DataError(f"{path}: field 'examples' must be a list of rows, at least one.")

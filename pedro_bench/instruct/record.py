@@ -22,7 +22,7 @@ from typing import Any, Self
 import msgspec
 
 from pedro_bench import files
-from pedro_bench.errors import RecordError, TrainingError, near_match
+from pedro_bench.errors import RecordError, TrainingError, near_match, reason
 from pedro_bench.records import EvaluationRecord
 from pedro_bench.records.schema import SCHEMA, evaluation_of_schema_1
 
@@ -64,7 +64,7 @@ def read_finished(path: Path) -> EvaluationRecord | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RecordError(f"record {path} must be readable JSON, got {error}.") from error
+        raise RecordError(f"record {path} must be readable JSON, got {reason(error)}.") from error
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema not in (1, SCHEMA):
         raise RecordError(

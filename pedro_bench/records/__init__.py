@@ -26,6 +26,7 @@ from pedro_bench.records.store import (
     exists,
     find,
     finished_run,
+    folder_above,
     has_predictions,
     predictions_path,
     read,
@@ -46,7 +47,8 @@ from pedro_bench.records.store import (
 __all__ = [
     "EvaluationRecord", "NOT_IN_KEY", "PACKED_PREDICTIONS", "Phase", "RunRecord", "SCHEMA", "STATUSES",
     "Split", "VOLATILE", "check_name", "comparable", "config_now", "decode", "exists", "find",
-    "finished_run", "has_predictions", "is_measurement", "is_name", "key_of", "predictions_path", "read",
-    "read_bytes", "read_predictions", "record_at", "record_path", "results_folder", "run_key",
-    "set_aside", "status_of", "suite_folder", "text_of", "unknown_suites", "write",
+    "finished_run", "folder_above", "has_predictions", "is_measurement", "is_name", "key_of",
+    "predictions_path", "read", "read_bytes", "read_predictions", "record_at", "record_path",
+    "results_folder", "run_key", "set_aside", "status_of", "suite_folder", "text_of", "unknown_suites",
+    "write",
 ]  # fmt: skip

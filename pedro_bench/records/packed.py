@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pedro_bench import files
-from pedro_bench.errors import DamagedPackError, RecordError
+from pedro_bench.errors import DamagedPackError, RecordError, reason
 
 RECORDS = "packed.parquet"
 PREDICTIONS = "packed_predictions.parquet"
@@ -173,7 +173,7 @@ def _table(path: Path, _stamp: Any, columns: Sequence[str]) -> Any:
             raise ValueError(f"no column {absent[0]!r}")
     except (OSError, pyarrow.ArrowException, ValueError) as error:
         raise DamagedPackError(
-            f"{path} must be a pack of records, got {error}: restore it from version control."
+            f"{path} must be a pack of records, got {reason(error)}: restore it from version control."
         ) from error
     return table
 

@@ -325,13 +325,31 @@ def find(results_dir: str | Path, suite: str | None = None) -> list[Path]:
 def unknown_suites(results_dir: str | Path, suites: Sequence[str]) -> str:
     """Return how a message about suites without records ends: near match and the suites that have some.
 
-    Empty where none has.
+    Where none has, the folder above or below that holds records; empty where there is none such.
 
     Raises:
         RecordError: If a folder cannot be read.
     """
     known = {path.parent.name for path in find(results_dir)}
-    return f".{near_match(suites[0], known)}" if known and suites else ""
+    if known:
+        return f".{near_match(suites[0], known)}" if suites else ""
+    other = folder_above(results_dir) or Path(results_dir) / "results"
+    return f". Did you mean {str(other)!r}, which holds records?" if find(other) else ""
+
+
+def folder_above(folder: str | Path) -> Path | None:
+    """Return the results_dir that a folder is the `runs` of, or a suite in them; None if of none.
+
+    Raises:
+        RecordError: If a folder cannot be read.
+    """
+    if (Path(folder) / "runs").is_dir():
+        return None
+    place = Path(folder) if Path(folder).name else Path(folder).absolute()
+    for runs in (place, place.parent):
+        if runs.name == "runs" and find(runs.parent):
+            return runs.parent
+    return None
 
 
 def _records_in(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from pedro_bench import checks
 from pedro_bench.data.chat import MODEL, NONE, Chat, chat_of
 from pedro_bench.data.fields import optional_text_of, shown, text_of, value_of
 from pedro_bench.data.prompt import PromptedTask, PromptTemplate, identity_of, parse_template
-from pedro_bench.errors import ConfigError, DataError, near_match
+from pedro_bench.errors import ConfigError, DataError, near_match, reason
 from pedro_bench.metrics.question_answering import best_over_golds, exact_match, rouge_l
 from pedro_bench.protocols.task import Example, Metric, Row, Task
 
@@ -182,8 +182,8 @@ def _template_text(given: Any) -> str:
         text = place.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"task.chat_template must be none, model or a file with a template, got {given!r} ({error})."
-            + near_match(str(given), (NONE, MODEL))
+            f"task.chat_template must be none, model or a file with a template, got {given!r} "
+            f"({reason(error)})." + near_match(str(given), (NONE, MODEL))
         ) from None
     if "{{" not in text:
         raise ConfigError(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from pedro_bench import records
-from pedro_bench.errors import RecordError, TrainingError
+from pedro_bench.errors import RecordError, TrainingError, reason
 from pedro_bench.protocols.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def write_folder(target: Path, saved: Saved) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         raise TrainingError(
             f"the working folder {target.parent} must be writable and have free space, got "
-            f"{error}: free some space or set output_dir to another disk, then start the run again."
+            f"{reason(error)}: free some space or set output_dir to another disk, then start the run again."
         ) from error
 
 

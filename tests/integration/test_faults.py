@@ -136,7 +136,8 @@ def test_a_full_disk_of_working_files(overrides: list[str], small: Path, tmp_pat
     assert code == 1, errors
     [run] = json.loads(output)["runs"]
     assert run["status"] == "failed"
-    assert "No space left" in run["error"]
+    assert "No space left on device: free some space" in run["error"]
+    assert "rror 28" not in run["error"] and "Errno" not in run["error"]
     assert "set output_dir to another disk" in run["error"]
     code, output, errors = finish(Forked(tmp_path, *overrides, "output_dir=outputs"))
     assert code == 0, errors

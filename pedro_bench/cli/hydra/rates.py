@@ -132,7 +132,7 @@ def write_rates(path: Path, rules: Sequence[Mapping[str, Any]], command: str) ->
     for rule in rules:
         inner = ",\n   ".join(f"{key}: {json.dumps(value)}" for key, value in rule.items())
         lines.append(f"- {{{inner}}}\n")
-    files.write_text(path, "".join([*kept, *lines, *narrower]))
+    files.write_text(path, "".join([*kept, *lines, *narrower]), "rates_dir=…")
 
 
 def _divided(

@@ -11,6 +11,7 @@ import pedro_bench
 from pedro_bench.__main__ import main
 from pedro_bench.cli.command import guarded
 from pedro_bench.cli.run import medians
+from tests.unit.analysis.runs import run
 
 
 def test_bad_input_ends_with_two_and_one_sentence(capsys):
@@ -156,6 +157,30 @@ def test_a_results_folder_that_cannot_be_is_refused_and_nothing_is_made(
     assert "results_dir must be a folder, got" in text
     assert "is a file" in text
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("key", ["results_dir", "output_dir"])
+def test_a_folder_that_takes_no_file_is_refused_before_the_run(key, tmp_path, capsys):
+    """Root may write in /proc, as far as rights go."""
+    folders = {one: tmp_path / one for one in ("results_dir", "output_dir")} | {key: "/proc"}
+    assert main([f"{one}={folder}" for one, folder in folders.items()]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {key} must be a folder that can be written, got '/proc': ")
+    assert told.endswith(f", choose another with {key}=….\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("below", ["runs", "runs/main"])
+def test_a_results_dir_that_lies_in_another_is_refused(below, tmp_path, capsys):
+    """Its finished runs would not be found, and be made again."""
+    results = tmp_path / "results"
+    run(results, suite="main")
+    assert main([f"results_dir={results / below}", f"output_dir={tmp_path / 'out'}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: results_dir must be the folder that holds runs, got '{results / below}', which lies "
+        f"in it: set results_dir={results}.\n"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

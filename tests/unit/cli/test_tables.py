@@ -1,4 +1,6 @@
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,53 @@ def test_what_is_asked_for_and_not_there_is_bad_input(command, chosen, sentence,
     assert guarded(command, [f"results_dir={tmp_path}", chosen]) == 2
     assert sentence in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+
+
+@pytest.mark.parametrize("command", [tables, figures])
+@pytest.mark.parametrize("given", ["results/runs", "results/runs/main", "."])
+@pytest.mark.parametrize("chosen", [[], ["suite=main"], ["table=micro_table1"]])
+def test_a_folder_above_or_below_the_records_is_answered_with_theirs(
+    chosen, given, command, tmp_path, capsys, monkeypatch
+):
+    run(tmp_path / "results", suite="main")
+    monkeypatch.chdir(tmp_path)
+    assert guarded(command, [f"results_dir={given}", *chosen]) == 2
+    assert "'. Did you mean 'results', which holds records?\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [tables, figures])
+def test_a_folder_that_no_suite_can_have_is_named(command, tmp_path, capsys):
+    path = run(tmp_path, suite="main")
+    copy = path.parent.parent / "main (copy)"
+    path.parent.rename(copy)
+    assert guarded(command, [f"results_dir={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: folder {copy} must have the name of its records' suite, 'main', got 'main (copy)': "
+        f"rename it, or move it out of {tmp_path / 'runs'}.\n"
+    )
+    assert [one.name for one in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize(("command", "key"), [(tables, "tables_dir"), (figures, "figures_dir")])
+def test_a_folder_that_takes_no_file_is_named_by_its_key(
+    command, key, tmp_path, capsys, monkeypatch
+):
+    run(tmp_path, history=[{"step": 1, "dev_loss": 1.0}])
+    own = [f"results_dir={tmp_path}"]
+    assert guarded(command, [*own, f"{key}=/proc"]) == 2
+    assert f"error: {key} must be a folder that can be written, got '/proc': " in (
+        capsys.readouterr().err
+    )
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert guarded(command, [*own, f"{key}={tmp_path / 'full'}"]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"got No space left on device: free some space or choose another folder with {key}=….\n"
+    )
+    assert not list((tmp_path / "full").iterdir())
 
 
 @pytest.mark.parametrize("command", [tables, figures])

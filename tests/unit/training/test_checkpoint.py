@@ -185,7 +185,8 @@ def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = CheckpointStore(tmp_path / "file", IDENTITY)
     with pytest.raises(
-        TrainingError, match=r"working folder .*phase-0 must be writable .*output_dir"
+        TrainingError,
+        match=r"working folder .*phase-0 must be writable .*, got Not a directory: .*output_dir",
     ):
         store.save(checkpoint(10, 0))
 
