@@ -16,8 +16,7 @@ from pedro_bench.evaluation.labelling import label
 from pedro_bench.evaluation.likelihood import loglikelihood
 from pedro_bench.nn.adapted_model import AdaptedModel
 from pedro_bench.protocols.settings import tokens_left
-from pedro_bench.serving.fast_decoding import decoder_for
-from pedro_bench.serving.requests import steps_of
+from pedro_bench.serving.fast_decoding import decoder_for, stepping
 
 
 class SavedRun:
@@ -84,7 +83,7 @@ class SavedRun:
         )
         search = search_settings(self._config["evaluation"])
         search["num_beams"] = num_beams or search["num_beams"]
-        steps = steps_of(self._decoder, self.adapted.modules(), max_new_tokens=room)
+        steps = stepping(self._decoder, self.adapted.modules(), max_new_tokens=room)
         with self._turn, steps:
             texts = generate(
                 self.adapted,

@@ -22,7 +22,7 @@ from pedro_bench.protocols.batch import Encoded
 from pedro_bench.protocols.method import Method
 from pedro_bench.protocols.settings import tokens_left
 from pedro_bench.serving.attaching import ForTenants, MixedBatch, check_number, context_of
-from pedro_bench.serving.fast_decoding import decoder_for
+from pedro_bench.serving.fast_decoding import decoder_for, stepping
 from pedro_bench.serving.registry import (
     BankMemory,
     ModelLock,
@@ -37,7 +37,6 @@ from pedro_bench.serving.requests import (
     encode_labelled,
     encode_prompts,
     label_requests,
-    steps_of,
 )
 from pedro_bench.serving.validation import check_mixing, head_of, held_of, refuse_unknown
 
@@ -326,7 +325,7 @@ class AdapterBank:
             batch = [prompts[row] for row in rows]
             search, ending = found[tenants[rows[0]]].decoding  # the batch's
             view = MixedBatch(self._adapted, [tenants[row] for row in rows], held, batch)
-            steps = steps_of(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
+            steps = stepping(self._decoder, view.modules(), max_new_tokens=max_new_tokens)
             # decoding sets modes and settings of the one model for its time
             with self._lock.taken():
                 self._registry.refuse_closed("generate")

@@ -1,11 +1,8 @@
 """Requests of a bank: (tenant, prompt) or (tenant, texts) pairs, as token ids and in batches."""
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-
-from torch import nn
 
 from pedro_bench import checks
 from pedro_bench.data.encoding import encode_whole
@@ -14,7 +11,6 @@ from pedro_bench.data.text_pairs import encode_texts
 from pedro_bench.errors import ConfigError, TrainingError
 from pedro_bench.evaluation.batches import by_length, lack_of_memory
 from pedro_bench.protocols.batch import Encoded
-from pedro_bench.serving.fast_decoding import FastDecoder, stepping
 from pedro_bench.serving.registry import Search, Tenant
 
 
@@ -90,23 +86,6 @@ def encode_labelled(
         [found[tenant].templates[0] for tenant, _ in requests],
         max_lengths=[found[tenant].max_length for tenant, _ in requests],
     )
-
-
-@contextmanager
-def steps_of(
-    decoder: FastDecoder | None, modules: Iterable[nn.Module], *, max_new_tokens: int
-) -> Iterator[None]:
-    """Hold `stepping(…)`; after an error its buffers are given back.
-
-    NaN that a batch left in a cache would reach the next one's rows through masked positions, as 0 times it.
-    """
-    with stepping(decoder, modules, max_new_tokens=max_new_tokens):
-        try:
-            yield
-        except Exception:
-            if decoder is not None:
-                decoder.shapes.release()
-            raise
 
 
 def batches(

@@ -106,15 +106,15 @@ def test_a_generation_is_refused_the_batches_that_it_has_left_when_its_bank_is_c
     bank = open_bank(backbone, "pedro", {"anna": adapter})
     options: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 3, "batch_size": 2}
     batches: list[int] = []
-    steps_of = bank_module.steps_of
+    stepping = bank_module.stepping
 
     def before_batch(*given: Any, **settings: Any) -> Any:
         batches.append(1)
         if len(batches) == 2:
             bank.close()
-        return steps_of(*given, **settings)
+        return stepping(*given, **settings)
 
-    monkeypatch.setattr(bank_module, "steps_of", before_batch)
+    monkeypatch.setattr(bank_module, "stepping", before_batch)
     with pytest.raises(ContextError, match="a bank must be open to generate, got one .* closed"):
         bank.generate_encoded(["anna"] * 3, make_prompts((5, 7, 3)), **options)
     assert len(batches) == 2
