@@ -13,8 +13,8 @@ into the step's buffers. From then on one call of the step reads one token of ev
     state         (B, …)         what the method made from the prompts, such as PEDRO's vectors
     logits        (B, V)         float32
 
-A step is traced or recorded once and replayed for every later token and batch (`step_programs`). A replay
-repeats the operations on the same tensors, and runs no Python. So a step may not
+A step that is compiled or recorded (`step_programs`) was traced once, and is replayed for every later token
+and batch: a replay repeats its operations on the same tensors, and runs no Python. So a step may not
 
 - make a tensor that a later step reads, or be given one: it reads and writes these buffers in place. A batch
   of fewer rows leaves the other rows as they are; they are computed too, and nobody reads them.
