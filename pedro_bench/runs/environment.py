@@ -166,13 +166,15 @@ def _git_state() -> dict[str, Any]:
     """Return commit and dirtiness of the checkout this package runs from; None when installed.
 
     A package that is installed below another project's checkout, as in its .venv, is not part of it.
+    Tables of rates do not count: the search has just written them, and a record has its rate itself.
     """
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return {"commit": None, "dirty": None}
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--", ".", "../conf"))}
+    changed = _git("status", "--porcelain", "--", ".", "../conf", ":(exclude)../conf/rates")
+    return {"commit": commit, "dirty": bool(changed)}
 
 
 def _git(*arguments: str) -> str | None:

@@ -89,3 +89,26 @@ def test_a_package_below_another_checkout_is_not_part_of_it(
     git("commit", "-m", "its own")
     found = environment._git_state()
     assert len(found["commit"]) == 40 and found["dirty"] is False
+
+
+def test_tables_of_rates_are_no_uncommitted_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, rates = tmp_path / "pedro_bench", tmp_path / "conf" / "rates"
+    for folder in (package, rates):
+        folder.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (rates / "small.yaml").write_text("[]")
+    (rates.parent / "run.yaml").write_text("a: 1")
+    monkeypatch.setattr(environment, "PACKAGE", package)
+    for words in (
+        ["init"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "its own"],
+    ):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+    (rates / "small.yaml").write_text("[{for: {}, set: {trainer.lr: 1.0e-4}}]")
+    (rates / "mine.yaml").write_text("[]")
+    assert environment._git_state()["dirty"] is False
+    (rates.parent / "run.yaml").write_text("a: 2")
+    assert environment._git_state()["dirty"] is True
