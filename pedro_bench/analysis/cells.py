@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pedro_bench.analysis.comparability import Conditions, conditions_of, reason_against
+from pedro_bench.analysis.comparability import reason_against
 from pedro_bench.analysis.comparison import (
     ALPHA,
     Difference,
@@ -29,6 +29,7 @@ from pedro_bench.analysis.comparison import (
     compare_seeds,
     holm,
 )
+from pedro_bench.analysis.conditions import Conditions, conditions_of
 from pedro_bench.analysis.frame import runs_of
 from pedro_bench.analysis.papers import PublishedScore, label_of
 from pedro_bench.analysis.reading import example_scores

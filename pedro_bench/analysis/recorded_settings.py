@@ -10,6 +10,7 @@ between its text and what was in force:
 - A value has several spellings: `1` and `1.0` are one, and so are null and an absent setting.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -153,3 +154,8 @@ def normalised(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [normalised(one) for one in value]
     return value
+
+
+def text_of(value: Any) -> str:
+    """Return a setting in words: `none` for null, else as in JSON."""
+    return "none" if value is None else json.dumps(value).strip('"')

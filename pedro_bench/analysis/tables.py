@@ -10,9 +10,10 @@ import pandas as pd
 
 from pedro_bench.analysis.cells import Column, cell_of, judge
 from pedro_bench.analysis.claims import verdicts
-from pedro_bench.analysis.comparability import are_shared, departures, text_of
+from pedro_bench.analysis.comparability import are_shared
 from pedro_bench.analysis.comparison import Ranks, ranks
 from pedro_bench.analysis.frame import runs_of
+from pedro_bench.analysis.paper_protocol import departures
 from pedro_bench.analysis.papers import (
     MICRO,
     REPEATS,
@@ -26,7 +27,7 @@ from pedro_bench.analysis.papers import (
     published_of,
 )
 from pedro_bench.analysis.reading import no_collection
-from pedro_bench.analysis.recorded_settings import normalised
+from pedro_bench.analysis.recorded_settings import normalised, text_of
 from pedro_bench.analysis.rows import name_rows
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.selection import Selection, select_shown

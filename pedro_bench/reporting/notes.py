@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pedro_bench.analysis.cells import FULL_SEEDS
-from pedro_bench.analysis.comparability import Sides, differing, settings_by_task, text_of
+from pedro_bench.analysis.disagreements import Sides, differing, settings_by_task
 from pedro_bench.analysis.papers import SEEDS, is_small, layouts
-from pedro_bench.analysis.recorded_settings import CHANGED_DEFAULTS, with_defaults_before
+from pedro_bench.analysis.recorded_settings import CHANGED_DEFAULTS, text_of, with_defaults_before
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.table import Section, Table
 from pedro_bench.reporting.captions import on_backbone

@@ -5,10 +5,6 @@ import io
 
 import pytest
 
-from pedro_bench.analysis.comparability import departures
-from pedro_bench.analysis.papers import layouts
-from pedro_bench.analysis.reading import read_runs
-from pedro_bench.cli.hydra.sweep import combinations_of
 from pedro_bench.reporting.notes import notes
 from pedro_bench.reporting.text import comma_separated, markdown
 from tests.unit.analysis.runs import five, only, run
@@ -236,17 +232,3 @@ def test_seeds_that_differ_within_a_column_are_told(tmp_path):
         "Fewer seeds than other cells of the column, so neither marked nor ranked: bitfit on boolq (3 of 5).",
         "Different seeds in one column: boolq (0-7: ia3, pedro; 10-13, 20: lora).",
     )
-
-
-@pytest.mark.parametrize(
-    "name", ["table1", "table2", "table4", *(f"red_table{number}" for number in range(1, 8))]
-)
-def test_runs_of_a_papers_own_experiment_are_by_its_protocol(name, tmp_path):
-    paper = layouts()[name].paper
-    settings = combinations_of([f"+experiment={name}", "data=micro"])[0].settings
-    groups = {group: settings.resolved_config[group] for group in ("trainer", "evaluation")}
-    path = run(tmp_path, groups=groups, suite=name)
-    assert departures(read_runs([path]), paper) == []
-    groups["trainer"] = {**groups["trainer"], "max_steps": 3}
-    path = run(tmp_path, groups=groups, suite=name)
-    assert departures(read_runs([path]), paper) == ["trainer.max_steps=3"]
