@@ -14,8 +14,9 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from pedro_bench.analysis.cells import Cell, Column, judge
+from pedro_bench.analysis.cells import Cell, Column
 from pedro_bench.analysis.comparison import ALPHA, compare_examples, holm
+from pedro_bench.analysis.judging import judge
 from pedro_bench.analysis.statistics import spread
 
 SETTINGS = ((0.0, 50), (0.0, 800), (0.01, 800), (0.03, 800))

@@ -1,47 +1,34 @@
-"""Cells: the scores of one method in one column, and what they say of it against the best there.
+"""Cells: what one method has in one column of a table, and how two cells are compared.
 
-The scores of single test examples come from predictions. A cell whose predictions are gone, changed since
-they were recorded, without scores, or whose record was changed so that they do not make its score is compared
-over seeds alone, and the reason is kept.
+A cell is filled in three steps, each by another module:
 
-Best and second are decided on two decimals, as they are shown, among the cells with the most seeds of their
-column; FULL_SEEDS and more count alike. A cell with fewer is neither: a median of one seed is often the
-highest by chance. Where a single cell has the most and others have fewer, the column has no best. Every
-other cell is compared with the best one (the first of several that share the best median), and the p values
-of the column are corrected together, after Holm. Which cell is the best is read from the scores that are
-then compared, so the family is that of all pairs: k (k - 1) / 2 for k cells with a score, not the k - 1
-comparisons that are made.
+1. From the runs of one row on one task: those that are shown give one score a seed, the median with its
+   spread, the scores of single test examples (`examples`) and the `conditions` they were made under
+   (`cell_of`, here).
+2. From the other cells of its column: place, interval, and the comparison with the best (`judging`).
+3. From the paper, where the table is one: the published number, and whether ours may be compared with it
+   (`sections`).
+
+Two cells are compared over seeds and examples where both have scores of the same examples, else over seeds
+alone.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isclose
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pedro_bench.analysis.comparability import reason_against
-from pedro_bench.analysis.comparison import (
-    ALPHA,
-    Difference,
-    compare_examples,
-    compare_seeds,
-    holm,
-)
+from pedro_bench.analysis.comparison import Difference, compare_examples, compare_seeds
 from pedro_bench.analysis.conditions import Conditions, conditions_of
+from pedro_bench.analysis.examples import examples_of
 from pedro_bench.analysis.frame import runs_of
 from pedro_bench.analysis.papers import PublishedScore, label_of
-from pedro_bench.analysis.reading import example_scores
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.selection import Selection
-from pedro_bench.analysis.statistics import (
-    Interval,
-    Spread,
-    example_intervals,
-    seed_interval,
-    spread,
-)
+from pedro_bench.analysis.statistics import Interval, Spread, spread
 
 FULL_SEEDS = 5
 """Seeds that a cell should have."""
@@ -51,10 +38,6 @@ LOWER_IS_BETTER = frozenset({"memory_mib"})
 
 EXACT = frozenset({"memory_mib"})
 """Metrics without chance where repeats agree; elsewhere scores agree because they are coarse."""
-
-
-_AGREE = {"rel_tol": 1e-6, "abs_tol": 1e-6}
-"""How near the mean of the scores of examples is to the score that was recorded of them."""
 
 
 @dataclass(frozen=True)
@@ -125,17 +108,20 @@ class Cell:
     column: Column
     runs: Mapping[Selection, Sequence[Run]] = field(default_factory=dict)
     is_planned: bool = True
+    # From its runs, by `cell_of`.
     values: tuple[float, ...] = ()
     examples: NDArray[np.float64] | None = None
     reason: str = ""
     is_lost: bool = False
     conditions: Conditions | None = None
     spread: Spread | None = None
+    # From the other cells of its column, by `judging.judge`.
     interval: Interval | None = None
     place: int = 0
     short_of: int = 0
     from_best: Tested | None = None
     untested: str = ""
+    # From the paper, by `sections.section_of`.
     published: PublishedScore | None = None
     departures: Sequence[str] = ()
     is_comparable: bool = False
@@ -191,51 +177,15 @@ def cell_of(
     """
     cell = Cell(column, runs, is_planned)
     scored = cell.scored
+    if not scored:
+        return cell
+    metric = column.metric or ""
+    cell.values = tuple(run.scores[metric] for run in scored)
+    cell.spread = spread(cell.values)
     cell.conditions = conditions_of(scored, is_measured=is_measured)
-    if scored:
-        cell.values = tuple(run.scores[column.metric or ""] for run in scored)
-        cell.spread = spread(cell.values)
-        cell.reason = _add_examples(cell, scored)
+    found = examples_of(scored, metric)
+    cell.examples, cell.reason, cell.is_lost = found.scores, found.reason, found.is_lost
     return cell
-
-
-def _add_examples(cell: Cell, runs: Sequence[Run]) -> str:
-    """Add the scores of examples to a cell, or return why there are none."""
-    if any(run.main_metric != cell.column.metric for run in runs):
-        return f"examples have no {cell.column.metric} of their own"
-    if len({run.fingerprint("test") for run in runs}) > 1:
-        return "seeds were scored on different test rows"
-    if not all(run.predictions for run in runs):
-        return "predictions were not recorded"
-    rows, lost = _rows(runs)
-    if lost:
-        cell.is_lost = True
-        return lost
-    if any(None in row for row in rows):
-        return "predictions hold no scores of single examples"
-    if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2:
-        return "there are no two examples that all seeds answered"
-    scores = np.array(rows, dtype=np.float64)
-    pairs = zip(runs, scores.mean(axis=1), cell.values, strict=True)
-    if off := [str(run.seed) for run, mean, value in pairs if not isclose(mean, value, **_AGREE)]:
-        cell.is_lost = True
-        return f"the predictions of seed {', '.join(off)} have another {cell.column.metric} than the record"
-    cell.examples = scores
-    return ""
-
-
-def _rows(runs: Sequence[Run]) -> tuple[list[list[float | None]], str]:
-    """Return the scores of every run in order of its rows, and which predictions cannot be had."""
-    rows = []
-    lost: dict[str, list[str]] = {}
-    for run in runs:
-        found = example_scores(run)
-        if isinstance(found, str):
-            lost.setdefault(found, []).append(str(run.seed))
-        else:
-            rows.append(found)
-    what = [f"the predictions of seed {', '.join(seeds)} are {why}" for why, seeds in lost.items()]
-    return rows, " and ".join(what)
 
 
 def compare(a: Cell, b: Cell) -> Difference | str:
@@ -248,12 +198,12 @@ def compare(a: Cell, b: Cell) -> Difference | str:
         return "a comparison needs two finished runs of each method"
     if reason := reason_against(a.conditions, b.conditions):
         return reason
-    if a.examples is not None and b.examples is not None and _rows_of(a) == _rows_of(b):
+    if a.examples is not None and b.examples is not None and _answered(a) == _answered(b):
         return compare_examples(a.examples, b.examples)
     return compare_seeds(a.values, b.values, is_exact=a.column.metric in EXACT)
 
 
-def _rows_of(cell: Cell) -> tuple[str | None, int]:
+def _answered(cell: Cell) -> tuple[str | None, int]:
     """Return the fingerprint and the number of the test rows that a cell has scores of."""
     runs = cell.scored
     return runs[0].fingerprint("test") if runs else None, cell.num_examples
@@ -290,55 +240,3 @@ def _not_one_result(runs: Sequence[Run]) -> str:
     seeds = [run.seed for run in runs]
     twice = [seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1]
     return f"several runs of seed {twice[0]}: choose those that are `shown`" if twice else ""
-
-
-def judge(cells: Sequence[Cell]) -> None:
-    """Write into the cells of one column their places, intervals and comparisons with the best."""
-    sign = cells[0].column.sign if cells else 1
-    scored = [cell for cell in cells if cell.spread is not None]
-    needed = min(FULL_SEEDS, max((len(cell.values) for cell in scored), default=0))
-    for cell in scored:
-        cell.short_of = needed if len(cell.values) < needed else 0
-    _add_intervals(scored)
-    ranked = [cell for cell in scored if not cell.short_of]
-    if len(ranked) == 1 < len(scored):
-        return
-    shown = {id(cell): sign * round(median_of(cell), 2) for cell in ranked}
-    best_two = sorted(set(shown.values()), reverse=True)[:2]
-    for cell in ranked:
-        own = shown[id(cell)]
-        cell.place = best_two.index(own) + 1 if own in best_two else 0
-    if ranked:
-        _test(scored, max(ranked, key=lambda cell: sign * median_of(cell)))
-
-
-def _test(cells: Sequence[Cell], best: Cell) -> None:
-    """Compare cells with the best of them, corrected for all pairs."""
-    found = [(cell, compare(cell, best)) for cell in cells if cell is not best]
-    tested = [(cell, own) for cell, own in found if isinstance(own, Difference)]
-    corrected = holm([own.p for _, own in tested], len(cells) * (len(cells) - 1) // 2)
-    for (cell, own), p in zip(tested, corrected, strict=True):
-        cell.from_best = Tested(own, p, p < ALPHA)
-    for cell, reason in found:
-        if isinstance(reason, str):
-            cell.untested = reason
-
-
-def _add_intervals(cells: Sequence[Cell]) -> None:
-    """Write every cell's interval; cells with the same number of examples share the draws."""
-    sizes: dict[int, dict[str, Cell]] = {}
-    for number, cell in enumerate(cells):
-        if cell.examples is None:
-            cell.interval = seed_interval(cell.values)
-        else:
-            sizes.setdefault(cell.num_examples, {})[str(number)] = cell
-    for own in sizes.values():
-        scores = {name: one.examples for name, one in own.items() if one.examples is not None}
-        for name, interval in example_intervals(scores).items():
-            own[name].interval = interval
-
-
-def median_of(cell: Cell) -> float:
-    """Return the median of a cell with a score."""
-    assert cell.spread is not None
-    return cell.spread.median

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import pandas as pd
 
-from pedro_bench.analysis.cells import Column, cell_of, judge
+from pedro_bench.analysis.cells import Column, cell_of
 from pedro_bench.analysis.claims import verdicts
 from pedro_bench.analysis.comparability import are_shared
 from pedro_bench.analysis.comparison import Ranks, ranks
 from pedro_bench.analysis.frame import runs_of
+from pedro_bench.analysis.judging import judge
 from pedro_bench.analysis.paper_protocol import departures
 from pedro_bench.analysis.papers import (
     MICRO,
