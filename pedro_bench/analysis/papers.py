@@ -11,6 +11,7 @@ them (RED's "Adapter" is `houlsby_adapter`; its LoRA, whose rank and places diff
 import csv
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -136,6 +137,14 @@ def label_of(kind: str, name: str) -> str:
 def plain(label: str) -> str:
     """Return a LaTeX label without its markup: `(IA)$^3$` becomes `(IA)^3`."""
     return re.sub(r"\\[A-Za-z]+|[${}]", "", re.sub(r"\\([&%#_])", r"\1", label))
+
+
+def distinct(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return name -> printed name, followed by the name itself where another is printed alike."""
+    counts = Counter(labels.values())
+    return {
+        name: f"{label} [{name}]" if counts[label] > 1 else label for name, label in labels.items()
+    }
 
 
 def _column(text: str) -> tuple[str, str | None]:

@@ -15,12 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pedro_bench.analysis.cells import FULL_SEEDS, Cell
-from pedro_bench.analysis.papers import plain
+from pedro_bench.analysis.papers import distinct, plain
 from pedro_bench.analysis.run import Run
 from pedro_bench.analysis.selection import Selection
 from pedro_bench.analysis.series import AXES, MEASURED, curves, points
 from pedro_bench.analysis.table import Line, Section, Table, costs_of
-from pedro_bench.analysis.tables import distinct
 from pedro_bench.reporting.captions import caption, missing, missing_of
 from pedro_bench.reporting.figures import AXIS_TITLES, draw_curves, draw_points, inline, swatch
 from pedro_bench.reporting.grids import LEGEND, differs, grids, label_of
