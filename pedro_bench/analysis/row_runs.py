@@ -6,7 +6,6 @@ are named as missing.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -122,10 +121,15 @@ def _missing(having: Sequence[_Sized], layout: Layout) -> Iterator[_Sized]:
 
 
 def printed_names(rows: Sequence[RowRuns]) -> list[str]:
-    """Return each row's label, followed by the method's name where two methods are printed alike."""
-    counts = Counter(plain(one) for one in {row.method: row.label for row in rows}.values())
+    """Return each row's label, followed by the method's name where rows of two methods are printed alike.
+
+    A label is in no key, so that rows of one method may have several.
+    """
+    methods: dict[str, set[str]] = {}  # printed label -> the methods that have it
+    for row in rows:
+        methods.setdefault(plain(row.label), set()).add(row.method)
     names = {row.method: row.method.replace("_", r"\_") for row in rows}
     return [
-        f"{row.label} [{names[row.method]}]" if counts[plain(row.label)] > 1 else row.label
+        f"{row.label} [{names[row.method]}]" if len(methods[plain(row.label)]) > 1 else row.label
         for row in rows
     ]

@@ -36,6 +36,18 @@ def test_names_have_the_method_only_where_they_collide(table):
     }  # fmt: skip
 
 
+def test_a_label_that_a_methods_later_runs_do_not_have_collides_too(tmp_path):
+    """A label is in no key, so one method's rows may have several; the last one alone was looked at."""
+    for method, r, label in (
+        ("lora", 4, "LoRA"), ("lora", 8, "Low rank"), ("lora_red", 4, "LoRA"), ("lora_red", 8, "LoRA"),
+    ):  # fmt: skip
+        five(tmp_path, method, r=r, groups={"method": {"label": label}})
+    lines = only(tmp_path).sections[0].lines
+    assert [line.label for line in lines] == [
+        "LoRA [lora]", "Low rank", r"LoRA [lora\_red]", r"LoRA [lora\_red]",
+    ]  # fmt: skip
+
+
 def test_every_row_has_a_name_of_its_own_and_its_method(table):
     shown = grids(table)
     names = [row.cells[0].plain for row in shown[0].rows]
