@@ -20,7 +20,7 @@ names and the remedy where they help.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NOT_NUMBERS = (
     "take backbone.dtype=bfloat16 or float32 where it is float16, whose numbers end at 65,504, else an "
@@ -91,8 +91,7 @@ class UploadError(PedroBenchError):
 
 def nearest(given: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for an unknown name, nothing where none is near."""
-    close = difflib.get_close_matches(str(given), sorted(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return _did_you_mean(_near(given, known))
 
 
 def near_match(given: str, known: Iterable[str], inner: Iterable[str] = ()) -> str:
@@ -107,17 +106,25 @@ def near_match(given: str, known: Iterable[str], inner: Iterable[str] = ()) -> s
     below: dict[str, list[str]] = {}
     for path in sorted(set(inner)):
         below.setdefault(path.rpartition(".")[2], []).append(path)
-    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
-    for name in difflib.get_close_matches(str(given), sorted(below), n=1, cutoff=0.75):
+    close = _near(given, names)
+    for name in _near(given, below, cutoff=0.75):
         close += below[name]
-    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return f"{hint} Known: {', '.join(names) or 'none'}."
+    return f"{_did_you_mean(close)} Known: {', '.join(names) or 'none'}."
 
 
 def near_folder(given: str, names: Iterable[str]) -> str:
     """Return what `near_match` does, of folders on the disk: hidden ones are left out, three are listed."""
     known = sorted(name for name in names if not name.startswith("."))
     return f"{nearest(given, known)} Known: {some_of(known) or 'none'}."
+
+
+def _near(given: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
+    """Return the nearest known name, if one is as near as `cutoff`, from 0 to 1 for the same."""
+    return difflib.get_close_matches(str(given), sorted(known), n=1, cutoff=cutoff)
+
+
+def _did_you_mean(names: Sequence[str]) -> str:
+    return f" Did you mean {' or '.join(map(repr, names))}?" if names else ""
 
 
 _SHOWN = 3

@@ -1,7 +1,7 @@
 """Disagreements: in what the runs of one column, or of one row, are not alike; notes under a table say it.
 
 The finished runs of a column should agree in their `conditions`, or its cells cannot be compared
-(`comparability`). They may differ in seeds, processes and commits, which a reader is told all the same. The
+(`comparability`). They may differ in seeds, processes and commits, which the notes list too. The
 runs of a row may differ by task in settings of the trainer, such as RED's rate for each task.
 """
 

@@ -2,7 +2,7 @@
 
 A holder's thread counts up the beat in the lease's file. Before each beat it looks for a higher generation: a
 process that slept for longer than its lease (a laptop shut, a machine out of memory) may have lost its run to
-a worker that took it for dead. Then the thread ends, and whoever trains the run is told to leave.
+a worker that took it for dead. Then the thread ends, and whoever trains the run is asked to leave.
 """
 
 import contextlib

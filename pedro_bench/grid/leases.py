@@ -16,7 +16,7 @@ lease. Clocks of two machines are never compared, so they may be wrong or jump.
 **When two workers race.** Both want to create the same next generation, and one of them alone can. A worker
 that read a state, slept, and then created a generation that is not the highest any more holds nothing. A
 holder that slept for longer than its lease finds a higher generation than its own, at its next beat or when
-it is told to look, and leaves the run to the other worker.
+`notice_loss` is called, and leaves the run to the other worker.
 """
 
 import contextlib

@@ -68,6 +68,11 @@ def test_two_moments_of_one_second_are_told_apart() -> None:
     assert all(datetime.fromisoformat(one).utcoffset() == timedelta(0) for one in moments)
 
 
+def git(folder: Path, *words: str) -> None:
+    own = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", str(folder), *own, *words], check=True, capture_output=True)
+
+
 def test_a_package_below_another_checkout_is_not_part_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,16 +82,12 @@ def test_a_package_below_another_checkout_is_not_part_of_it(
     (tmp_path / ".gitignore").write_text(".venv\n")
     monkeypatch.setattr(environment, "PACKAGE", package)
 
-    def git(*words: str) -> None:
-        own = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", "-C", str(tmp_path), *own, *words], check=True, capture_output=True)
-
-    git("init")
-    git("add", ".gitignore")
-    git("commit", "-m", "another project")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".gitignore")
+    git(tmp_path, "commit", "-m", "another project")
     assert environment._git_state() == {"commit": None, "dirty": None}
-    git("add", "-f", ".venv/pedro_bench/__init__.py")
-    git("commit", "-m", "its own")
+    git(tmp_path, "add", "-f", ".venv/pedro_bench/__init__.py")
+    git(tmp_path, "commit", "-m", "its own")
     found = environment._git_state()
     assert len(found["commit"]) == 40 and found["dirty"] is False
 
@@ -101,12 +102,9 @@ def test_tables_of_rates_are_no_uncommitted_code(
     (rates / "small.yaml").write_text("[]")
     (rates.parent / "run.yaml").write_text("a: 1")
     monkeypatch.setattr(environment, "PACKAGE", package)
-    for words in (
-        ["init"],
-        ["add", "."],
-        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "its own"],
-    ):
-        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "its own")
     (rates / "small.yaml").write_text("[{for: {}, set: {trainer.lr: 1.0e-4}}]")
     (rates / "mine.yaml").write_text("[]")
     assert environment._git_state()["dirty"] is False
